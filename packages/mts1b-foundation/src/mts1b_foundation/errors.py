@@ -1,0 +1,42 @@
+"""The errors of the foundation, and the root of every error that MTS1B raises on purpose.
+
+::
+
+    Mts1bError
+    ├── InvalidToken        a parameter value that cannot become a subject token
+    ├── SubjectError        a subject used in a way that its registration does not allow
+    │   ├── UnknownSubject      nothing registered under this name or pattern
+    │   ├── UnknownParameter    a parameter that the subject does not have, or one that is missing
+    │   └── InvalidSubject      a declaration that breaks the grammar
+    └── IllegalTransition   an order asked to do what its state does not allow
+
+The bus adds its own branch in ``mts1b_platform.eventbus.errors``.
+"""
+
+
+class Mts1bError(Exception):
+    """Root of every error that MTS1B raises on purpose."""
+
+
+class InvalidToken(Mts1bError, ValueError):
+    """A parameter value cannot become a subject token."""
+
+
+class SubjectError(Mts1bError, ValueError):
+    """A subject is used in a way that its registration does not allow."""
+
+
+class UnknownSubject(SubjectError):
+    """Nothing is registered under this name or pattern."""
+
+
+class UnknownParameter(SubjectError):
+    """A parameter is missing, or is none that the subject has."""
+
+
+class InvalidSubject(SubjectError):
+    """A subject declaration breaks the grammar."""
+
+
+class IllegalTransition(Mts1bError, ValueError):
+    """An order was asked to do what its state does not allow."""

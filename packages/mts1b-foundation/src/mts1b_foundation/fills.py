@@ -1,0 +1,64 @@
+"""Fills: what a broker reports in its own words, and what the order management books."""
+
+from decimal import Decimal
+
+from pydantic import Field
+
+from mts1b_foundation.event import Event, Identifier, NonNegative, Price, Quantity, Symbol, UtcDatetime
+from mts1b_foundation.orders import Side
+
+
+class Fill(Event):
+    """One execution as the order management booked it; positions and cash follow from fills alone.
+
+    ``quantity`` in units of the instrument, ``price`` in the fund's currency per unit, ``fee`` in the fund's
+    currency (never negative; it always reduces cash).
+    """
+
+    fill_id: Identifier
+    order_id: Identifier
+    fund_id: Identifier
+    symbol: Symbol
+    side: Side
+    quantity: Quantity
+    price: Price
+    fee: NonNegative = Decimal(0)
+    broker: Identifier
+    execution_id: Identifier
+    """The broker's own number of this execution, unique within the broker."""
+    executed_at: UtcDatetime
+
+    @property
+    def position_change(self) -> Decimal:
+        """Signed change of the position, in units of the instrument."""
+        return self.side.sign * self.quantity
+
+    @property
+    def cash_change(self) -> Decimal:
+        """Signed change of the fund's cash, fee included, exact."""
+        return -self.side.sign * self.quantity * self.price - self.fee
+
+
+class BrokerFill(Event):
+    """One execution as the broker reported it: the facts that every broker knows, and its native record.
+
+    The order management turns it into a :class:`Fill` after it found the order. ``execution_id`` is what
+    duplicates are recognised by: a broker that repeats a report after a reconnect repeats this number.
+    """
+
+    broker: Identifier
+    execution_id: Identifier
+    client_order_id: Identifier
+    """The ``order_id`` under which the order was sent."""
+    broker_order_id: Identifier
+    symbol: Symbol
+    side: Side
+    last_quantity: Quantity
+    """Quantity of this execution, in units of the instrument."""
+    last_price: Price
+    """Price of this execution, in the fund's currency per unit."""
+    commission: NonNegative = Decimal(0)
+    """In the fund's currency."""
+    transacted_at: UtcDatetime
+    native: dict[str, str] = Field(default_factory=dict[str, str])
+    """The broker's own fields, name to text, kept as they came for later disputes."""

@@ -1,0 +1,149 @@
+"""Settings: the only place that reads the environment and files.
+
+Each value comes from the first of: an argument, an environment variable (``MTS1B_…``), the configuration file, the
+default. The file is the first of: ``config=``, ``$MTS1B_CONFIG``, ``./mts1b.toml``,
+``$XDG_CONFIG_HOME/mts1b/mts1b.toml`` (``~/.config/mts1b/mts1b.toml``). ``mts1b-deploy install`` writes the last one,
+so that ``connect()`` without arguments works afterwards.
+"""
+
+import os
+import tomllib
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self, get_args
+from urllib.parse import urlsplit
+
+from mts1b_foundation.errors import Mts1bError
+from pydantic import AliasChoices, Field, ValidationError, field_validator
+from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
+
+Profile = Literal["minimal", "single", "production"]
+"""How the bus is installed: a laptop without authentication, one secured node, or a cluster member."""
+
+PROFILES: tuple[Profile, ...] = get_args(Profile)
+
+DEFAULT_SERVER = "nats://127.0.0.1:4222"
+
+_SCHEMES = ("nats", "tls", "ws", "wss")
+
+
+class ConfigError(Mts1bError):
+    """A setting is missing, malformed or unknown; the message names it, where it was read, and the remedy."""
+
+
+class Settings(BaseSettings):
+    """What a process needs to know to speak on the bus."""
+
+    model_config = SettingsConfigDict(env_prefix="MTS1B_", extra="forbid", frozen=True, populate_by_name=True)
+
+    servers: Annotated[tuple[str, ...], NoDecode] = Field(
+        (DEFAULT_SERVER,), validation_alias=AliasChoices("servers", "MTS1B_NATS_URL")
+    )
+    """NATS URLs, tried in turn. ``$MTS1B_NATS_URL`` holds them separated by commas."""
+    monitor: str | None = Field(None, validation_alias=AliasChoices("monitor", "MTS1B_NATS_MONITOR"))
+    """Base URL of the server's monitoring endpoint, for tools."""
+    service: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]*$")] | None = None
+    """The repo this process speaks as, such as ``mts1b-oms``. Publishing needs it, consuming does not."""
+    actor: Annotated[str, Field(pattern=r"^[!-~]+$")] | None = None
+    """Who acts, for the header ``mts-actor``, when the payload does not say. Default: the service."""
+    profile: Profile = "minimal"
+    connect_timeout: Annotated[float, Field(gt=0)] = 5.0
+    """Seconds until the first connection must stand."""
+
+    @field_validator("servers", mode="before")
+    @classmethod
+    def _split(cls, value: object) -> object:
+        if isinstance(value, str):
+            value = [part.strip() for part in value.split(",") if part.strip()]
+        return tuple(value) if isinstance(value, list) else value
+
+    @field_validator("servers")
+    @classmethod
+    def _urls(cls, servers: tuple[str, ...]) -> tuple[str, ...]:
+        if not servers:
+            raise ValueError("at least one NATS URL is needed, such as nats://127.0.0.1:4222")
+        return tuple(_url(server) for server in servers)
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Arguments, then environment; the file's values come in as defaults through :meth:`load`."""
+        return (init_settings, env_settings)
+
+    @classmethod
+    def load(cls, config: str | Path | None = None, **arguments: Any) -> Self:
+        """The settings of this process. ``arguments`` that are None count as not given.
+
+        Raises:
+            ConfigError: when a value is malformed, or the file cannot be read.
+        """
+        path = find_config(config)
+        from_file = _read(path) if path else {}
+        given = {name: value for name, value in arguments.items() if value is not None}
+        try:
+            environment = cls(**given).model_dump(exclude_unset=True)
+            return cls(**{**from_file, **environment, **given})
+        except ValidationError as error:
+            raise ConfigError(_explain(error, path)) from None
+
+
+def user_config() -> Path:
+    """Where ``mts1b-deploy install`` writes the settings of this user."""
+    home = os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config"
+    return Path(home) / "mts1b" / "mts1b.toml"
+
+
+def find_config(config: str | Path | None = None) -> Path | None:
+    """The configuration file that applies, or None when there is none.
+
+    Raises:
+        ConfigError: when a file that was named does not exist.
+    """
+    named = config or os.environ.get("MTS1B_CONFIG")
+    if named:
+        path = Path(named).expanduser()
+        if not path.is_file():
+            origin = "config=" if config else "$MTS1B_CONFIG"
+            raise ConfigError(f"no configuration file at {path} ({origin}): create it or name another")
+        return path
+    return next((path for path in (Path("mts1b.toml"), user_config()) if path.is_file()), None)
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        with path.open("rb") as file:
+            data = tomllib.load(file)
+    except OSError as error:
+        raise ConfigError(f"{path} cannot be read: {error.strerror}") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path} is no valid TOML: {error}") from error
+    nats = data.pop("nats", {})
+    if not isinstance(nats, dict):
+        raise ConfigError(f"{path}: [nats] is a table with servers and monitor, not {nats!r}")
+    return {**data, **nats}
+
+
+def _url(server: str) -> str:
+    url = server if "://" in server else f"nats://{server}"
+    parts = urlsplit(url)
+    if parts.scheme not in _SCHEMES or not parts.hostname:
+        raise ValueError(f"{server!r} is no NATS URL: write nats://host:port")
+    return url
+
+
+def _explain(error: ValidationError, path: Path | None) -> str:
+    lines: list[str] = []
+    for detail in error.errors():
+        name = ".".join(str(part) for part in detail["loc"])
+        if detail["type"] == "extra_forbidden":
+            known = ", ".join(Settings.model_fields)
+            lines.append(f"unknown setting {name!r} (known: {known})")
+        else:
+            lines.append(f"setting {name!r} is wrong: {detail['msg']} (got {detail['input']!r})")
+    where = f" (arguments, environment MTS1B_…, {path})" if path else " (arguments, environment MTS1B_…)"
+    return "; ".join(lines) + where

@@ -4,7 +4,7 @@ from decimal import Decimal
 
 from pydantic import Field
 
-from mts1b_foundation.event import Event, Identifier, NonNegative, Price, Quantity, Symbol, UtcDatetime
+from mts1b_foundation.event import Event, Identifier, NonNegative, Price, Quantity, Symbol, Text, UtcDatetime
 from mts1b_foundation.orders import Side
 
 
@@ -62,3 +62,23 @@ class BrokerFill(Event):
     transacted_at: UtcDatetime
     native: dict[str, str] = Field(default_factory=dict[str, str])
     """The broker's own fields, name to text, kept as they came for later disputes."""
+
+
+class BrokerCancel(Event):
+    """The broker's last word on an order that it did not fill completely: the rest is withdrawn.
+
+    ``filled_quantity`` is what it executed in all, so that a reader who has seen less knows that fills are still on
+    their way and waits for them.
+    """
+
+    broker: Identifier
+    client_order_id: Identifier
+    """The ``order_id`` under which the order was sent."""
+    broker_order_id: Identifier
+    symbol: Symbol
+    filled_quantity: NonNegative
+    """Sum of all executions of the order, in units of the instrument."""
+    reason: Text
+    transacted_at: UtcDatetime
+    native: dict[str, str] = Field(default_factory=dict[str, str])
+    """The broker's own fields, name to text."""

@@ -45,6 +45,8 @@ class Quote(Event):
     """The run of the source that ``sequence`` counts in."""
     source: Identifier
     """Where it comes from: a venue, ``replay:<file>`` or ``simulated``."""
+    feed_sequence: Annotated[int, Field(ge=1)] | None = None
+    """Counts one up over the quotes of all symbols of the session, for readers of the whole feed."""
 
 
 class Bar(Event):
@@ -68,6 +70,8 @@ class Bar(Event):
     sequence: Annotated[int, Field(ge=1)]
     session: Identifier
     source: Identifier
+    feed_sequence: Annotated[int, Field(ge=1)] | None = None
+    """Counts one up over the bars of all symbols of this interval in the session."""
 
 
 class ClosingMark(Event):

@@ -3,6 +3,7 @@
 from mts1b_foundation.subjects.declarations import (
     BROKERS_DEADLETTERS_CREATED,
     BROKERS_FILLS_RAW,
+    BROKERS_ORDERS_CANCELED,
     MARKETDATA_BARS,
     MARKETDATA_DEADLETTERS_CREATED,
     MARKETDATA_QUOTES,
@@ -11,6 +12,7 @@ from mts1b_foundation.subjects.declarations import (
     OMS_FILLS_CREATED,
     OMS_HALT_OBEYED,
     OMS_ORDERS_ACCEPTED,
+    OMS_ORDERS_CANCEL_REQUESTED,
     OMS_ORDERS_CANCELED,
     OMS_ORDERS_CREATED,
     OMS_ORDERS_FILLED,
@@ -38,6 +40,7 @@ from mts1b_foundation.subjects.tokens import decode_token, encode_token
 __all__ = [
     "BROKERS_DEADLETTERS_CREATED",
     "BROKERS_FILLS_RAW",
+    "BROKERS_ORDERS_CANCELED",
     "FUND",
     "MARKETDATA_BARS",
     "MARKETDATA_DEADLETTERS_CREATED",
@@ -48,6 +51,7 @@ __all__ = [
     "OMS_HALT_OBEYED",
     "OMS_ORDERS_ACCEPTED",
     "OMS_ORDERS_CANCELED",
+    "OMS_ORDERS_CANCEL_REQUESTED",
     "OMS_ORDERS_CREATED",
     "OMS_ORDERS_FILLED",
     "OMS_ORDERS_PARTIALLY_FILLED",

@@ -9,7 +9,7 @@ named by its idempotency key alone, as producers outside this project do it, its
 from typing import Any
 
 from mts1b_foundation.deadletters import DeadLetter
-from mts1b_foundation.fills import BrokerFill, Fill
+from mts1b_foundation.fills import BrokerCancel, BrokerFill, Fill
 from mts1b_foundation.marketdata import Bar, Quote, SessionClosed
 from mts1b_foundation.operations import HaltClearance, HaltObedience, HaltRequest
 from mts1b_foundation.orders import Order
@@ -77,6 +77,14 @@ OMS_ORDERS_CANCELED = DurableSubject(
     description="The remaining quantity was withdrawn; canceled_reason says why.",
     dedupe_key="{idempotency_key}:canceled",
 )
+OMS_ORDERS_CANCEL_REQUESTED = DurableSubject(
+    "mts.v1.oms.orders.cancel_requested",
+    producer="mts1b-oms",
+    payload=Order,
+    tier=Tier.AT_LEAST_ONCE,
+    description="A working order shall be withdrawn; its broker answers with a cancel, or with a fill that was faster.",
+    dedupe_key="{idempotency_key}:cancel_requested",
+)
 OMS_FILLS_CREATED = DurableSubject(
     "mts.v1.oms.fills.created",
     producer="mts1b-oms",
@@ -92,6 +100,14 @@ BROKERS_FILLS_RAW = DurableSubject(
     tier=Tier.AT_LEAST_ONCE,
     description="An execution as the broker reported it.",
     dedupe_key="{broker}:{execution_id}",
+)
+BROKERS_ORDERS_CANCELED = DurableSubject(
+    "mts.v1.brokers.{broker}.orders.canceled",
+    producer="mts1b-brokers",
+    payload=BrokerCancel,
+    tier=Tier.AT_LEAST_ONCE,
+    description="The broker withdrew what was left of an order.",
+    dedupe_key="{broker}:{broker_order_id}:canceled",
 )
 MARKETDATA_QUOTES = Subject(
     "mts.v1.marketdata.quotes.{symbol}",
@@ -208,8 +224,10 @@ SUBJECTS: tuple[Subject[Any], ...] = (
     OMS_ORDERS_PARTIALLY_FILLED,
     OMS_ORDERS_FILLED,
     OMS_ORDERS_CANCELED,
+    OMS_ORDERS_CANCEL_REQUESTED,
     OMS_FILLS_CREATED,
     BROKERS_FILLS_RAW,
+    BROKERS_ORDERS_CANCELED,
     MARKETDATA_QUOTES,
     MARKETDATA_BARS,
     MARKETDATA_SESSIONS_CLOSED,

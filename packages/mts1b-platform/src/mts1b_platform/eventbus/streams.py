@@ -92,8 +92,8 @@ STREAMS: tuple[StreamDefinition, ...] = (
     ),
     StreamDefinition(
         name="BROKERS_FILLS",
-        subjects=("mts.v1.brokers.*.fills.raw",),
-        description="Executions as the brokers reported them.",
+        subjects=("mts.v1.brokers.*.fills.raw", "mts.v1.brokers.*.orders.canceled"),
+        description="Executions and cancels as the brokers reported them, in one order.",
         max_age="30d",
     ),
     StreamDefinition(

@@ -3,9 +3,9 @@
 from enum import StrEnum
 from typing import Annotated
 
-from pydantic import Base64Bytes, Field
+from pydantic import Field
 
-from mts1b_foundation.event import Event, Identifier, UtcDatetime
+from mts1b_foundation.event import Bytes, Event, Identifier, UtcDatetime
 
 
 class DeadLetterReason(StrEnum):
@@ -34,8 +34,8 @@ class DeadLetter(Event):
     reason: DeadLetterReason
     subject: Annotated[str, Field(min_length=1)]
     headers: dict[str, str]
-    payload: Base64Bytes
-    """The message's bytes as they were; base64 in JSON."""
+    payload: Bytes
+    """The message's bytes as they were; in JSON as standard base64."""
     stream: Identifier
     sequence: Annotated[int, Field(ge=1)]
     consumer: Identifier

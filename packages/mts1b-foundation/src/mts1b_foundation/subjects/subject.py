@@ -64,7 +64,7 @@ class Subject(Generic[T]):
 
     __slots__ = (
         "_fund_prefix", "_prefix", "_single", "dedupe_key", "description", "parameters", "pattern", "payload",
-        "producer", "tier", "tokens",
+        "producer", "schema_id", "tier", "tokens",
     )  # fmt: skip
 
     def __init__(
@@ -80,6 +80,7 @@ class Subject(Generic[T]):
         self.pattern = pattern
         self.producer = producer
         self.payload = payload
+        self.schema_id = payload.schema_id()
         self.tier = tier
         self.description = description
         self.dedupe_key = dedupe_key

@@ -1,0 +1,69 @@
+"""The event bus: connect, publish typed events, consume them without losing one."""
+
+from mts1b_platform.eventbus.apply import StreamChange, apply_streams, plan_streams, wait_for_jetstream
+from mts1b_platform.eventbus.bus import EventBus
+from mts1b_platform.eventbus.connect import connect
+from mts1b_platform.eventbus.consumer import Consumer
+from mts1b_platform.eventbus.counters import Counters
+from mts1b_platform.eventbus.errors import (
+    AccessDenied,
+    BusClosed,
+    BusError,
+    ConsumeError,
+    ConsumerConflict,
+    ConsumerGone,
+    InvalidHeader,
+    JetStreamUnavailable,
+    NoStream,
+    NotStored,
+    NotTheProducer,
+    PayloadTooLarge,
+    PublishError,
+    PublishUncertain,
+    Reject,
+    Retry,
+    ServerUnavailable,
+    StreamError,
+)
+from mts1b_platform.eventbus.event import Event, Heard, Position
+from mts1b_platform.eventbus.listener import Listener
+from mts1b_platform.eventbus.publish import Ack
+from mts1b_platform.eventbus.retry import RetryPolicy
+from mts1b_platform.eventbus.streams import STREAMS, StreamDefinition
+
+__all__ = [
+    "STREAMS",
+    "AccessDenied",
+    "Ack",
+    "BusClosed",
+    "BusError",
+    "ConsumeError",
+    "Consumer",
+    "ConsumerConflict",
+    "ConsumerGone",
+    "Counters",
+    "Event",
+    "EventBus",
+    "Heard",
+    "InvalidHeader",
+    "JetStreamUnavailable",
+    "Listener",
+    "NoStream",
+    "NotStored",
+    "NotTheProducer",
+    "PayloadTooLarge",
+    "Position",
+    "PublishError",
+    "PublishUncertain",
+    "Reject",
+    "Retry",
+    "RetryPolicy",
+    "ServerUnavailable",
+    "StreamChange",
+    "StreamDefinition",
+    "StreamError",
+    "apply_streams",
+    "connect",
+    "plan_streams",
+    "wait_for_jetstream",
+]

@@ -1,0 +1,314 @@
+"""The event bus: a nats-py client that knows the subjects, and keeps the promises of their tiers.
+
+It *is* a ``nats.aio.client.Client``: ``publish``, ``subscribe``, ``request``, ``jetstream()`` and the rest work as
+nats-py documents them. The typed calls ``emit``, ``emit_many``, ``consume`` and ``listen`` are what new code uses.
+"""
+
+import asyncio
+from collections.abc import Iterable, Mapping
+from typing import Any, Self, overload
+
+import nats.errors
+from mts1b_foundation.subjects import DurableSubject, Subject
+from mts1b_foundation.subjects.subject import T
+from nats.aio.client import Client
+from nats.js import JetStreamContext
+
+from mts1b_platform.config import Settings
+from mts1b_platform.eventbus.consumer import Consumer
+from mts1b_platform.eventbus.counters import Counters
+from mts1b_platform.eventbus.durables import Deliver
+from mts1b_platform.eventbus.errors import BusClosed
+from mts1b_platform.eventbus.event import Heard
+from mts1b_platform.eventbus.jetstream import JetStream, complete
+from mts1b_platform.eventbus.listener import Listener
+from mts1b_platform.eventbus.publish import Ack, prepare, send_best_effort, send_durable
+from mts1b_platform.eventbus.retry import RetryPolicy
+from mts1b_platform.logs import get_logger
+
+log = get_logger("mts1b.eventbus")
+
+ANONYMOUS = "mts1b-anonymous"
+"""Whom a process speaks as that has not said so: it may consume, and dead-letters under this name."""
+
+DEFAULT_DEADLINE = 30.0
+DEFAULT_RETRY = RetryPolicy()
+_DRAIN_BUDGET = 10.0
+
+
+class EventBus(Client):
+    """A connection to the bus. Made by :func:`mts1b_platform.eventbus.connect`.
+
+    ``async with`` drains it at the end: no new events, those in hand are finished, acks are flushed.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        super().__init__()
+        self.settings = settings
+        self.counters = Counters()
+        self._readers: set[Consumer[Any] | Listener[Any]] = set()
+        self._up = asyncio.Event()
+
+    @property
+    def service(self) -> str:
+        """The repo this process speaks as."""
+        return self.settings.service or ANONYMOUS
+
+    @property
+    def actor(self) -> str:
+        """Who acts when a payload does not say."""
+        return self.settings.actor or self.service
+
+    @property
+    def has_jetstream(self) -> bool:
+        """Whether the connected server says that it has JetStream."""
+        return bool(self._server_info.get("jetstream"))
+
+    # Publishing.
+
+    @overload
+    async def emit(
+        self,
+        subject: DurableSubject[T],
+        event: T,
+        *,
+        cause: Heard[Any] | None = None,
+        msg_id: str | None = None,
+        trace_id: str | None = None,
+        headers: Mapping[str, str] | None = None,
+        deadline: float = DEFAULT_DEADLINE,
+    ) -> Ack: ...
+
+    @overload
+    async def emit(
+        self,
+        subject: Subject[T],
+        event: T,
+        *,
+        cause: Heard[Any] | None = None,
+        msg_id: str | None = None,
+        trace_id: str | None = None,
+        headers: Mapping[str, str] | None = None,
+        deadline: float = DEFAULT_DEADLINE,
+    ) -> None: ...
+
+    async def emit(
+        self,
+        subject: Subject[T],
+        event: T,
+        *,
+        cause: Heard[Any] | None = None,
+        msg_id: str | None = None,
+        trace_id: str | None = None,
+        headers: Mapping[str, str] | None = None,
+        deadline: float = DEFAULT_DEADLINE,
+    ) -> Ack | None:
+        """Publish ``event`` with the guarantee of its subject's tier.
+
+        A durable event is stored when this returns. A best-effort event is on its way, or dropped and counted while
+        there is no connection.
+
+        Args:
+            subject: where; parameters and fund are filled in from the event.
+            event: the payload, of the subject's type.
+            cause: the event that led to this one; the new one joins its trace. Inside ``async with event`` the trace
+                is inherited without it.
+            msg_id: replaces the message id that the subject's dedupe key gives.
+            trace_id: replaces the trace id.
+            headers: further headers.
+            deadline: seconds until a durable publish gives up.
+
+        Raises:
+            NotTheProducer: this process does not speak as the subject's producer.
+            SubjectError: the payload is not of the subject's type.
+            PublishUncertain: no ack before the deadline; the event may have been stored or not.
+            NoStream: no stream stores the subject.
+            JetStreamUnavailable: the server has no JetStream.
+            BusClosed: the bus was closed.
+        """
+        trace = trace_id or (cause.trace_id if cause else None)
+        out = prepare(self, subject, event, msg_id=msg_id, trace_id=trace, headers=headers)
+        if isinstance(subject, DurableSubject):
+            return await send_durable(self, subject, out, deadline=deadline)
+        await send_best_effort(self, out)
+        return None
+
+    async def emit_many(
+        self,
+        subject: DurableSubject[T],
+        events: Iterable[T],
+        *,
+        cause: Heard[Any] | None = None,
+        window: int = 256,
+        deadline: float = DEFAULT_DEADLINE,
+    ) -> list[Ack]:
+        """Publish ``events`` in order, ``window`` of them under way at a time; one ack each, in their order.
+
+        Not all or nothing: when one fails, earlier ones are stored and the error of the first failure is raised.
+
+        Raises:
+            PublishError: as :meth:`emit`.
+        """
+        acks: list[Ack] = []
+        batch: list[T] = []
+        trace = cause.trace_id if cause else None
+        for event in [*events, None]:
+            if event is not None:
+                batch.append(event)
+            if batch and (event is None or len(batch) >= window):
+                waiting = [self.emit(subject, item, trace_id=trace, deadline=deadline) for item in batch]
+                acks.extend(await asyncio.gather(*waiting))
+                batch.clear()
+        return acks
+
+    # Consuming.
+
+    def consume(
+        self,
+        subject: DurableSubject[T],
+        *more: DurableSubject[T],
+        durable: str,
+        policy: RetryPolicy = DEFAULT_RETRY,
+        deliver: Deliver = "all",
+        prefetch: int = 256,
+        ack_wait: float = 30.0,
+        inactive_threshold: float | None = None,
+        **parameters: str | None,
+    ) -> Consumer[T]:
+        """Read a durable subject: ``async for event in bus.consume(…): async with event: …``.
+
+        Args:
+            subject: what to read; of a verb subject both forms, with and without fund.
+            more: further subjects of the same stream, read in the stream's order.
+            durable: the name under which the server remembers what was read; instances that share it share the work.
+            policy: when a failed event comes again, and when it becomes a dead letter.
+            deliver: where a durable that does not exist yet begins.
+            prefetch: most events that wait here.
+            ack_wait: seconds after which an event of a crashed process is given to another.
+            inactive_threshold: seconds without a reader after which the server forgets the durable; None: never.
+            parameters: read one key or fund only, such as ``fund_id="alpha"``.
+
+        Raises:
+            UnknownParameter: the subject has no such parameter.
+            NotStored: the subject is best effort.
+        """
+        self._refuse_when_closed()
+        consumer = Consumer(
+            self,
+            (subject, *more),
+            durable,
+            parameters=parameters,
+            policy=policy,
+            deliver=deliver,
+            prefetch=prefetch,
+            ack_wait=ack_wait,
+            inactive_threshold=inactive_threshold,
+        )
+        self._readers.add(consumer)
+        return consumer
+
+    def listen(
+        self, subject: Subject[T], *, conflate: bool = False, limit: int = 65_536, **parameters: str | None
+    ) -> Listener[T]:
+        """Hear events as they pass: ``async for event in bus.listen(MARKETDATA_QUOTES, symbol="BTC/USD"): …``.
+
+        Best effort whatever the subject's tier: nothing is stored for this reader, nothing acknowledged.
+
+        Args:
+            subject: what to hear; of a verb subject both forms.
+            conflate: keep only the latest event of each concrete subject when the reader is behind.
+            limit: most events that wait; the oldest gives way, counted.
+            parameters: hear one key or fund only; without one every one.
+
+        Raises:
+            UnknownParameter: the subject has no such parameter, or a wildcard was given for one.
+        """
+        self._refuse_when_closed()
+        listener = Listener(self, subject, parameters=parameters, conflate=conflate, limit=limit)
+        self._readers.add(listener)
+        return listener
+
+    # nats-py's surface, with the envelope kept canonical.
+
+    async def publish(
+        self, subject: str, payload: bytes = b"", reply: str = "", headers: dict[str, str] | None = None
+    ) -> None:
+        """As nats-py's; reserved headers go out in the case that the server and consumers look for."""
+        await super().publish(subject, payload, reply, complete(subject, headers) if headers else None)
+
+    def jetstream(self, **options: Any) -> JetStream:
+        """As nats-py's; see :class:`JetStream` for what is different underneath."""
+        return JetStream(self, **options)
+
+    def plain_jetstream(self) -> JetStreamContext:
+        """nats-py's own context, as it is."""
+        return JetStreamContext(self)
+
+    # Connection.
+
+    async def wait_connected(self, timeout: float) -> bool:
+        """Wait until the connection stands, at most ``timeout`` seconds; says whether it does.
+
+        Raises:
+            BusClosed: the bus was closed.
+        """
+        if self.is_connected:
+            return True
+        self._refuse_when_closed()
+        try:
+            await asyncio.wait_for(self._up.wait(), timeout)
+        except TimeoutError:
+            return False
+        return self.is_connected
+
+    async def drain(self) -> None:
+        """End gracefully: stop reading, let handlers finish, flush acks, close. Bounded in time, safe to repeat."""
+        if self.is_closed:
+            return
+        for reader in list(self._readers):
+            await reader.stop()
+        if not await self._settled(_DRAIN_BUDGET):
+            log.warning("handlers did not finish in time; their events come again", seconds=_DRAIN_BUDGET)
+        if self.is_connected:
+            try:
+                await super().flush(timeout=2)
+                await super().drain()
+            except nats.errors.Error as error:
+                log.warning("drain was cut short", error=str(error) or type(error).__name__)
+        await self.close()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *exc_info: object) -> None:
+        await self.drain()
+
+    def forget(self, reader: Consumer[Any] | Listener[Any]) -> None:
+        """A reader has ended."""
+        self._readers.discard(reader)
+
+    def came_up(self) -> None:
+        """The connection stands."""
+        self._up.set()
+
+    def went_down(self) -> None:
+        """The connection is lost."""
+        self._up.clear()
+
+    def was_closed(self) -> None:
+        """The connection is closed for good: nobody shall wait on it."""
+        for reader in list(self._readers):
+            if isinstance(reader, Listener):
+                reader.closed()
+
+    async def _settled(self, budget: float) -> bool:
+        end = asyncio.get_running_loop().time() + budget
+        while any(isinstance(reader, Consumer) and reader.open for reader in self._readers):
+            if asyncio.get_running_loop().time() > end:
+                return False
+            await asyncio.sleep(0.01)
+        return True
+
+    def _refuse_when_closed(self) -> None:
+        if self.is_closed:
+            raise BusClosed("the bus is closed: connect() again")

@@ -1,0 +1,40 @@
+"""What the bus counts: plain integers on the hot path, read by a metrics collector when it wants to.
+
+Every counter is keyed by the registered pattern of the subject (``mts.v1.marketdata.quotes.{symbol}``), never by the
+concrete subject, so that symbols and funds cannot multiply series.
+"""
+
+from collections import Counter
+from dataclasses import dataclass, field
+
+
+def _counter() -> Counter[str]:
+    return Counter()
+
+
+@dataclass(slots=True)
+class Counters:
+    """Counts since the bus was connected, by subject pattern."""
+
+    published: Counter[str] = field(default_factory=_counter)
+    """Events sent; in the durable tiers: stored and acknowledged."""
+    publish_dropped: Counter[str] = field(default_factory=_counter)
+    """Best-effort events given up because the connection was away or its buffer full."""
+    publish_retries: Counter[str] = field(default_factory=_counter)
+    publish_duplicates: Counter[str] = field(default_factory=_counter)
+    """Acks that said the event was stored already."""
+    publish_failed: Counter[str] = field(default_factory=_counter)
+    """Durable events that ended in an error for the caller."""
+    consumed: Counter[str] = field(default_factory=_counter)
+    """Events handled and acknowledged, and events handed to a listener."""
+    consume_errors: Counter[str] = field(default_factory=_counter)
+    """Handler failures, each delivery counted."""
+    schema_mismatch: Counter[str] = field(default_factory=_counter)
+    """Messages refused because their schema or payload is not what the subject carries."""
+    deadletters: Counter[str] = field(default_factory=_counter)
+    slow_consumer_drops: Counter[str] = field(default_factory=_counter)
+    """Best-effort events that a listener was too slow for (drop-oldest or conflated)."""
+    reconnects: int = 0
+    disconnects: int = 0
+    errors: int = 0
+    """Asynchronous errors that the server or the client reported."""

@@ -1,0 +1,74 @@
+"""Giving a message up without losing it: stored as a dead letter first, then taken off the consumer.
+
+The id is made of stream, sequence and consumer, so that a crash between the two steps, or a second party that notices
+the same failure, stores nothing twice.
+"""
+
+import traceback
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from mts1b_foundation.deadletters import DeadLetter, DeadLetterReason
+from mts1b_foundation.event import utc_now
+from mts1b_foundation.subjects import deadletters_of
+
+from mts1b_platform.eventbus.event import Position
+from mts1b_platform.logs import get_logger
+
+if TYPE_CHECKING:
+    from mts1b_platform.eventbus.bus import EventBus
+
+log = get_logger("mts1b.eventbus.deadletters")
+
+
+def dead_letter_id(position: Position) -> str:
+    """The one id of the failure of this message at this consumer."""
+    return f"{position.stream}:{position.seq}:{position.consumer}"
+
+
+async def store_dead_letter(
+    bus: "EventBus",
+    *,
+    subject: str,
+    pattern: str,
+    headers: Mapping[str, str],
+    data: bytes,
+    position: Position,
+    reason: DeadLetterReason,
+    error: BaseException | str,
+    trace_id: str | None,
+) -> None:
+    """Store the dead letter under this service's own prefix; returns once JetStream has it.
+
+    Raises:
+        PublishError: it could not be stored; the message must then stay with its consumer.
+    """
+    letter = DeadLetter(
+        dead_letter_id=dead_letter_id(position),
+        reason=reason,
+        subject=subject,
+        headers=dict(headers),
+        payload=data,
+        stream=position.stream,
+        sequence=position.seq,
+        consumer=position.consumer,
+        deliveries=position.deliveries,
+        error=str(error) or type(error).__name__,
+        traceback="".join(traceback.format_exception(error)) if isinstance(error, BaseException) else None,
+        stored_at=position.timestamp,
+        failed_at=utc_now(),
+    )
+    await bus.emit(deadletters_of(bus.service), letter, trace_id=trace_id)
+    bus.counters.deadletters[pattern] += 1
+    log.error(
+        "dead letter",
+        subject=subject,
+        stream=position.stream,
+        seq=position.seq,
+        durable=position.consumer,
+        reason=reason.value,
+        error=letter.error,
+        deliveries=position.deliveries,
+        id=letter.dead_letter_id,
+        trace_id=trace_id,
+    )

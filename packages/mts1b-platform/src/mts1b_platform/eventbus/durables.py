@@ -1,0 +1,146 @@
+"""Durable consumers on the server: found or created, and compared with what the caller wants."""
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import Any, Literal
+
+from mts1b_foundation.subjects import DurableSubject
+from nats.aio.client import Client
+
+from mts1b_platform.eventbus.api import NOT_FOUND_CONSUMER, NOT_FOUND_STREAM, ApiError, js_api
+from mts1b_platform.eventbus.errors import ConsumeError, ConsumerConflict, NoStream
+from mts1b_platform.eventbus.streams import STREAMS
+
+Deliver = Literal["all", "new"] | datetime
+"""Where a consumer that does not exist yet begins: at the first stored message, at the next one, or at a time."""
+
+_SECOND = 1_000_000_000
+
+
+async def stream_of(client: Client, subjects: Sequence[DurableSubject[Any]]) -> str:
+    """The one stream that stores all of ``subjects``.
+
+    Raises:
+        NoStream: no stream stores one of them.
+        ConsumeError: they are stored in different streams.
+    """
+    found: dict[str, str] = {}
+    for subject in subjects:
+        for pattern in subject.patterns:
+            found[pattern] = await _stream_of(client, pattern)
+    names = sorted(set(found.values()))
+    if len(names) > 1:
+        raise ConsumeError(
+            f"one durable reads one stream, but these subjects are stored in {' and '.join(names)}: "
+            f"{', '.join(s.pattern for s in subjects)}; use one durable for each"
+        )
+    return names[0]
+
+
+async def _stream_of(client: Client, pattern: str) -> str:
+    for definition in STREAMS:
+        if any(_covers(stored, pattern) for stored in definition.subjects):
+            return definition.name
+    names: list[str] = (await js_api(client, "STREAM.NAMES", {"subject": pattern})).get("streams") or []
+    if not names:
+        raise NoStream(f"{pattern}: no stream stores this subject; create the streams with `mts1b streams apply`")
+    return names[0]
+
+
+def _covers(stored: str, pattern: str) -> bool:
+    wide, narrow = stored.split("."), pattern.split(".")
+    return len(wide) == len(narrow) and all(w in ("*", n) for w, n in zip(wide, narrow, strict=True))
+
+
+async def ensure_durable(
+    client: Client,
+    *,
+    stream: str,
+    durable: str,
+    filters: Sequence[str],
+    ack_wait: float,
+    deliver: Deliver,
+    max_ack_pending: int,
+    inactive_threshold: float | None = None,
+) -> None:
+    """Create the durable, or check that the one that exists reads the same subjects.
+
+    Redelivery is unlimited on the server: the consumer wrapper counts, and dead-letters before it gives up.
+
+    Raises:
+        ConsumerConflict: it exists and reads other subjects, or pushes, or does not wait for acks.
+        NoStream: the stream does not exist.
+        ConsumeError: the server refuses the consumer.
+    """
+    try:
+        held = (await js_api(client, f"CONSUMER.INFO.{stream}.{durable}"))["config"]
+    except ApiError as error:
+        if error.err_code == NOT_FOUND_STREAM:
+            raise NoStream(
+                f"stream {stream} does not exist on the server, so durable {durable!r} cannot read it; create the "
+                "streams with `mts1b streams apply`"
+            ) from None
+        if error.err_code != NOT_FOUND_CONSUMER:
+            raise ConsumeError(f"durable {durable!r} on {stream}: {error}") from error
+    else:
+        _check_same(stream, durable, held, filters)
+        return
+    config: dict[str, Any] = {
+        "durable_name": durable,
+        "name": durable,
+        "ack_policy": "explicit",
+        "ack_wait": int(ack_wait * _SECOND),
+        "max_deliver": -1,
+        "max_ack_pending": max_ack_pending,
+        "filter_subjects": list(filters),
+        **_start(deliver),
+    }
+    if inactive_threshold is not None:
+        config["inactive_threshold"] = int(inactive_threshold * _SECOND)
+    body = {"stream_name": stream, "config": config, "action": "create"}
+    try:
+        await js_api(client, f"CONSUMER.CREATE.{stream}.{durable}", body)
+    except ApiError as error:
+        if "already exists" in error.description:  # another instance was faster, with other settings
+            held = (await js_api(client, f"CONSUMER.INFO.{stream}.{durable}"))["config"]
+            _check_same(stream, durable, held, filters)
+            return
+        raise ConsumeError(f"durable {durable!r} on {stream}: {error}") from error
+
+
+async def durable_exists(client: Client, stream: str, durable: str) -> bool:
+    """Whether the server still has the durable.
+
+    Raises:
+        JetStreamUnavailable: nobody can say right now.
+    """
+    try:
+        await js_api(client, f"CONSUMER.INFO.{stream}.{durable}", timeout=2)
+    except ApiError as error:
+        if error.err_code in (NOT_FOUND_CONSUMER, NOT_FOUND_STREAM):
+            return False
+        raise
+    return True
+
+
+def _start(deliver: Deliver) -> dict[str, str]:
+    if isinstance(deliver, datetime):
+        moment = deliver.astimezone(UTC).isoformat().replace("+00:00", "Z")
+        return {"deliver_policy": "by_start_time", "opt_start_time": moment}
+    return {"deliver_policy": deliver}
+
+
+def _check_same(stream: str, durable: str, held: dict[str, Any], filters: Sequence[str]) -> None:
+    reads = held.get("filter_subjects") or [held.get("filter_subject", "")]
+    problems: list[str] = []
+    if set(reads) != set(filters):
+        problems.append(f"it reads {', '.join(reads)}, wanted {', '.join(filters)}")
+    if held.get("deliver_subject"):
+        problems.append("it is a push consumer, wanted a pull consumer")
+    if held.get("ack_policy") != "explicit":
+        problems.append(f"its ack policy is {held.get('ack_policy')}, wanted explicit")
+    if problems:
+        raise ConsumerConflict(
+            f"durable {durable!r} on {stream} exists and differs: {'; '.join(problems)}. Use another durable name, or "
+            f"delete this one with `nats consumer rm {stream} {durable}`, which forgets what it has read"
+        )

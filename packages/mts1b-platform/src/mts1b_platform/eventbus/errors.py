@@ -1,0 +1,112 @@
+"""What can go wrong on the bus, and what to do about it.
+
+::
+
+    Mts1bError                      (mts1b_foundation.errors)
+    └── BusError                    anything that went wrong on the bus
+        ├── ServerUnavailable       no NATS server answers
+        ├── JetStreamUnavailable    a server without JetStream, or one that cannot reach its peers
+        ├── AccessDenied            this identity may not do that on that subject
+        ├── PublishError            an event was not published
+        │   ├── NotTheProducer          this process does not speak as the subject's one producer
+        │   ├── NoStream                no stream stores the subject
+        │   ├── InvalidHeader           a header that cannot go on the wire, or two that differ by case
+        │   ├── PayloadTooLarge         more bytes than the server takes
+        │   └── PublishUncertain        no ack before the deadline: the event may have been stored or not
+        ├── ConsumeError            a consumer cannot go on
+        │   ├── ConsumerConflict        the durable exists with another configuration
+        │   ├── ConsumerGone            the durable was deleted under a running consumer
+        │   └── NotStored               a best-effort subject was asked for with a durable
+        ├── StreamError             a stream cannot be created or changed as defined
+        └── BusClosed               the connection was closed
+
+Two signals are no errors; a handler raises them to say what shall happen to its event:
+
+    Reject                          trying again is of no use: dead-letter it now
+    Retry                           try again after this delay, whatever the policy says
+"""
+
+from mts1b_foundation.errors import Mts1bError
+
+
+class BusError(Mts1bError):
+    """Anything that went wrong on the bus."""
+
+
+class ServerUnavailable(BusError, ConnectionError):
+    """No NATS server answers."""
+
+
+class JetStreamUnavailable(BusError):
+    """The server has no JetStream, or JetStream does not answer."""
+
+
+class AccessDenied(BusError, PermissionError):
+    """This identity may not do that on that subject."""
+
+
+class PublishError(BusError):
+    """An event was not published."""
+
+
+class NotTheProducer(PublishError):
+    """This process does not speak as the one producer of the subject."""
+
+
+class NoStream(PublishError):
+    """No stream stores the subject."""
+
+
+class InvalidHeader(PublishError, ValueError):
+    """A header cannot go on the wire, or two differ only by case."""
+
+
+class PayloadTooLarge(PublishError, ValueError):
+    """The event has more bytes than the server takes."""
+
+
+class PublishUncertain(PublishError, TimeoutError):
+    """No ack came before the deadline: the event may have been stored, or not.
+
+    Publishing the same event again is safe inside the stream's dedupe window, as it has the same message id.
+    """
+
+
+class ConsumeError(BusError):
+    """A consumer cannot go on."""
+
+
+class ConsumerConflict(ConsumeError):
+    """The durable exists with another configuration."""
+
+
+class ConsumerGone(ConsumeError):
+    """The durable was deleted under a running consumer."""
+
+
+class NotStored(ConsumeError, TypeError):
+    """A best-effort subject was asked for with a durable."""
+
+
+class StreamError(BusError):
+    """A stream cannot be created or changed as defined."""
+
+
+class BusClosed(BusError, ConnectionError):
+    """The connection was closed."""
+
+
+class Signal(Exception):
+    """What a handler raises to decide about its event."""
+
+
+class Reject(Signal):
+    """Trying again is of no use: the event becomes a dead letter now, with this reason."""
+
+
+class Retry(Signal):
+    """Try again after ``delay`` seconds, whatever the policy says; counts as one delivery."""
+
+    def __init__(self, delay: float, reason: str = "") -> None:
+        super().__init__(reason or f"retry in {delay:g} s")
+        self.delay = delay

@@ -1,0 +1,124 @@
+"""nats-py's own JetStream surface, with this bus underneath.
+
+``js.publish`` writes reserved headers in the case that the server recognises and completes the envelope.
+``js.subscribe(subject, durable=…, manual_ack=True)`` reads through the same pull consumer as ``bus.consume``: both
+forms of a registered subject, several instances on one durable, dead letters after the last delivery. Everything else
+is nats-py's.
+"""
+
+import asyncio
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Self
+
+import nats.errors
+from mts1b_foundation.subjects import DurableSubject, registry
+from nats.aio.msg import Msg
+from nats.js import JetStreamContext, api
+
+from mts1b_platform.eventbus.consumer import Consumer
+from mts1b_platform.eventbus.envelope import JSON, canonical
+from mts1b_platform.eventbus.event import Event
+from mts1b_platform.eventbus.headers import CONTENT_TYPE, TRACE_ID
+from mts1b_platform.eventbus.trace import trace_id_for
+
+if TYPE_CHECKING:
+    from mts1b_platform.eventbus.bus import EventBus
+
+
+def complete(subject: str, headers: Mapping[str, str] | None) -> dict[str, str] | None:
+    """Canonical headers; on ``mts.`` subjects also the content type and trace id when the caller left them out.
+
+    Raises:
+        InvalidHeader: two names differ only by case, or a value holds a line break.
+    """
+    if not subject.startswith("mts."):
+        return canonical(headers) if headers else None
+    envelope = canonical(headers or {})
+    envelope.setdefault(CONTENT_TYPE, JSON)
+    envelope.setdefault(TRACE_ID, trace_id_for())
+    return envelope
+
+
+class JetStream(JetStreamContext):
+    """nats-py's JetStream context on an :class:`EventBus`."""
+
+    def __init__(self, bus: "EventBus", **options: Any) -> None:
+        super().__init__(bus, **options)
+        self._bus = bus
+
+    async def publish(
+        self,
+        subject: str,
+        payload: bytes = b"",
+        timeout: float | None = None,
+        stream: str | None = None,
+        headers: dict[str, Any] | None = None,
+        msg_ttl: float | None = None,
+    ) -> api.PubAck:
+        """As nats-py's; the caller's headers are not written into."""
+        return await super().publish(subject, payload, timeout, stream, complete(subject, headers), msg_ttl)
+
+    async def subscribe(  # type: ignore[override]
+        self, subject: str, *arguments: Any, **options: Any
+    ) -> "RawSubscription | JetStreamContext.PushSubscription":
+        """As nats-py's; ``durable=`` with ``manual_ack=True`` on a registered subject reads by a pull consumer.
+
+        Raises:
+            ConsumerConflict: the durable exists and reads something else.
+            NoStream: the stream does not exist.
+        """
+        durable: str | None = options.get("durable")
+        registered = registry().find(subject)
+        if (
+            durable is None
+            or arguments
+            or options.keys() - {"durable", "manual_ack"}
+            or not options.get("manual_ack")
+            or not isinstance(registered, DurableSubject)
+        ):
+            return await super().subscribe(subject, *arguments, **options)
+        parameters: dict[str, Any] = registered.parse(subject) or {}
+        consumer: Consumer[Any] = self._bus.consume(registered, durable=durable, **parameters)
+        await consumer.start()
+        return RawSubscription(consumer)
+
+
+class RawSubscription:
+    """What the raw ``subscribe`` returns: nats-py messages, settled by the caller through their own methods."""
+
+    def __init__(self, consumer: Consumer[Any]) -> None:
+        self._consumer = consumer
+
+    @property
+    def messages(self) -> Self:
+        """The messages, as an async iterator."""
+        return self
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> Msg:
+        return self._hand_over(await anext(self._consumer))
+
+    async def next_msg(self, timeout: float | None = 1.0) -> Msg:
+        """The next message.
+
+        Raises:
+            nats.errors.TimeoutError: none came within ``timeout`` seconds.
+        """
+        try:
+            return self._hand_over(await asyncio.wait_for(anext(self._consumer), timeout))
+        except TimeoutError:
+            raise nats.errors.TimeoutError from None
+
+    async def unsubscribe(self) -> None:
+        """Stop reading; what was not handed out goes back to the server."""
+        await self._consumer.stop()
+
+    async def drain(self) -> None:
+        """As :meth:`unsubscribe`."""
+        await self._consumer.stop()
+
+    def _hand_over(self, event: Event[Any]) -> Msg:
+        self._consumer.release(event)
+        return event.message

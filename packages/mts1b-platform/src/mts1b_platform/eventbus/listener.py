@@ -1,0 +1,139 @@
+"""Listening to events as they pass: bounded memory, a stated policy when the reader is too slow, everything counted.
+
+Without conflation the oldest waiting event gives way to the newest; with it only the latest event of each concrete
+subject waits, so that a slow reader of quotes always reads the current price.
+"""
+
+import asyncio
+from collections import OrderedDict
+from types import TracebackType
+from typing import TYPE_CHECKING, Generic, Self
+
+import nats.errors
+from mts1b_foundation.subjects import Registry, Subject
+from mts1b_foundation.subjects.subject import T
+from nats.aio.msg import Msg
+from nats.aio.subscription import Subscription
+
+from mts1b_platform.eventbus.decode import Refused, decode
+from mts1b_platform.eventbus.envelope import ReceivedHeaders
+from mts1b_platform.eventbus.errors import BusClosed
+from mts1b_platform.eventbus.event import Heard
+from mts1b_platform.logs import get_logger
+
+if TYPE_CHECKING:
+    from mts1b_platform.eventbus.bus import EventBus
+
+log = get_logger("mts1b.eventbus.listener")
+
+
+class Listener(Generic[T]):
+    """Events of one subject from now on, as an async iterator. Made by ``bus.listen``.
+
+    ``async with`` makes sure that the server knows of the subscription before the block begins.
+    """
+
+    def __init__(
+        self, bus: "EventBus", subject: Subject[T], *, parameters: dict[str, str | None], conflate: bool, limit: int
+    ) -> None:
+        if limit < 1:
+            raise ValueError(f"limit is {limit}: a listener must be able to hold at least one event")
+        self._bus = bus
+        self._subject = subject
+        self._filters = subject.filters(**parameters)
+        self._registry = Registry([subject])
+        self._conflate = conflate
+        self._limit = limit
+        self._waiting: OrderedDict[str | int, Msg] = OrderedDict()
+        self._arrived = 0
+        self._ready = asyncio.Event()
+        self._subscriptions: list[Subscription] = []
+        self._stopped = False
+        self.dropped = 0
+        """Events that gave way because this reader was too slow."""
+
+    def __repr__(self) -> str:
+        return f"<Listener {', '.join(self._filters)}>"
+
+    async def start(self) -> None:
+        """Subscribe; returns when the server has taken note."""
+        if self._subscriptions:
+            return
+        try:
+            for pattern in self._filters:
+                subscription = await self._bus.subscribe(  # pyright: ignore[reportUnknownMemberType]
+                    pattern, cb=self._take, pending_msgs_limit=-1
+                )
+                self._subscriptions.append(subscription)
+            await self._bus.flush()
+        except (nats.errors.ConnectionClosedError, nats.errors.ConnectionDrainingError):
+            raise BusClosed(f"{self!r}: the bus is closed") from None
+
+    async def stop(self) -> None:
+        """Unsubscribe; what waits is still handed out, then the iteration ends."""
+        self._stopped = True
+        self._ready.set()
+        subscriptions, self._subscriptions = self._subscriptions, []
+        for subscription in subscriptions:
+            try:
+                await subscription.unsubscribe()
+            except nats.errors.Error as error:
+                log.debug("unsubscribe", error=str(error))
+        self._bus.forget(self)
+
+    async def __aenter__(self) -> Self:
+        await self.start()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        await self.stop()
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> Heard[T]:
+        """The next event.
+
+        Raises:
+            BusClosed: the connection was closed while waiting.
+        """
+        if not self._stopped:
+            await self.start()
+        while True:
+            while self._waiting:
+                _, msg = self._waiting.popitem(last=False)
+                if (heard := self._admit(msg)) is not None:
+                    return heard
+            if self._stopped:
+                raise StopAsyncIteration
+            self._ready.clear()
+            await self._ready.wait()
+
+    def closed(self) -> None:
+        """The bus is gone: wake a waiting reader."""
+        self._stopped = True
+        self._ready.set()
+
+    async def _take(self, msg: Msg) -> None:
+        self._arrived += 1
+        key = msg.subject if self._conflate else self._arrived
+        if self._waiting.pop(key, None) is not None or len(self._waiting) >= self._limit:
+            if len(self._waiting) >= self._limit:
+                self._waiting.popitem(last=False)
+            self.dropped += 1
+            self._bus.counters.slow_consumer_drops[self._subject.pattern] += 1
+        self._waiting[key] = msg
+        self._ready.set()
+
+    def _admit(self, msg: Msg) -> Heard[T] | None:
+        headers = ReceivedHeaders(msg.headers)
+        try:
+            registered, payload = decode(self._registry, msg.subject, headers, msg.data, fallback=self._subject.pattern)
+        except Refused as refused:
+            self._bus.counters.schema_mismatch[refused.pattern] += 1
+            log.warning("message refused", subject=msg.subject, reason=refused.reason.value, error=str(refused))
+            return None
+        self._bus.counters.consumed[registered.pattern] += 1
+        return Heard(registered, msg.subject, headers, payload)

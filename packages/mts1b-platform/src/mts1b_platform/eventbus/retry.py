@@ -1,0 +1,39 @@
+"""When a failed event is tried again, and when it is given up: a pure value."""
+
+import random
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RetryPolicy:
+    """Delayed redelivery with exponential backoff and jitter, then a dead letter.
+
+    Attributes:
+        max_deliveries: how often an event is handed to a handler in all; at least 1.
+        base: seconds before the second delivery.
+        factor: each further delay is this many times longer.
+        cap: longest delay in seconds.
+        jitter: each delay varies by up to this fraction, so that failures do not come back in step.
+    """
+
+    max_deliveries: int = 5
+    base: float = 1.0
+    factor: float = 2.0
+    cap: float = 60.0
+    jitter: float = 0.2
+
+    def __post_init__(self) -> None:
+        if self.max_deliveries < 1:
+            raise ValueError(f"max_deliveries is {self.max_deliveries}: an event must be delivered at least once")
+        if self.base < 0 or self.factor < 1 or self.cap < self.base or not 0 <= self.jitter < 1:
+            raise ValueError(f"{self} makes no sense: base >= 0, factor >= 1, cap >= base, 0 <= jitter < 1")
+
+    def exhausted(self, deliveries: int) -> bool:
+        """Whether an event that failed on its ``deliveries``-th delivery is given up."""
+        return deliveries >= self.max_deliveries
+
+    def delay(self, deliveries: int) -> float:
+        """Seconds to wait after the ``deliveries``-th delivery failed."""
+        exponent = min(deliveries - 1, 64)
+        exact = min(self.cap, self.base * self.factor**exponent)
+        return exact * (1 + self.jitter * (2 * random.random() - 1))  # noqa: S311 - spreads load, guards nothing

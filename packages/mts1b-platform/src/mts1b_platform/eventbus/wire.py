@@ -1,0 +1,349 @@
+"""The NATS client protocol in bytes: frames out, messages in. Sans-io, no asyncio, no nats-py.
+
+Out: a :class:`FrameTemplate` holds a subject and its static headers encoded; a frame is one ``join``.
+In: a :class:`Parser` takes bytes in chunks of any size and hands back messages. It is stricter than nats-py's
+(which it is tested against): counts must be plain digits, the CRLF behind a payload must be there, a header
+block must fit its message, and nothing is buffered beyond ``max_line`` or ``max_message`` bytes.
+"""
+
+import re
+from collections.abc import Callable, Mapping
+from typing import Final, NamedTuple, cast
+
+from mts1b_foundation.errors import Mts1bError
+
+from mts1b_platform.eventbus.headers import (
+    MSG_ID,
+    NO_LINES,
+    TRACE_ID,
+    HeaderError,
+    HeaderLines,
+    Headers,
+    header_lines,
+    header_value,
+)
+
+_CRLF: Final = b"\r\n"
+_TRACE: Final = b"\r\nmts-trace-id: "
+_END: Final = b"\r\n\r\n"
+_DIGITS: Final = tuple(b"%d" % n for n in range(8192))
+_SIZE_LINES: Final = tuple(b"%d\r\n" % n for n in range(8192))
+_SIZES: Final = {b"%d" % n: n + 2 for n in range(8192)}
+"""Counts as the server writes them, to offsets from the CR of their line; other spellings take the slow way."""
+_REFUSED_IN_SUBJECT: Final = re.compile(r"[\x00-\x20\x7f]")
+
+# Keeps what nats-py's expressions accept, minus their leniency towards stray line ends and signs.
+_MSG_LINE: Final = re.compile(rb"MSG[ \t]+(\S+)[ \t]+(\d{1,19})[ \t]+(?:(\S+)[ \t]+)?(\d{1,19})")
+_HMSG_LINE: Final = re.compile(rb"HMSG[ \t]+(\S+)[ \t]+(\d{1,19})[ \t]+(?:(\S+)[ \t]+)?(\d{1,19})[ \t]+(\d{1,19})")
+_CONTROL_LINES: Final = (
+    re.compile(rb"(PING)[ \t]*()"),
+    re.compile(rb"(PONG)[ \t]*()"),
+    re.compile(rb"(\+OK)[ \t]*()"),
+    re.compile(rb"(-ERR)[ \t]+('[^\r\n]+')"),
+    re.compile(rb"(INFO)[ \t]+([^\r\n]+)"),
+)
+# pyright: ignore below: the stub of tuple.__new__ is generic in a way that a cast cannot name.
+_MAKE: Final = cast(
+    "Callable[[type[WireMsg], tuple[bytes, bytes, bytes, bytes]], WireMsg]",
+    tuple.__new__,  # pyright: ignore[reportUnknownMemberType]
+)
+"""Builds a named tuple from a tuple, at half the cost of calling its class."""
+_KNOWN_LINES_LIMIT: Final = 4096
+_KNOWN_LINE_SIZE: Final = 256
+
+
+class SubjectRefused(Mts1bError, ValueError):
+    """A subject cannot be published to: empty, an empty token, a wildcard, blanks or control characters."""
+
+
+class WireMsg(NamedTuple):
+    """One message as it came off the wire; nothing is decoded until asked."""
+
+    subject: bytes
+    reply: bytes
+    head: bytes
+    """The header block from ``NATS/1.0`` to its empty line; empty for a message without headers."""
+    payload: bytes
+
+    @property
+    def headers(self) -> Headers:
+        """The headers, case-insensitive and lazily parsed; keep the object when you look up several."""
+        return Headers(self.head)
+
+    @property
+    def is_status(self) -> bool:
+        """Whether the server speaks (404, 408, 503 …) rather than a publisher."""
+        return self.head[8:9] == b" "
+
+
+class Unrouted(NamedTuple):
+    """A message for a subscription without a route."""
+
+    sid: int
+    msg: WireMsg
+
+
+class Control(NamedTuple):
+    """A line that is not a message: ``PING``, ``PONG``, ``+OK``, ``-ERR`` or ``INFO`` with its argument."""
+
+    op: bytes
+    argument: bytes
+
+
+class Malformed(NamedTuple):
+    """The stream cannot be understood from here on; the parser stays in this state until it is reset."""
+
+    reason: str
+
+
+ParserEvent = Unrouted | Control | Malformed
+
+
+def checked_subject(subject: str) -> bytes:
+    """Encode a subject to publish to.
+
+    Raises:
+        SubjectRefused: it is empty, has an empty token or a wildcard, or blanks or control characters.
+    """
+    if not subject or _REFUSED_IN_SUBJECT.search(subject):
+        raise SubjectRefused(f"cannot publish to {subject!r}: a subject has no blanks or control characters")
+    for token in subject.split("."):
+        if token in {"", "*", ">"}:
+            raise SubjectRefused(f"cannot publish to {subject!r}: its token {token!r} is empty or a wildcard")
+    return subject.encode()
+
+
+def pub_frame(subject: bytes, payload: bytes = b"", reply: bytes = b"") -> bytes:
+    """Encode a message without headers; ``subject`` and ``reply`` are trusted (checked, or from the server)."""
+    if reply:
+        return b"PUB %b %b %d\r\n%b\r\n" % (subject, reply, len(payload), payload)
+    return b"PUB %b %d\r\n%b\r\n" % (subject, len(payload), payload)
+
+
+def hpub_frame(subject: bytes, head: bytes, payload: bytes = b"", reply: bytes = b"") -> bytes:
+    """Encode a message with a ready header block; the slow way, for what is not hot."""
+    size = len(head)
+    where = b"%b %b" % (subject, reply) if reply else subject
+    return b"HPUB %b %d %d\r\n%b%b\r\n" % (where, size, size + len(payload), head, payload)
+
+
+def frame_size(frame: bytes) -> int:
+    """Return what the server holds against ``max_payload``: header block plus payload, in bytes."""
+    return int(frame[: frame.index(_CRLF)].rsplit(b" ", 1)[1])
+
+
+class FrameTemplate:
+    """A subject and its static headers, encoded once; a frame per message is one ``join``.
+
+    Static headers come first on the wire, then ``Nats-Msg-Id``, then ``mts-trace-id``, then what one message
+    adds (``extra``). Immutable, so it is shared freely.
+
+    Raises:
+        SubjectRefused: the subject cannot be published to.
+        HeaderError: a static header is malformed, or is one of the two that change with every message.
+    """
+
+    __slots__ = ("_at", "_block", "_block_size", "_line", "subject")
+
+    _MAX_SUBJECTS: Final = 4096
+
+    def __init__(self, subject: str, headers: Mapping[str, str]) -> None:
+        for name in headers:
+            if name.lower() in {MSG_ID.lower(), TRACE_ID.lower()}:
+                raise HeaderError(f"header {name!r} changes with every message; pass it to encode()")
+        self._block = b"NATS/1.0\r\n%b%b: " % (header_lines(headers), MSG_ID.encode())
+        self._block_size = len(self._block) + len(_TRACE) + len(_END)
+        self._at: dict[str, FrameTemplate] = {}
+        self._bind(subject)
+
+    def _bind(self, subject: str) -> None:
+        self.subject = subject
+        self._line = b"HPUB %b " % checked_subject(subject)
+
+    def at(self, subject: str) -> "FrameTemplate":
+        """Return the template with the same headers for another subject; remembers the last few thousand."""
+        found = self._at.get(subject)
+        if found is None:
+            found = object.__new__(FrameTemplate)
+            found._block, found._block_size, found._at = self._block, self._block_size, self._at
+            found._bind(subject)
+            if len(self._at) >= self._MAX_SUBJECTS:
+                self._at.clear()
+            self._at[subject] = found
+        return found
+
+    def encode(
+        self, payload: bytes, msg_id: str, trace_id: str, reply: bytes = b"", extra: HeaderLines = NO_LINES
+    ) -> bytes:
+        """Return the whole frame; ``reply`` is trusted (an inbox of ours).
+
+        Raises:
+            HeaderError: an id is empty or has blanks around it, CR, LF or NUL in it.
+        """
+        # The first look of header_value, repeated here because a call costs more than the look.
+        plain = msg_id.isprintable() and msg_id and " " not in msg_id
+        mid = msg_id.encode() if plain else header_value(MSG_ID, msg_id)
+        plain = trace_id.isprintable() and trace_id and " " not in trace_id
+        trace = trace_id.encode() if plain else header_value(TRACE_ID, trace_id)
+        head = self._block_size + len(mid) + len(trace) + len(extra)
+        size = head + len(payload)
+        return b"".join(
+            (
+                self._line,
+                reply,
+                b" " if reply else b"",
+                _DIGITS[head] if head < 8192 else b"%d" % head,
+                b" ",
+                _SIZE_LINES[size] if size < 8192 else b"%d\r\n" % size,
+                self._block,
+                mid,
+                _TRACE,
+                trace,
+                b"\r\n" + extra + _CRLF if extra else _END,
+                payload,
+                _CRLF,
+            )
+        )
+
+
+class Parser:
+    """Turns the bytes of a server into messages, however they are cut into chunks.
+
+    ``routes`` maps a subscription id to the list that its messages are appended to; the lists that a ``feed``
+    put something into are in ``touched`` afterwards, so that the cost does not grow with the number of routes.
+    Messages without a route, and control lines, are returned in order of arrival; routed messages that arrived
+    before a control line are in their list by the time it is returned.
+
+    Guarantees: a byte is looked at a bounded number of times; at most ``max_line`` bytes of an unfinished
+    line and ``max_message`` bytes of an unfinished message are held; malformed input ends in one
+    :class:`Malformed` event, after the messages before it, and nothing is accepted until :meth:`reset`.
+    """
+
+    def __init__(self, max_line: int = 1 << 20, max_message: int = 64 << 20) -> None:
+        self.routes: dict[bytes, list[WireMsg]] = {}
+        self.touched: list[bytes] = []
+        self.routed_bytes = 0
+        """Payload bytes appended to routes so far; the owner reads differences."""
+        self._max_line = max_line
+        self._max_message = max_message
+        self._lines: dict[bytes, tuple[bytes, bytes, bytes, int, int]] = {}
+        self._rest = bytearray()
+        self._needed = 0
+        self._fault = ""
+
+    def reset(self) -> None:
+        """Forget an unfinished message and a fault, for a new connection; routes stay."""
+        self._rest = bytearray()
+        self._needed = 0
+        self._fault = ""
+
+    def unroute(self, sid: bytes) -> None:
+        """Remove a route; later messages for it are returned instead of collected."""
+        self.routes.pop(sid, None)
+
+    def feed(self, data: bytes) -> list[ParserEvent]:
+        """Take the next chunk; return what is not routed."""
+        if self._fault:
+            return [Malformed(self._fault)]
+        rest = self._rest
+        if rest:
+            searched = len(rest) - 1
+            rest += data
+            if self._needed:
+                if len(rest) < self._needed:
+                    return []
+            elif rest.find(_CRLF, searched) < 0:
+                return self._hold(rest)
+            data = bytes(rest)
+            self._rest = bytearray()
+        return self._parse(data)
+
+    def _parse(self, data: bytes) -> list[ParserEvent]:
+        events: list[ParserEvent] = []
+        find, known, routes, touched = data.find, self._lines.get, self.routes.get, self.touched
+        make, kind = _MAKE, WireMsg
+        length, pos, routed_bytes = len(data), 0, 0
+        while pos < length:
+            eol = find(_CRLF, pos)
+            if eol < 0:
+                events += self._hold(bytearray(data[pos:]))
+                break
+            line = data[pos:eol]
+            args = known(line)
+            if args is None:
+                args = self._read_line(line)
+                if isinstance(args, Control):
+                    events.append(args)
+                    pos = eol + 2
+                    continue
+                if isinstance(args, str):
+                    events.append(self._fail(args))
+                    break
+            sid, subject, reply, to_payload, to_end = args
+            end = eol + to_end
+            if end + 2 > length:
+                self._rest = bytearray(data[pos:])
+                self._needed = end + 2 - pos
+                break
+            body, payload = eol + 2, eol + to_payload
+            pos = end + 2
+            if data[end:pos] != _CRLF:
+                events.append(self._fail("a message is longer or shorter than its line says"))
+                break
+            msg = make(kind, (subject, reply, data[body:payload], data[payload:end]))
+            route = routes(sid)
+            if route is None:
+                events.append(Unrouted(int(sid), msg))
+                continue
+            if not route:
+                touched.append(sid)
+            route.append(msg)
+            routed_bytes += end - payload
+        self.routed_bytes += routed_bytes
+        return events
+
+    def _read_line(self, line: bytes) -> tuple[bytes, bytes, bytes, int, int] | Control | str:
+        """Parse a line: a message's (sid, subject, reply, offset of payload, of end), a control, or a fault."""
+        parts = line.split()
+        if len(parts) == 6 and b" ".join(parts) == line:
+            # The common shape of JetStream deliveries, whose reply subjects never repeat.
+            op, subject, sid, reply, head, size = parts
+            to_payload, to_end = _SIZES.get(head), _SIZES.get(size)
+            if op == b"HMSG" and to_payload and to_end and to_payload <= to_end and sid in self.routes:
+                return sid, subject, reply, to_payload, to_end
+        head = b"0"
+        if (match := _HMSG_LINE.fullmatch(line)) is not None:
+            subject, sid, reply, head, size = match.groups()
+        elif (match := _MSG_LINE.fullmatch(line)) is not None:
+            subject, sid, reply, size = match.groups()
+        else:
+            for pattern in _CONTROL_LINES:
+                if (match := pattern.fullmatch(line)) is not None:
+                    return Control(match[1], match[2])
+            return f"unknown protocol line {line[:80]!r}"
+        if int(head) > int(size):
+            return f"a header block is larger than its message: {line[:80]!r}"
+        if int(size) > self._max_message:
+            return f"a message of {int(size)} bytes is over the limit of {self._max_message}"
+        # Offsets count from the CR of the line. The sid is normalised so that it finds its route.
+        args = (b"%d" % int(sid), subject, reply or b"", int(head) + 2, int(size) + 2)
+        if reply is None and len(line) <= _KNOWN_LINE_SIZE:
+            # With a reply subject a line hardly ever comes twice; without one it often does.
+            if len(self._lines) >= _KNOWN_LINES_LIMIT:
+                self._lines.clear()
+            self._lines[line] = args
+        return args
+
+    def _hold(self, rest: bytearray) -> list[ParserEvent]:
+        """Keep an unfinished line for the next chunk, unless it is too long to be one."""
+        if len(rest) > self._max_line:
+            return [self._fail(f"a line is over the limit of {self._max_line} bytes")]
+        self._rest = rest
+        self._needed = 0
+        return []
+
+    def _fail(self, reason: str) -> Malformed:
+        self._fault = reason
+        self._rest = bytearray()
+        self._needed = 0
+        return Malformed(reason)

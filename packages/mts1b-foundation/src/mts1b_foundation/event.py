@@ -2,15 +2,24 @@
 
 Payloads are frozen (safe to hand around), strict (no silent coercion), and refuse fields that they do not
 know. Timestamps carry the zone UTC; a naive or differently zoned one is refused by the validator itself, in
-Rust, so that it costs nothing on the hot path. Money and quantities are ``Decimal`` and travel as strings.
+Rust, so that it costs nothing on the hot path. Money and quantities are ``Decimal`` and travel as strings: a
+JSON number is refused, because it would pass through a double and lose digits on the way.
 """
 
+from base64 import b64decode, b64encode
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from decimal import Decimal
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, Any, ClassVar, Final, cast
 
-from pydantic import BaseModel, ConfigDict, Field, GetCoreSchemaHandler, StringConstraints
+from pydantic import BaseModel, ConfigDict, Field, GetCoreSchemaHandler, GetJsonSchemaHandler, StringConstraints
+from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import core_schema
+
+_DECIMAL: Final = r"^-?[0-9]+(\.[0-9]+)?([Ee][+-]?[0-9]+)?$"
+_INSTANT: Final = r"^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]{1,6})?(Z|\+00:00)$"
+_LIMITS: Final = {"gt": "x-exclusiveMinimum", "ge": "x-minimum", "lt": "x-exclusiveMaximum", "le": "x-maximum"}
+"""JSON Schema compares numbers only; the limits of a decimal string are written under names of our own."""
 
 
 class _Utc:
@@ -18,6 +27,53 @@ class _Utc:
 
     def __get_pydantic_core_schema__(self, source: type[Any], handler: GetCoreSchemaHandler) -> core_schema.CoreSchema:
         return core_schema.datetime_schema(tz_constraint=0)
+
+    def __get_pydantic_json_schema__(
+        self, schema: core_schema.CoreSchema, handler: GetJsonSchemaHandler
+    ) -> JsonSchemaValue:
+        return {**handler(schema), "pattern": _INSTANT}
+
+
+class _Exact:
+    """Makes a Decimal field travel as a string of digits, and nothing else."""
+
+    def __get_pydantic_core_schema__(self, source: type[Any], handler: GetCoreSchemaHandler) -> core_schema.CoreSchema:
+        exact = handler(source)
+        lenient = cast("core_schema.CoreSchema", {**exact, "strict": False})
+        digits = core_schema.str_schema(pattern=_DECIMAL)
+        return core_schema.json_or_python_schema(core_schema.chain_schema([digits, lenient]), exact)
+
+    def __get_pydantic_json_schema__(
+        self, schema: core_schema.CoreSchema, handler: GetJsonSchemaHandler
+    ) -> JsonSchemaValue:
+        exact = cast("Mapping[str, Any]", cast("Mapping[str, Any]", schema)["python_schema"])
+        limits = {name: str(exact[key]) for key, name in _LIMITS.items() if key in exact}
+        digits = {"x-maxDigits": exact["max_digits"]} if "max_digits" in exact else {}
+        return {"type": "string", "format": "decimal", "pattern": _DECIMAL, **limits, **digits}
+
+
+class _Base64:
+    """Bytes in Python, standard base64 (RFC 4648 section 4, padded) in JSON."""
+
+    def __get_pydantic_core_schema__(self, source: type[Any], handler: GetCoreSchemaHandler) -> core_schema.CoreSchema:
+        return core_schema.json_or_python_schema(
+            core_schema.no_info_after_validator_function(_decode_base64, core_schema.str_schema()),
+            core_schema.bytes_schema(),
+            serialization=core_schema.plain_serializer_function_ser_schema(_encode_base64, when_used="json"),
+        )
+
+    def __get_pydantic_json_schema__(
+        self, schema: core_schema.CoreSchema, handler: GetJsonSchemaHandler
+    ) -> JsonSchemaValue:
+        return {"type": "string", "contentEncoding": "base64"}
+
+
+def _decode_base64(text: str) -> bytes:
+    return b64decode(text, validate=True)
+
+
+def _encode_base64(data: bytes) -> str:
+    return b64encode(data).decode()
 
 
 UtcDatetime = Annotated[datetime, _Utc()]
@@ -32,17 +88,24 @@ Symbol = Annotated[str, StringConstraints(min_length=1, max_length=64, pattern=r
 Text = Annotated[str, StringConstraints(min_length=1, max_length=2000)]
 """Words for people: a reason, a description."""
 
-Quantity = Annotated[Decimal, Field(gt=0, max_digits=38)]
+Quantity = Annotated[Decimal, Field(gt=0, max_digits=38), _Exact()]
 """A positive amount in units of the instrument (coins, shares, contracts)."""
 
-Price = Annotated[Decimal, Field(gt=0, max_digits=38)]
+Price = Annotated[Decimal, Field(gt=0, max_digits=38), _Exact()]
 """A positive price in the fund's currency per unit of the instrument."""
 
-Money = Annotated[Decimal, Field(max_digits=60)]
+Money = Annotated[Decimal, Field(max_digits=60), _Exact()]
 """A signed amount in the fund's currency."""
 
-NonNegative = Annotated[Decimal, Field(ge=0, max_digits=60)]
+NonNegative = Annotated[Decimal, Field(ge=0, max_digits=60), _Exact()]
 """An amount that is never negative; the field says of what."""
+
+Fraction = Annotated[Decimal, Field(ge=0, le=1, max_digits=38), _Exact()]
+"""A share of something between 0 and 1: 0.2 is 20 %."""
+
+
+Bytes = Annotated[bytes, _Base64()]
+"""Bytes as they are; standard base64 in JSON."""
 
 
 class Event(BaseModel):
@@ -54,9 +117,14 @@ class Event(BaseModel):
     """Version of this payload's schema; a change that is not fully compatible raises it."""
 
     @classmethod
+    def schema_name(cls) -> str:
+        """The schema without its version; the old model kept beside a new one overrides it to keep the name."""
+        return f"{cls.__module__}.{cls.__qualname__}"
+
+    @classmethod
     def schema_id(cls) -> str:
         """The value of the ``mts-schema`` header, such as ``mts1b_foundation.orders.Order:v1``."""
-        return f"{cls.__module__}.{cls.__qualname__}:v{cls.schema_version}"
+        return f"{cls.schema_name()}:v{cls.schema_version}"
 
 
 def utc_now() -> datetime:

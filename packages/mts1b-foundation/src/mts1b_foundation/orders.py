@@ -79,6 +79,8 @@ _NEXT: Final[dict[OrderStatus, frozenset[OrderStatus]]] = {
     OrderStatus.CANCELED: frozenset(),
 }
 
+_MAY_HOLD_FILLS: Final = frozenset({OrderStatus.PARTIALLY_FILLED, OrderStatus.FILLED, OrderStatus.CANCELED})
+
 
 class Order(Event):
     """An order of one fund, in the state that its last event left it in.
@@ -120,10 +122,19 @@ class Order(Event):
             raise ValueError("limit_price belongs to limit orders, and every limit order needs one")
         if (self.status is OrderStatus.REJECTED) != (self.rejected_reason is not None):
             raise ValueError("rejected_reason belongs to rejected orders, and every rejected order needs one")
+        if (self.status is OrderStatus.CANCELED) != (self.canceled_reason is not None):
+            raise ValueError("canceled_reason belongs to canceled orders, and every canceled order needs one")
         if self.filled_quantity > self.quantity:
             raise ValueError(f"filled_quantity {self.filled_quantity} exceeds quantity {self.quantity}")
         if (self.status is OrderStatus.FILLED) != (self.filled_quantity == self.quantity):
             raise ValueError("an order is filled when its whole quantity is, and only then")
+        if self.status in _MAY_HOLD_FILLS:
+            if self.status is OrderStatus.PARTIALLY_FILLED and not self.filled_quantity:
+                raise ValueError("a partially filled order has a filled_quantity")
+        elif self.filled_quantity:
+            raise ValueError(f"an order that is {self.status} has no fills: filled_quantity must be 0")
+        if bool(self.filled_quantity) != bool(self.filled_notional):
+            raise ValueError("filled_quantity and filled_notional grow together: both are 0 or neither is")
         return self
 
     @property
@@ -164,9 +175,14 @@ class Order(Event):
         """The order after ``quantity`` more units were filled at ``price``.
 
         Raises:
-            IllegalTransition: when the order is not working, or has less than ``quantity`` left.
+            IllegalTransition: when the order is not working, has less than ``quantity`` left, or the fill is none
+                (a quantity or price that is zero, negative or not a number).
         """
-        if quantity <= 0 or quantity > self.remaining:
+        if not (quantity.is_finite() and price.is_finite() and quantity > 0 and price > 0):
+            raise IllegalTransition(
+                f"order {self.order_id}: {quantity} at {price} is no fill; quantity and price must be positive"
+            )
+        if quantity > self.remaining:
             raise IllegalTransition(
                 f"order {self.order_id}: cannot fill {quantity}, {self.remaining} of {self.quantity} remain"
             )

@@ -1,12 +1,11 @@
 """Risk: the limits of a fund, and the answers of the gate in front of the order management."""
 
-from decimal import Decimal
 from enum import StrEnum
 from typing import Annotated
 
 from pydantic import Field
 
-from mts1b_foundation.event import Event, Identifier, Money, NonNegative, Symbol, Text, UtcDatetime
+from mts1b_foundation.event import Event, Fraction, Identifier, Money, NonNegative, Symbol, Text, UtcDatetime
 
 
 class RiskRule(StrEnum):
@@ -32,7 +31,7 @@ class RiskEnvelope(Event):
     max_order_notional: NonNegative
     max_position_notional: NonNegative
     max_orders_per_minute: Annotated[int, Field(ge=0)]
-    max_drawdown: Annotated[Decimal, Field(ge=0, le=1, max_digits=38)]
+    max_drawdown: Fraction
     effective_at: UtcDatetime
 
 

@@ -1,0 +1,93 @@
+# Everything a newcomer or CI needs. Targets install what they need: uv through pip when it is absent, then the locked
+# environment in .venv. Nothing outside this folder is written but uv's and pip's caches and what `make run` installs
+# under var/.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+
+UV_VERSION := 0.13.9
+PYTHON ?= $(firstword $(foreach p,python3 python3.13 python3.12 python3.11,$(shell $(p) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && command -v $(p))))
+UV := $(or $(shell command -v uv 2>/dev/null),$(CURDIR)/.tools/bin/uv)
+BIN := .venv/bin
+READY := .venv/.ready
+SOURCES := packages tests examples benchmarks
+
+export PATH := $(CURDIR)/.venv/bin:$(PATH)
+
+# `make run`: where the server that it starts lives
+PREFIX ?= $(CURDIR)/var/mts1b
+PORT ?= 4222
+MONITOR_PORT ?= 8222
+DATA ?=
+SPEED ?=
+ARGS ?=
+
+.PHONY: help
+help: ## list the targets
+	@echo "MTS1B event bus. Two commands to know:"
+	@echo
+	@echo "  make run    install NATS under var/, start it, run the reference desk until Ctrl-C"
+	@echo "  make test   install everything and run the tests"
+	@echo
+	@echo "All targets:"
+	@grep -hE '^[a-z][a-z-]*:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | awk -F'\t' '{printf "  %-14s %s\n", $$1, $$2}'
+	@echo
+	@echo "make run DATA=quotes.parquet replays a file; SPEED=10 ten times as fast as it happened; PORT=4333 elsewhere."
+
+.PHONY: setup
+setup: $(READY) ## install the locked environment into .venv
+
+$(UV):
+	@test -n "$(PYTHON)" || { echo "Python 3.11 or newer is needed: install it (Debian: apt-get install python3 python3-pip)" >&2; exit 1; }
+	@echo "uv is not installed: fetching it into .tools" >&2
+	@"$(PYTHON)" -m pip --version >/dev/null 2>&1 || { echo "pip is needed to fetch uv: install it (Debian: apt-get install python3-pip)" >&2; exit 1; }
+	@"$(PYTHON)" -m pip install --quiet --disable-pip-version-check --target .tools "uv==$(UV_VERSION)"
+
+$(READY): $(UV) uv.lock pyproject.toml $(wildcard packages/*/pyproject.toml)
+	@test -n "$(PYTHON)" || { echo "Python 3.11 or newer is needed: install it (Debian: apt-get install python3)" >&2; exit 1; }
+	@"$(UV)" sync --locked --all-packages --all-extras --python "$(PYTHON)" --quiet
+	@touch $@
+
+.PHONY: run
+run: $(READY) ## install and start NATS under var/, then run the desk (DATA=file SPEED=10 ARGS=...)
+	@scripts/run.sh "$(PREFIX)" "$(PORT)" "$(MONITOR_PORT)" $(if $(DATA),--data "$(DATA)") $(if $(SPEED),--speed "$(SPEED)") $(ARGS)
+
+.PHONY: stop
+stop: $(READY) ## stop the NATS server that `make run` started
+	@mts1b-deploy stop --prefix "$(PREFIX)"
+
+.PHONY: test
+test: $(READY) ## run all tests, on real servers
+	@pytest $(ARGS)
+
+.PHONY: test-fast
+test-fast: $(READY) ## run the tests that take seconds
+	@pytest -m "not slow" $(ARGS)
+
+.PHONY: lint
+lint: $(READY) ## style, imports between packages
+	@ruff check $(SOURCES)
+	@ruff format --check $(SOURCES)
+	@lint-imports
+
+.PHONY: format
+format: $(READY) ## rewrite the sources in the project's style
+	@ruff check --fix-only --quiet $(SOURCES)
+	@ruff format $(SOURCES)
+
+.PHONY: typecheck
+typecheck: $(READY) ## pyright, strict
+	@pyright
+
+.PHONY: check
+check: lint typecheck test ## what CI runs: lint, types, tests
+
+.PHONY: bench
+bench: $(READY) ## measure the bus beside raw nats-py and its peers
+	@python -m benchmarks $(ARGS)
+
+.PHONY: clean
+clean: ## remove the environment and caches; data under var/ stays
+	@rm -rf .venv .tools .pytest_cache .ruff_cache .hypothesis .import_linter_cache tests/js/node_modules

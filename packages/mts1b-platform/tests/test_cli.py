@@ -1,0 +1,107 @@
+"""The command line: nouns are found, loaded alone, and fail in one line."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from mts1b_platform.cli import nouns, run
+
+
+def install(folder: Path, name: str, code: str, entry: str) -> None:
+    (folder / f"{name}.py").write_text(code)
+    metadata = folder / f"{name}-1.0.dist-info"
+    metadata.mkdir()
+    (metadata / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n")
+    (metadata / "entry_points.txt").write_text(f"[mts1b.commands]\n{entry}\n")
+
+
+CONTRIBUTED = '''"""Counts sheep."""
+
+from mts1b_foundation.errors import UnknownSubject
+from mts1b_platform.output import Json, noun, print_listing
+
+app = noun(__doc__)
+
+
+@app.command("ls")
+def ls(*, as_json: Json = False) -> None:
+    """List sheep."""
+    print_listing([{"sheep": "dolly", "age": None, "woolly": True, "friends": ["a", "b"]}], as_json=as_json)
+
+
+@app.command("lose")
+def lose() -> None:
+    """Lose one."""
+    raise UnknownSubject("no sheep: count again")
+'''
+
+
+@pytest.fixture
+def sheep(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    install(tmp_path, "sheepfold", CONTRIBUTED, "sheep = sheepfold:app")
+    monkeypatch.setattr(sys, "path", [str(tmp_path), *sys.path])
+
+
+def test_help_lists_every_noun_with_its_line(capsys: pytest.CaptureFixture[str]):
+    assert run(["--help"]) == 0
+    out = capsys.readouterr().out
+    assert "usage: mts1b <noun> <verb>" in out
+    assert "subjects" in out
+    assert all(nouns().values())
+
+
+def test_help_imports_no_noun():
+    loaded = "import sys; from mts1b_platform.cli import run; run([]); print([m for m in sys.modules if 'typer' in m])"
+    result = subprocess.run([sys.executable, "-c", loaded], capture_output=True, text=True, check=True)
+    assert result.stdout.splitlines()[-1] == "[]"
+
+
+@pytest.mark.usefixtures("sheep")
+def test_a_package_contributes_a_noun(capsys: pytest.CaptureFixture[str]):
+    assert nouns()["sheep"] == "Counts sheep."
+    assert run(["sheep", "ls"]) == 0
+    assert capsys.readouterr().out == "SHEEP  AGE  WOOLLY  FRIENDS\ndolly  -    yes     a, b\n"
+
+
+@pytest.mark.usefixtures("sheep")
+def test_a_listing_is_json_when_asked(capsys: pytest.CaptureFixture[str]):
+    assert run(["sheep", "ls", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out) == [
+        {"sheep": "dolly", "age": None, "woolly": True, "friends": ["a", "b"]}
+    ]
+
+
+@pytest.mark.usefixtures("sheep")
+def test_an_error_of_the_project_is_one_line_on_standard_error(capsys: pytest.CaptureFixture[str]):
+    assert run(["sheep", "lose"]) == 1
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert captured.err == "mts1b: no sheep: count again\n"
+
+
+def test_an_unknown_noun_is_refused_and_the_known_ones_are_named(capsys: pytest.CaptureFixture[str]):
+    assert run(["wolves", "ls"]) == 2
+    assert "no noun 'wolves'; there are" in (err := capsys.readouterr().err)
+    assert "subjects" in err
+
+
+def test_an_unknown_verb_is_refused(capsys: pytest.CaptureFixture[str]):
+    assert run(["subjects", "shear"]) == 2
+    assert "shear" in capsys.readouterr().err
+
+
+def test_a_contribution_that_does_not_load_names_its_package(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    install(tmp_path, "brokenfold", "app = None.missing\n", "ruin = brokenfold:app")
+    monkeypatch.setattr(sys, "path", [str(tmp_path), *sys.path])
+    assert run(["ruin", "ls"]) == 2
+    assert "contributed by brokenfold" in capsys.readouterr().err
+
+
+def test_the_installed_command_works():
+    command = Path(sys.executable).parent / "mts1b"
+    result = subprocess.run([command, "--version"], capture_output=True, text=True, check=True)
+    assert result.stdout.startswith("mts1b ")

@@ -218,6 +218,17 @@ def test_a_header_block_larger_than_its_message_is_malformed(reply: bytes):
     assert "larger than its message" in event.reason
 
 
+@pytest.mark.parametrize(
+    "line", [b" HMSG a 1 r 12 12", b"HMSG a 1 r 12 12 ", b"HMSG a 1\x0br 12 12", b"HMSG a x r 12 12"]
+)
+def test_a_delivery_whose_line_is_off_by_a_blank_is_malformed(line: bytes):
+    parser = Parser()
+    parser.routes[b"1"] = []
+    (event,) = parser.feed(line + b"\r\nNATS/1.0\r\n\r\n\r\n")
+    assert isinstance(event, Malformed)
+    assert parser.routes[b"1"] == []
+
+
 def test_a_line_without_end_is_refused_at_the_limit():
     parser = Parser(max_line=4096)
     for _ in range(4):

@@ -206,11 +206,11 @@ class StaticHeaders(NamedTuple):
 class StaticHeaderCache:
     """Decides on the static headers of a message by one dictionary lookup.
 
-    Our publishers write the static headers first, as the same bytes every time, then the message id and the
-    trace id. The first sight of such a prefix is parsed in full, later ones are found. Everything else (foreign
-    clients in their own order, a sampled span's ``traceparent``, duplicates) is parsed in full every time, so a
-    block never means something else cached than parsed. The two ids are checked when :func:`read_ids` reads them.
-    Holds at most ``limit`` prefixes of at most 1 KiB.
+    Our publishers write the static headers first, as the same bytes every time, then the trace id, then the
+    message id where there is one. The first sight of such a prefix is parsed in full, later ones are found.
+    Everything else (foreign clients in their own order, a sampled span's ``traceparent``, duplicates) is parsed in
+    full every time, so a block never means something else cached than parsed. The two ids are checked when
+    :func:`read_ids` reads them. Holds at most ``limit`` prefixes of at most 1 KiB.
     """
 
     __slots__ = ("_known", "_limit")
@@ -228,7 +228,7 @@ class StaticHeaderCache:
         Raises:
             HeaderError: the block is malformed, or one of these headers occurs twice.
         """
-        cut = block.find(_MSG_ID_LINE)
+        cut = block.find(_TRACE_LINE)
         prefix = block[:cut]
         known = self._known.get(prefix)
         regular = cut > 0 and _ends_with_ids(block, cut)
@@ -262,22 +262,23 @@ def read_ids(block: bytes) -> MessageIds:
     Raises:
         HeaderError: the block is malformed, or one of the ids occurs twice.
     """
-    cut = block.find(_MSG_ID_LINE)
-    if cut > 0 and _ends_with_ids(block, cut) and b"\0" not in block and block.count(b"\r", cut) == 4:
-        end = block.find(b"\r", cut + len(_MSG_ID_LINE))
-        msg_id, trace_id = block[cut + len(_MSG_ID_LINE) : end], block[end + len(_TRACE_LINE) : -4]
-        # A prefix may hold the same names again, in any case; only its absence makes this reading the whole truth.
-        if not _repeats_ids(block[:cut]):
-            return MessageIds(_decode(MSG_ID, msg_id.strip()), _decode(TRACE_ID, trace_id.strip()), "")
+    cut = block.find(_TRACE_LINE)
+    if cut > 0 and _ends_with_ids(block, cut) and not _is_suspect(block, cut):
+        trace_id, _, msg_id = block[cut + len(_TRACE_LINE) : -4].partition(_MSG_ID_LINE)
+        return MessageIds(_decode(MSG_ID, msg_id.strip()), _decode(TRACE_ID, trace_id.strip()), "")
     headers = Headers(block)
     return MessageIds(headers.get(MSG_ID) or "", headers.get(TRACE_ID) or "", headers.get(TRACEPARENT) or "")
 
 
 def _ends_with_ids(block: bytes, cut: int) -> bool:
-    """Tell whether exactly our two lines follow ``cut``, so that nothing can hide behind a known prefix."""
-    return block.count(b"\n", cut) == 4 and block.find(_TRACE_LINE, cut) > 0 and block.endswith(b"\r\n\r\n")
+    """Tell whether our one or two lines and nothing else follow ``cut``: nothing hides behind a known prefix."""
+    lines = block.count(b"\n", cut)
+    return (lines == 3 or (lines == 4 and block.find(_MSG_ID_LINE, cut) > 0)) and block.endswith(b"\r\n\r\n")
 
 
-def _repeats_ids(prefix: bytes) -> bool:
-    lowered = prefix.lower()
-    return b"\nnats-msg-id" in lowered or b"\nmts-trace-id" in lowered or b"\ntraceparent" in lowered
+def _is_suspect(block: bytes, cut: int) -> bool:
+    """Tell whether an id holds what no value may, or the prefix holds an id of its own, in any case."""
+    if b"\0" in block or block.count(b"\r", cut) != block.count(b"\n", cut):
+        return True
+    prefix = block[:cut].lower()
+    return b"\nnats-msg-id" in prefix or b"\nmts-trace-id" in prefix or b"\ntraceparent" in prefix

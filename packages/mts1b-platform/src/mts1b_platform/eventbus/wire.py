@@ -24,7 +24,7 @@ from mts1b_platform.eventbus.headers import (
 )
 
 _CRLF: Final = b"\r\n"
-_TRACE: Final = b"\r\nmts-trace-id: "
+_MSG_ID_LINE: Final = b"\r\nNats-Msg-Id: "
 _END: Final = b"\r\n\r\n"
 _DIGITS: Final = tuple(b"%d" % n for n in range(8192))
 _SIZE_LINES: Final = tuple(b"%d\r\n" % n for n in range(8192))
@@ -135,8 +135,8 @@ def frame_size(frame: bytes) -> int:
 class FrameTemplate:
     """A subject and its static headers, encoded once; a frame per message is one ``join``.
 
-    Static headers come first on the wire, then ``Nats-Msg-Id``, then ``mts-trace-id``, then what one message
-    adds (``extra``). Immutable, so it is shared freely.
+    Static headers come first on the wire, then ``mts-trace-id``, then ``Nats-Msg-Id`` where there is one, then what
+    one message adds (``extra``). Immutable, so it is shared freely.
 
     Raises:
         SubjectRefused: the subject cannot be published to.
@@ -151,8 +151,8 @@ class FrameTemplate:
         for name in headers:
             if name.lower() in {MSG_ID.lower(), TRACE_ID.lower()}:
                 raise HeaderError(f"header {name!r} changes with every message; pass it to encode()")
-        self._block = b"NATS/1.0\r\n%b%b: " % (header_lines(headers), MSG_ID.encode())
-        self._block_size = len(self._block) + len(_TRACE) + len(_END)
+        self._block = b"NATS/1.0\r\n%b%b: " % (header_lines(headers), TRACE_ID.encode())
+        self._block_size = len(self._block) + len(_END)
         self._at: dict[str, FrameTemplate] = {}
         self._bind(subject)
 
@@ -173,19 +173,27 @@ class FrameTemplate:
         return found
 
     def encode(
-        self, payload: bytes, msg_id: str, trace_id: str, reply: bytes = b"", extra: HeaderLines = NO_LINES
+        self,
+        payload: bytes,
+        trace_id: str,
+        msg_id: str | None = None,
+        reply: bytes = b"",
+        extra: HeaderLines = NO_LINES,
     ) -> bytes:
-        """Return the whole frame; ``reply`` is trusted (an inbox of ours).
+        """Return the whole frame; ``reply`` is trusted (an inbox of ours), ``extra`` must not repeat a static header.
 
         Raises:
             HeaderError: an id is empty or has blanks around it, CR, LF or NUL in it.
         """
         # The first look of header_value, repeated here because a call costs more than the look.
-        plain = msg_id.isprintable() and msg_id and " " not in msg_id
-        mid = msg_id.encode() if plain else header_value(MSG_ID, msg_id)
         plain = trace_id.isprintable() and trace_id and " " not in trace_id
         trace = trace_id.encode() if plain else header_value(TRACE_ID, trace_id)
-        head = self._block_size + len(mid) + len(trace) + len(extra)
+        if msg_id is None:
+            mid, mid_line = b"", b""
+        else:
+            plain = msg_id.isprintable() and msg_id and " " not in msg_id
+            mid, mid_line = msg_id.encode() if plain else header_value(MSG_ID, msg_id), _MSG_ID_LINE
+        head = self._block_size + len(trace) + len(mid_line) + len(mid) + len(extra)
         size = head + len(payload)
         return b"".join(
             (
@@ -196,9 +204,9 @@ class FrameTemplate:
                 b" ",
                 _SIZE_LINES[size] if size < 8192 else b"%d\r\n" % size,
                 self._block,
-                mid,
-                _TRACE,
                 trace,
+                mid_line,
+                mid,
                 b"\r\n" + extra + _CRLF if extra else _END,
                 payload,
                 _CRLF,

@@ -6,14 +6,38 @@ standard error as plain lines and the rest is silent; standard output is never w
 
 import logging
 import sys
-from typing import Any, Literal, TextIO
+from contextvars import ContextVar
+from typing import Any, Literal, Protocol, TextIO
 
 import structlog
 
 LogFormat = Literal["console", "json"]
 
+
+class LogContext(Protocol):
+    """Something that every log line of the present task belongs to, such as the event being handled."""
+
+    def log_fields(self) -> dict[str, Any]:
+        """The fields; asked for only when a line is written."""
+        ...
+
+
+log_context: ContextVar[LogContext | None] = ContextVar("mts1b_log_context", default=None)
+"""What lines of this task belong to. A line's own fields win over its fields."""
+
+
+def _merge_log_context(_: Any, __: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:
+    context = log_context.get()
+    if context is not None:
+        for key, value in context.log_fields().items():
+            if value is not None:
+                event.setdefault(key, value)
+    return event
+
+
 _SHARED: list[structlog.typing.Processor] = [
     structlog.contextvars.merge_contextvars,
+    _merge_log_context,
     structlog.stdlib.add_log_level,
     structlog.stdlib.add_logger_name,
     structlog.processors.TimeStamper(fmt="iso", utc=True),
@@ -27,6 +51,7 @@ def get_logger(name: str) -> structlog.stdlib.BoundLogger:
         processors=[
             structlog.stdlib.filter_by_level,
             structlog.contextvars.merge_contextvars,
+            _merge_log_context,
             _as_record,
         ],
         wrapper_class=structlog.stdlib.BoundLogger,

@@ -20,9 +20,10 @@ from mts1b_platform.eventbus.counters import Counters
 from mts1b_platform.eventbus.durables import Deliver
 from mts1b_platform.eventbus.errors import BusClosed
 from mts1b_platform.eventbus.event import Heard
+from mts1b_platform.eventbus.hooks import Hooks
 from mts1b_platform.eventbus.jetstream import JetStream, complete
 from mts1b_platform.eventbus.listener import Listener
-from mts1b_platform.eventbus.publish import Ack, prepare, send_best_effort, send_durable
+from mts1b_platform.eventbus.publish import Ack, prepare, send, send_watched
 from mts1b_platform.eventbus.retry import RetryPolicy
 from mts1b_platform.logs import get_logger
 
@@ -46,6 +47,8 @@ class EventBus(Client):
         super().__init__()
         self.settings = settings
         self.counters = Counters()
+        self.hooks: Hooks | None = None
+        """What watches this bus; set before it is used (see ``mts1b_platform.observability``)."""
         self._readers: set[Consumer[Any] | Listener[Any]] = set()
         self._up = asyncio.Event()
 
@@ -63,6 +66,11 @@ class EventBus(Client):
     def has_jetstream(self) -> bool:
         """Whether the connected server says that it has JetStream."""
         return bool(self._server_info.get("jetstream"))
+
+    @property
+    def readers(self) -> list[Consumer[Any] | Listener[Any]]:
+        """The consumers and listeners at work; safe to ask for from another thread."""
+        return list(self._readers)
 
     # Publishing.
 
@@ -128,10 +136,9 @@ class EventBus(Client):
         """
         trace = trace_id or (cause.trace_id if cause else None)
         out = prepare(self, subject, event, msg_id=msg_id, trace_id=trace, headers=headers)
-        if isinstance(subject, DurableSubject):
-            return await send_durable(self, subject, out, deadline=deadline)
-        await send_best_effort(self, out)
-        return None
+        if self.hooks is None:
+            return await send(self, subject, out, deadline=deadline)
+        return await send_watched(self, self.hooks, subject, event, out, cause=cause, deadline=deadline)
 
     async def emit_many(
         self,

@@ -112,6 +112,11 @@ class Consumer(Generic[T]):
         """How many events are being handled."""
         return len(self._open)
 
+    @property
+    def waiting(self) -> int:
+        """How many events wait here for the handler."""
+        return len(self._buffer)
+
     async def start(self) -> None:
         """Find or create the durable. Iterating does it by itself; calling it first surfaces errors early.
 
@@ -180,6 +185,8 @@ class Consumer(Generic[T]):
                     continue
                 if (event := await self._admit(self._buffer.popleft())) is not None:
                     self._open[event.seq] = event
+                    if event.hooks is not None:
+                        event.hooks.received(event)
                     return event
         finally:
             self._iterating = False
@@ -293,6 +300,7 @@ class Consumer(Generic[T]):
             message=msg,
             position=position,
             settler=self,
+            hooks=self._bus.hooks,
         )
         if position.deliveries > self.policy.max_deliveries:
             times = position.deliveries - 1
@@ -345,6 +353,8 @@ class Consumer(Generic[T]):
     async def _settle(self, event: Event[Any], answer: bytes) -> None:
         event.settled = True
         self._open.pop(event.seq, None)
+        if event.hooks is not None:
+            event.hooks.settled(event)
         await self._publish(event.message.reply, answer)
         if self._stopping.is_set() and not self._open:
             await self._release()

@@ -16,7 +16,9 @@ from mts1b_foundation.subjects.subject import T
 from nats.aio.msg import Msg
 
 from mts1b_platform.eventbus.headers import ACTOR, MSG_ID, SOURCE_REPO, TRACE_ID
+from mts1b_platform.eventbus.hooks import Hooks
 from mts1b_platform.eventbus.trace import current_trace
+from mts1b_platform.logs import log_context
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,15 +60,27 @@ class Settler(Protocol):
 
 
 class Heard(Generic[T]):
-    """An event heard on a best-effort subscription: nothing to acknowledge."""
+    """An event heard on a best-effort subscription: nothing to acknowledge.
 
-    __slots__ = ("headers", "payload", "registered", "subject")
+    ``async with event:`` makes what happens inside part of its trace: events emitted there, and log lines.
+    """
 
-    def __init__(self, registered: Subject[T], subject: str, headers: Mapping[str, str], payload: T) -> None:
+    __slots__ = ("_entered", "headers", "hooks", "payload", "registered", "subject")
+
+    def __init__(
+        self,
+        registered: Subject[T],
+        subject: str,
+        headers: Mapping[str, str],
+        payload: T,
+        hooks: Hooks | None = None,
+    ) -> None:
         self.registered = registered
         self.subject = subject
         self.headers = headers
         self.payload = payload
+        self.hooks = hooks
+        self._entered: Any = None
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.subject} {self.payload!r}>"
@@ -91,11 +105,33 @@ class Heard(Generic[T]):
         """The values in the concrete subject, decoded: the symbol, the fund."""
         return self.registered.parse(self.subject) or {}
 
+    def log_fields(self) -> dict[str, Any]:
+        """What every log line written inside ``async with event`` carries."""
+        return {"subject": self.subject, "trace_id": self.trace_id}
+
+    async def __aenter__(self) -> Self:
+        mark = None if self.hooks is None else self.hooks.entered(self)
+        self._entered = current_trace.set(self.trace_id), log_context.set(self), mark
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> bool:
+        self._leave(error)
+        return False
+
+    def _leave(self, error: BaseException | None) -> None:
+        trace, context, mark = self._entered
+        log_context.reset(context)
+        current_trace.reset(trace)
+        if self.hooks is not None:
+            self.hooks.left(mark, self, error)
+
 
 class Event(Heard[T]):
     """An event of a durable subject, to be decided on once."""
 
-    __slots__ = ("_settler", "_token", "message", "position", "settled")
+    __slots__ = ("_settler", "message", "position", "received_at", "settled")
 
     def __init__(
         self,
@@ -107,14 +143,16 @@ class Event(Heard[T]):
         message: Msg,
         position: Position,
         settler: Settler,
+        hooks: Hooks | None = None,
     ) -> None:
-        super().__init__(registered, subject, headers, payload)
+        super().__init__(registered, subject, headers, payload, hooks)
         self.message = message
         """The message as nats-py handed it over."""
         self.position = position
         self.settled = False
+        self.received_at = 0.0
+        """When it was handed out, in seconds of a clock of the hooks' choice."""
         self._settler = settler
-        self._token: Any = None
 
     @property
     def seq(self) -> int:
@@ -161,14 +199,21 @@ class Event(Heard[T]):
         if not self.settled:
             await self._settler.in_progress(self)
 
-    async def __aenter__(self) -> Self:
-        self._token = current_trace.set(self.trace_id)
-        return self
+    def log_fields(self) -> dict[str, Any]:
+        """What every log line written inside ``async with event`` carries."""
+        position = self.position
+        return {
+            "subject": self.subject,
+            "trace_id": self.trace_id,
+            "stream": position.stream,
+            "seq": position.seq,
+            "durable": position.consumer,
+        }
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> bool:
-        current_trace.reset(self._token)
+        self._leave(error)
         if error is None:
             await self.ack()
             return False

@@ -18,7 +18,8 @@ from nats.js import JetStreamContext, api
 from mts1b_platform.eventbus.consumer import Consumer
 from mts1b_platform.eventbus.envelope import JSON, canonical
 from mts1b_platform.eventbus.event import Event
-from mts1b_platform.eventbus.headers import CONTENT_TYPE, TRACE_ID
+from mts1b_platform.eventbus.headers import CONTENT_TYPE, MSG_ID, TRACE_ID
+from mts1b_platform.eventbus.publish import Ack, Outgoing
 from mts1b_platform.eventbus.trace import trace_id_for
 
 if TYPE_CHECKING:
@@ -56,7 +57,26 @@ class JetStream(JetStreamContext):
         msg_ttl: float | None = None,
     ) -> api.PubAck:
         """As nats-py's; the caller's headers are not written into."""
-        return await super().publish(subject, payload, timeout, stream, complete(subject, headers), msg_ttl)
+        envelope = complete(subject, headers)
+        registered = registry().find(subject)
+        if registered is None:
+            return await super().publish(subject, payload, timeout, stream, envelope, msg_ttl)
+        counters, hooks = self._bus.counters, self._bus.hooks
+        out = Outgoing(subject, registered.pattern, payload, envelope or {})
+        mark = None if hooks is None else hooks.publishing(registered, None, out, None)
+        try:
+            answer = await super().publish(subject, payload, timeout, stream, out.headers, msg_ttl)
+        except BaseException as error:
+            if hooks is not None:
+                hooks.published(mark, out, None, error)
+            raise
+        ack = Ack(answer.stream, answer.seq, bool(answer.duplicate), subject, out.headers.get(MSG_ID, ""))
+        counters.published[out.pattern] += 1
+        if ack.duplicate:
+            counters.publish_duplicates[out.pattern] += 1
+        if hooks is not None:
+            hooks.published(mark, out, ack, None)
+        return answer
 
     async def subscribe(  # type: ignore[override]
         self, subject: str, *arguments: Any, **options: Any

@@ -55,6 +55,16 @@ class Listener(Generic[T]):
     def __repr__(self) -> str:
         return f"<Listener {', '.join(self._filters)}>"
 
+    @property
+    def subject(self) -> Subject[T]:
+        """What is heard."""
+        return self._subject
+
+    @property
+    def waiting(self) -> int:
+        """How many events wait here for the reader."""
+        return len(self._waiting)
+
     async def start(self) -> None:
         """Subscribe; returns when the server has taken note."""
         if self._subscriptions:
@@ -136,4 +146,5 @@ class Listener(Generic[T]):
             log.warning("message refused", subject=msg.subject, reason=refused.reason.value, error=str(refused))
             return None
         self._bus.counters.consumed[registered.pattern] += 1
-        return Heard(registered, msg.subject, headers, payload)
+        hooks = self._bus.hooks
+        return Heard(registered, msg.subject, headers, payload, hooks if hooks and hooks.best_effort else None)

@@ -32,11 +32,13 @@ from mts1b_platform.eventbus.errors import (
     PublishUncertain,
 )
 from mts1b_platform.eventbus.headers import ACTOR, CONTENT_TYPE, MSG_ID, SCHEMA, SOURCE_REPO, TRACE_ID
+from mts1b_platform.eventbus.hooks import Hooks
 from mts1b_platform.eventbus.trace import trace_id_for
 from mts1b_platform.logs import get_logger
 
 if TYPE_CHECKING:
     from mts1b_platform.eventbus.bus import EventBus
+    from mts1b_platform.eventbus.event import Heard
 
 log = get_logger("mts1b.eventbus.publish")
 
@@ -105,6 +107,37 @@ def prepare(
     envelope[SCHEMA] = subject.schema_id
     envelope[ACTOR] = getattr(event, "actor", None) or bus.actor
     return Outgoing(name, subject.pattern, data, envelope)
+
+
+async def send(bus: "EventBus", subject: Subject[Any], out: Outgoing, *, deadline: float) -> Ack | None:
+    """Send with the guarantee of the subject's tier; raises what the two below raise."""
+    if isinstance(subject, DurableSubject):
+        return await send_durable(bus, subject, out, deadline=deadline)
+    await send_best_effort(bus, out)
+    return None
+
+
+async def send_watched(
+    bus: "EventBus",
+    hooks: Hooks,
+    subject: Subject[Any],
+    event: Payload,
+    out: Outgoing,
+    *,
+    cause: "Heard[Any] | None",
+    deadline: float,
+) -> Ack | None:
+    """:func:`send`, with the hooks told."""
+    if not (hooks.best_effort or isinstance(subject, DurableSubject)):
+        return await send(bus, subject, out, deadline=deadline)
+    mark = hooks.publishing(subject, event, out, cause)
+    try:
+        ack = await send(bus, subject, out, deadline=deadline)
+    except BaseException as error:
+        hooks.published(mark, out, None, error)
+        raise
+    hooks.published(mark, out, ack, None)
+    return ack
 
 
 async def send_best_effort(bus: "EventBus", out: Outgoing) -> None:

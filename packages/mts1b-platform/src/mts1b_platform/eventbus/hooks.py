@@ -1,0 +1,97 @@
+"""What may watch the bus: a small protocol, called at a few points, nothing at all when nobody watches.
+
+The bus counts by itself, in plain integers (``counters.py``); hooks are for what integers cannot say: how long things
+take, which event caused which, what was stored when. ``mts1b_platform.observability`` implements them; the bus knows
+no more of it than this file.
+
+Hooks run on the event loop, synchronously: they must be quick and must not raise. One that raises is a bug of the
+hook, and surfaces in the call that it watched.
+"""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, Protocol
+
+from mts1b_foundation.event import Event as Payload
+from mts1b_foundation.subjects import Subject
+
+if TYPE_CHECKING:
+    from mts1b_platform.eventbus.event import Event, Heard
+    from mts1b_platform.eventbus.publish import Ack, Outgoing
+
+
+class Hooks(Protocol):
+    """One watcher. What a method returns is handed back to its counterpart, and means nothing to the bus."""
+
+    best_effort: bool
+    """Whether best-effort events are watched too; without it they cost nothing."""
+
+    def publishing(
+        self, subject: Subject[Any], event: Payload | None, out: "Outgoing", cause: "Heard[Any] | None"
+    ) -> Any:
+        """``out`` is about to be sent; headers may be added to it. ``event`` is None for a raw publish."""
+        ...
+
+    def published(self, mark: Any, out: "Outgoing", ack: "Ack | None", error: BaseException | None) -> None:
+        """It was stored (``ack``), handed to the connection (neither), or failed (``error``)."""
+        ...
+
+    def received(self, event: "Event[Any]") -> None:
+        """A consumer hands ``event`` out."""
+        ...
+
+    def entered(self, event: "Heard[Any]") -> Any:
+        """A handler's ``async with event`` begins."""
+        ...
+
+    def left(self, mark: Any, event: "Heard[Any]", error: BaseException | None) -> None:
+        """The handler's block ended, with ``error`` when it raised."""
+        ...
+
+    def settled(self, event: "Event[Any]") -> None:
+        """The consumer has decided on ``event``: acknowledged, to come again, or given up."""
+        ...
+
+
+class Chain:
+    """Several hooks as one, called in their order."""
+
+    def __init__(self, hooks: Sequence[Hooks]) -> None:
+        self.hooks = tuple(hooks)
+        self.best_effort = any(hook.best_effort for hook in hooks)
+
+    def publishing(
+        self, subject: Subject[Any], event: Payload | None, out: "Outgoing", cause: "Heard[Any] | None"
+    ) -> list[Any]:
+        """See :class:`Hooks`."""
+        return [hook.publishing(subject, event, out, cause) for hook in self.hooks]
+
+    def published(self, mark: list[Any], out: "Outgoing", ack: "Ack | None", error: BaseException | None) -> None:
+        """See :class:`Hooks`."""
+        for hook, own in zip(self.hooks, mark, strict=True):
+            hook.published(own, out, ack, error)
+
+    def received(self, event: "Event[Any]") -> None:
+        """See :class:`Hooks`."""
+        for hook in self.hooks:
+            hook.received(event)
+
+    def entered(self, event: "Heard[Any]") -> list[Any]:
+        """See :class:`Hooks`."""
+        return [hook.entered(event) for hook in self.hooks]
+
+    def left(self, mark: list[Any], event: "Heard[Any]", error: BaseException | None) -> None:
+        """See :class:`Hooks`."""
+        for hook, own in zip(reversed(self.hooks), reversed(mark), strict=True):
+            hook.left(own, event, error)
+
+    def settled(self, event: "Event[Any]") -> None:
+        """See :class:`Hooks`."""
+        for hook in self.hooks:
+            hook.settled(event)
+
+
+def joined(first: Hooks | None, second: Hooks) -> Hooks:
+    """``second`` after ``first``."""
+    if first is None:
+        return second
+    return Chain([*(first.hooks if isinstance(first, Chain) else (first,)), second])

@@ -30,6 +30,7 @@ from mts1b_platform.eventbus.decode import Refused, decode
 from mts1b_platform.eventbus.durables import Deliver, durable_exists, ensure_durable, stream_of
 from mts1b_platform.eventbus.envelope import ReceivedHeaders
 from mts1b_platform.eventbus.errors import (
+    AlreadyDone,
     BusClosed,
     BusError,
     ConsumeError,
@@ -156,6 +157,13 @@ class Consumer(Generic[T]):
         """Leave ``event`` to a caller who answers the server himself: it is not kept from redelivery any more."""
         self._open.pop(event.seq, None)
 
+    def closed(self) -> None:
+        """The connection is closed for good: nothing held here can be answered any more."""
+        self._buffer.clear()
+        if self._keeper is not None:
+            self._keeper.cancel()
+            self._keeper = None
+
     async def __aenter__(self) -> Self:
         await self.start()
         return self
@@ -222,6 +230,10 @@ class Consumer(Generic[T]):
         if not isinstance(error, Exception):
             await self.nak(event, 0)
             return False
+        if isinstance(error, AlreadyDone):
+            self._bus.counters.deduplicated[event.registered.pattern] += 1
+            await self._settle(event, b"+ACK")
+            return True
         if isinstance(error, Retry):
             await self.nak(event, error.delay)
             return True

@@ -32,6 +32,8 @@ class Counters:
     schema_mismatch: Counter[str] = field(default_factory=_counter)
     """Messages refused because their schema or payload is not what the subject carries."""
     deadletters: Counter[str] = field(default_factory=_counter)
+    deduplicated: Counter[str] = field(default_factory=_counter)
+    """Events acknowledged without handling, because a dedupe store had them as done."""
     slow_consumer_drops: Counter[str] = field(default_factory=_counter)
     """Best-effort events that a listener was too slow for (drop-oldest or conflated)."""
     reconnects: int = 0

@@ -8,7 +8,17 @@ from collections.abc import Iterator, Mapping
 from typing import Final
 
 from mts1b_platform.eventbus.errors import InvalidHeader
-from mts1b_platform.eventbus.headers import ACTOR, CONTENT_TYPE, MSG_ID, SCHEMA, SOURCE_REPO, TRACE_ID, TRACEPARENT
+from mts1b_platform.eventbus.headers import (
+    ACTOR,
+    CONTENT_TYPE,
+    MSG_ID,
+    ORIGINAL_MSG_ID,
+    REQUEUES,
+    SCHEMA,
+    SOURCE_REPO,
+    TRACE_ID,
+    TRACEPARENT,
+)
 
 JSON: Final = "application/json"
 
@@ -22,6 +32,8 @@ _RESERVED: Final = {
         SOURCE_REPO,
         SCHEMA,
         ACTOR,
+        ORIGINAL_MSG_ID,
+        REQUEUES,
         "Nats-Expected-Stream",
         "Nats-Expected-Last-Msg-Id",
         "Nats-Expected-Last-Sequence",

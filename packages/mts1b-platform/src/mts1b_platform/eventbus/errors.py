@@ -18,12 +18,15 @@
         │   ├── ConsumerGone            the durable was deleted under a running consumer
         │   └── NotStored               a best-effort subject was asked for with a durable
         ├── StreamError             a stream cannot be created or changed as defined
+        ├── StoreError              a dedupe store or an outbox cannot be used
+        │   └── LeaseLost               somebody else took over while the handler was at work
         └── BusClosed               the connection was closed
 
-Two signals are no errors; a handler raises them to say what shall happen to its event:
+Signals are no errors; a handler raises them to say what shall happen to its event:
 
     Reject                          trying again is of no use: dead-letter it now
     Retry                           try again after this delay, whatever the policy says
+    AlreadyDone                     it was handled before: acknowledge it (raised by ``event.once``)
 """
 
 from mts1b_foundation.errors import Mts1bError
@@ -92,6 +95,14 @@ class StreamError(BusError):
     """A stream cannot be created or changed as defined."""
 
 
+class StoreError(BusError):
+    """A dedupe store or an outbox cannot be used."""
+
+
+class LeaseLost(StoreError):
+    """The claim on an event ran out while its handler was at work, and somebody else took the event over."""
+
+
 class BusClosed(BusError, ConnectionError):
     """The connection was closed."""
 
@@ -102,6 +113,10 @@ class Signal(Exception):
 
 class Reject(Signal):
     """Trying again is of no use: the event becomes a dead letter now, with this reason."""
+
+
+class AlreadyDone(Signal):
+    """This event was handled before: acknowledge it without handling it again."""
 
 
 class Retry(Signal):

@@ -6,19 +6,25 @@ or ``reject``; the first decision counts, and leaving the block then changes not
 """
 
 from collections.abc import Mapping
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from datetime import datetime
 from types import TracebackType
-from typing import Any, Generic, Protocol, Self
+from typing import TYPE_CHECKING, Any, Generic, Protocol, Self, TypeVar
 
-from mts1b_foundation.subjects import Subject
+from mts1b_foundation.subjects import Subject, Tier
 from mts1b_foundation.subjects.subject import T
 from nats.aio.msg import Msg
 
-from mts1b_platform.eventbus.headers import ACTOR, MSG_ID, SOURCE_REPO, TRACE_ID
+from mts1b_platform.eventbus.headers import ACTOR, MSG_ID, ORIGINAL_MSG_ID, SOURCE_REPO, TRACE_ID
 from mts1b_platform.eventbus.hooks import Hooks
 from mts1b_platform.eventbus.trace import current_trace
 from mts1b_platform.logs import log_context
+
+if TYPE_CHECKING:
+    from mts1b_platform.eventbus.dedupe.store import DedupeStore
+
+Tx = TypeVar("Tx")
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,6 +184,27 @@ class Event(Heard[T]):
     def msg_id(self) -> str | None:
         """The message id it was published with."""
         return self.headers.get(MSG_ID)
+
+    @property
+    def identity(self) -> str:
+        """What this event is recognised by however often it was published, replayed or requeued.
+
+        In the third tier the payload's ``idempotency_key``, else the message id of its first publication; within
+        its subject, so that the steps of one order, which share a key, stay apart.
+        """
+        if self.registered.tier is Tier.DEDUPE:
+            key: str = getattr(self.payload, "idempotency_key")  # noqa: B009 - the registry checks that it is there
+        else:
+            key = self.headers.get(ORIGINAL_MSG_ID) or self.msg_id or f"{self.stream}:{self.seq}"
+        return f"{self.registered.pattern}|{key}"
+
+    def once(self, store: "DedupeStore[Tx]") -> "AbstractAsyncContextManager[Tx]":
+        """Handle this event once for this durable: ``async with event, event.once(store) as tx: …``.
+
+        When the store has it as done, the block is not entered and the event is acknowledged and counted. With a
+        SQL store the block's writes on ``tx`` and the mark commit together.
+        """
+        return store.once(self.position.consumer, self.identity)
 
     async def ack(self) -> None:
         """Done: never again for this consumer."""

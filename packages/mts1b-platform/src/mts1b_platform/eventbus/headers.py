@@ -21,6 +21,10 @@ TRACEPARENT: Final = "traceparent"
 SOURCE_REPO: Final = "mts-source-repo"
 SCHEMA: Final = "mts-schema"
 ACTOR: Final = "mts-actor"
+ORIGINAL_MSG_ID: Final = "mts-original-msg-id"
+"""On a requeued or replayed message: the message id of its first publication, by which consumers recognise it."""
+REQUEUES: Final = "mts-requeues"
+"""How often the message was requeued from the dead letters."""
 
 HeaderLines = NewType("HeaderLines", bytes)
 """Encoded ``name: value`` lines, each ended by CRLF; made by :func:`header_lines` only, hence free of forgeries."""

@@ -1,0 +1,215 @@
+"""The dedupe store in a NATS key-value bucket: claim, effect, done. Needs nothing beside the server itself.
+
+::
+
+    free ──claim──► claimed (a lease that the server's clock ends) ──done──► done (kept as long as the memory says)
+                       │ ▲                                   │
+              lease ends │ renewed while the handler works   └─ handler raised ──► free
+                       ▼
+                     free
+
+Guarantee: the effect happens at least once, and once in everything but two windows:
+
+- a crash after the effect and before ``done`` is stored: the event comes again, and when the lease has ended the
+  effect is repeated;
+- an owner that stands still for longer than the lease (a suspended machine) and then goes on: somebody else took
+  over meanwhile. The owner finds out when it wants to store ``done`` (:class:`LeaseLost`), after its effect.
+
+Where neither may be, use a SQL store.
+"""
+
+import asyncio
+import json
+import secrets
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from mts1b_foundation.subjects import encode_token
+
+from mts1b_platform.eventbus.api import NOT_FOUND_STREAM, ApiError, js_api
+from mts1b_platform.eventbus.dedupe.cells import Cells, Conflict
+from mts1b_platform.eventbus.dedupe.store import Memory
+from mts1b_platform.eventbus.errors import AlreadyDone, BusClosed, JetStreamUnavailable, LeaseLost, Retry, StoreError
+from mts1b_platform.logs import get_logger
+
+if TYPE_CHECKING:
+    from mts1b_platform.eventbus.bus import EventBus
+
+log = get_logger("mts1b.eventbus.dedupe")
+
+BUCKET = "MTS1B_DEDUPE"
+_POLL = 0.1
+_SECOND = 1_000_000_000
+
+
+@dataclass(slots=True)
+class Claim:
+    """The right to handle one event now. ``lost`` tells a long handler that somebody else has taken over."""
+
+    key: str
+    token: str
+    """Who claimed: a new one for each claim."""
+    revision: int = 0
+    lost: bool = False
+
+
+class KvDedupe:
+    """Marks in the key-value bucket ``bucket`` of the server that the bus is connected to. Implements ``DedupeStore``.
+
+    Args:
+        bus: the connection to use.
+        bucket: name of the bucket; created at first use when missing, which needs an identity that may do so.
+        lease: seconds after which a crashed owner's event may be handled by another; at least 1. A living owner
+            renews it three times within.
+        memory: how much is remembered; enforced by the server.
+        replicas: copies that a cluster keeps of a bucket created here; 3 under the profile production.
+    """
+
+    def __init__(
+        self,
+        bus: "EventBus",
+        *,
+        bucket: str = BUCKET,
+        lease: float = 30.0,
+        memory: Memory | None = None,
+        replicas: int | None = None,
+    ) -> None:
+        if lease < 1:
+            raise ValueError(f"lease is {lease:g} s: the server ends leases by whole seconds, give at least 1")
+        self.bucket = bucket
+        self.lease = lease
+        self.memory = memory or Memory()
+        self._bus = bus
+        self._replicas = replicas or (3 if bus.settings.profile == "production" else 1)
+        self._cells = Cells(bus, bucket)
+        self._ready = False
+
+    async def ensure_bucket(self) -> None:
+        """Create the bucket when it is missing; one that exists is left as it is.
+
+        Raises:
+            StoreError: the server refuses it.
+            JetStreamUnavailable: JetStream does not answer.
+        """
+        try:
+            await js_api(self._bus, f"STREAM.INFO.{self._cells.stream}")
+        except ApiError as error:
+            if error.err_code != NOT_FOUND_STREAM:
+                raise StoreError(f"dedupe bucket {self.bucket}: {error}") from error
+        else:
+            self._ready = True
+            return
+        try:
+            await js_api(self._bus, f"STREAM.CREATE.{self._cells.stream}", self._definition())
+        except ApiError as error:
+            if "already in use" not in error.description:  # another instance was faster, with other limits
+                raise StoreError(f"dedupe bucket {self.bucket} cannot be created: {error}") from error
+        self._ready = True
+
+    @asynccontextmanager
+    async def once(self, consumer: str, key: str) -> AsyncGenerator[Claim, None]:
+        """A claim on ``key`` while the block runs; leaving it well stores that it is done.
+
+        Raises:
+            AlreadyDone: ``consumer`` handled ``key`` before.
+            Retry: somebody else has held the claim for longer than a lease, and renews it.
+            LeaseLost: the claim ran out and was taken over before the block ended.
+            StoreError: the bucket cannot be used.
+        """
+        name = f"{encode_token(consumer)}.{encode_token(key)}"
+        claim = await self._claim(name)
+        keeper = asyncio.create_task(self._renew(claim), name=f"lease {name}")
+        try:
+            yield claim
+        except BaseException:
+            await _ended(keeper)
+            await asyncio.shield(self._free(claim))
+            raise
+        await _ended(keeper)
+        await self._done(claim)
+
+    async def _claim(self, name: str) -> Claim:
+        if not self._ready:
+            await self.ensure_bucket()
+        claim = Claim(name, secrets.token_hex(8))
+        end = asyncio.get_running_loop().time() + self.lease + 2  # the server ends leases a moment late
+        while not await self._put(claim, "claimed"):
+            cell = await self._cells.read(name)
+            state = json.loads(cell.value)["state"] if cell else None
+            if state == "done":
+                raise AlreadyDone(f"{name} was handled before")
+            if cell is None or state == "free":
+                claim.revision = cell.revision if cell else 0
+                continue
+            if asyncio.get_running_loop().time() > end:
+                raise Retry(self.lease, f"{name} is being handled by another instance")
+            await asyncio.sleep(_POLL)
+        return claim
+
+    async def _renew(self, claim: Claim) -> None:
+        while True:
+            await asyncio.sleep(self.lease / 3)
+            try:
+                claim.lost = not await self._put(claim, "claimed")
+            except (StoreError, JetStreamUnavailable) as error:
+                log.warning("lease not renewed; trying again", key=claim.key, error=str(error))
+            if claim.lost:
+                log.warning("lease lost: another instance took the event over", key=claim.key)
+                return
+
+    async def _done(self, claim: Claim) -> None:
+        if not await self._put(claim, "done"):
+            raise LeaseLost(
+                f"dedupe {claim.key}: the lease of {self.lease:g} s ended before the handler did, and another instance "
+                "took the event over; its effect may have happened twice. Give a longer lease"
+            )
+
+    async def _free(self, claim: Claim) -> None:
+        """Let the next delivery in at once; when that fails the lease ends by itself."""
+        with suppress(StoreError, JetStreamUnavailable, BusClosed):
+            await self._put(claim, "free")
+
+    async def _put(self, claim: Claim, state: str) -> bool:
+        """Bring the claim's cell to ``state``; False when somebody else holds it."""
+        ttl = None if state == "done" else self.lease
+        value = json.dumps({"state": state, "token": claim.token}).encode()
+        while True:
+            try:
+                claim.revision = await self._cells.write(claim.key, value, claim.revision, ttl=ttl)
+            except Conflict:
+                cell = await self._cells.read(claim.key)
+            else:
+                return True
+            if cell is not None and json.loads(cell.value)["token"] != claim.token:
+                return False
+            # Ours after all: the ack of a write was lost, or a renewal was cut short; or nobody's: the lease ended.
+            claim.revision = cell.revision if cell else 0
+            if cell is not None and json.loads(cell.value)["state"] == state:
+                return True
+
+    def _definition(self) -> dict[str, Any]:
+        return {
+            "name": self._cells.stream,
+            "description": "Events that consumers have handled: the dedupe store of mts1b.",
+            "subjects": [f"$KV.{self.bucket}.>"],
+            "retention": "limits",
+            "storage": "file",
+            "max_msgs_per_subject": 1,
+            "max_age": int(self.memory.keep * _SECOND),
+            "max_msgs": self.memory.limit,
+            "discard": "old",
+            "duplicate_window": min(120, int(self.memory.keep)) * _SECOND,
+            "num_replicas": self._replicas,
+            "allow_direct": True,
+            "allow_rollup_hdrs": True,
+            "allow_msg_ttl": True,
+            "deny_delete": True,
+        }
+
+
+async def _ended(task: asyncio.Task[None]) -> None:
+    task.cancel()
+    with suppress(asyncio.CancelledError):
+        await task

@@ -1,0 +1,155 @@
+"""The dedupe store in PostgreSQL: effect and mark in one transaction, so the effect happens exactly once.
+
+::
+
+    store = PostgresDedupe("postgresql://…/books")
+    async with event, event.once(store) as tx:      # tx: a psycopg connection inside a transaction
+        await tx.execute("UPDATE positions SET …")
+
+Handlers run concurrently, each on a connection of its own. Of two with the same key the second waits until the first
+has committed (then it is done) or rolled back (then it is the second's turn); a crash of the first ends its
+transaction, so there is no lease to wait for.
+"""
+
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from types import TracebackType
+from typing import Any, Self
+
+from psycopg import AsyncConnection
+from psycopg_pool import AsyncConnectionPool, PoolClosed, PoolTimeout
+
+from mts1b_platform.eventbus.dedupe.store import Memory
+from mts1b_platform.eventbus.errors import AlreadyDone, StoreError
+
+Connection = AsyncConnection[Any]
+Pool = AsyncConnectionPool[Connection]
+
+# The lock keeps two processes that start together from creating the table at the same moment, which would fail.
+_TABLE = """
+SELECT pg_advisory_xact_lock(7742001);
+CREATE TABLE IF NOT EXISTS mts1b_dedupe (
+    seq BIGINT GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    consumer TEXT NOT NULL,
+    key TEXT NOT NULL,
+    done_at TIMESTAMPTZ NOT NULL DEFAULT now(),
+    UNIQUE (consumer, key)
+);
+CREATE INDEX IF NOT EXISTS mts1b_dedupe_done_at ON mts1b_dedupe (done_at);
+"""
+_PRUNE_EVERY = 1000
+
+
+class PostgresDedupe:
+    """Marks in the table ``mts1b_dedupe`` of the database that holds the effects. Implements ``DedupeStore``.
+
+    Opens at first use; ``async with`` or :meth:`close` closes it, but never a pool that was handed in.
+
+    Args:
+        where: a connection string, or the pool that the service has anyway.
+        memory: how much is remembered; pruned once per thousand events.
+        connections: most connections of the pool made from a connection string: handlers at work at a time.
+        timeout: seconds to wait for a connection before the event is left for later.
+    """
+
+    def __init__(
+        self,
+        where: str | Pool,
+        *,
+        memory: Memory | None = None,
+        connections: int = 8,
+        timeout: float = 10.0,
+    ) -> None:
+        self.memory = memory or Memory()
+        self._timeout = timeout
+        self._owned = isinstance(where, str)
+        if isinstance(where, str):
+            self._pool: Pool = AsyncConnectionPool(
+                where, min_size=1, max_size=connections, timeout=timeout, open=False, check=_check
+            )
+        else:
+            self._pool = where
+        self._ready = False
+        self._since_prune = 0
+
+    async def __aenter__(self) -> Self:
+        await self._open()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    @asynccontextmanager
+    async def once(self, consumer: str, key: str) -> AsyncGenerator[Connection, None]:
+        """A transaction that also holds the mark of ``key``; committed when the block is left well.
+
+        Raises:
+            AlreadyDone: ``consumer`` handled ``key`` before.
+            StoreError: the database does not answer.
+        """
+        await self._open()
+        async with self._connection() as connection:
+            async with connection.transaction():
+                await _mark(connection, consumer, key)
+                yield connection
+            await self._prune(connection)
+
+    async def close(self) -> None:
+        """Close the pool that was made from a connection string."""
+        if self._owned:
+            await self._pool.close()
+
+    async def _open(self) -> None:
+        if self._ready:
+            return
+        if self._owned:
+            await self._pool.open()
+        async with self._connection() as connection, connection.transaction():
+            await connection.execute(_TABLE)
+        self._ready = True
+
+    @asynccontextmanager
+    async def _connection(self) -> AsyncGenerator[Connection, None]:
+        try:
+            connection = await self._pool.getconn(self._timeout)
+        except (PoolTimeout, PoolClosed) as error:
+            raise StoreError(
+                f"dedupe store: no PostgreSQL connection within {self._timeout:g} s ({error}); check that the server "
+                "runs, takes this user, and has connections left"
+            ) from error
+        try:
+            yield connection
+        finally:
+            await self._pool.putconn(connection)
+
+    async def _prune(self, connection: Connection) -> None:
+        self._since_prune += 1
+        if self._since_prune < min(_PRUNE_EVERY, self.memory.limit):
+            return
+        self._since_prune = 0
+        async with connection.transaction():
+            await connection.execute(
+                "DELETE FROM mts1b_dedupe WHERE done_at < now() - make_interval(secs => %s)", (self.memory.keep,)
+            )
+            await connection.execute(
+                "DELETE FROM mts1b_dedupe WHERE seq <= (SELECT max(seq) FROM mts1b_dedupe) - %s", (self.memory.limit,)
+            )
+
+
+async def _mark(connection: Connection, consumer: str, key: str) -> None:
+    # Asked first because an insert that conflicts uses up a number, and numbers decide what is oldest.
+    known = await connection.execute("SELECT 1 FROM mts1b_dedupe WHERE consumer = %s AND key = %s", (consumer, key))
+    if await known.fetchone() is None:
+        marked = await connection.execute(
+            "INSERT INTO mts1b_dedupe (consumer, key) VALUES (%s, %s) ON CONFLICT DO NOTHING", (consumer, key)
+        )
+        if marked.rowcount == 1:
+            return
+    raise AlreadyDone(f"{consumer} handled {key} before")
+
+
+async def _check(connection: Connection) -> None:
+    """Whether a pooled connection still stands: the server may have restarted since it was used."""
+    await AsyncConnectionPool.check_connection(connection)

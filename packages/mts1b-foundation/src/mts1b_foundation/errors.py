@@ -8,6 +8,8 @@
     │   ├── UnknownSubject      nothing registered under this name or pattern
     │   ├── UnknownParameter    a parameter that the subject does not have, or one that is missing
     │   └── InvalidSubject      a declaration that breaks the grammar
+    ├── ContributionError   a package that should contribute subjects cannot be loaded
+    ├── SchemaMismatch      an event of a schema that its reader cannot read
     └── IllegalTransition   an order asked to do what its state does not allow
 
 The bus adds its own branch in ``mts1b_platform.eventbus.errors``.
@@ -36,6 +38,14 @@ class UnknownParameter(SubjectError):
 
 class InvalidSubject(SubjectError):
     """A subject declaration breaks the grammar."""
+
+
+class ContributionError(Mts1bError):
+    """A package or checkout declares subjects, streams or consumers that cannot be loaded."""
+
+
+class SchemaMismatch(Mts1bError, ValueError):
+    """An event carries a schema that its reader neither knows nor can bring to its own version."""
 
 
 class IllegalTransition(Mts1bError, ValueError):

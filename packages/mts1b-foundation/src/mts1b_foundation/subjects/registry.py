@@ -5,8 +5,10 @@ from functools import cache
 from typing import Any
 
 from mts1b_foundation.errors import InvalidSubject, UnknownSubject
-from mts1b_foundation.subjects.declarations import SUBJECTS
+from mts1b_foundation.subjects.algebra import overlaps
+from mts1b_foundation.subjects.contributions import FOUNDATION, SUBJECTS_GROUP, Contribution, installed
 from mts1b_foundation.subjects.subject import Subject
+from mts1b_foundation.upcasting import Upcaster, Upcasters
 
 _END = "."  # no token is a dot, so the leaf cannot collide with one
 
@@ -18,7 +20,8 @@ class Registry:
         InvalidSubject: when two declarations share a wire form.
     """
 
-    def __init__(self, subjects: Iterable[Subject[Any]]) -> None:
+    def __init__(self, subjects: Iterable[Subject[Any]], upcasters: Iterable[Upcaster[Any, Any]] = ()) -> None:
+        self.upcasters = Upcasters(upcasters)
         self._by_pattern: dict[str, Subject[Any]] = {}
         self._tree: dict[str, Any] = {}
         for subject in subjects:
@@ -42,13 +45,21 @@ class Registry:
         """The subject that ``concrete`` belongs to, with or without fund suffix; None when there is none."""
         return _walk(self._tree, concrete.split("."), 0)
 
+    def matching(self, pattern: str) -> list[Subject[Any]]:
+        """The subjects of which some concrete form is matched by ``pattern``: a name, or a pattern with wildcards."""
+        return [subject for subject in self if any(overlaps(pattern, form) for form in subject.patterns)]
+
     def _add(self, subject: Subject[Any]) -> None:
         for pattern in subject.patterns:
             node = self._tree
             for token in pattern.split("."):
                 node = node.setdefault(token, {})
-            if _END in node:
-                raise InvalidSubject(f"{subject.pattern} and {node[_END].pattern} are the same on the wire")
+            if node.get(_END, subject) is not subject:
+                first: Subject[Any] = node[_END]
+                raise InvalidSubject(
+                    f"{subject.pattern} of {subject.producer} ({subject.declared_at}) and {first.pattern} of "
+                    f"{first.producer} ({first.declared_at}) are the same on the wire: rename or drop one of them"
+                )
             node[_END] = subject
         self._by_pattern[subject.pattern] = subject
 
@@ -64,5 +75,14 @@ def _walk(node: dict[str, Any], tokens: list[str], depth: int) -> Subject[Any] |
 
 @cache
 def registry() -> Registry:
-    """The registry of this process: the declarations of the foundation."""
-    return Registry(SUBJECTS)
+    """The registry of this process: the declarations of the foundation and of every installed contribution.
+
+    Raises:
+        ContributionError: an installed contribution does not load.
+        InvalidSubject: two contributions share a wire form.
+    """
+    contributions: list[Contribution] = [FOUNDATION, *(found for _, found in installed(SUBJECTS_GROUP))]
+    return Registry(
+        [subject for each in contributions for subject in each.subjects],
+        [step for each in contributions for step in each.upcasters],
+    )

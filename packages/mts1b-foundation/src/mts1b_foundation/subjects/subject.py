@@ -13,8 +13,9 @@ Two families exist:
 import re
 from collections.abc import Mapping
 from enum import StrEnum
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
+from mts1b_foundation.declared import declaration_site, report_defect
 from mts1b_foundation.errors import InvalidSubject, SubjectError, UnknownParameter
 from mts1b_foundation.event import Event
 from mts1b_foundation.subjects.tokens import decode_token, encode_token
@@ -57,14 +58,15 @@ class Subject(Generic[T]):
         description: one line for people.
         dedupe_key: template over the payload's fields that names an event; it becomes ``Nats-Msg-Id``. It must
             differ between subjects that share a stream, as the server compares ids per stream.
+        replaces: the subject of the version before, while both are in use; readers of this one read that one too.
 
     Raises:
         InvalidSubject: when the declaration breaks the grammar.
     """
 
     __slots__ = (
-        "_fund_prefix", "_prefix", "_single", "dedupe_key", "description", "parameters", "pattern", "payload",
-        "producer", "schema_id", "tier", "tokens",
+        "_fund_prefix", "_prefix", "_single", "declared_at", "dedupe_key", "description", "parameters", "pattern",
+        "payload", "producer", "replaces", "schema_id", "tier", "tokens",
     )  # fmt: skip
 
     def __init__(
@@ -76,7 +78,9 @@ class Subject(Generic[T]):
         tier: Tier,
         description: str,
         dedupe_key: str | None = None,
+        replaces: "Subject[Any] | None" = None,
     ) -> None:
+        self.declared_at = declaration_site()
         self.pattern = pattern
         self.producer = producer
         self.payload = payload
@@ -84,9 +88,18 @@ class Subject(Generic[T]):
         self.tier = tier
         self.description = description
         self.dedupe_key = dedupe_key
-        self.tokens = _split(pattern)
-        self.parameters = tuple(match[1] for token in self.tokens if (match := _PARAMETER.fullmatch(token)))
-        self._check()
+        self.replaces = replaces
+        try:
+            self.tokens: tuple[str, ...] = _split(pattern)
+            self.parameters: tuple[str, ...] = tuple(
+                match[1] for token in self.tokens if (match := _PARAMETER.fullmatch(token))
+            )
+            self._check()
+        except InvalidSubject as error:
+            if not report_defect(self.declared_at, str(error)):
+                raise
+            self.tokens, self.parameters = (), ()
+            return  # a check collects every defect; see Subject.broken
         self._fund_prefix = f"{pattern}.fund."
         single = len(self.parameters) == 1 and _PARAMETER.fullmatch(self.tokens[-1]) is not None
         self._single = self.parameters[0] if single else None
@@ -102,9 +115,19 @@ class Subject(Generic[T]):
         return hash(self.pattern)
 
     @property
+    def broken(self) -> bool:
+        """Whether the declaration broke the grammar while a check was collecting; such a subject is not used."""
+        return not self.tokens
+
+    @property
     def version(self) -> str:
         """The version token, such as ``v1``."""
         return self.tokens[1]
+
+    @property
+    def lineage(self) -> "tuple[Subject[Any], ...]":
+        """This subject and those that it replaces, newest first."""
+        return (self,) if self.replaces is None else (self, *self.replaces.lineage)
 
     @property
     def keyed(self) -> bool:

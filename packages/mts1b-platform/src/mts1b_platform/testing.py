@@ -10,6 +10,7 @@ nats-server can be found the test fails, with the remedy in the message; it is n
 """
 
 import contextlib
+import importlib.util
 from collections.abc import Iterator
 from itertools import count
 from pathlib import Path
@@ -76,3 +77,13 @@ def nats_server(tmp_path: Path) -> Iterator[NatsServer]:
         yield server.start_blocking()
     finally:
         server.stop_blocking()
+
+
+if importlib.util.find_spec("pytest_asyncio") is not None:  # the fixtures with an event loop come along when they can
+    from mts1b_platform.testing_bus import bus, connect_bus
+
+    __all__ += ["bus", "connect_bus"]
+if importlib.util.find_spec("psycopg") is not None:
+    from mts1b_platform.testing_postgres import new_postgres_database, postgres_server, postgres_url
+
+    __all__ += ["new_postgres_database", "postgres_server", "postgres_url"]

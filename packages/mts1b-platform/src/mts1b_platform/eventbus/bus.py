@@ -305,8 +305,7 @@ class EventBus(Client):
     def was_closed(self) -> None:
         """The connection is closed for good: nobody shall wait on it."""
         for reader in list(self._readers):
-            if isinstance(reader, Listener):
-                reader.closed()
+            reader.closed()
 
     async def _settled(self, budget: float) -> bool:
         end = asyncio.get_running_loop().time() + budget

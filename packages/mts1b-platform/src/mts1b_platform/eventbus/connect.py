@@ -114,8 +114,8 @@ def _callbacks(bus: EventBus, refusals: list[Exception]) -> dict[str, Any]:
 
 def _explain(settings: Settings, error: BaseException, refusals: list[Exception]) -> BusError:
     servers = ", ".join(_without_credentials(server) for server in settings.servers)
-    refused = next((e for e in (error, *refusals) if isinstance(e, nats.errors.AuthorizationError)), None)
-    if refused is not None or "authorization" in str(error).lower():
+    refusal = next((seen for seen in (error, *refusals) if _is_refusal(seen)), None)
+    if refusal is not None:
         return AccessDenied(
             f"the NATS server at {servers} refuses this identity ({settings.service or 'no service set'}): check its "
             "credentials and certificate"
@@ -126,6 +126,10 @@ def _explain(settings: Settings, error: BaseException, refusals: list[Exception]
         f"no NATS server at {servers} ({why}): start one with `mts1b-deploy install --profile minimal --include nats`, "
         "or point MTS1B_NATS_URL at one that runs"
     )
+
+
+def _is_refusal(error: BaseException) -> bool:
+    return isinstance(error, nats.errors.AuthorizationError) or "authorization" in str(error).lower()
 
 
 def _without_credentials(server: str) -> str:

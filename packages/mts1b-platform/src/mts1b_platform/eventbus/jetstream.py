@@ -8,7 +8,7 @@ is nats-py's.
 
 import asyncio
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Literal, Self, overload
 
 import nats.errors
 from mts1b_foundation.subjects import DurableSubject, registry
@@ -78,7 +78,17 @@ class JetStream(JetStreamContext):
             hooks.published(mark, out, ack, None)
         return answer
 
-    async def subscribe(  # type: ignore[override]
+    @overload  # type: ignore[override]
+    async def subscribe(  # pyright: ignore[reportInconsistentOverload] - the same surface either way
+        self, subject: str, *, durable: str, manual_ack: Literal[True]
+    ) -> "RawSubscription": ...
+
+    @overload
+    async def subscribe(
+        self, subject: str, *arguments: Any, **options: Any
+    ) -> "RawSubscription | JetStreamContext.PushSubscription": ...
+
+    async def subscribe(
         self, subject: str, *arguments: Any, **options: Any
     ) -> "RawSubscription | JetStreamContext.PushSubscription":
         """As nats-py's; ``durable=`` with ``manual_ack=True`` on a registered subject reads by a pull consumer.
@@ -118,6 +128,7 @@ class RawSubscription:
         return self
 
     async def __anext__(self) -> Msg:
+        """The next message."""
         return self._hand_over(await anext(self._consumer))
 
     async def next_msg(self, timeout: float | None = 1.0) -> Msg:

@@ -1,0 +1,39 @@
+"""Publish an order and consume it, typed: the twenty lines of the README."""
+
+import asyncio
+from datetime import UTC, datetime
+from decimal import Decimal
+from uuid import uuid4
+
+from mts1b_foundation.orders import Order, Side
+from mts1b_foundation.subjects import OMS_ORDERS_CREATED
+from mts1b_platform.eventbus import apply_streams, connect
+
+
+async def main() -> None:
+    now, name = datetime.now(UTC), uuid4().hex
+    order = Order(
+        order_id=name,
+        idempotency_key=f"intent-{name}",
+        fund_id="alpha",
+        actor="crypto_dual_paper",
+        symbol="BTC/USDT",
+        side=Side.BUY,
+        quantity=Decimal("0.25"),
+        created_at=now,
+        updated_at=now,
+    )
+    async with await connect(service="mts1b-oms") as bus:
+        await apply_streams(bus)  # an installed bus has them already
+        ack = await bus.emit(OMS_ORDERS_CREATED, order)
+        print(f"stored in {ack.stream} at {ack.seq}")
+
+        async for event in bus.consume(OMS_ORDERS_CREATED, durable="example", fund_id="alpha"):
+            async with event:  # leaves: ack; raises: again after a delay, at last a dead letter
+                print(event.payload.side, event.payload.quantity, event.payload.symbol)
+            if event.payload.order_id == order.order_id:
+                break
+
+
+if __name__ == "__main__":
+    asyncio.run(main())

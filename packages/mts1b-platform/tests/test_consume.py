@@ -1,0 +1,368 @@
+"""What `consume` promises: every event is handled, or stored as a dead letter; on a real server."""
+
+import asyncio
+from typing import Any
+
+import pytest
+from mts1b_foundation.deadletters import DeadLetter, DeadLetterReason
+from mts1b_foundation.errors import UnknownParameter
+from mts1b_foundation.orders import Order
+from mts1b_foundation.samples import ORDER
+from mts1b_foundation.subjects import (
+    MARKETDATA_QUOTES,
+    OMS_DEADLETTERS_CREATED,
+    OMS_FILLS_CREATED,
+    OMS_ORDERS_ACCEPTED,
+    OMS_ORDERS_CREATED,
+)
+from mts1b_platform.eventbus import (
+    ConsumeError,
+    Consumer,
+    ConsumerConflict,
+    ConsumerGone,
+    EventBus,
+    NoStream,
+    NotStored,
+    Reject,
+    Retry,
+    RetryPolicy,
+)
+from mts1b_platform.server import NatsServer
+from mts1b_platform.testing_bus import ConnectBus
+
+QUICK = RetryPolicy(max_deliveries=3, base=0.05, jitter=0)
+
+
+def order(key: str = "intent-1", fund: str = "alpha") -> Order:
+    return ORDER.model_copy(update={"order_id": f"order-{key}", "idempotency_key": key, "fund_id": fund})
+
+
+async def next_of(consumer: Consumer[Any], seconds: float = 10) -> Any:
+    return await asyncio.wait_for(anext(consumer), seconds)
+
+
+async def dead_letters(bus: EventBus, count: int) -> list[DeadLetter]:
+    letters: list[DeadLetter] = []
+    async with bus.consume(OMS_DEADLETTERS_CREATED, durable="reader-of-the-dead") as reader:
+        while len(letters) < count:
+            event = await next_of(reader)
+            async with event:
+                letters.append(event.payload)
+    assert (await bus.jetstream().stream_info("DEADLETTERS")).state.messages == count
+    return letters
+
+
+async def settled(bus: EventBus, stream: str, durable: str) -> bool:
+    """Whether the server waits for nothing from the durable any more."""
+    for _ in range(100):
+        info = await bus.jetstream().consumer_info(stream, durable)
+        if info.num_ack_pending == 0 and info.num_pending == 0:
+            return True
+        await asyncio.sleep(0.02)
+    return False
+
+
+async def test_both_forms_of_a_subject_are_read_and_typed(bus: EventBus):
+    await bus.jetstream().publish(
+        "mts.v1.oms.orders.created",
+        order("bare").model_dump_json().encode(),
+        headers={
+            "NATS-Msg-Id": "bare",
+            "mts-schema": "mts1b_foundation.orders.Order:v1",
+            "mts-source-repo": "mts1b-oms",
+        },
+    )
+    await bus.emit(OMS_ORDERS_CREATED, order("scoped"))
+    orders = bus.consume(OMS_ORDERS_CREATED, durable="t")
+    for expected in ("bare", "scoped"):
+        async with await next_of(orders) as event:
+            assert event.payload == order(expected)
+            assert event.deliveries == 1
+    assert await settled(bus, "OMS_ORDERS", "t")
+
+
+async def test_a_fund_is_read_alone(bus: EventBus):
+    await bus.emit_many(OMS_ORDERS_CREATED, [order("a", "alpha"), order("b", "beta"), order("c", "alpha")])
+    alpha = bus.consume(OMS_ORDERS_CREATED, durable="alpha", fund_id="alpha")
+    keys: list[str] = []
+    for _ in range(2):
+        async with await next_of(alpha) as event:
+            keys.append(event.payload.idempotency_key)
+    assert keys == ["a", "c"]
+    assert await settled(bus, "OMS_ORDERS", "alpha")
+
+
+async def test_several_subjects_of_a_stream_are_read_in_its_order(bus: EventBus):
+    await bus.emit(OMS_ORDERS_CREATED, order("a"))
+    await bus.emit(OMS_ORDERS_ACCEPTED, order("a").accept(ORDER.updated_at))
+    await bus.emit(OMS_ORDERS_CREATED, order("b"))
+    both = bus.consume(OMS_ORDERS_CREATED, OMS_ORDERS_ACCEPTED, durable="both")
+    seen: list[str] = []
+    for _ in range(3):
+        async with await next_of(both) as event:
+            seen.append(f"{event.payload.idempotency_key} {event.registered.tokens[-1]}")
+    assert seen == ["a created", "a accepted", "b created"]
+
+
+async def test_a_failing_handler_gets_the_event_again_after_its_delay_and_then_a_dead_letter(bus: EventBus):
+    await bus.emit(OMS_ORDERS_CREATED, order(), trace_id="cd" * 16)
+    orders = bus.consume(OMS_ORDERS_CREATED, durable="t", policy=QUICK)
+    moments: list[float] = []
+    for attempt in (1, 2, 3):
+        async with await next_of(orders) as event:
+            moments.append(asyncio.get_running_loop().time())
+            assert event.deliveries == attempt
+            raise ZeroDivisionError(f"attempt {attempt}")
+    assert moments[1] - moments[0] >= 0.05
+    assert moments[2] - moments[1] >= 0.1
+    (letter,) = await dead_letters(bus, 1)
+    assert letter.reason is DeadLetterReason.MAX_DELIVERIES
+    assert letter.subject == "mts.v1.oms.orders.created.fund.alpha"
+    assert letter.error == "attempt 3"
+    assert letter.deliveries == 3
+    assert "ZeroDivisionError" in (letter.traceback or "")
+    assert Order.model_validate_json(letter.payload) == order()
+    assert letter.headers["mts-trace-id"] == "cd" * 16
+    assert (letter.stream, letter.sequence, letter.consumer) == ("OMS_ORDERS", 1, "t")
+    assert await settled(bus, "OMS_ORDERS", "t")
+    assert bus.counters.consume_errors[OMS_ORDERS_CREATED.pattern] == 3
+    assert bus.counters.deadletters[OMS_ORDERS_CREATED.pattern] == 1
+
+
+async def test_reject_dead_letters_at_once_and_retry_sets_its_own_delay(bus: EventBus):
+    await bus.emit(OMS_ORDERS_CREATED, order())
+    orders = bus.consume(OMS_ORDERS_CREATED, durable="t")
+    async with await next_of(orders) as event:
+        raise Retry(0.01)
+    async with await next_of(orders) as event:
+        assert event.deliveries == 2
+        raise Reject("the fund is closed")
+    (letter,) = await dead_letters(bus, 1)
+    assert letter.reason is DeadLetterReason.REJECTED
+    assert letter.error == "the fund is closed"
+
+
+@pytest.mark.parametrize(
+    ("headers", "payload", "reason", "words"),
+    [
+        ({}, b"{}", DeadLetterReason.SCHEMA_MISMATCH, "has no mts-schema header"),
+        (
+            {"mts-schema": "mts1b_foundation.orders.Order:v9", "mts-source-repo": "mts1b-oms"},
+            b"{}",
+            DeadLetterReason.SCHEMA_MISMATCH,
+            "expected mts1b_foundation.orders.Order:v1",
+        ),
+        (
+            {"mts-schema": "mts1b_foundation.orders.Order:v1", "mts-source-repo": "mts1b-treasury"},
+            b"{}",
+            DeadLetterReason.SCHEMA_MISMATCH,
+            "only mts1b-oms publishes here",
+        ),
+        (
+            {"mts-schema": "mts1b_foundation.orders.Order:v1", "mts-source-repo": "mts1b-oms"},
+            b'{"order_id": 7}',
+            DeadLetterReason.INVALID_PAYLOAD,
+            "order_id: Input should be a valid string",
+        ),
+        (
+            {"MTS-Schema": "mts1b_foundation.orders.Order:v1", "mts-source-repo": "mts1b-oms"},
+            b"\xff not json",
+            DeadLetterReason.INVALID_PAYLOAD,
+            "Invalid JSON",
+        ),
+    ],
+    ids=["no schema", "other schema", "other producer", "invalid payload", "garbage"],
+)
+async def test_a_message_that_is_not_what_it_should_be_is_a_dead_letter_and_the_consumer_goes_on(
+    bus: EventBus, headers: dict[str, str], payload: bytes, reason: DeadLetterReason, words: str
+):
+    # past the bus's own canonical headers, as a foreign client would
+    await bus.plain_jetstream().publish("mts.v1.oms.orders.created", payload, headers=headers or None)
+    await bus.emit(OMS_ORDERS_CREATED, order("good"))
+    async with await next_of(bus.consume(OMS_ORDERS_CREATED, durable="t")) as event:
+        assert event.payload.idempotency_key == "good"
+    (letter,) = await dead_letters(bus, 1)
+    assert letter.reason is reason
+    assert words in letter.error
+    assert letter.payload == payload
+    assert await settled(bus, "OMS_ORDERS", "t")
+    assert bus.counters.schema_mismatch[OMS_ORDERS_CREATED.pattern] == 1
+
+
+async def test_an_event_whose_handlers_all_crashed_becomes_a_dead_letter(bus: EventBus, connect_bus: ConnectBus):
+    await bus.emit(OMS_ORDERS_CREATED, order("poison"))
+    for _ in range(3):
+        victim = await connect_bus()
+        await next_of(victim.consume(OMS_ORDERS_CREATED, durable="t", ack_wait=0.2))
+        await victim.close()  # the process is gone without an answer
+    await bus.emit(OMS_ORDERS_CREATED, order("good"))
+    survivor = bus.consume(OMS_ORDERS_CREATED, durable="t", ack_wait=0.2, policy=QUICK)
+    async with await next_of(survivor) as event:
+        assert event.payload.idempotency_key == "good"
+    pulling = asyncio.create_task(anext(survivor))  # gives up on the poison while it waits for more
+    (letter,) = await dead_letters(bus, 1)
+    assert letter.reason is DeadLetterReason.MAX_DELIVERIES
+    assert "crashed or hung" in letter.error
+    await survivor.stop()
+    with pytest.raises(StopAsyncIteration):
+        await pulling
+
+
+async def test_two_instances_share_one_durable_without_handling_anything_twice(bus: EventBus, connect_bus: ConnectBus):
+    await bus.emit_many(OMS_ORDERS_CREATED, [order(f"intent-{n}") for n in range(200)])
+    seen: list[str] = []
+    everything = asyncio.Event()
+
+    async def work(mine: EventBus) -> int:
+        count = 0
+        async for event in mine.consume(OMS_ORDERS_CREATED, durable="shared", prefetch=8):
+            async with event:
+                await asyncio.sleep(0)
+                seen.append(event.payload.idempotency_key)
+                count += 1
+            if len(seen) == 200:
+                everything.set()
+        return count
+
+    first, second = await connect_bus(), await connect_bus()
+    async with asyncio.TaskGroup() as group:
+        one, two = group.create_task(work(first)), group.create_task(work(second))
+        await asyncio.wait_for(everything.wait(), 20)
+        await first.drain()
+        await second.drain()
+    assert sorted(seen) == sorted(f"intent-{n}" for n in range(200))
+    assert min(one.result(), two.result()) > 0
+
+
+async def test_a_handler_slower_than_the_ack_wait_sees_its_event_once(bus: EventBus):
+    await bus.emit_many(OMS_ORDERS_CREATED, [order("slow"), order("waits"), order("waits-too")])
+    orders = bus.consume(OMS_ORDERS_CREATED, durable="t", ack_wait=0.3)
+    for expected in ("slow", "waits", "waits-too"):
+        async with await next_of(orders) as event:
+            assert (event.payload.idempotency_key, event.deliveries) == (expected, 1)
+            await asyncio.sleep(0.7)
+    assert await settled(bus, "OMS_ORDERS", "t")
+
+
+async def test_a_loop_that_was_left_gives_its_events_to_others(bus: EventBus, connect_bus: ConnectBus):
+    await bus.emit_many(OMS_ORDERS_CREATED, [order(f"intent-{n}") for n in range(10)])
+    left = await connect_bus()
+    async for event in left.consume(OMS_ORDERS_CREATED, durable="t", ack_wait=1):
+        async with event:
+            pass
+        if event.payload.idempotency_key == "intent-4":
+            break
+    seen: list[str] = []
+    others = bus.consume(OMS_ORDERS_CREATED, durable="t", ack_wait=1)
+    for _ in range(5):
+        async with await next_of(others) as event:
+            seen.append(event.payload.idempotency_key)
+    assert sorted(seen) == [f"intent-{n}" for n in range(5, 10)]
+
+
+async def test_stopping_gives_waiting_events_back_at_once(bus: EventBus, connect_bus: ConnectBus):
+    await bus.emit_many(OMS_ORDERS_CREATED, [order(f"intent-{n}") for n in range(7)])
+    first = bus.consume(OMS_ORDERS_CREATED, durable="t")
+    for _ in range(4):  # the pull of 4 has three events waiting behind it
+        async with await next_of(first):
+            pass
+    await first.stop()
+    with pytest.raises(StopAsyncIteration):
+        await anext(first)
+    second = (await connect_bus()).consume(OMS_ORDERS_CREATED, durable="t")
+    seen: set[str] = set()
+    for _ in range(3):
+        async with await next_of(second, 5) as event:
+            seen.add(event.payload.idempotency_key)
+    assert seen == {"intent-4", "intent-5", "intent-6"}
+
+
+async def test_a_deleted_durable_raises_instead_of_going_silent(bus: EventBus):
+    orders = bus.consume(OMS_ORDERS_CREATED, durable="t")
+    waiting = asyncio.create_task(anext(orders))
+    while True:
+        info = [c.name for c in await bus.jetstream().consumers_info("OMS_ORDERS")]
+        if "t" in info:
+            break
+        await asyncio.sleep(0.01)
+    await bus.jetstream().delete_consumer("OMS_ORDERS", "t")
+    with pytest.raises(ConsumerGone, match=r"'t' on OMS_ORDERS was deleted"):
+        await asyncio.wait_for(waiting, 10)
+
+
+async def test_a_consumer_goes_on_after_a_server_kill(bus: EventBus, nats_server: NatsServer):
+    await bus.emit(OMS_ORDERS_CREATED, order("before"))
+    orders = bus.consume(OMS_ORDERS_CREATED, durable="t")
+    async with await next_of(orders):
+        pass
+    nats_server.kill()
+    await nats_server.restart()
+    await bus.emit(OMS_ORDERS_CREATED, order("after"))
+    seen: set[str] = set()
+    while "after" not in seen:  # "before" may come again: its ack may have died with the server
+        async with await next_of(orders, 15) as event:
+            seen.add(event.payload.idempotency_key)
+
+
+async def test_drain_lets_the_handler_finish_and_flushes_its_ack(bus: EventBus, connect_bus: ConnectBus):
+    await bus.emit(OMS_ORDERS_CREATED, order())
+    worker = await connect_bus()
+    begun, finish = asyncio.Event(), asyncio.Event()
+
+    async def work() -> None:
+        async for event in worker.consume(OMS_ORDERS_CREATED, durable="t"):
+            async with event:
+                begun.set()
+                await finish.wait()
+
+    working = asyncio.create_task(work())
+    await begun.wait()
+    draining = asyncio.create_task(worker.drain())
+    asyncio.get_running_loop().call_later(0.2, finish.set)
+    await asyncio.wait_for(draining, 10)
+    await asyncio.wait_for(working, 5)
+    info = await bus.jetstream().consumer_info("OMS_ORDERS", "t")
+    assert (info.num_ack_pending, info.num_pending) == (0, 0)
+
+
+async def test_cancelling_a_handler_gives_its_event_back(bus: EventBus):
+    await bus.emit(OMS_ORDERS_CREATED, order())
+    orders = bus.consume(OMS_ORDERS_CREATED, durable="t")
+    event = await next_of(orders)
+
+    async def handle() -> None:
+        async with event:
+            await asyncio.Event().wait()
+
+    task = asyncio.create_task(handle())
+    await asyncio.sleep(0)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    async with await next_of(orders, 5) as again:
+        assert again.deliveries == 2
+
+
+async def test_a_durable_that_reads_something_else_is_a_conflict(bus: EventBus):
+    await bus.consume(OMS_ORDERS_CREATED, durable="t").start()
+    with pytest.raises(ConsumerConflict, match=r"it reads .*created.*wanted .*accepted"):
+        await bus.consume(OMS_ORDERS_ACCEPTED, durable="t").start()
+
+
+async def test_wrong_questions_get_clear_answers(bus: EventBus):
+    with pytest.raises(NotStored, match=r"use bus\.listen"):
+        bus.consume(MARKETDATA_QUOTES, durable="t")  # pyright: ignore[reportArgumentType]
+    with pytest.raises(UnknownParameter, match="no parameter 'symbol'"):
+        bus.consume(OMS_ORDERS_CREATED, durable="t", symbol="BTC/USDT")
+    with pytest.raises(ConsumeError, match="no consumer name"):
+        bus.consume(OMS_ORDERS_CREATED, durable="a.b")
+    with pytest.raises(ConsumeError, match="one durable reads one stream"):
+        await bus.consume(OMS_ORDERS_CREATED, OMS_FILLS_CREATED, durable="t").start()  # pyright: ignore[reportArgumentType]
+    with pytest.raises(UnknownParameter, match="leave symbol out to match all"):
+        bus.listen(MARKETDATA_QUOTES, symbol="*")
+
+
+async def test_consuming_without_the_stream_names_it_and_the_remedy(connect_bus: ConnectBus):
+    bare = await connect_bus()
+    with pytest.raises(NoStream, match=r"OMS_ORDERS does not exist.*mts1b streams apply"):
+        await next_of(bare.consume(OMS_ORDERS_CREATED, durable="t"))

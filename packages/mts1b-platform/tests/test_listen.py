@@ -1,0 +1,88 @@
+"""What `listen` promises: bounded memory, the stated policy when the reader is slow, everything counted."""
+
+import asyncio
+
+import pytest
+from mts1b_foundation.marketdata import Quote
+from mts1b_foundation.samples import ORDER, QUOTE
+from mts1b_foundation.subjects import MARKETDATA_QUOTES, OMS_ORDERS_CREATED
+from mts1b_platform.eventbus import EventBus, Listener
+from mts1b_platform.testing_bus import ConnectBus
+
+
+def quote(number: int, symbol: str = "BTC/USDT") -> Quote:
+    return QUOTE.model_copy(update={"symbol": symbol, "sequence": number})
+
+
+async def market(connect_bus: ConnectBus) -> EventBus:
+    return await connect_bus("mts1b-marketdata")
+
+
+async def numbers(listener: Listener[Quote], count: int) -> list[int]:
+    return [(await asyncio.wait_for(anext(listener), 5)).payload.sequence for _ in range(count)]
+
+
+async def test_one_symbol_or_all(bus: EventBus, connect_bus: ConnectBus):
+    source = await market(connect_bus)
+    async with bus.listen(MARKETDATA_QUOTES, symbol="BRK.B") as one, bus.listen(MARKETDATA_QUOTES) as every:
+        await source.emit(MARKETDATA_QUOTES, quote(1))
+        await source.emit(MARKETDATA_QUOTES, quote(2, "BRK.B"))
+        assert await numbers(one, 1) == [2]
+        assert await numbers(every, 2) == [1, 2]
+
+
+async def test_a_slow_reader_loses_the_oldest_and_is_told_how_many(bus: EventBus, connect_bus: ConnectBus):
+    source = await market(connect_bus)
+    async with bus.listen(MARKETDATA_QUOTES, limit=10) as slow:
+        for number in range(1, 101):
+            await source.emit(MARKETDATA_QUOTES, quote(number))
+        await source.flush()
+        await bus.flush()
+        assert await numbers(slow, 10) == list(range(91, 101))
+        assert slow.dropped == 90
+    assert bus.counters.slow_consumer_drops == {MARKETDATA_QUOTES.pattern: 90}
+
+
+async def test_conflation_keeps_the_latest_of_each_symbol(bus: EventBus, connect_bus: ConnectBus):
+    source = await market(connect_bus)
+    async with bus.listen(MARKETDATA_QUOTES, conflate=True) as latest:
+        for number in range(1, 51):
+            await source.emit(MARKETDATA_QUOTES, quote(number, "BTC/USDT"))
+            await source.emit(MARKETDATA_QUOTES, quote(number, "ETH/USDT"))
+        await source.flush()
+        await bus.flush()
+        heard = [await asyncio.wait_for(anext(latest), 5) for _ in range(2)]
+        assert {(h.payload.symbol, h.payload.sequence) for h in heard} == {("BTC/USDT", 50), ("ETH/USDT", 50)}
+        assert latest.dropped == 98
+
+
+async def test_a_message_with_a_foreign_schema_is_counted_and_skipped(bus: EventBus, connect_bus: ConnectBus):
+    source = await market(connect_bus)
+    async with bus.listen(MARKETDATA_QUOTES) as heard:
+        await source.publish("mts.v1.marketdata.quotes.BTC", b"{}")
+        await source.emit(MARKETDATA_QUOTES, quote(1))
+        assert await numbers(heard, 1) == [1]
+    assert bus.counters.schema_mismatch == {MARKETDATA_QUOTES.pattern: 1}
+
+
+async def test_durable_subjects_can_be_listened_to_as_they_pass(bus: EventBus):
+    async with bus.listen(OMS_ORDERS_CREATED, fund_id="alpha") as heard:
+        await bus.emit(OMS_ORDERS_CREATED, ORDER.model_copy(update={"fund_id": "beta", "idempotency_key": "b"}))
+        await bus.emit(OMS_ORDERS_CREATED, ORDER)
+        event = await asyncio.wait_for(anext(heard), 5)
+    assert event.payload == ORDER
+    assert event.parameters == {"fund_id": "alpha"}
+
+
+async def test_a_listener_ends_when_the_bus_is_drained(bus: EventBus):
+    listener = bus.listen(MARKETDATA_QUOTES)
+    waiting = asyncio.create_task(anext(listener))
+    await asyncio.sleep(0.05)
+    await bus.drain()
+    with pytest.raises(StopAsyncIteration):
+        await asyncio.wait_for(waiting, 5)
+
+
+async def test_a_limit_below_one_makes_no_sense(bus: EventBus):
+    with pytest.raises(ValueError, match="at least one"):
+        bus.listen(MARKETDATA_QUOTES, limit=0)

@@ -1,0 +1,230 @@
+"""What `emit` promises, tier by tier, on a real server."""
+
+import asyncio
+from collections.abc import Callable
+from datetime import UTC, datetime
+from decimal import Decimal
+from pathlib import Path
+
+import pytest
+from mts1b_foundation.errors import SubjectError
+from mts1b_foundation.orders import Order, Side
+from mts1b_foundation.samples import NAV, QUOTE
+from mts1b_foundation.subjects import (
+    MARKETDATA_QUOTES,
+    OMS_FILLS_CREATED,
+    OMS_ORDERS_ACCEPTED,
+    OMS_ORDERS_CREATED,
+    TREASURY_NAV,
+)
+from mts1b_platform.eventbus import (
+    AccessDenied,
+    BusClosed,
+    EventBus,
+    InvalidHeader,
+    JetStreamUnavailable,
+    NoStream,
+    NotTheProducer,
+    PayloadTooLarge,
+    PublishUncertain,
+    ServerUnavailable,
+    connect,
+)
+from mts1b_platform.server import NatsServer
+from mts1b_platform.testing import StartNatsServer
+from mts1b_platform.testing_bus import ConnectBus
+
+NOW = datetime(2021, 1, 8, 9, 30, tzinfo=UTC)
+
+
+def order(key: str = "intent-1", fund: str = "alpha") -> Order:
+    return Order(
+        order_id=f"order-{key}",
+        idempotency_key=key,
+        fund_id=fund,
+        actor="crypto_dual_paper",
+        symbol="BTC/USDT",
+        side=Side.BUY,
+        quantity=Decimal("0.25"),
+        created_at=NOW,
+        updated_at=NOW,
+    )
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    """Poll what has no event to wait on; the test's own time limit bounds it."""
+    while not condition():  # noqa: ASYNC110 - a property of nats-py's client
+        await asyncio.sleep(0.01)
+
+
+async def stored(bus: EventBus, stream: str) -> int:
+    return (await bus.jetstream().stream_info(stream)).state.messages
+
+
+async def test_a_durable_event_is_stored_with_the_envelope_of_the_spec(bus: EventBus):
+    ack = await bus.emit(OMS_ORDERS_CREATED, order())
+    message = await bus.jetstream().get_msg(ack.stream, ack.seq)
+    headers = dict(message.headers or {})
+    trace = headers.pop("mts-trace-id")
+    assert (ack.stream, ack.seq, ack.duplicate) == ("OMS_ORDERS", 1, False)
+    assert message.subject == "mts.v1.oms.orders.created.fund.alpha"
+    assert headers == {
+        "Nats-Msg-Id": "intent-1",
+        "content-type": "application/json",
+        "mts-source-repo": "mts1b-oms",
+        "mts-schema": "mts1b_foundation.orders.Order:v1",
+        "mts-actor": "crypto_dual_paper",
+    }
+    assert len(trace) == 32
+    assert int(trace, 16) > 0
+    assert Order.model_validate_json(message.data or b"") == order()
+
+
+async def test_the_same_order_emitted_twice_is_stored_once(bus: EventBus):
+    first = await bus.emit(OMS_ORDERS_CREATED, order())
+    second = await bus.emit(OMS_ORDERS_CREATED, order())
+    assert second.duplicate
+    assert second.seq == first.seq
+    assert await stored(bus, "OMS_ORDERS") == 1
+    assert bus.counters.publish_duplicates[OMS_ORDERS_CREATED.pattern] == 1
+
+
+async def test_later_steps_of_an_order_are_not_taken_for_its_creation(bus: EventBus):
+    await bus.emit(OMS_ORDERS_CREATED, order())
+    ack = await bus.emit(OMS_ORDERS_ACCEPTED, order().accept(NOW))
+    assert not ack.duplicate
+    assert await stored(bus, "OMS_ORDERS") == 2
+
+
+async def test_emit_many_keeps_the_order_and_gives_an_ack_each(bus: EventBus):
+    acks = await bus.emit_many(OMS_ORDERS_CREATED, [order(f"intent-{n}") for n in range(600)])
+    assert [ack.msg_id for ack in acks] == [f"intent-{n}" for n in range(600)]
+    assert [ack.seq for ack in acks] == list(range(1, 601))
+
+
+async def test_a_durable_publish_survives_a_server_that_is_killed_and_comes_back(
+    bus: EventBus, nats_server: NatsServer
+):
+    await bus.emit(OMS_ORDERS_CREATED, order("before"))
+    nats_server.kill()
+    waiting = asyncio.create_task(bus.emit(OMS_ORDERS_CREATED, order("during")))
+    await asyncio.sleep(0)
+    await nats_server.restart()
+    ack = await waiting
+    assert not ack.duplicate
+    assert await stored(bus, "OMS_ORDERS") == 2
+    assert bus.counters.reconnects == 1
+
+
+async def test_a_publish_that_gets_no_ack_says_that_the_event_may_be_stored(bus: EventBus, nats_server: NatsServer):
+    nats_server.kill()
+    with pytest.raises(PublishUncertain, match=r"mts\.v1\.oms\.orders\.created.*may have been stored or not") as caught:
+        await bus.emit(OMS_ORDERS_CREATED, order(), deadline=0.5)
+    assert "'intent-1'" in str(caught.value)
+    assert bus.counters.publish_failed[OMS_ORDERS_CREATED.pattern] == 1
+
+
+async def test_quotes_are_dropped_and_counted_while_the_server_is_away(
+    bus: EventBus, connect_bus: ConnectBus, nats_server: NatsServer
+):
+    market = await connect_bus("mts1b-marketdata")
+    nats_server.kill()
+    await until(lambda: not market.is_connected)
+    await asyncio.wait_for(market.emit(MARKETDATA_QUOTES, QUOTE), 1)
+    assert market.counters.publish_dropped == {MARKETDATA_QUOTES.pattern: 1}
+    await nats_server.restart()
+    assert await market.wait_connected(5)
+    assert await bus.wait_connected(5)
+    async with bus.listen(MARKETDATA_QUOTES) as heard:
+        fresh = QUOTE.model_copy(update={"sequence": 99})
+        await market.emit(MARKETDATA_QUOTES, fresh)
+        assert (await asyncio.wait_for(anext(heard), 5)).payload.sequence == 99
+
+
+async def test_a_symbol_with_dots_and_slashes_is_one_token(bus: EventBus, connect_bus: ConnectBus):
+    market = await connect_bus("mts1b-marketdata")
+    for symbol in ("BRK.B", "BTC/USD", "*", "ETH USD", "日経225"):
+        async with bus.listen(MARKETDATA_QUOTES) as heard:
+            await market.emit(MARKETDATA_QUOTES, QUOTE.model_copy(update={"symbol": symbol}))
+            event = await asyncio.wait_for(anext(heard), 5)
+            assert event.payload.symbol == symbol
+            assert event.parameters == {"symbol": symbol}
+            assert event.subject.count(".") == 4
+
+
+async def test_only_the_producer_of_a_subject_publishes_on_it(bus: EventBus, connect_bus: ConnectBus):
+    with pytest.raises(NotTheProducer, match=r"treasury\.nav.*mts1b-treasury alone.*speaks as mts1b-oms"):
+        await bus.emit(TREASURY_NAV, NAV)
+    nobody = await connect_bus(None)
+    with pytest.raises(NotTheProducer, match="MTS1B_SERVICE=mts1b-oms"):
+        await nobody.emit(OMS_ORDERS_CREATED, order())
+
+
+async def test_a_wrong_payload_type_is_refused_and_nothing_is_stored(bus: EventBus):
+    with pytest.raises(SubjectError, match="carries Fill, not Order"):
+        await bus.emit(OMS_FILLS_CREATED, order())  # pyright: ignore[reportArgumentType, reportCallIssue]
+    assert await stored(bus, "OMS_FILLS") == 0
+
+
+async def test_headers_that_differ_by_case_or_break_lines_are_refused(bus: EventBus):
+    with pytest.raises(InvalidHeader, match="differ only by case"):
+        await bus.emit(OMS_ORDERS_CREATED, order(), headers={"x-note": "a", "X-Note": "b"})
+    with pytest.raises(InvalidHeader, match="line break"):
+        await bus.emit(OMS_ORDERS_CREATED, order(), headers={"x-note": "a\r\nmts-actor: root"})
+    assert await stored(bus, "OMS_ORDERS") == 0
+
+
+async def test_an_event_larger_than_the_server_takes_is_refused_with_its_size(bus: EventBus):
+    big = order().reject("x" * 2000, NOW)
+    bus._max_payload = 1000  # what a server with max_payload: 1000 announces
+    with pytest.raises(PayloadTooLarge, match="the server takes 1000"):
+        await bus.emit(OMS_ORDERS_CREATED, big)
+
+
+async def test_a_missing_stream_is_named_at_once_with_the_remedy(connect_bus: ConnectBus):
+    bare = await connect_bus()
+    with pytest.raises(NoStream, match=r"mts\.v1\.oms\.orders\.created.*mts1b streams apply"):
+        await asyncio.wait_for(bare.emit(OMS_ORDERS_CREATED, order()), 5)
+
+
+async def test_a_server_without_jetstream_is_named_with_the_remedy(start_nats_server: StartNatsServer):
+    server = start_nats_server(jetstream=False)
+    async with await connect(server.url, service="mts1b-oms") as bare:
+        with pytest.raises(JetStreamUnavailable, match=r"JetStream off.*mts1b-deploy install"):
+            await asyncio.wait_for(bare.emit(OMS_ORDERS_CREATED, order()), 5)
+
+
+async def test_no_server_is_a_friendly_error(free_url: str):
+    with pytest.raises(ServerUnavailable, match=r"no NATS server at nats://127\.0\.0\.1:\d+.*start one with") as caught:
+        await connect(free_url, connect_timeout=0.5)
+    assert isinstance(caught.value, ConnectionError)
+
+
+async def test_credentials_never_show_in_an_error(free_url: str):
+    secret = free_url.replace("nats://", "nats://me:hunter2@")
+    with pytest.raises(ServerUnavailable) as caught:
+        await connect(secret, connect_timeout=0.3)
+    assert "hunter2" not in str(caught.value)
+
+
+async def test_a_refused_identity_is_told_so(start_nats_server: StartNatsServer, tmp_path: Path):
+    config = tmp_path / "auth.conf"
+    config.write_text('authorization { user: "a", password: "b" }\n')
+    server = start_nats_server(config=config)
+    with pytest.raises(AccessDenied, match="refuses this identity"):
+        await connect(server.url, connect_timeout=2)
+
+
+async def test_publishing_on_a_closed_bus_says_so(bus: EventBus):
+    await bus.drain()
+    with pytest.raises(BusClosed):
+        await bus.emit(OMS_ORDERS_CREATED, order())
+
+
+async def test_the_trace_is_inherited_from_the_event_being_handled(bus: EventBus):
+    await bus.emit(OMS_ORDERS_CREATED, order(), trace_id="ab" * 16)
+    event = await anext(bus.consume(OMS_ORDERS_CREATED, durable="t"))
+    async with event:
+        await bus.emit(OMS_ORDERS_ACCEPTED, event.payload.accept(NOW))
+    message = await bus.jetstream().get_msg("OMS_ORDERS", 2)
+    assert (message.headers or {})["mts-trace-id"] == "ab" * 16

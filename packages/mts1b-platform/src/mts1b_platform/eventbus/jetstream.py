@@ -88,7 +88,7 @@ class JetStream(JetStreamContext):
         self, subject: str, *arguments: Any, **options: Any
     ) -> "RawSubscription | JetStreamContext.PushSubscription": ...
 
-    async def subscribe(
+    async def subscribe(  # pyright: ignore[reportIncompatibleMethodOverride]
         self, subject: str, *arguments: Any, **options: Any
     ) -> "RawSubscription | JetStreamContext.PushSubscription":
         """As nats-py's; ``durable=`` with ``manual_ack=True`` on a registered subject reads by a pull consumer.

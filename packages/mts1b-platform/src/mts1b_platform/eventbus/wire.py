@@ -132,6 +132,16 @@ def frame_size(frame: bytes) -> int:
     return int(frame[: frame.index(_CRLF)].rsplit(b" ", 1)[1])
 
 
+def count_frames(buffer: bytes | bytearray) -> int:
+    """Return how many whole PUB and HPUB frames ``buffer`` is made of."""
+    count = pos = 0
+    while pos < len(buffer):
+        eol = buffer.index(_CRLF, pos)
+        pos = eol + 4 + int(buffer[pos:eol].rsplit(b" ", 1)[1])
+        count += 1
+    return count
+
+
 class FrameTemplate:
     """A subject and its static headers, encoded once; a frame per message is one ``join``.
 

@@ -1,0 +1,386 @@
+"""The fast lane through an unmodified nats-py connection.
+
+nats-py stays the connection: dialling, TLS, authentication, reconnects, request-reply, JetStream management. This
+file and its two companions (``seam_batches``, ``seam_rehearsal``) are the only ones that know its private parts, and
+``nats-py`` is pinned to the minor version that they were written against. They put a parser of our own in front of
+its subscriptions and append ready frames to its pending buffer::
+
+    seam = await Seam.attach(client)             # before or after client.connect(); SeamUnavailable says why not
+
+    template = FrameTemplate("mts.v1.marketdata.quotes.BTC=2FUSD", {"mts-schema": "…", "mts-actor": "…"})
+    payload = quote.__pydantic_serializer__.to_json(quote)
+    sent = seam.send_now(template.encode(payload, trace_id), len(payload))       # best effort: dropped or on its way
+    seam.send(template.encode(payload, trace_id, msg_id), len(payload))          # kept over a reconnect, in bounds
+    if seam.crowded:                             # only then is a task switch needed
+        await seam.room()                        # backpressure: the publisher waits, no buffer grows
+
+    cache = StaticHeaderCache()
+    batches = await seam.subscribe_batches("mts.v1.marketdata.quotes.*", queue="pricing")
+    async for batch in batches:                  # everything that arrived since last time, one wakeup
+        for msg in batch:                        # WireMsg(subject, reply, head, payload), all bytes
+            if cache.read(msg.head).schema == Quote.schema_id():
+                quote = Quote.__pydantic_validator__.validate_json(msg.payload)
+
+    await seam.subscribe_batches("mts.v1.oms.>", callback=take)                  # take(batch) inside the reader
+
+``open_lane(client)`` in ``plain.py`` attaches, or falls back to the plain lane with the same calls.
+
+Kept of what nats-py does: errors when closed or draining, buffering while reconnecting up to ``pending_size``,
+``max_payload`` (of header and payload together, as the server counts), statistics, queue groups, auto-unsubscribe,
+pending limits with ``SlowConsumerError``, resubscription, drain. Mended: a message with a mangled header block, or a
+PONG that comes after its ``flush`` gave up, no longer ends nats-py's read loop without a word.
+"""
+# pyright: reportPrivateUsage=false, reportUnknownMemberType=false
+# reason: reaching into nats-py's private, partly untyped parts is what this file is for.
+
+import asyncio
+import json
+from collections.abc import Callable
+from typing import Any, Final, Self
+
+from nats import errors
+from nats.aio.client import Client, _validate_queue, _validate_subject
+from nats.protocol.parser import AWAITING_MSG_PAYLOAD
+from nats.protocol.parser import Parser as NatsParser
+
+from mts1b_platform.eventbus.lane import DEFAULT_PENDING_BYTES, DEFAULT_PENDING_MSGS, BatchCallback
+from mts1b_platform.eventbus.seam_batches import BatchSubscription
+from mts1b_platform.eventbus.seam_rehearsal import rehearse
+from mts1b_platform.eventbus.wire import Control, Malformed, Parser, Unrouted, count_frames, frame_size
+
+DEFAULT_PENDING_LIMIT: Final = 2 * 1024 * 1024
+CROWDED_AT: Final = 256 * 1024
+"""Bytes that may wait before a sender should let the loop write: some 500 events, half a millisecond of work."""
+_RECHECK: Final = 0.05
+
+
+class Seam:
+    """The fast :class:`~mts1b_platform.eventbus.lane.Lane`; made by :meth:`attach`."""
+
+    fast = True
+    reason = ""
+
+    def __init__(self, client: Client) -> None:
+        self._client = client
+        self._stats = client.stats
+        self._kicked: list[bytes] = []
+        self._volatile = bytearray()
+        self._breaks: dict[object, Callable[[], None]] = {}
+        self._readies: dict[object, Callable[[], None]] = {}
+        self.dropped = 0
+        self.parser = SeamParser(client, self)
+
+    @classmethod
+    async def attach(cls, client: Client) -> Self:
+        """Rehearse on a client without a connection, then take over ``client``'s parser.
+
+        Raises:
+            SeamUnavailable: this nats-py is not the one that the seam was written for, or behaves differently.
+        """
+        await rehearse(cls, client)
+        seam = cls(client)
+        seam.parser.take_over(client._ps)
+        client._ps = seam.parser
+        return seam
+
+    # Sending.
+
+    def send(self, frame: bytes, size: int) -> None:
+        """Queue a frame; see :meth:`Lane.send`."""
+        client = self._client
+        if client._status != Client.CONNECTED:
+            self._refuse_to_send()
+        waiting = client._pending_data_size + len(frame)
+        if waiting > (client._max_pending_size or DEFAULT_PENDING_LIMIT) and client._pending:
+            raise errors.OutboundBufferLimitError
+        if len(frame) > client._max_payload and frame_size(frame) > client._max_payload:
+            raise errors.MaxPayloadError
+        client._pending_data_size = waiting
+        pending = client._pending
+        pending.append(frame)
+        if pending is not self._kicked:
+            self._kick(pending)
+        stats = self._stats
+        stats["out_msgs"] += 1
+        stats["out_bytes"] += size
+
+    def send_now(self, frame: bytes, size: int) -> bool:
+        """Queue a frame that is worth nothing later; see :meth:`Lane.send_now`."""
+        client = self._client
+        if client._status != Client.CONNECTED:
+            if not client.is_connected and not client.is_closed:
+                self.dropped += 1
+                return False
+            self._refuse_to_send()
+        if len(frame) > client._max_payload and frame_size(frame) > client._max_payload:
+            raise errors.MaxPayloadError
+        pending: list[Any] = client._pending
+        waiting = client._pending_data_size + len(frame)
+        if waiting > (client._max_pending_size or DEFAULT_PENDING_LIMIT) and pending:
+            self.dropped += 1
+            return False
+        client._pending_data_size = waiting
+        # Volatile frames of one turn share a bytearray, which is how they are told from what must be kept.
+        if pending and pending[-1] is self._volatile:
+            self._volatile += frame
+        else:
+            self._volatile = bytearray(frame)
+            pending.append(self._volatile)
+        if pending is not self._kicked:
+            self._kick(pending)
+        stats = self._stats
+        stats["out_msgs"] += 1
+        stats["out_bytes"] += size
+        return True
+
+    @property
+    def crowded(self) -> bool:
+        """Whether a well-behaved sender should now ``await room()``."""
+        return self._client._pending_data_size > CROWDED_AT
+
+    async def room(self) -> None:
+        """Wait for room; see :meth:`Lane.room`."""
+        client = self._client
+        while client._pending_data_size > CROWDED_AT or not client.is_connected:
+            if client.is_closed:
+                raise errors.ConnectionClosedError
+            queue = client._flush_queue
+            if client.is_connected and queue is not None and not queue.full():
+                flushed: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+                queue.put_nowait(flushed)
+                # A flusher that dies leaves the future behind, hence the time limit and another look.
+                await asyncio.wait([flushed], timeout=_RECHECK)
+            else:
+                await asyncio.sleep(_RECHECK)
+
+    def _kick(self, pending: list[bytes]) -> None:
+        """Wake the flusher once per list that it is going to take; it replaces the list when it does."""
+        self._kicked = pending
+        queue = self._client._flush_queue
+        if queue is not None and queue.empty() and self._client.is_connected:
+            queue.put_nowait(asyncio.get_running_loop().create_future())
+
+    def _refuse_to_send(self) -> None:
+        client = self._client
+        if client.is_closed:
+            raise errors.ConnectionClosedError
+        if client.is_draining_pubs:
+            raise errors.ConnectionDrainingError
+        if not client.is_connected and client._max_pending_size <= 0:
+            raise errors.OutboundBufferLimitError
+
+    def drop_volatile(self) -> None:
+        """Throw away what is worth nothing after a reconnect."""
+        client = self._client
+        stale = [part for part in client._pending if isinstance(part, bytearray)]
+        if stale:
+            self.dropped += sum(map(count_frames, stale))
+            client._pending = [part for part in client._pending if not isinstance(part, bytearray)]
+            client._pending_data_size -= sum(map(len, stale))
+
+    # Receiving.
+
+    async def subscribe_batches(
+        self,
+        subject: str,
+        *,
+        queue: str = "",
+        callback: BatchCallback | None = None,
+        max_msgs: int = 0,
+        pending_msgs_limit: int = DEFAULT_PENDING_MSGS,
+        pending_bytes_limit: int = DEFAULT_PENDING_BYTES,
+    ) -> BatchSubscription:
+        """Subscribe; see :meth:`Lane.subscribe_batches`.
+
+        Raises (nats-py's errors):
+            BadSubjectError: the subject or queue is malformed.
+            ConnectionClosedError, ConnectionDrainingError: as the names say.
+        """
+        client = self._client
+        _validate_subject(subject, strict=True)
+        _validate_queue(queue)
+        if client.is_closed:
+            raise errors.ConnectionClosedError
+        if client.is_draining:
+            raise errors.ConnectionDrainingError
+        client._sid += 1
+        batches = BatchSubscription(
+            client,
+            client._sid,
+            subject,
+            queue=queue,
+            callback=callback,
+            max_msgs=max_msgs,
+            pending_msgs_limit=pending_msgs_limit,
+            pending_bytes_limit=pending_bytes_limit,
+            unroute=self.parser.unroute,
+        )
+        client._subs[batches._id] = batches
+        self.parser.route(batches)
+        await client._send_subscribe(batches)
+        if max_msgs:
+            await client._send_unsubscribe(batches._id, max_msgs)
+        return batches
+
+    def new_inbox(self) -> str:
+        """Return a subject of our own to receive answers on."""
+        return self._client.new_inbox()
+
+    # Connection.
+
+    def on_break(self, hook: Callable[[], None]) -> Callable[[], None]:
+        """Call ``hook`` whenever the connection breaks; see :meth:`Lane.on_break`."""
+        return _register(self._breaks, hook)
+
+    def on_ready(self, hook: Callable[[], None]) -> Callable[[], None]:
+        """Call ``hook`` whenever the connection stands again; see :meth:`Lane.on_ready`."""
+        return _register(self._readies, hook)
+
+    def broke(self) -> None:
+        """The connection broke (called by the parser, which nats-py resets then)."""
+        self.drop_volatile()
+        for hook in list(self._breaks.values()):
+            hook()
+
+    def stands(self) -> None:
+        """The connection stands again (called by the parser at the first PONG)."""
+        for hook in list(self._readies.values()):
+            hook()
+
+
+def _register(hooks: dict[object, Callable[[], None]], hook: Callable[[], None]) -> Callable[[], None]:
+    key = object()
+    hooks[key] = hook
+    return lambda: hooks.pop(key, None) and None
+
+
+class SeamParser(NatsParser):
+    """What nats-py's read loop feeds: our parser, with nats-py's own handling for all that is not routed."""
+
+    def __init__(self, client: Client, seam: Seam) -> None:
+        self._client = client
+        self._wire = Parser()
+        self._seam = seam
+        self._stats = client.stats
+        self._batches: dict[bytes, BatchSubscription] = {}
+        self._reader: asyncio.Task[Any] | None = None
+        self._generation = 0
+        self._broken = False
+        super().__init__(client)
+
+    def route(self, batches: BatchSubscription) -> None:
+        """Collect the messages of ``batches`` for it."""
+        sid = b"%d" % batches._id
+        self._batches[sid] = batches
+        self._wire.routes[sid] = []
+
+    def unroute(self, batches: BatchSubscription) -> None:
+        """Stop collecting; nats-py counts and discards what still arrives."""
+        sid = b"%d" % batches._id
+        self._batches.pop(sid, None)
+        self._wire.unroute(sid)
+
+    def reset(self) -> None:
+        """Start afresh; nats-py calls this when it gives up a connection."""
+        super().reset()
+        self._wire.reset()
+        self._generation += 1
+        # nats-py's constructor resets too, before there is a connection to break.
+        if self._generation > 1:
+            self._broken = True
+            self._seam.broke()
+
+    def take_over(self, old: NatsParser) -> None:
+        """Continue where nats-py's parser stands, in the middle of a message if need be."""
+        unparsed = bytes(old.buf)
+        if old.state == AWAITING_MSG_PAYLOAD:
+            arg = old.msg_arg
+            sizes = [str(old.header_needed).encode()] if old.header_needed else []
+            line = [b"HMSG" if sizes else b"MSG", arg["subject"], b"%d" % arg["sid"], arg["reply"], *sizes]
+            unparsed = b" ".join([*filter(None, line), b"%d\r\n" % old.needed]) + unparsed
+        old.reset()
+        self._reader = self._client._reading_task
+        for event in self._wire.feed(unparsed):
+            # nats-py has parsed all there was: at most an unfinished message remains, which gives no event.
+            raise errors.ProtocolError(f"nats: unexpected {event!r}")
+
+    async def parse(self, data: bytes = b"") -> None:
+        """Take what was read; deliver batches first, then everything else in order."""
+        reader = asyncio.current_task()
+        if reader is not self._reader:
+            # A new read loop means a new connection, also where nats-py forgot to reset its parser.
+            self._reader = reader
+            self._wire.reset()
+        events = self._wire.feed(data)
+        if self._wire.touched:
+            await self._deliver()
+        generation = self._generation
+        for event in events:
+            if isinstance(event, Unrouted):
+                await self._hand_over(event)
+            elif isinstance(event, Control):
+                await self._control(event)
+            else:
+                await self._refuse(event)
+            if generation != self._generation:
+                return
+
+    async def _deliver(self) -> None:
+        wire = self._wire
+        touched, routes = wire.touched, wire.routes
+        wire.touched = []
+        complaints: list[Exception] = []
+        msgs = 0
+        for sid in touched:
+            batch = routes.get(sid)
+            batches = self._batches.get(sid)
+            if batch is None or batches is None:
+                continue
+            routes[sid] = []
+            msgs += len(batch)
+            size = wire.routed_bytes if len(touched) == 1 else sum([len(msg.payload) for msg in batch])
+            try:
+                batches.deliver(batch, size)
+            except Exception as error:  # noqa: BLE001 - a callback's error is the callback's, not the connection's
+                complaints.append(error)
+        stats = self._stats
+        stats["in_msgs"] += msgs
+        stats["in_bytes"] += wire.routed_bytes
+        wire.routed_bytes = 0
+        for complaint in complaints:
+            await self._client._error_cb(complaint)
+
+    async def _hand_over(self, event: Unrouted) -> None:
+        subject, reply, head, payload = event.msg
+        try:
+            await self._client._process_msg(event.sid, subject, reply, payload, head)
+        except Exception as error:  # noqa: BLE001 - one bad message must not end the read loop
+            await self._client._error_cb(error)
+
+    async def _control(self, event: Control) -> None:
+        client = self._client
+        if event.op == b"PING":
+            await client._process_ping()
+        elif event.op == b"PONG":
+            if client._pongs and client._pongs[0].done():
+                client._pongs.pop(0)  # its flush gave up; answering it would raise in the read loop
+            else:
+                await client._process_pong()
+            if self._broken and client.is_connected:
+                self._broken = False
+                self._seam.stands()
+        elif event.op == b"-ERR":
+            await client._process_err(event.argument.decode(errors="replace").lower())
+        elif event.op == b"INFO":
+            try:
+                info = json.loads(event.argument)
+            except ValueError:
+                await self._refuse(Malformed(f"INFO is not JSON: {event.argument[:80]!r}"))
+            else:
+                await client._process_info(info)
+
+    async def _refuse(self, event: Malformed) -> None:
+        """Report what the server sent, and let nats-py reconnect."""
+        fault = errors.ProtocolError(f"nats: {event.reason}")
+        await self._client._error_cb(fault)
+        raise fault

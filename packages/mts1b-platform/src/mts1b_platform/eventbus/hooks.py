@@ -26,28 +26,28 @@ class Hooks(Protocol):
     """Whether best-effort events are watched too; without it they cost nothing."""
 
     def publishing(
-        self, subject: Subject[Any], event: Payload | None, out: "Outgoing", cause: "Heard[Any] | None"
+        self, subject: Subject[Any], event: Payload | None, out: "Outgoing", cause: "Heard[Any] | None", /
     ) -> Any:
         """``out`` is about to be sent; headers may be added to it. ``event`` is None for a raw publish."""
         ...
 
-    def published(self, mark: Any, out: "Outgoing", ack: "Ack | None", error: BaseException | None) -> None:
+    def published(self, mark: Any, out: "Outgoing", ack: "Ack | None", error: BaseException | None, /) -> None:
         """It was stored (``ack``), handed to the connection (neither), or failed (``error``)."""
         ...
 
-    def received(self, event: "Event[Any]") -> None:
+    def received(self, event: "Event[Any]", /) -> None:
         """A consumer hands ``event`` out."""
         ...
 
-    def entered(self, event: "Heard[Any]") -> Any:
+    def entered(self, event: "Heard[Any]", /) -> Any:
         """A handler's ``async with event`` begins."""
         ...
 
-    def left(self, mark: Any, event: "Heard[Any]", error: BaseException | None) -> None:
+    def left(self, mark: Any, event: "Heard[Any]", error: BaseException | None, /) -> None:
         """The handler's block ended, with ``error`` when it raised."""
         ...
 
-    def settled(self, event: "Event[Any]") -> None:
+    def settled(self, event: "Event[Any]", /) -> None:
         """The consumer has decided on ``event``: acknowledged, to come again, or given up."""
         ...
 

@@ -1,0 +1,180 @@
+"""Prometheus metrics of the buses of this process.
+
+Counting costs the hot path an integer addition: the bus counts by itself (``eventbus/counters.py``), and the collector
+here reads the integers when Prometheus asks. Only times are taken by a hook, for durable events alone.
+"""
+
+import time
+from collections import defaultdict
+from collections.abc import Iterator
+from typing import Any
+
+from mts1b_foundation.event import Event as Payload
+from mts1b_foundation.subjects import Subject
+from prometheus_client.core import (
+    CounterMetricFamily,
+    GaugeMetricFamily,
+    HistogramMetricFamily,
+)
+from prometheus_client.metrics_core import Metric as Family
+from prometheus_client.registry import Collector
+
+from mts1b_platform.eventbus import Ack, Consumer, Event, EventBus, Heard
+from mts1b_platform.eventbus.hooks import Hooks, joined
+from mts1b_platform.eventbus.publish import Outgoing
+from mts1b_platform.observability import names
+from mts1b_platform.observability.histogram import Histogram
+from mts1b_platform.observability.names import Metric
+
+_BY_SUBJECT = {
+    names.PUBLISHED: "published",
+    names.PUBLISH_ERRORS: "publish_failed",
+    names.PUBLISH_DROPPED: "publish_dropped",
+    names.PUBLISH_RETRIES: "publish_retries",
+    names.PUBLISH_DUPLICATES: "publish_duplicates",
+    names.CONSUMED: "consumed",
+    names.CONSUME_ERRORS: "consume_errors",
+    names.SCHEMA_MISMATCH: "schema_mismatch",
+    names.DEDUPLICATED: "deduplicated",
+    names.DEADLETTERS: "deadletters",
+    names.SLOW_CONSUMER_DROPS: "slow_consumer_drops",
+}
+_BY_REPO = {
+    names.RECONNECTS: "reconnects",
+    names.DISCONNECTS: "disconnects",
+    names.CONNECTION_ERRORS: "errors",
+}
+
+Values = dict[tuple[str, ...], float]
+
+
+def family(metric: Metric, values: Values) -> Family:
+    """``values`` by label as a counter or gauge family."""
+    name, labels = metric.name, list(metric.labels)
+    made = (
+        CounterMetricFamily(name.removesuffix("_total"), metric.help, labels=labels)
+        if metric.kind == "counter"
+        else GaugeMetricFamily(name, metric.help, labels=labels)
+    )
+    for key, value in values.items():
+        made.add_metric(list(key), value)
+    return made
+
+
+class Timings(Hooks):
+    """The hook that takes times: publish to ack, store to handler, handler."""
+
+    best_effort = False
+
+    def __init__(self) -> None:
+        self.ack: defaultdict[str, Histogram] = defaultdict(Histogram)
+        self.latency: defaultdict[str, Histogram] = defaultdict(Histogram)
+        self.handler: defaultdict[str, Histogram] = defaultdict(Histogram)
+        self.in_flight = 0
+
+    def publishing(
+        self, _subject: Subject[Any], _event: Payload | None, _out: Outgoing, _cause: Heard[Any] | None, /
+    ) -> float:
+        """Start the clock."""
+        self.in_flight += 1
+        return time.perf_counter()
+
+    def published(self, mark: float, out: Outgoing, ack: Ack | None, _error: BaseException | None, /) -> None:
+        """Stop it; only what was stored counts."""
+        self.in_flight -= 1
+        if ack is not None:
+            self.ack[out.pattern].observe(time.perf_counter() - mark)
+
+    def received(self, event: Event[Any], /) -> None:
+        """Take the latency by the wall clocks of server and reader, and start the handler's clock."""
+        event.received_at = time.perf_counter()
+        self.latency[event.registered.pattern].observe(time.time() - event.timestamp.timestamp())
+
+    def entered(self, _event: Heard[Any], /) -> None:
+        """Nothing."""
+
+    def left(self, _mark: None, _event: Heard[Any], _error: BaseException | None, /) -> None:
+        """Nothing."""
+
+    def settled(self, event: Event[Any], /) -> None:
+        """Stop the handler's clock."""
+        if event.received_at:
+            self.handler[event.registered.pattern].observe(time.perf_counter() - event.received_at)
+
+
+class BusMetrics(Collector):
+    """Collects the metrics of every bus that it watches; sums buses that speak as the same repo."""
+
+    def __init__(self) -> None:
+        self._watched: list[tuple[EventBus, Timings]] = []
+
+    def watch(self, bus: EventBus) -> None:
+        """Watch ``bus`` from now on. What it counted stays after it is closed."""
+        timings = Timings()
+        bus.hooks = joined(bus.hooks, timings)
+        self._watched.append((bus, timings))
+
+    def collect(self) -> Iterator[Family]:
+        """What Prometheus scrapes; runs in the endpoint's thread, reads only."""
+        watched = list(self._watched)
+        yield from self._counters(watched)
+        yield from _gauges(watched)
+        yield from _histograms(watched)
+
+    def _counters(self, watched: list[tuple[EventBus, Timings]]) -> Iterator[Family]:
+        for metric, name in _BY_SUBJECT.items():
+            values: Values = defaultdict(float)
+            for bus, _ in watched:
+                # copied in one step: the event loop goes on counting meanwhile
+                for pattern, count in dict(getattr(bus.counters, name)).items():
+                    values[pattern, bus.service] += count
+            yield family(metric, values)
+        for metric, name in _BY_REPO.items():
+            values = defaultdict(float)
+            for bus, _ in watched:
+                values[(bus.service,)] += getattr(bus.counters, name)
+            yield family(metric, values)
+
+
+def _gauges(watched: list[tuple[EventBus, Timings]]) -> Iterator[Family]:
+    connected: Values = {}
+    publishing: Values = defaultdict(float)
+    pending: Values = defaultdict(float)
+    handling: Values = defaultdict(float)
+    depth: Values = defaultdict(float)
+    for bus, timings in watched:
+        if bus.is_closed:
+            continue
+        repo = bus.service
+        connected[(repo,)] = min(connected.get((repo,), 1.0), float(bus.is_connected))
+        publishing[(repo,)] += timings.in_flight
+        pending[(repo,)] += bus.pending_data_size
+        for reader in bus.readers:
+            if isinstance(reader, Consumer):
+                handling[reader.durable, repo] += reader.open
+                depth[reader.durable, repo] += reader.waiting
+            else:
+                depth[reader.subject.pattern, repo] += reader.waiting
+    yield family(names.CONNECTED, connected)
+    yield family(names.PUBLISH_IN_FLIGHT, publishing)
+    yield family(names.PENDING_BYTES, pending)
+    yield family(names.CONSUME_IN_FLIGHT, handling)
+    yield family(names.QUEUE_DEPTH, depth)
+
+
+def _histograms(watched: list[tuple[EventBus, Timings]]) -> Iterator[Family]:
+    for metric, name in (
+        (names.PUBLISH_ACK_SECONDS, "ack"),
+        (names.PUBLISH_TO_HANDLER_SECONDS, "latency"),
+        (names.HANDLER_SECONDS, "handler"),
+    ):
+        merged: defaultdict[tuple[str, str], Histogram] = defaultdict(Histogram)
+        for bus, timings in watched:
+            for pattern, histogram in dict(getattr(timings, name)).items():
+                into = merged[pattern, bus.service]
+                into.counts = [mine + theirs for mine, theirs in zip(into.counts, histogram.counts, strict=True)]
+                into.total += histogram.total
+        made = HistogramMetricFamily(metric.name, metric.help, labels=list(metric.labels))
+        for key, histogram in merged.items():
+            made.add_metric(list(key), histogram.buckets(), histogram.total)
+        yield made

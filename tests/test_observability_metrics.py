@@ -1,0 +1,197 @@
+"""The metrics endpoint: right names, right labels, bounded series, honest health."""
+
+import asyncio
+import json
+import time
+import urllib.error
+import urllib.request
+from pathlib import Path
+
+import pytest
+from mts1b_foundation.samples import ORDER, QUOTE
+from mts1b_foundation.subjects import MARKETDATA_QUOTES, OMS_ORDERS_CREATED
+from mts1b_platform.eventbus import EventBus, RetryPolicy, apply_streams
+from mts1b_platform.observability import EndpointError, Observed, observe
+from mts1b_platform.server import NatsServer
+from mts1b_platform.testing_bus import ConnectBus
+from prometheus_client.parser import text_string_to_metric_families
+
+ORDERS = "mts.v1.oms.orders.created"
+QUOTES = "mts.v1.marketdata.quotes.{symbol}"
+
+
+def get(observed: Observed, path: str) -> tuple[int, str]:
+    assert observed.endpoint is not None
+    try:
+        with urllib.request.urlopen(f"http://127.0.0.1:{observed.endpoint.port}{path}", timeout=10) as answer:
+            return answer.status, answer.read().decode()
+    except urllib.error.HTTPError as error:
+        return error.code, error.read().decode()
+
+
+async def scrape(observed: Observed) -> dict[tuple[str, tuple[tuple[str, str], ...]], float]:
+    status, text = await asyncio.to_thread(get, observed, "/metrics")
+    assert status == 200
+    return {
+        (sample.name, tuple(sorted(sample.labels.items()))): sample.value
+        for family in text_string_to_metric_families(text)
+        for sample in family.samples
+    }
+
+
+def key(name: str, **labels: str) -> tuple[str, tuple[tuple[str, str], ...]]:
+    return name, tuple(sorted(labels.items()))
+
+
+async def test_publishing_and_consuming_is_counted_by_pattern_and_repo(bus: EventBus):
+    async with observe(bus, port=0) as observed:
+        await bus.emit(OMS_ORDERS_CREATED, ORDER)
+        await bus.emit(OMS_ORDERS_CREATED, ORDER)
+        async with bus.consume(OMS_ORDERS_CREATED, durable="t") as consumer:
+            async for event in consumer:
+                seen = await scrape(observed)
+                assert seen[key("nats_consume_in_flight", reader="t", repo="mts1b-oms")] == 1
+                async with event:
+                    pass
+                break
+        seen = await scrape(observed)
+    labels = {"subject": ORDERS, "repo": "mts1b-oms"}
+    assert seen[key("nats_publish_total", **labels)] == 2
+    assert seen[key("nats_publish_duplicates_total", **labels)] == 1
+    assert seen[key("nats_consume_total", **labels)] == 1
+    assert seen[key("nats_publish_ack_seconds_count", **labels)] == 2
+    assert seen[key("nats_publish_to_handler_seconds_count", **labels)] == 1
+    assert seen[key("nats_handler_seconds_count", **labels)] == 1
+    assert seen[key("nats_connected", repo="mts1b-oms")] == 1
+    assert seen[key("nats_publish_in_flight", repo="mts1b-oms")] == 0
+
+
+async def test_ten_thousand_symbols_are_one_series(bus: EventBus, connect_bus: ConnectBus):
+    market = await connect_bus("mts1b-marketdata")
+    async with observe(market, port=0) as observed:
+        async with bus.listen(MARKETDATA_QUOTES) as listener, observe(bus, port=0) as reader:
+            for number in range(10_000):
+                await market.emit(MARKETDATA_QUOTES, QUOTE.model_copy(update={"symbol": f"SYM{number}/USD"}))
+            await market.flush()
+            heard = 0
+            async for _ in listener:
+                heard += 1
+                if heard == 10_000:
+                    break
+            consumed = await scrape(reader)
+        published = await scrape(observed)
+    assert published[key("nats_publish_total", subject=QUOTES, repo="mts1b-marketdata")] == 10_000
+    assert consumed[key("nats_consume_total", subject=QUOTES, repo="mts1b-oms")] == 10_000
+    assert len([name for name, _ in published if name.startswith("nats_")]) < 40
+    assert not [labels for _, labels in (*published, *consumed) if "SYM" in str(labels)]
+
+
+async def test_a_mismatching_schema_is_counted_and_dead_lettered_and_the_consumer_goes_on(bus: EventBus):
+    await bus.jetstream().publish(ORDERS, b"{}", headers={"mts-schema": "somebody.elses:v9", "Nats-Msg-Id": "bad"})
+    await bus.emit(OMS_ORDERS_CREATED, ORDER)
+    async with observe(bus, port=0) as observed:
+        async for event in bus.consume(OMS_ORDERS_CREATED, durable="t"):
+            async with event:
+                assert event.payload == ORDER
+            break
+        seen = await scrape(observed)
+    labels = {"subject": ORDERS, "repo": "mts1b-oms"}
+    assert seen[key("nats_consume_schema_mismatch_total", **labels)] == 1
+    assert seen[key("nats_deadletters_total", **labels)] == 1
+    assert seen[key("nats_consume_total", **labels)] == 1
+
+
+async def test_failures_and_retries_and_drops_are_counted(bus: EventBus, nats_server: NatsServer):
+    await bus.emit(OMS_ORDERS_CREATED, ORDER)
+    async with observe(bus, port=0) as observed:
+        failed = False
+        async for event in bus.consume(
+            OMS_ORDERS_CREATED, durable="t", policy=RetryPolicy(max_deliveries=3, base=0.01)
+        ):
+            async with event:
+                if not failed:
+                    failed = True
+                    raise ValueError("once")
+            if event.deliveries == 2:
+                break
+        nats_server.kill()
+        again = asyncio.create_task(bus.emit(OMS_ORDERS_CREATED, ORDER, msg_id="second"))
+        while not bus.counters.publish_retries:  # noqa: ASYNC110 - a counter has no event
+            await asyncio.sleep(0.01)
+        await nats_server.restart()
+        await again
+        seen = await scrape(observed)
+    labels = {"subject": ORDERS, "repo": "mts1b-oms"}
+    assert seen[key("nats_consume_errors_total", **labels)] == 1
+    assert seen[key("nats_publish_retries_total", **labels)] >= 1
+    assert seen[key("nats_reconnects_total", repo="mts1b-oms")] == 1
+    assert seen[key("nats_disconnects_total", repo="mts1b-oms")] == 1
+
+
+async def test_a_service_is_ready_while_its_server_answers(bus: EventBus, nats_server: NatsServer):
+    async with observe(bus, port=0) as observed:
+        assert (await asyncio.to_thread(get, observed, "/readyz"))[0] == 200
+        nats_server.pause()
+        status, text = await asyncio.to_thread(get, observed, "/readyz")
+        nats_server.resume()
+        assert status == 503
+        assert "NATS server" in json.loads(text)["problems"]["bus"]
+        assert (await asyncio.to_thread(get, observed, "/healthz"))[0] == 200
+
+
+async def test_a_check_of_the_service_counts_into_readiness(bus: EventBus):
+    async def books() -> str | None:
+        return "books are locked"
+
+    async with observe(bus, port=0) as observed:
+        observed.check("books", books)
+        status, text = await asyncio.to_thread(get, observed, "/readyz")
+    assert status == 503
+    assert json.loads(text)["problems"] == {"books": "books are locked"}
+
+
+async def test_a_blocked_event_loop_is_unhealthy_not_silent(bus: EventBus):
+    async with observe(bus, port=0) as observed:
+        asking = asyncio.get_running_loop().run_in_executor(None, get, observed, "/healthz")
+        time.sleep(2.5)  # noqa: ASYNC251 - the blocked loop is what is tested
+        status, text = await asking
+    assert status == 503
+    assert "blocked" in json.loads(text)["problems"]["event loop"]
+
+
+async def test_a_taken_port_is_named_with_the_remedy(bus: EventBus, connect_bus: ConnectBus):
+    async with observe(bus, port=0) as first:
+        assert first.endpoint is not None
+        with pytest.raises(EndpointError, match=rf"{first.endpoint.port}.*taken.*MTS1B_METRICS_PORT"):
+            async with observe(await connect_bus(), port=first.endpoint.port):
+                pass
+
+
+async def test_the_endpoint_announces_itself_and_sweeps_what_a_killed_process_left(
+    connect_bus: ConnectBus, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setenv("MTS1B_METRICS_PORT", "0")
+    monkeypatch.setenv("MTS1B_METRICS_DIR", str(tmp_path / "targets"))
+    (tmp_path / "targets").mkdir()
+    left = tmp_path / "targets" / "mts1b-oms-4194304.json"  # above the highest pid there can be
+    left.write_text("[]")
+    bus = await connect_bus("mts1b-oms")
+    async with observe(bus) as observed:
+        (path,) = (tmp_path / "targets").iterdir()
+        assert observed.endpoint is not None
+        assert json.loads(path.read_text())[0]["targets"] == [f"127.0.0.1:{observed.endpoint.port}"]
+    assert not list((tmp_path / "targets").iterdir())
+
+
+async def test_counts_of_two_connections_of_a_process_are_summed_and_survive_a_close(
+    bus: EventBus, connect_bus: ConnectBus
+):
+    other = await connect_bus("mts1b-oms")
+    async with observe(bus, port=0) as observed:
+        observed.watch(other)
+        await apply_streams(bus)
+        await bus.emit(OMS_ORDERS_CREATED, ORDER, msg_id="1")
+        await other.emit(OMS_ORDERS_CREATED, ORDER, msg_id="2")
+        await other.close()
+        seen = await scrape(observed)
+    assert seen[key("nats_publish_total", subject=ORDERS, repo="mts1b-oms")] == 2

@@ -1,6 +1,12 @@
 """The event bus: connect, publish typed events, consume them without losing one."""
 
-from mts1b_platform.eventbus.apply import StreamChange, apply_streams, plan_streams, wait_for_jetstream
+from mts1b_platform.eventbus.apply import (
+    apply_streams,
+    plan_streams,
+    stream_config,
+    unknown_streams,
+    wait_for_jetstream,
+)
 from mts1b_platform.eventbus.bus import EventBus
 from mts1b_platform.eventbus.connect import connect
 from mts1b_platform.eventbus.consumer import Consumer
@@ -29,6 +35,7 @@ from mts1b_platform.eventbus.event import Event, Heard, Position
 from mts1b_platform.eventbus.listener import Listener
 from mts1b_platform.eventbus.publish import Ack
 from mts1b_platform.eventbus.retry import RetryPolicy
+from mts1b_platform.eventbus.stream_plan import FieldChange, StreamChange
 from mts1b_platform.eventbus.streams import STREAMS, StreamDefinition
 
 __all__ = [
@@ -44,6 +51,7 @@ __all__ = [
     "Counters",
     "Event",
     "EventBus",
+    "FieldChange",
     "Heard",
     "InvalidHeader",
     "JetStreamUnavailable",
@@ -65,5 +73,7 @@ __all__ = [
     "apply_streams",
     "connect",
     "plan_streams",
+    "stream_config",
+    "unknown_streams",
     "wait_for_jetstream",
 ]

@@ -1,0 +1,140 @@
+"""Streams: what is declared, what the server has, and bringing one to the other."""
+
+import asyncio
+import sys
+from collections.abc import Awaitable, Callable
+from typing import Annotated, Any, TypeVar
+
+import typer
+
+from mts1b_platform.config import Profile
+from mts1b_platform.eventbus import (
+    STREAMS,
+    EventBus,
+    StreamChange,
+    StreamError,
+    apply_streams,
+    connect,
+    plan_streams,
+    stream_config,
+    unknown_streams,
+)
+from mts1b_platform.eventbus.api import js_api
+from mts1b_platform.output import Json, noun, print_json, print_listing, say
+
+app = noun(__doc__ or "")
+
+Servers = Annotated[str | None, typer.Option("--servers", help="NATS URLs; otherwise as configured.")]
+ProfileOption = Annotated[
+    str | None, typer.Option("--profile", help="minimal, single or production; otherwise as configured.")
+]
+R = TypeVar("R")
+
+
+@app.command("ls")
+def ls(*, servers: Servers = None, as_json: Json = False) -> None:
+    """List declared streams beside what the server holds; unknown streams on the server too.
+
+    Example: mts1b streams ls --json
+    """
+
+    async def rows(bus: EventBus) -> list[dict[str, Any]]:
+        declared = [await _row(bus, definition.name, known=True) for definition in STREAMS]
+        return declared + [await _row(bus, name, known=False) for name in await unknown_streams(bus)]
+
+    print_listing(_on_bus(rows, servers), as_json=as_json)
+
+
+@app.command("show")
+def show(name: Annotated[str, typer.Argument(help="Name of the stream.")], *, servers: Servers = None) -> None:
+    """Print one stream's configuration as the server holds it, as JSON.
+
+    Example: mts1b streams show OMS_ORDERS
+    """
+    config = _on_bus(lambda bus: stream_config(bus, name), servers)
+    if config is None:
+        known = ", ".join(definition.name for definition in STREAMS)
+        raise StreamError(f"there is no stream {name!r} on the server (declared: {known}); `mts1b streams apply`")
+    print_json(config)
+
+
+@app.command("plan")
+def plan(*, servers: Servers = None, profile: ProfileOption = None, as_json: Json = False) -> None:
+    """Say what `apply` would change, field by field, and how dangerous that is. Exit code 1 when something differs.
+
+    Example: mts1b streams plan --profile production
+    """
+    changes = _on_bus(lambda bus: plan_streams(bus, profile=_profile(bus, profile)), servers)
+    _print_changes(changes, as_json=as_json)
+    if any(change.action != "unchanged" for change in changes):
+        sys.exit(1)
+
+
+@app.command("apply")
+def apply(
+    *,
+    servers: Servers = None,
+    profile: ProfileOption = None,
+    allow_destructive: Annotated[
+        bool, typer.Option("--allow-destructive", help="Allow changes that may delete stored messages.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """Create and update streams as declared. Sends nothing where nothing differs.
+
+    Example: mts1b streams apply
+    """
+    changes = _on_bus(
+        lambda bus: apply_streams(bus, profile=_profile(bus, profile), allow_destructive=allow_destructive), servers
+    )
+    _print_changes(changes, as_json=as_json)
+
+
+def _on_bus(work: Callable[[EventBus], Awaitable[R]], servers: str | None) -> R:
+    async def run() -> R:
+        async with await connect(servers) as bus:
+            return await work(bus)
+
+    return asyncio.run(run())
+
+
+def _profile(bus: EventBus, asked: str | None) -> Profile:
+    return bus.settings.profile if asked is None else type(bus.settings).load(profile=asked).profile
+
+
+async def _row(bus: EventBus, name: str, *, known: bool) -> dict[str, Any]:
+    held = await stream_config(bus, name)
+    state: dict[str, Any] = (await js_api(bus, f"STREAM.INFO.{name}"))["state"] if held else {}
+    status = ("ok" if held else "missing") if known else "unknown: not declared in streams.py"
+    return {
+        "stream": name,
+        "status": status,
+        "messages": state.get("messages"),
+        "bytes": state.get("bytes"),
+        "consumers": state.get("consumer_count"),
+        "replicas": (held or {}).get("num_replicas"),
+        "subjects": (held or {}).get("subjects"),
+    }
+
+
+def _print_changes(changes: list[StreamChange], *, as_json: bool) -> None:
+    if as_json:
+        print_json(
+            [
+                {
+                    "stream": change.stream,
+                    "action": change.action,
+                    "risk": change.risk,
+                    "fields": [
+                        {"name": f.name, "server": f.held, "wanted": f.wanted, "risk": f.risk, "why": f.why}
+                        for f in change.fields
+                    ],
+                }
+                for change in changes
+            ]
+        )
+        return
+    for change in changes:
+        say(f"{change.action:<10} {change.stream}")
+        for field in change.fields:
+            say(f"           {field.name}: {field.held} -> {field.wanted}  [{field.risk}: {field.why}]")

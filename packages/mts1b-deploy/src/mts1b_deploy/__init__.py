@@ -1,1 +1,1 @@
-"""mts1b-deploy."""
+"""The MTS1B installer: profiles of nats-server, supervision, and the command ``mts1b-deploy``."""

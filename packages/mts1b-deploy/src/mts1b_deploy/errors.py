@@ -1,0 +1,66 @@
+"""What can go wrong while installing and running the bus, and with which exit code a command ends.
+
+::
+
+    Mts1bError                   (mts1b_foundation.errors)
+    └── DeployError              exit code 1
+        ├── UnknownName          2  a profile, part or supervisor that does not exist, a bad value
+        ├── PrefixError          1  the prefix cannot be used: a file, not writable, somebody else's
+        ├── Conflict             1  a file that is in the way and was not written, or was edited since
+        ├── ConfigFileError      1  an mts1b.toml or install record that cannot be read
+        ├── PortTaken            1  something else listens on a port that is needed
+        ├── Busy                 1  another mts1b-deploy works on the same prefix
+        ├── StartFailed          1  the server did not come up; the message carries its log
+        ├── StreamsFailed        1  the server is up, the streams could not be applied
+        └── NotInstalled         4  nothing is installed under this prefix
+
+``status`` ends with 3 when an installed server does not run, with 1 when it runs but not as it should.
+"""
+
+from mts1b_foundation.errors import Mts1bError
+
+
+class DeployError(Mts1bError):
+    """Root of what mts1b-deploy reports as an error; the message names the thing and the remedy."""
+
+    exit_code = 1
+
+
+class UnknownName(DeployError):
+    """A profile, part or supervisor that does not exist, or a value that cannot be."""
+
+    exit_code = 2
+
+
+class PrefixError(DeployError):
+    """The prefix cannot be used."""
+
+
+class Conflict(DeployError):
+    """A file is in the way."""
+
+
+class ConfigFileError(DeployError):
+    """A file of ours cannot be understood."""
+
+
+class PortTaken(DeployError):
+    """Something else listens on a port that is needed."""
+
+
+class Busy(DeployError):
+    """Another mts1b-deploy works on the same prefix."""
+
+
+class StartFailed(DeployError):
+    """The server did not come up."""
+
+
+class StreamsFailed(DeployError):
+    """The streams could not be applied."""
+
+
+class NotInstalled(DeployError):
+    """Nothing is installed under this prefix."""
+
+    exit_code = 4

@@ -1,0 +1,147 @@
+"""Where everything of one installation lives: one prefix, and one file in the user's config directory."""
+
+import hashlib
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from mts1b_deploy.errors import PrefixError
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """The paths below one prefix. Nothing here touches the disk."""
+
+    prefix: Path
+
+    @property
+    def identity(self) -> str:
+        """A short name of this prefix, to tell its server and unit from those of another prefix."""
+        return hashlib.sha256(str(self.prefix).encode()).hexdigest()[:8]
+
+    @property
+    def server_name(self) -> str:
+        """What the server introduces itself as."""
+        return f"mts1b-{self.identity}"
+
+    @property
+    def unit_name(self) -> str:
+        """The systemd user unit; the default prefix has the plain name."""
+        return "mts1b-nats.service" if self.prefix == default_prefix() else f"mts1b-nats-{self.identity}.service"
+
+    @property
+    def unit(self) -> Path:
+        """Where systemd's user manager looks for that unit."""
+        return config_home() / "systemd" / "user" / self.unit_name
+
+    @property
+    def binary(self) -> Path:
+        """The nats-server."""
+        return self.prefix / "bin" / "nats-server"
+
+    @property
+    def nats_conf(self) -> Path:
+        """Its configuration."""
+        return self.prefix / "etc" / "nats.conf"
+
+    @property
+    def config(self) -> Path:
+        """The prefix's copy of ``mts1b.toml``."""
+        return self.prefix / "etc" / "mts1b.toml"
+
+    @property
+    def record(self) -> Path:
+        """What was installed and which files were written."""
+        return self.prefix / "etc" / "install.json"
+
+    @property
+    def data(self) -> Path:
+        """What ``uninstall`` keeps."""
+        return self.prefix / "data"
+
+    @property
+    def data_marker(self) -> Path:
+        """Says that ``data`` is ours, so that ``uninstall --purge`` never deletes a stranger's."""
+        return self.data / ".mts1b-data"
+
+    @property
+    def store(self) -> Path:
+        """JetStream's store directory."""
+        return self.data / "nats"
+
+    @property
+    def logs(self) -> Path:
+        """The directory of the logs."""
+        return self.prefix / "log"
+
+    @property
+    def nats_log(self) -> Path:
+        """The server's log; the server rotates it."""
+        return self.logs / "nats.log"
+
+    @property
+    def nats_output(self) -> Path:
+        """What the server writes before its log is open and while it crashes."""
+        return self.logs / "nats-output.log"
+
+    @property
+    def supervisor_log(self) -> Path:
+        """The detached supervisor's log."""
+        return self.logs / "supervisor.log"
+
+    @property
+    def run(self) -> Path:
+        """Files that mean something only while processes run."""
+        return self.prefix / "run"
+
+    @property
+    def lock(self) -> Path:
+        """Held by the one mts1b-deploy that changes this prefix."""
+        return self.run / "deploy.lock"
+
+    @property
+    def supervisor_lock(self) -> Path:
+        """Held by the one supervisor of this prefix as long as it lives."""
+        return self.run / "supervisor.lock"
+
+    @property
+    def supervisor_state(self) -> Path:
+        """What the supervisor last did (``SupervisorState``)."""
+        return self.run / "supervisor.json"
+
+    @property
+    def nats_pid(self) -> Path:
+        """The server's own pid file."""
+        return self.run / "nats.pid"
+
+    @property
+    def server_command(self) -> list[str]:
+        """How the server is started; a process with exactly this command line is ours."""
+        return [str(self.binary), "-c", str(self.nats_conf)]
+
+    def shown(self, path: Path) -> str:
+        """The path as people want to read it: relative to the prefix when inside."""
+        return str(path.relative_to(self.prefix)) if path.is_relative_to(self.prefix) else str(path)
+
+
+def layout_of(prefix: Path | None) -> Layout:
+    """The layout below ``prefix``, or below the default one.
+
+    Raises:
+        PrefixError: the path cannot be written into configuration files.
+    """
+    chosen = (prefix or default_prefix()).expanduser().absolute()
+    chosen = Path(os.path.normpath(chosen))
+    if any(ord(character) < 32 or ord(character) == 127 for character in str(chosen)):
+        raise PrefixError(f"the prefix {str(chosen)!r} has control characters in it: choose another with --prefix")
+    return Layout(chosen)
+
+
+def default_prefix() -> Path:
+    """``$XDG_DATA_HOME/mts1b``, by default ``~/.local/share/mts1b``; for root as for everybody else."""
+    return Path(os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share") / "mts1b"
+
+
+def config_home() -> Path:
+    """``$XDG_CONFIG_HOME``, by default ``~/.config``."""
+    return Path(os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config")

@@ -1,0 +1,104 @@
+"""``mts1b.toml``, the file from which ``connect()`` learns where the bus is.
+
+People edit it, so it is changed value by value: comments, order and every setting that is not ours stay.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+
+import tomlkit
+from tomlkit.exceptions import TOMLKitError
+
+from mts1b_deploy.errors import ConfigFileError
+
+_FRESH = """\
+# written by mts1b-deploy install; edit freely, a second install keeps your edits
+profile = {profile}
+
+[nats]
+servers = [{url}]
+monitor = {monitor}
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """What the file says about one installation."""
+
+    profile: str
+    url: str
+    monitor: str
+
+
+def fresh(endpoint: Endpoint) -> str:
+    """A new file."""
+    values = (endpoint.profile, endpoint.url, endpoint.monitor)
+    profile, url, monitor = (tomlkit.string(value).as_string() for value in values)
+    return _FRESH.format(profile=profile, url=url, monitor=monitor)
+
+
+def read_text(path: Path) -> str | None:
+    """The file's text, None when there is none.
+
+    Raises:
+        ConfigFileError: it is there and cannot be read.
+    """
+    try:
+        return path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        return None
+    except NotADirectoryError:
+        return None  # whoever writes it will say what is in the way
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigFileError(f"{path} cannot be read: {error}. {_REMEDY}") from error
+
+
+def merged(path: Path, text: str, endpoint: Endpoint, previous: Endpoint | None) -> tuple[str, bool]:
+    """The text with this endpoint in it, and whether it now leads to this endpoint.
+
+    Settings that are missing are added. What an earlier install wrote follows the new endpoint. A file that leads to
+    other servers was meant to, and stays as it is.
+
+    Raises:
+        ConfigFileError: the text is no TOML or has something else in the place of our settings.
+    """
+    try:
+        document = cast("dict[str, Any]", tomlkit.parse(text))
+    except TOMLKitError as error:
+        raise ConfigFileError(f"{path} is no valid TOML: {error}. {_REMEDY}") from error
+    table = document.setdefault("nats", tomlkit.table())
+    if not isinstance(table, dict):
+        raise ConfigFileError(f"{path}: nats = {table!r} should be a table [nats]. {_REMEDY}")
+    nats = cast("dict[str, Any]", table)
+    servers = _servers(path, nats.get("servers", document.get("servers")))
+    if servers is None:
+        nats["servers"] = [endpoint.url]
+    elif endpoint.url not in servers:
+        if previous is None or previous.url not in servers:
+            return text, False
+        holder = nats if "servers" in nats else document
+        holder["servers"] = [endpoint.url if server == previous.url else server for server in servers]
+    for where, key, value, was in (
+        (nats, "monitor", endpoint.monitor, previous and previous.monitor),
+        (document, "profile", endpoint.profile, previous and previous.profile),
+    ):
+        held = where.get(key, document.get(key))
+        if held is None or (held == was and held != value):
+            where[key] = value
+    return tomlkit.dumps(cast("Any", document)), True
+
+
+def _servers(path: Path, value: object) -> list[str] | None:
+    if value is None:
+        return None
+    if isinstance(value, str):
+        return [part.strip() for part in value.split(",")]
+    if isinstance(value, list):
+        items = cast("list[object]", value)
+        if all(isinstance(item, str) for item in items):
+            return [str(item) for item in items]
+    raise ConfigFileError(f"{path}: servers = {value!r} should be a list of NATS URLs. {_REMEDY}")
+
+
+_REMEDY = "Correct it, or move it away and run the same command again: a new one is written"

@@ -1,0 +1,95 @@
+"""The record of an installation: what was asked for, and which files were written with which content."""
+
+import hashlib
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from mts1b_deploy.errors import ConfigFileError, NotInstalled
+from mts1b_deploy.layout import Layout
+
+SupervisorName = Literal["systemd", "detached"]
+
+
+class InstallRecord(BaseModel):
+    """``etc/install.json``. Written last, so that it exists only for a finished installation."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    format: Literal[1] = 1
+    mts1b_version: str
+    profile: str
+    include: tuple[str, ...]
+    host: str
+    port: int
+    monitor_port: int
+    supervisor: SupervisorName
+    server_version: str
+    server_source: str
+    files: dict[str, str]
+    """Path → SHA-256 of what was written. Empty for a file that was there before: ``uninstall`` keeps it."""
+
+    @property
+    def url(self) -> str:
+        """What clients connect to."""
+        return f"nats://{self.host}:{self.port}"
+
+    @property
+    def monitor(self) -> str:
+        """The monitoring endpoint."""
+        return f"http://{self.host}:{self.monitor_port}"
+
+    def text(self) -> str:
+        """The record as it is stored."""
+        return self.model_dump_json(indent=2) + "\n"
+
+
+def find_record(layout: Layout) -> InstallRecord | None:
+    """The record under this prefix, None when nothing is installed there.
+
+    Raises:
+        ConfigFileError: there is one that cannot be read or understood.
+    """
+    try:
+        text = layout.record.read_text()
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigFileError(f"the install record {layout.record} cannot be read: {error}") from error
+    try:
+        return InstallRecord.model_validate_json(text)
+    except ValidationError as error:
+        raise ConfigFileError(
+            f"the install record {layout.record} is damaged or from another version "
+            f"({error.error_count()} problems, the first: {error.errors()[0]['msg']}). "
+            f"Remove it and run `mts1b-deploy install` again: streams and settings stay"
+        ) from error
+
+
+def record_of(layout: Layout) -> InstallRecord:
+    """The record under this prefix.
+
+    Raises:
+        NotInstalled: there is none.
+    """
+    record = find_record(layout)
+    if record is None:
+        raise NotInstalled(
+            f"nothing is installed under {layout.prefix}: run `mts1b-deploy install --profile minimal "
+            f"--include nats`, or name the prefix with --prefix"
+        )
+    return record
+
+
+def digest(content: bytes) -> str:
+    """The fingerprint of a file's content."""
+    return hashlib.sha256(content).hexdigest()
+
+
+def digest_of(path: Path) -> str | None:
+    """The fingerprint of a file, None when there is none."""
+    try:
+        return digest(path.read_bytes())
+    except (FileNotFoundError, NotADirectoryError):
+        return None

@@ -1,0 +1,84 @@
+"""Turning the templates in ``mts1b_deploy/nats`` into files, and asking the real server whether they are valid."""
+
+import subprocess
+import tempfile
+from pathlib import Path
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from mts1b_deploy.errors import DeployError
+from mts1b_deploy.layout import Layout
+from mts1b_deploy.profiles import Profile
+
+
+def _quoted(value: object) -> str:
+    """A string of nats-server's configuration language."""
+    text = str(value).replace("\\", "\\\\").replace('"', '\\"')
+    return f'"{text}"'
+
+
+def _systemd(value: object) -> str:
+    """One word of a systemd command line."""
+    text = str(value).replace("\\", "\\\\").replace('"', '\\"').replace("%", "%%").replace("$", "$$")
+    return f'"{text}"'
+
+
+def _environment() -> Environment:
+    # Nothing here is HTML; each template quotes for the language that it writes.
+    environment = Environment(
+        loader=PackageLoader("mts1b_deploy", "nats"),
+        undefined=StrictUndefined,
+        keep_trailing_newline=True,
+        autoescape=False,  # noqa: S701
+    )
+    environment.filters["quoted"] = _quoted
+    environment.filters["systemd"] = _systemd
+    return environment
+
+
+def render_nats_conf(layout: Layout, profile: Profile, *, port: int, monitor_port: int) -> str:
+    """The server's configuration."""
+    return (
+        _environment()
+        .get_template(profile.template)
+        .render(
+            template=f"mts1b_deploy/nats/{profile.template}",
+            server_name=layout.server_name,
+            host=profile.host,
+            port=port,
+            monitor_port=monitor_port,
+            pid_file=layout.nats_pid,
+            log_file=layout.nats_log,
+            store_dir=layout.store,
+        )
+    )
+
+
+def render_unit(layout: Layout, profile: Profile) -> str:
+    """The systemd user unit that runs the server."""
+    return (
+        _environment()
+        .get_template("nats.service.j2")
+        .render(
+            template="mts1b_deploy/nats/nats.service.j2",
+            unit_name=layout.unit_name,
+            profile=profile.name,
+            binary=layout.binary,
+            nats_conf=layout.nats_conf,
+        )
+    )
+
+
+def validate_nats_conf(binary: Path, text: str) -> None:
+    """Let the real server check a configuration before it goes anywhere.
+
+    Raises:
+        DeployError: the server refuses it; the message has its words.
+    """
+    with tempfile.TemporaryDirectory(prefix="mts1b-deploy-") as directory:
+        draft = Path(directory) / "nats.conf"
+        draft.write_text(text)
+        answer = subprocess.run([binary, "-t", "-c", draft], capture_output=True, text=True, timeout=30, check=False)
+    if answer.returncode != 0:
+        said = (answer.stdout + answer.stderr).strip().replace(str(draft), "line")
+        raise DeployError(f"nats-server refuses the configuration rendered for it: {said}")

@@ -1,0 +1,146 @@
+"""pytest fixture for whole installations: a user of one's own, whose home is a temporary directory.
+
+Loaded by pytest as a plugin; nothing to import::
+
+    def test_the_bus_is_there(machine):
+        machine.deploy("install")
+        machine.python("import asyncio, mts1b_platform.eventbus as e; asyncio.run(e.connect())")
+
+Everything runs as real processes on loopback, on ports of its own, and is gone when the test ends.
+"""
+
+import contextlib
+import os
+import random
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, cast
+
+import psutil
+import pytest
+from mts1b_platform.server_probe import address_in_use
+from pydantic_core import from_json
+
+from mts1b_deploy.layout import Layout
+
+__all__ = ["Machine", "machine"]
+
+
+class Machine:
+    """A home directory, free ports, and ``mts1b-deploy`` in it."""
+
+    def __init__(self, root: Path) -> None:
+        self.home = root / "home"
+        self.home.mkdir(parents=True)
+        self.port, self.monitor_port = free_ports()
+        self.prefix = self.home / ".local" / "share" / "mts1b"
+        self.user_config = self.home / ".config" / "mts1b" / "mts1b.toml"
+        self.environ = {
+            name: value for name, value in os.environ.items() if not name.startswith(("XDG_", "MTS1B_", "PYTEST_"))
+        } | {"HOME": str(self.home), "COLUMNS": "200"}
+
+    @property
+    def layout(self) -> Layout:
+        """The paths below the default prefix."""
+        return Layout(self.prefix)
+
+    @property
+    def url(self) -> str:
+        """Where the server is to listen."""
+        return f"nats://127.0.0.1:{self.port}"
+
+    def command(self, *arguments: str) -> list[str]:
+        """A whole command line; ``install`` gets the ports unless it names some."""
+        ports: list[str] = []
+        if arguments[:1] == ("install",):
+            ports += [] if "--port" in arguments else ["--port", str(self.port)]
+            ports += [] if "--monitor-port" in arguments else ["--monitor-port", str(self.monitor_port)]
+        return [sys.executable, "-m", "mts1b_deploy", *arguments, *ports]
+
+    def deploy(self, *arguments: str, code: int | None = 0) -> subprocess.CompletedProcess[str]:
+        """Run ``mts1b-deploy`` to its end; fails when the exit code is not ``code`` (None: any)."""
+        done = subprocess.run(
+            self.command(*arguments),
+            env=self.environ,
+            cwd=self.home,
+            capture_output=True,
+            text=True,
+            timeout=90,
+            check=False,
+        )
+        assert code is None or done.returncode == code, (  # noqa: S101  # this is a test's helper
+            f"{arguments} ended with {done.returncode}, not {code}:\n{done.stdout}{done.stderr}"
+        )
+        return done
+
+    def begin(self, *arguments: str) -> subprocess.Popen[str]:
+        """Start ``mts1b-deploy`` and do not wait for it."""
+        return subprocess.Popen(
+            self.command(*arguments),
+            env=self.environ,
+            cwd=self.home,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+    def json(self, *arguments: str, code: int | None = 0) -> dict[str, Any]:
+        """What the command prints with ``--json``."""
+        return cast("dict[str, Any]", from_json(self.deploy(*arguments, "--json", code=code).stdout))
+
+    def python(self, code: str) -> str:
+        """Run Python as this user; what it printed."""
+        done = subprocess.run(
+            [sys.executable, "-c", code],
+            env=self.environ,
+            cwd=self.home,
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr  # noqa: S101
+        return done.stdout
+
+    def files(self) -> dict[str, bytes]:
+        """Every file below the home directory with its content, to compare before and after."""
+        return {str(path.relative_to(self.home)): path.read_bytes() for path in self.home.rglob("*") if path.is_file()}
+
+    def processes(self) -> list[psutil.Process]:
+        """Every living process that has to do with this home."""
+        found: list[psutil.Process] = []
+        for process in psutil.process_iter():
+            with contextlib.suppress(psutil.Error):
+                ours = any(str(self.home) in word for word in process.cmdline())
+                if ours and process.status() != psutil.STATUS_ZOMBIE:
+                    found.append(process)
+        return found
+
+    def clean_up(self) -> None:
+        """End every process of this home, supervisors first."""
+        for _ in range(3):
+            for process in sorted(self.processes(), key=lambda one: one.pid):
+                with contextlib.suppress(psutil.Error):
+                    process.kill()
+
+
+def free_ports() -> tuple[int, int]:
+    """Two ports that are free now, out of the range that the kernel gives to outgoing connections."""
+    free: list[int] = []
+    while len(free) < 2:
+        port = random.randint(12_000, 19_999)  # noqa: S311  # no secret
+        if port not in free and not address_in_use("127.0.0.1", port):
+            free.append(port)
+    return free[0], free[1]
+
+
+@pytest.fixture
+def machine(tmp_path: Path) -> Iterator[Machine]:
+    """A fresh user on this machine with nothing installed; all of its processes end with the test."""
+    made = Machine(tmp_path)
+    try:
+        yield made
+    finally:
+        made.clean_up()

@@ -1,0 +1,85 @@
+"""``mts1b-deploy uninstall``: stop, take back what install wrote, keep the data unless told otherwise."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from mts1b_deploy.errors import NotInstalled
+from mts1b_deploy.journal import explained, remove_if_empty, remove_tree
+from mts1b_deploy.layout import Layout
+from mts1b_deploy.lifecycle import Stopped, stop
+from mts1b_deploy.lock import prefix_lock
+from mts1b_deploy.record import InstallRecord, digest_of, find_record
+from mts1b_deploy.supervise.systemd import SystemdSupervision
+
+
+@dataclass(frozen=True, slots=True)
+class Uninstalled:
+    """What an uninstall did."""
+
+    server: Stopped
+    removed: tuple[Path, ...]
+    kept: tuple[tuple[Path, str], ...]
+    """What is still there, and why."""
+
+
+def uninstall(layout: Layout, *, purge: bool, timeout: float = 15.0) -> Uninstalled:
+    """Undo an install. Files that somebody edited stay; the streams' data stays unless ``purge``.
+
+    Raises:
+        NotInstalled: there is nothing to undo.
+        PrefixError: something may not be removed.
+    """
+    if find_record(layout) is None and not (purge and layout.data_marker.exists()):
+        rest = f" (its data is kept in {layout.data}: --purge deletes it)" if layout.data_marker.exists() else ""
+        raise NotInstalled(f"nothing is installed under {layout.prefix}{rest}")
+    with prefix_lock(layout):
+        record = find_record(layout)
+        removed: list[Path] = []
+        kept: list[tuple[Path, str]] = []
+        server: Stopped = "not running"
+        if record is not None:
+            server = stop(layout, record, timeout=timeout)
+            if record.supervisor == "systemd":
+                SystemdSupervision().remove(layout)
+            _remove_files(record, removed, kept)
+        _remove_traces(layout)
+        if layout.data_marker.exists():
+            if purge:
+                with explained(layout.data):
+                    remove_tree(layout.data)
+                removed.append(layout.data)
+            else:
+                kept.append((layout.data, "the streams' data: `mts1b-deploy uninstall --purge` deletes it"))
+        # Last, so that an uninstall that was interrupted can be repeated.
+        layout.record.unlink(missing_ok=True)
+        for directory in (layout.binary.parent, layout.record.parent, layout.logs):
+            remove_if_empty(directory)
+        if record is not None and record.supervisor == "systemd":
+            SystemdSupervision().reload_units()
+        return Uninstalled(server, tuple(removed), tuple(kept))
+
+
+def _remove_files(record: InstallRecord, removed: list[Path], kept: list[tuple[Path, str]]) -> None:
+    for name, written in record.files.items():
+        path = Path(name)
+        there = digest_of(path)
+        if there is None:
+            continue
+        if there == written:
+            with explained(path):
+                path.unlink()
+            removed.append(path)
+            remove_if_empty(path.parent)
+        elif written:
+            kept.append((path, "edited since it was installed"))
+        else:
+            kept.append((path, "it was there before"))
+
+
+def _remove_traces(layout: Layout) -> None:
+    """Logs, and files that meant something while processes ran."""
+    for pattern in ("nats.log*", "nats-output.log*", "supervisor.log*"):
+        for path in layout.logs.glob(pattern):
+            path.unlink(missing_ok=True)
+    for path in (layout.supervisor_lock, layout.supervisor_state, layout.nats_pid):
+        path.unlink(missing_ok=True)

@@ -1,0 +1,258 @@
+"""The command ``mts1b-desk``."""
+
+import asyncio
+import json
+import secrets
+import sys
+from collections.abc import Callable
+from decimal import Decimal, InvalidOperation
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from mts1b_foundation.errors import Mts1bError
+from mts1b_foundation.orders import TimeInForce
+from mts1b_platform.eventbus import connect
+from pydantic import ValidationError
+from rich.console import Console
+
+from mts1b_desk.data.replay import Replay, Summary
+from mts1b_desk.errors import DeskError
+from mts1b_desk.ledger import print_ledger
+from mts1b_desk.protocol import SERVICES
+from mts1b_desk.run.desk import Run, ledger_of
+from mts1b_desk.services.process import run_service
+from mts1b_desk.settings import (
+    SIMULATION_START,
+    BrokerSettings,
+    DeskSettings,
+    FundSettings,
+    ReplaySettings,
+    SimulationSettings,
+    StrategySettings,
+    explain,
+)
+
+app = typer.Typer(
+    name="mts1b-desk",
+    help="The reference desk: seven small services that trade over the bus, from quote to NAV.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+Servers = Annotated[str | None, typer.Option(help="NATS URLs, comma-separated. Default: $MTS1B_NATS_URL, mts1b.toml.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document on standard output.")]
+
+
+@app.command()
+def run(
+    *,
+    data: Annotated[
+        Path | None, typer.Option(help="Quotes, trades or bars, .parquet or .csv. Without: a simulated market.")
+    ] = None,
+    symbol: Annotated[str | None, typer.Option(help="The instrument of a file without a symbol column.")] = None,
+    utc: Annotated[bool, typer.Option("--utc", help="Read times without a zone in the file as UTC.")] = False,
+    speed: Annotated[
+        str | None, typer.Option(help="Market seconds per second, or `max`. Default: max for a file, 1 if simulated.")
+    ] = None,
+    fund: Annotated[list[str] | None, typer.Option(help="A fund; repeat for several.")] = None,
+    cash: Annotated[str, typer.Option(help="Cash that each fund starts with.")] = "100000",
+    notional: Annotated[str, typer.Option(help="Value of the position that a signal asks for.")] = "10000",
+    fast: Annotated[int, typer.Option(help="Bars in the fast average.")] = 3,
+    slow: Annotated[int, typer.Option(help="Bars in the slow average.")] = 8,
+    strategy: Annotated[str, typer.Option(help="Strategy plugin: ma_cross or breakout.")] = "ma_cross",
+    interval: Annotated[str | None, typer.Option(help="Length of research's bars, such as 1s or 1m.")] = None,
+    latency_ms: Annotated[int, typer.Option(help="Latency of the paper broker, in market time.")] = 50,
+    fee_bps: Annotated[str, typer.Option(help="Commission of the paper broker in basis points.")] = "1",
+    tif: Annotated[TimeInForce, typer.Option(help="How long orders work.")] = TimeInForce.IOC,
+    seed: Annotated[int, typer.Option(help="Seed of the simulated market.")] = 1,
+    quotes: Annotated[int | None, typer.Option(help="Quotes of the simulated market. Default: until Ctrl-C.")] = None,
+    json_output: AsJson = False,
+    servers: Servers = None,
+) -> None:
+    """Run all services on a file or a simulated market, show progress, and print the ledger at the end."""
+    console = Console(stderr=True)
+
+    def act() -> int:
+        summary = None
+        source: ReplaySettings | SimulationSettings = SimulationSettings(seed=seed, quotes=quotes)
+        if data is not None:
+            source = ReplaySettings(path=data.resolve(), symbol=symbol, utc=utc)
+            summary = Replay(source).check()
+        funds = tuple(
+            _fund(name, _decimal("--cash", cash), _decimal("--notional", notional), strategy)
+            for name in fund or ["alpha"]
+        )  # fmt: skip
+        settings = DeskSettings(
+            session=secrets.token_hex(4),
+            servers=tuple(servers.split(",")) if servers else None,
+            funds=funds,
+            brokers=(BrokerSettings(latency_ms=latency_ms, fee_bps=_decimal("--fee-bps", fee_bps)),),
+            strategies=(StrategySettings(name=strategy, fast=fast, slow=slow),),
+            source=source,
+            speed=_speed(speed, 1.0 if summary is None else None),
+            intervals=(_interval(interval, summary),),
+            time_in_force=tif,
+            market_start=SIMULATION_START if summary is None else summary.first,
+        )
+        title = _title(settings, summary, data)
+        console.print(title, highlight=False, soft_wrap=True)
+        document = asyncio.run(Run(settings, console, title)())
+        document["source"] = _source(settings)
+        _print(document, json_output=json_output)
+        return 0 if document["reconciled"] else 1
+
+    _exit(act)
+
+
+@app.command()
+def ledger(*, json_output: AsJson = False, servers: Servers = None) -> None:
+    """Print the ledger of the desk that runs on this server."""
+    _exit(lambda: _print(_ask_ledger(servers), json_output=json_output))
+
+
+@app.command()
+def reconcile(*, servers: Servers = None) -> None:
+    """Compare order management, brokers and treasury of the running desk; exit 1 at a difference."""
+
+    def act() -> int:
+        document = _ask_ledger(servers)
+        console = Console()
+        for difference in document["differences"]:
+            console.print(difference, highlight=False, soft_wrap=True)
+        if not document["differences"]:
+            console.print("order management, brokers and treasury agree")
+        return 1 if document["differences"] else 0
+
+    _exit(act)
+
+
+@app.command()
+def settings(session: Annotated[str, typer.Option(help="Name of the run.")] = "demo") -> None:
+    """Print the settings of a desk as JSON: a file to start from for services that are started one by one."""
+    typer.echo(DeskSettings(session=session).model_dump_json(indent=2))
+
+
+def _add_service(name: str) -> None:
+    def command(
+        *,
+        file: Annotated[
+            Path | None, typer.Option("--settings", help="The run's settings. Default: a simulated market.")
+        ] = None,
+        session: Annotated[str, typer.Option(help="Name of the run, without --settings.")] = "demo",
+        servers: Servers = None,
+    ) -> None:
+        def act() -> int:
+            loaded = DeskSettings.read(file) if file else DeskSettings(session=session, speed=1.0)
+            if servers:
+                loaded = loaded.model_copy(update={"servers": tuple(servers.split(","))})
+            return run_service(name, loaded, lifeline=False)
+
+        _exit(act)
+
+    app.command(name, help=f"Run the {name} service alone, until told to end.")(command)
+
+
+for _service in reversed(SERVICES):
+    _add_service(_service)
+
+
+def _exit(act: Callable[[], int | None]) -> None:
+    """Run ``act`` and end with its exit code; what goes wrong on purpose is one clear message and exit code 1."""
+    try:
+        code = act()
+    except ValidationError as error:
+        typer.echo(f"mts1b-desk: {explain(error)}", err=True)
+        code = 2
+    except Mts1bError as error:
+        typer.echo(f"mts1b-desk: {error}", err=True)
+        code = 1
+    except (KeyboardInterrupt, asyncio.CancelledError):
+        typer.echo("mts1b-desk: aborted; the session was not closed", err=True)
+        code = 130
+    raise typer.Exit(code or 0)
+
+
+def _print(document: dict[str, Any], *, json_output: bool) -> None:
+    if json_output:
+        sys.stdout.write(json.dumps(document) + "\n")
+        sys.stdout.flush()
+    else:
+        print_ledger(document, Console() if sys.stdout.isatty() else Console(width=140))
+
+
+def _ask_ledger(servers: str | None) -> dict[str, Any]:
+    async def asked() -> dict[str, Any]:
+        async with await connect(servers) as bus:
+            return await ledger_of(bus)
+
+    return asyncio.run(asked())
+
+
+def _decimal(option: str, text: str) -> Decimal:
+    try:
+        return Decimal(text)
+    except InvalidOperation:
+        raise DeskError(f"{option} {text!r} is no number; write it like 100000 or 0.5") from None
+
+
+def _fund(name: str, cash: Decimal, notional: Decimal, strategy: str) -> FundSettings:
+    """A fund whose limits leave room for a reversal from short to long and some slippage."""
+    limit = notional * Decimal("2.5")
+    return FundSettings(
+        fund_id=name,
+        cash=cash,
+        strategy=strategy,
+        order_notional=notional,
+        max_order_notional=limit,
+        max_position_notional=limit,
+    )
+
+
+def _speed(text: str | None, default: float | None) -> float | None:
+    if text is None:
+        return default
+    if text == "max":
+        return None
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
+    if not 0 < value < float("inf"):
+        raise DeskError(f"--speed {text!r} is no speed; write `max`, or market seconds per second such as 1 or 20")
+    return value
+
+
+def _interval(text: str | None, summary: Summary | None) -> str:
+    if summary is not None and summary.interval is not None:
+        if text not in (None, summary.interval):
+            raise DeskError(f"the file has bars of {summary.interval}; --interval {text} cannot be made of them")
+        return summary.interval
+    return text or "1s"
+
+
+def _source(settings: DeskSettings) -> str:
+    source = settings.source
+    if isinstance(source, ReplaySettings):
+        return f"replay of {source.path.name}"
+    return f"SIMULATED market, seed {source.seed}"
+
+
+def _title(settings: DeskSettings, summary: Summary | None, data: Path | None) -> str:
+    pace = "full speed" if settings.speed is None else f"{settings.speed:g}x"
+    if summary is None:
+        return f"Desk {settings.session}: {_source(settings)} (no real prices), {pace}"
+    if summary.derived_symbol is not None:
+        symbol = f"{summary.derived_symbol} (no symbol column; taken from the file's name, --symbol overrides)"
+    else:
+        symbol = ", ".join(summary.symbols)
+    return (
+        f"Desk {settings.session}: {summary.ticks} {summary.kind} of {symbol} from {data}, "
+        f"{summary.first:%Y-%m-%d %H:%M:%S} to {summary.last:%Y-%m-%d %H:%M:%S} UTC, {pace}"
+    )
+
+
+def main() -> None:
+    """Entry point of the command."""
+    app()

@@ -1,0 +1,173 @@
+"""Market data: numbers the ticks of a source as quotes, builds bars from them, and closes the session.
+
+Bars are aligned to the clock (a 1s bar starts at a whole second UTC) and made of the middle of each quote. A bar is
+published as soon as any tick of the market shows that its time is over, before that tick's own quote; bars that end at
+the same time go out in the order of their symbols, and a bar that the end of the data cut short is not published. The
+whole output is a function of the ticks: whoever runs the same source again can publish, or retransmit, the same again.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import ClassVar
+
+from mts1b_foundation.marketdata import Bar, ClosingMark, Quote, SessionClosed
+
+from mts1b_desk.data.tick import BarTick, Tick
+from mts1b_desk.settings import DeskSettings
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_UNITS = {"ms": 1, "s": 1_000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
+
+
+def duration(interval: str) -> timedelta:
+    """The length of a bar that is written ``500ms``, ``1s``, ``5m``, ``1h`` or ``1d``."""
+    unit = interval.lstrip("0123456789")
+    return timedelta(milliseconds=int(interval.removesuffix(unit)) * _UNITS[unit])
+
+
+@dataclass(slots=True)
+class _Forming:
+    """A bar whose time is not over."""
+
+    start: datetime
+    end: datetime
+    open: float
+    high: float
+    low: float
+    close: float
+    quotes: int = 1
+
+
+@dataclass(slots=True)
+class _Symbol:
+    """What was published of one symbol."""
+
+    quotes: int = 0
+    last: Quote | None = None
+    bars: dict[str, int] = field(default_factory=dict[str, int])
+
+
+class Marketdata:
+    """The market data service of a desk: ticks in, quotes and bars out."""
+
+    service: ClassVar[str] = "marketdata"
+    repo: ClassVar[str] = "mts1b-marketdata"
+
+    def __init__(self, settings: DeskSettings, source: str) -> None:
+        self._session = settings.session
+        self._source = source
+        self._intervals = {interval: duration(interval) for interval in settings.intervals}
+        self._symbols: dict[str, _Symbol] = {}
+        self._forming: dict[tuple[str, str], _Forming] = {}
+        self._due: datetime | None = None  # end of the forming bar that ends first
+        self.quotes = 0
+        self.bars = dict.fromkeys(self._intervals, 0)
+
+    def on_tick(self, tick: Tick | BarTick) -> list[Quote | Bar]:
+        """The bars that the tick closes, and its quote."""
+        out: list[Quote | Bar] = []
+        if isinstance(tick, BarTick):
+            out.append(self._given(tick))
+            tick = tick.closing()
+        else:
+            if self._due is not None and tick.timestamp >= self._due:
+                out += self._close_bars(tick.timestamp)
+            self._form(tick)
+        out.append(self._quote(tick))
+        return out
+
+    def close(self) -> SessionClosed:
+        """The end of the session: closing marks, and how much of each symbol was published.
+
+        Raises:
+            ValueError: when there was no tick at all.
+        """
+        marks: list[ClosingMark] = []
+        for symbol, seen in sorted(self._symbols.items()):
+            last = seen.last
+            if last is not None:
+                marks.append(
+                    ClosingMark(
+                        symbol=symbol,
+                        bid=last.bid,
+                        ask=last.ask,
+                        timestamp=last.timestamp,
+                        quotes=seen.quotes,
+                        bars={interval: seen.bars.get(interval, 0) for interval in self.bars},
+                    )
+                )
+        if not marks:
+            raise ValueError("a session without a single quote cannot be closed")
+        return SessionClosed(
+            session=self._session,
+            source=self._source,
+            marks=tuple(marks),
+            closed_at=max(mark.timestamp for mark in marks),
+        )
+
+    def _quote(self, tick: Tick) -> Quote:
+        seen = self._symbols.get(tick.symbol)
+        if seen is None:
+            seen = self._symbols[tick.symbol] = _Symbol()
+        seen.quotes += 1
+        self.quotes += 1
+        seen.last = quote = Quote(
+            symbol=tick.symbol,
+            bid=tick.bid,
+            ask=tick.ask,
+            bid_size=tick.bid_size,
+            ask_size=tick.ask_size,
+            timestamp=tick.timestamp,
+            sequence=seen.quotes,
+            session=self._session,
+            source=self._source,
+            feed_sequence=self.quotes,
+        )
+        return quote
+
+    def _form(self, tick: Tick) -> None:
+        mid = (tick.bid + tick.ask) / 2
+        for interval, length in self._intervals.items():
+            bar = self._forming.get((tick.symbol, interval))
+            if bar is None:
+                start = tick.timestamp - (tick.timestamp - _EPOCH) % length
+                end = start + length
+                self._forming[tick.symbol, interval] = _Forming(start, end, mid, mid, mid, mid)
+                self._due = end if self._due is None else min(self._due, end)
+            else:
+                bar.high = max(bar.high, mid)
+                bar.low = min(bar.low, mid)
+                bar.close = mid
+                bar.quotes += 1
+
+    def _close_bars(self, now: datetime) -> Iterable[Bar]:
+        over = sorted((bar.end, key) for key, bar in self._forming.items() if bar.end <= now)
+        closed = [self._bar(*key, self._forming.pop(key)) for _, key in over]
+        self._due = min((bar.end for bar in self._forming.values()), default=None)
+        return closed
+
+    def _bar(self, symbol: str, interval: str, bar: _Forming, volume: float | None = None) -> Bar:
+        counts = self._symbols.setdefault(symbol, _Symbol()).bars
+        counts[interval] = counts.get(interval, 0) + 1
+        self.bars[interval] += 1
+        return Bar(
+            symbol=symbol,
+            interval=interval,
+            start=bar.start,
+            end=bar.end,
+            open=bar.open,
+            high=bar.high,
+            low=bar.low,
+            close=bar.close,
+            volume=volume,
+            quotes=bar.quotes,
+            sequence=counts[interval],
+            session=self._session,
+            source=self._source,
+            feed_sequence=self.bars[interval],
+        )
+
+    def _given(self, tick: BarTick) -> Bar:
+        forming = _Forming(tick.start, tick.end, tick.open, tick.high, tick.low, tick.close)
+        return self._bar(tick.symbol, tick.interval, forming, tick.volume)

@@ -1,0 +1,357 @@
+"""Order management: signals become orders, orders live their life, executions become fills.
+
+One intent at a time per fund: while an order of a fund is not final, later signals of that fund wait in the order in
+which they came. So the size of every order follows from finished orders alone, and no race between market, risk and
+broker can change it. Whatever arrives twice or for an order that is not ours is counted and changes nothing.
+"""
+
+from collections import Counter
+from collections.abc import Iterable
+from datetime import datetime
+from decimal import Decimal
+from typing import ClassVar
+
+from mts1b_foundation.fills import BrokerCancel, BrokerFill, Fill
+from mts1b_foundation.operations import HaltClearance, HaltObedience, HaltRequest
+from mts1b_foundation.orders import Order, OrderStatus, Side
+from mts1b_foundation.risk import OrderApproval, OrderRejection
+from mts1b_foundation.signals import Signal
+from mts1b_foundation.subjects import (
+    BROKERS_FILLS_RAW,
+    BROKERS_ORDERS_CANCELED,
+    OMS_FILLS_CREATED,
+    OMS_HALT_OBEYED,
+    OMS_ORDERS_ACCEPTED,
+    OMS_ORDERS_CANCEL_REQUESTED,
+    OMS_ORDERS_CANCELED,
+    OMS_ORDERS_CREATED,
+    OMS_ORDERS_FILLED,
+    OMS_ORDERS_PARTIALLY_FILLED,
+    OMS_ORDERS_REJECTED,
+    OPERATIONS_HALT_CLEARED,
+    OPERATIONS_HALT_REQUESTED,
+    RESEARCH_SIGNALS_PUBLISHED,
+    RISK_GATE_FAILED,
+    RISK_GATE_PASSED,
+)
+from pydantic import BaseModel, ConfigDict
+
+from mts1b_desk.books import FundOrders, OmsBook
+from mts1b_desk.cores.core import Core, Effect, Effects, Emit
+from mts1b_desk.ids import intent_id
+from mts1b_desk.money import whole_lots
+from mts1b_desk.settings import DeskSettings, FundSettings
+from mts1b_desk.tables import Recent, Table
+
+_SUBJECT_OF = {
+    OrderStatus.CREATED: OMS_ORDERS_CREATED,
+    OrderStatus.ACCEPTED: OMS_ORDERS_ACCEPTED,
+    OrderStatus.REJECTED: OMS_ORDERS_REJECTED,
+    OrderStatus.PARTIALLY_FILLED: OMS_ORDERS_PARTIALLY_FILLED,
+    OrderStatus.FILLED: OMS_ORDERS_FILLED,
+    OrderStatus.CANCELED: OMS_ORDERS_CANCELED,
+}
+
+
+class Frozen(BaseModel):
+    """Base of the rows of tables."""
+
+    model_config = ConfigDict(frozen=True)
+
+
+class OpenOrder(Frozen):
+    """An order that is not final, and what has arrived for it."""
+
+    order: Order
+    executions: tuple[str, ...] = ()
+    """Execution ids that are booked."""
+    withdrawn: BrokerCancel | None = None
+    """The broker's cancel, while fills that it counts are still on their way."""
+    halt_id: str | None = None
+    """The halt that asked for the order to be withdrawn."""
+
+
+class FundState(Frozen):
+    """One fund's queue and results."""
+
+    queue: tuple[Signal, ...] = ()
+    working: str | None = None
+    """The one order that is not final."""
+    finished: dict[str, int] = {}
+    """Final orders by status."""
+    fills: int = 0
+    cash_change: Decimal = Decimal(0)
+    """Sum over all fills, fees included, in the fund's currency."""
+    positions: dict[str, Decimal] = {}
+
+
+class ActiveHalt(Frozen):
+    """A halt in force, and what it still waits for."""
+
+    request: HaltRequest
+    withdrawing: frozenset[str] = frozenset()
+    canceled: int = 0
+
+
+class Oms(Core):
+    """The order management of a desk."""
+
+    service: ClassVar[str] = "oms"
+    repo: ClassVar[str] = "mts1b-oms"
+
+    def __init__(self, settings: DeskSettings) -> None:
+        self._settings = settings
+        self._funds = {fund.fund_id: fund for fund in settings.funds}
+        self.orders: Table[OpenOrder] = Table("orders", OpenOrder)
+        self.funds: Table[FundState] = Table("funds", FundState)
+        self.halts: Table[ActiveHalt] = Table("halts", ActiveHalt)
+        self.tables = (self.orders, self.funds, self.halts)
+        self.signals = 0
+        """Signals taken up by this process."""
+        self.ignored: Counter[str] = Counter()
+        """Events that changed nothing, by why."""
+        self._recent = Recent()
+        self.handlers = {
+            RESEARCH_SIGNALS_PUBLISHED: self._on_signal,
+            RISK_GATE_PASSED: self._on_passed,
+            RISK_GATE_FAILED: self._on_failed,
+            BROKERS_FILLS_RAW: self._on_fill,
+            BROKERS_ORDERS_CANCELED: self._on_broker_cancel,
+            OPERATIONS_HALT_REQUESTED: self._on_halt,
+            OPERATIONS_HALT_CLEARED: self._on_clearance,
+        }
+
+    @property
+    def idle(self) -> bool:
+        """Whether no order is open and no signal waits."""
+        return not self.orders and not any(state.queue for state in self.funds.values())
+
+    @property
+    def waiting(self) -> int:
+        """Signals that wait for a working order."""
+        return sum(len(state.queue) for state in self.funds.values())
+
+    @property
+    def finished(self) -> int:
+        """Orders that are final."""
+        return sum(count for state in self.funds.values() for count in state.finished.values())
+
+    def book(self) -> OmsBook:
+        """Orders, fills and positions of every fund."""
+        open_orders: dict[str, Counter[str]] = {}
+        for row in self.orders.values():
+            open_orders.setdefault(row.order.fund_id, Counter())[row.order.status.value] += 1
+        funds = {
+            fund: FundOrders(
+                orders=dict(sorted((Counter(state.finished) + open_orders.get(fund, Counter[str]())).items())),
+                fills=state.fills,
+                positions={symbol: quantity for symbol, quantity in sorted(state.positions.items()) if quantity},
+                cash_change=state.cash_change,
+                waiting=len(state.queue),
+            )
+            for fund in self._funds
+            for state in (self._fund(fund),)
+        }
+        return OmsBook(funds=funds, halts=tuple(row.request for row in self.halts.values()), ignored=dict(self.ignored))
+
+    def _on_signal(self, signal: Signal, _at: datetime) -> Effects:
+        if signal.signal_id in self._recent:
+            return self._ignore("signal seen before")
+        self._recent.add(signal.signal_id)
+        self.signals += 1
+        effects: list[Effect] = []
+        for fund_id, fund in self._funds.items():
+            if signal.strategy != fund.strategy or signal.fund_id not in (None, fund_id):
+                continue
+            state = self._fund(fund_id)
+            self.funds[fund_id] = state.model_copy(update={"queue": (*state.queue, signal)})
+            effects += self._advance(fund)
+        return effects
+
+    def _on_passed(self, approval: OrderApproval, at: datetime) -> Effects:
+        row = self.orders.get(approval.order_id)
+        if row is None or row.order.status is not OrderStatus.CREATED:
+            return self._ignore("approval of no waiting order")
+        if (halt := self._halt_of(row.order.fund_id)) is not None:
+            return self._finish(row, row.order.reject(_halted(halt.request), approval.decided_at), at)
+        order = row.order.accept(approval.decided_at)
+        self.orders[order.order_id] = row.model_copy(update={"order": order})
+        return [_step(order)]
+
+    def _on_failed(self, rejection: OrderRejection, at: datetime) -> Effects:
+        row = self.orders.get(rejection.order_id)
+        if row is None or row.order.status is not OrderStatus.CREATED:
+            return self._ignore("rejection of no waiting order")
+        reason = f"{rejection.rule}: {rejection.reason}"
+        return self._finish(row, row.order.reject(reason, rejection.decided_at), at)
+
+    def _on_fill(self, raw: BrokerFill, at: datetime) -> Effects:
+        execution = f"{raw.broker}.{raw.execution_id}"
+        row = self.orders.get(raw.client_order_id)
+        if row is None:
+            return self._ignore("fill seen before" if execution in self._recent else "fill of an unknown order")
+        if execution in row.executions:
+            return self._ignore("fill seen before")
+        order = row.order.fill(raw.last_quantity, raw.last_price, raw.transacted_at)
+        fill = Fill(
+            fill_id=execution,
+            order_id=order.order_id,
+            fund_id=order.fund_id,
+            symbol=order.symbol,
+            side=order.side,
+            quantity=raw.last_quantity,
+            price=raw.last_price,
+            fee=raw.commission,
+            broker=raw.broker,
+            execution_id=raw.execution_id,
+            executed_at=raw.transacted_at,
+        )
+        self._recent.add(execution)
+        self._book(fill)
+        row = row.model_copy(update={"order": order, "executions": (*row.executions, execution)})
+        booked = Emit(OMS_FILLS_CREATED, fill)
+        if order.status is OrderStatus.FILLED:
+            return [booked, *self._finish(row, order, at)]
+        self.orders[order.order_id] = row
+        step = _step(order)
+        return [booked, step, *(self._withdraw(row, row.withdrawn, at) if row.withdrawn else ())]
+
+    def _on_broker_cancel(self, cancel: BrokerCancel, at: datetime) -> Effects:
+        row = self.orders.get(cancel.client_order_id)
+        if row is None:
+            return self._ignore("cancel of no open order")
+        return self._withdraw(row, cancel, at)
+
+    def _withdraw(self, row: OpenOrder, cancel: BrokerCancel, at: datetime) -> Effects:
+        """Cancel what is left, once every fill that the broker counts is booked."""
+        if row.order.filled_quantity != cancel.filled_quantity:
+            self.orders[row.order.order_id] = row.model_copy(update={"withdrawn": cancel})
+            return ()
+        return self._finish(row, row.order.cancel(cancel.reason, cancel.transacted_at), at)
+
+    def _on_halt(self, request: HaltRequest, at: datetime) -> Effects:
+        if request.halt_id in self.halts or request.halt_id in self._recent:
+            return self._ignore("halt seen before")
+        self._recent.add(request.halt_id)
+        self.halts[request.halt_id] = ActiveHalt(request=request)
+        effects: list[Effect] = []
+        withdrawing: set[str] = set()
+        rejected = 0
+        for row in tuple(self.orders.values()):
+            order = row.order
+            if request.fund_id not in (None, order.fund_id):
+                continue
+            if order.status is OrderStatus.CREATED:
+                effects += self._finish(row, order.reject(_halted(request), order.updated_at), at)
+                rejected += 1
+                continue
+            withdrawing.add(order.order_id)
+            if row.halt_id is None:
+                self.orders[order.order_id] = row.model_copy(update={"halt_id": request.halt_id})
+                effects.append(Emit(OMS_ORDERS_CANCEL_REQUESTED, order))
+        halt = ActiveHalt(request=request, withdrawing=frozenset(withdrawing), canceled=rejected)
+        self.halts[request.halt_id] = halt
+        return [*effects, *self._obey(halt, at)]
+
+    def _on_clearance(self, clearance: HaltClearance, _at: datetime) -> Effects:
+        if clearance.halt_id not in self.halts:
+            return self._ignore("clearance of no halt in force")
+        del self.halts[clearance.halt_id]
+        return ()
+
+    def _advance(self, fund: FundSettings) -> Effects:
+        """Turn waiting signals into orders until one of them has to be waited for."""
+        effects: list[Effect] = []
+        while (state := self._fund(fund.fund_id)).working is None and state.queue:
+            signal, *rest = state.queue
+            self.funds[fund.fund_id] = state = state.model_copy(update={"queue": tuple(rest)})
+            held = state.positions.get(signal.symbol, Decimal(0))
+            lots = whole_lots(fund.order_notional, signal.reference_price, self._settings.lot)
+            wanted = signal.direction.sign * lots - held
+            if not wanted:
+                continue
+            order = self._order(fund, signal, wanted)
+            effects.append(_step(order))
+            row = OpenOrder(order=order)
+            if (halt := self._halt_of(fund.fund_id)) is not None:
+                effects += self._close(row, order.reject(_halted(halt.request), order.created_at))
+                continue
+            self.orders[order.order_id] = row
+            self.funds[fund.fund_id] = state.model_copy(update={"working": order.order_id})
+        return effects
+
+    def _order(self, fund: FundSettings, signal: Signal, wanted: Decimal) -> Order:
+        intent = intent_id(signal.signal_id, fund.fund_id)
+        return Order(
+            order_id=intent,
+            idempotency_key=intent,
+            fund_id=fund.fund_id,
+            actor=fund.strategy,
+            symbol=signal.symbol,
+            side=Side.BUY if wanted > 0 else Side.SELL,
+            time_in_force=self._settings.time_in_force,
+            quantity=abs(wanted),
+            reference_price=signal.reference_price,
+            broker=fund.broker,
+            signal_id=signal.signal_id,
+            created_at=signal.as_of,
+            updated_at=signal.as_of,
+        )
+
+    def _finish(self, row: OpenOrder, order: Order, at: datetime) -> Effects:
+        """The order is final: say so, let halts know, and go on with the fund's next signal."""
+        self.orders.pop(order.order_id, None)
+        effects: list[Effect] = list(self._close(row, order))
+        for halt_id, halt in tuple(self.halts.items()):
+            if order.order_id in halt.withdrawing:
+                canceled = halt.canceled + (order.status is OrderStatus.CANCELED)
+                rest = halt.withdrawing - {order.order_id}
+                self.halts[halt_id] = ActiveHalt(request=halt.request, withdrawing=rest, canceled=canceled)
+                effects += self._obey(self.halts[halt_id], at)
+        return [*effects, *self._advance(self._funds[order.fund_id])]
+
+    def _close(self, row: OpenOrder, order: Order) -> Iterable[Effect]:
+        state = self._fund(order.fund_id)
+        finished = Counter(state.finished)
+        finished[order.status.value] += 1
+        working = None if state.working == row.order.order_id else state.working
+        self.funds[order.fund_id] = state.model_copy(update={"working": working, "finished": dict(finished)})
+        return (_step(order),)
+
+    def _book(self, fill: Fill) -> None:
+        state = self._fund(fill.fund_id)
+        held = state.positions.get(fill.symbol, Decimal(0)) + fill.position_change
+        self.funds[fill.fund_id] = state.model_copy(
+            update={
+                "fills": state.fills + 1,
+                "cash_change": state.cash_change + fill.cash_change,
+                "positions": {**state.positions, fill.symbol: held},
+            }
+        )
+
+    def _obey(self, halt: ActiveHalt, at: datetime) -> Iterable[Effect]:
+        if halt.withdrawing:
+            return ()
+        obedience = HaltObedience(
+            halt_id=halt.request.halt_id, service=self.repo, canceled_orders=halt.canceled, obeyed_at=at
+        )
+        return (Emit(OMS_HALT_OBEYED, obedience, f"{halt.request.halt_id}:{self.repo}:{self._settings.session}"),)
+
+    def _halt_of(self, fund_id: str) -> ActiveHalt | None:
+        return next((halt for halt in self.halts.values() if halt.request.fund_id in (None, fund_id)), None)
+
+    def _fund(self, fund_id: str) -> FundState:
+        return self.funds.get(fund_id) or FundState()
+
+    def _ignore(self, why: str) -> Effects:
+        self.ignored[why] += 1
+        return ()
+
+
+def _step(order: Order) -> Emit:
+    return Emit(_SUBJECT_OF[order.status], order)
+
+
+def _halted(request: HaltRequest) -> str:
+    scope = "all funds are" if request.fund_id is None else f"fund {request.fund_id} is"
+    return f"halted: {scope} halted by {request.actor} ({request.halt_id}): {request.reason}"[:2000]

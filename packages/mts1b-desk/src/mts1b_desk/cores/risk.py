@@ -1,0 +1,231 @@
+"""The gate in front of the order management: every order is held against its fund's envelope.
+
+The gate keeps books of its own from the life of the orders, which it reads in the order in which the stream stored
+them. So an answer depends on what the stream says before the order and on nothing else: not on the speed of market
+data, not on the treasury. Between orders a position is valued at the last price that an order of its symbol referred
+to. Orders that make a position smaller pass the position and drawdown limits, so that a fund in trouble can get out.
+"""
+
+from collections import Counter
+from datetime import datetime, timedelta
+from decimal import Decimal
+from typing import ClassVar
+
+from mts1b_foundation.orders import Order, OrderStatus
+from mts1b_foundation.risk import OrderApproval, OrderRejection, RiskEnvelope, RiskRule
+from mts1b_foundation.subjects import (
+    OMS_ORDERS_ACCEPTED,
+    OMS_ORDERS_CANCELED,
+    OMS_ORDERS_CREATED,
+    OMS_ORDERS_FILLED,
+    OMS_ORDERS_PARTIALLY_FILLED,
+    OMS_ORDERS_REJECTED,
+    RISK_ENVELOPE_UPDATED,
+    RISK_GATE_FAILED,
+    RISK_GATE_PASSED,
+)
+from pydantic import BaseModel, ConfigDict
+
+from mts1b_desk.cores.core import Core, Effects, Emit
+from mts1b_desk.money import plain, ratio
+from mts1b_desk.settings import DeskSettings, FundSettings
+from mts1b_desk.tables import Recent, Table
+
+_ZERO = Decimal(0)
+_MINUTE = timedelta(minutes=1)
+
+
+class Exposure(BaseModel):
+    """One fund as the gate sees it."""
+
+    model_config = ConfigDict(frozen=True)
+
+    cash: Decimal
+    peak: Decimal
+    """Highest value that the fund was seen at."""
+    positions: dict[str, Decimal] = {}
+    prices: dict[str, Decimal] = {}
+    passed: tuple[datetime, ...] = ()
+    """When the orders of the last minute of market time were let through."""
+
+    @property
+    def equity(self) -> Decimal:
+        """Cash and positions at the last reference prices; fees are not in it."""
+        return self.cash + sum((held * self.prices[symbol] for symbol, held in self.positions.items()), _ZERO)
+
+
+class Filled(BaseModel):
+    """What was filled of an order that is not final."""
+
+    model_config = ConfigDict(frozen=True)
+
+    quantity: Decimal
+    notional: Decimal
+
+
+class Refusal(BaseModel):
+    """The rule that an order breaks."""
+
+    model_config = ConfigDict(frozen=True)
+
+    rule: RiskRule
+    reason: str
+    limit: Decimal | None = None
+    observed: Decimal | None = None
+
+
+class Risk(Core):
+    """The risk engine of a desk."""
+
+    service: ClassVar[str] = "riskengine"
+    repo: ClassVar[str] = "mts1b-riskengine"
+
+    def __init__(self, settings: DeskSettings) -> None:
+        self._settings = settings
+        self._funds = {fund.fund_id: fund for fund in settings.funds}
+        self.envelopes: Table[RiskEnvelope] = Table("envelopes", RiskEnvelope)
+        self.exposures: Table[Exposure] = Table("exposures", Exposure)
+        self.fills: Table[Filled] = Table("fills", Filled)
+        self.tables = (self.envelopes, self.exposures, self.fills)
+        self.refused: Counter[str] = Counter()
+        self._recent = Recent()
+        self.handlers = {
+            OMS_ORDERS_CREATED: self._on_created,
+            OMS_ORDERS_ACCEPTED: self._on_step,
+            OMS_ORDERS_PARTIALLY_FILLED: self._on_step,
+            OMS_ORDERS_FILLED: self._on_step,
+            OMS_ORDERS_CANCELED: self._on_step,
+            OMS_ORDERS_REJECTED: self._on_step,
+        }
+
+    def start(self) -> Effects:
+        """The first envelope of every fund; nothing when the limits are known from before."""
+        return [self._envelope(fund) for fund in self._settings.funds if fund.fund_id not in self.envelopes]
+
+    def _envelope(self, fund: FundSettings) -> Emit:
+        envelope = RiskEnvelope(
+            fund_id=fund.fund_id,
+            version=1,
+            max_order_notional=fund.max_order_notional,
+            max_position_notional=fund.max_position_notional,
+            max_orders_per_minute=fund.max_orders_per_minute,
+            max_drawdown=fund.max_drawdown,
+            effective_at=self._settings.market_start,
+        )
+        self.envelopes[fund.fund_id] = envelope
+        self.exposures[fund.fund_id] = Exposure(cash=fund.cash, peak=fund.cash)
+        return Emit(RISK_ENVELOPE_UPDATED, envelope, f"{self._settings.session}:{fund.fund_id}:1")
+
+    def _on_created(self, order: Order, _at: datetime) -> Effects:
+        if order.order_id in self._recent:
+            return ()
+        self._recent.add(order.order_id)
+        decided_at = order.created_at
+        envelope = self.envelopes.get(order.fund_id)
+        if envelope is None:
+            refusal = Refusal(
+                rule=RiskRule.NO_ENVELOPE, reason=f"fund {order.fund_id} has no risk envelope: it may not trade"
+            )
+        else:
+            refusal = self._judge(order, envelope)
+        if refusal is None and envelope is not None:
+            approval = OrderApproval(
+                order_id=order.order_id,
+                fund_id=order.fund_id,
+                envelope_version=envelope.version,
+                decided_at=decided_at,
+            )
+            return (Emit(RISK_GATE_PASSED, approval),)
+        assert refusal is not None  # noqa: S101 - for the type checker
+        self.refused[refusal.rule.value] += 1
+        rejection = OrderRejection(
+            order_id=order.order_id,
+            idempotency_key=order.idempotency_key,
+            fund_id=order.fund_id,
+            symbol=order.symbol,
+            decided_at=decided_at,
+            **dict(refusal),
+        )
+        return (Emit(RISK_GATE_FAILED, rejection),)
+
+    def _judge(self, order: Order, envelope: RiskEnvelope) -> Refusal | None:
+        price = order.reference_price or order.limit_price
+        if price is None:
+            return Refusal(
+                rule=RiskRule.ORDER_NOTIONAL, reason="a market order without a reference price cannot be valued"
+            )
+        seen = self.exposures[order.fund_id]
+        recent = tuple(at for at in seen.passed if at > order.created_at - _MINUTE)
+        seen = seen.model_copy(update={"prices": {**seen.prices, order.symbol: price}, "passed": recent})
+        seen = seen.model_copy(update={"peak": max(seen.peak, seen.equity)})
+        refusal = _refusal(order, price, envelope, seen)
+        if refusal is None:
+            seen = seen.model_copy(update={"passed": (*recent, order.created_at)})
+        self.exposures[order.fund_id] = seen
+        return refusal
+
+    def _on_step(self, order: Order, _at: datetime) -> Effects:
+        seen = self.exposures.get(order.fund_id)
+        if seen is None:
+            return ()
+        before = self.fills.get(order.order_id) or Filled(quantity=_ZERO, notional=_ZERO)
+        quantity = order.filled_quantity - before.quantity
+        if quantity > 0:
+            sign = order.side.sign
+            price = order.reference_price or order.limit_price or order.filled_notional / order.filled_quantity
+            self.exposures[order.fund_id] = seen.model_copy(
+                update={
+                    "cash": seen.cash - sign * (order.filled_notional - before.notional),
+                    "positions": {
+                        **seen.positions,
+                        order.symbol: seen.positions.get(order.symbol, _ZERO) + sign * quantity,
+                    },
+                    "prices": {**seen.prices, order.symbol: seen.prices.get(order.symbol, price)},
+                }
+            )
+        if order.status.is_final:
+            self.fills.pop(order.order_id, None)
+        elif order.status is OrderStatus.PARTIALLY_FILLED and quantity > 0:
+            self.fills[order.order_id] = Filled(quantity=order.filled_quantity, notional=order.filled_notional)
+        return ()
+
+
+def _refusal(order: Order, price: Decimal, envelope: RiskEnvelope, seen: Exposure) -> Refusal | None:
+    """The first rule that ``order`` breaks, None when it breaks none."""
+    notional = order.quantity * price
+    if notional > envelope.max_order_notional:
+        return Refusal(
+            rule=RiskRule.ORDER_NOTIONAL,
+            reason=f"the order is worth {plain(notional)}, the limit is {plain(envelope.max_order_notional)}",
+            limit=envelope.max_order_notional,
+            observed=notional,
+        )
+    if len(seen.passed) >= envelope.max_orders_per_minute:
+        return Refusal(
+            rule=RiskRule.ORDER_RATE,
+            reason=f"{len(seen.passed)} orders in the last minute, the limit is {envelope.max_orders_per_minute}",
+            limit=Decimal(envelope.max_orders_per_minute),
+            observed=Decimal(len(seen.passed)),
+        )
+    held = seen.positions.get(order.symbol, _ZERO)
+    after = held + order.side.sign * order.quantity
+    if abs(after) < abs(held):
+        return None
+    value = abs(after) * price
+    if value > envelope.max_position_notional:
+        return Refusal(
+            rule=RiskRule.POSITION_NOTIONAL,
+            reason=f"the position would be worth {plain(value)}, the limit is {plain(envelope.max_position_notional)}",
+            limit=envelope.max_position_notional,
+            observed=value,
+        )
+    lost = seen.peak - seen.equity
+    if lost > seen.peak * envelope.max_drawdown:
+        observed = ratio(lost, seen.peak) if seen.peak > 0 else Decimal(1)
+        return Refusal(
+            rule=RiskRule.DRAWDOWN,
+            reason=f"{plain(observed)} of the highest value is lost, the limit is {plain(envelope.max_drawdown)}",
+            limit=envelope.max_drawdown,
+            observed=observed,
+        )
+    return None

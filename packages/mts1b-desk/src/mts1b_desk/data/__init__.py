@@ -1,0 +1,1 @@
+"""Sources of market data: files of quotes, trades or bars, and a simulated market."""

@@ -1,0 +1,69 @@
+"""The ledger: what every fund ended with, for people and for programs."""
+
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table as View
+
+from mts1b_desk.books import BrokerBook, OmsBook, TreasuryBook
+from mts1b_desk.money import plain
+from mts1b_desk.reconcile import Difference
+
+_STATES = ("filled", "partially_filled", "canceled", "rejected", "accepted", "created")
+
+
+def ledger_document(
+    oms: OmsBook,
+    brokers: BrokerBook,
+    treasury: TreasuryBook,
+    differences: list[Difference],
+    *,
+    session: str,
+) -> dict[str, Any]:
+    """The ledger as a document; money and quantities as decimal text, the same text for the same amount."""
+    funds = {
+        fund: {
+            "cash": plain(holdings.cash),
+            "nav": plain(holdings.nav),
+            "positions": {symbol: plain(quantity) for symbol, quantity in holdings.positions.items()},
+            "orders": oms.funds[fund].orders if fund in oms.funds else {},
+            "fills": holdings.fills,
+            "realised_pnl": plain(holdings.realised_pnl),
+            "unrealised_pnl": plain(holdings.unrealised_pnl),
+            "fees": plain(holdings.fees),
+            "marks": {symbol: plain(mark) for symbol, mark in holdings.marks.items()},
+        }
+        for fund, holdings in sorted(treasury.funds.items())
+    }
+    return {
+        "funds": funds,
+        "reconciled": not differences and not brokers.working,
+        "differences": [str(difference) for difference in differences],
+        "session": session,
+    }
+
+
+def print_ledger(document: dict[str, Any], console: Console) -> None:
+    """The ledger as tables."""
+    source = f", {document['source']}" if "source" in document else ""
+    console.print(f"\n[bold]Ledger[/] of session {document['session']}{source}")
+    view = View()
+    for title in ("fund", "orders", "fills", "position", "cash", "NAV", "realised", "unrealised", "fees"):
+        view.add_column(title, justify="left" if title in ("fund", "orders", "position") else "right")
+    for fund, row in document["funds"].items():
+        orders = "\n".join(f"{row['orders'][state]} {state}" for state in _STATES if row["orders"].get(state))
+        positions = "\n".join(f"{quantity} {symbol}" for symbol, quantity in row["positions"].items())
+        money = (row["cash"], row["nav"], row["realised_pnl"], row["unrealised_pnl"], row["fees"])
+        view.add_row(
+            fund, orders or "none", str(row["fills"]), positions or "flat", *(_cents(amount) for amount in money)
+        )
+    console.print(view)
+    if document["reconciled"]:
+        console.print("[green]reconciled[/]: order management, brokers and treasury agree to the last digit")
+    for difference in document["differences"]:
+        console.print(f"[red]difference[/]: {difference}")
+
+
+def _cents(amount: str) -> str:
+    whole, _, rest = amount.partition(".")
+    return f"{int(whole):,}.{rest[:2]:0<2}" if whole not in ("-0", "") else f"{whole}.{rest[:2]:0<2}"

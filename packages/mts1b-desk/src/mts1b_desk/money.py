@@ -1,0 +1,57 @@
+"""Exact arithmetic for the books: either a result is exact, or computing it raises.
+
+Sums and products of decimals are exact as long as the context has enough digits; :func:`exactly` gives plenty and traps
+the rest. The few places that must round (a quantity to its lot, a fee to its quantum) say so by name.
+"""
+
+from collections.abc import Generator
+from contextlib import contextmanager
+from decimal import (
+    ROUND_HALF_UP,
+    Context,
+    Decimal,
+    DivisionByZero,
+    Inexact,
+    InvalidOperation,
+    Overflow,
+    localcontext,
+)
+
+_DIGITS = 200
+_EXACT = Context(prec=_DIGITS, traps=[Inexact, InvalidOperation, DivisionByZero, Overflow])
+_ROUNDED = Context(prec=_DIGITS, traps=[InvalidOperation, DivisionByZero, Overflow])
+
+HALF = Decimal("0.5")
+BASIS_POINT = Decimal("0.0001")
+
+
+@contextmanager
+def exactly() -> Generator[None]:
+    """Inside the block a decimal result that would have to be rounded raises ``decimal.Inexact``."""
+    with localcontext(_EXACT):
+        yield
+
+
+def whole_lots(value: Decimal, price: Decimal, lot: Decimal) -> Decimal:
+    """The largest multiple of ``lot`` that ``value`` buys at ``price``, in units of the instrument."""
+    return _ROUNDED.divide_int(value, _ROUNDED.multiply(price, lot)) * lot
+
+
+def fee_of(notional: Decimal, basis_points: Decimal, quantum: Decimal) -> Decimal:
+    """The commission on ``notional``, rounded half up to ``quantum``, in the currency of ``notional``."""
+    return _ROUNDED.multiply(notional, _ROUNDED.multiply(basis_points, BASIS_POINT)).quantize(
+        quantum, rounding=ROUND_HALF_UP, context=_ROUNDED
+    )
+
+
+def ratio(part: Decimal, whole: Decimal) -> Decimal:
+    """``part / whole`` to six places, for people; decisions compare products instead."""
+    return _ROUNDED.divide(part, whole).quantize(Decimal("0.000001"), rounding=ROUND_HALF_UP, context=_ROUNDED)
+
+
+def plain(value: Decimal) -> str:
+    """``value`` without exponent and trailing zeros: equal amounts are equal texts."""
+    text = f"{value:f}"
+    if "." in text:
+        text = text.rstrip("0").rstrip(".")
+    return "0" if text in {"-0", ""} else text

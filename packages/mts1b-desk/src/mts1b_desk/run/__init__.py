@@ -1,0 +1,1 @@
+"""Running the whole desk: its processes, their progress, the end, the ledger."""

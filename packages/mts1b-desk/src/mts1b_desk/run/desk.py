@@ -1,0 +1,183 @@
+"""A whole run: check, start, watch, recognise the end, compare the books, clean up."""
+
+import asyncio
+import signal
+import tempfile
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import nats.js.errors
+from mts1b_platform.eventbus import STREAMS, EventBus, NoStream, connect
+from rich.console import Console
+
+from mts1b_desk.books import BrokerBook, OmsBook, TreasuryBook
+from mts1b_desk.errors import RunFailed
+from mts1b_desk.ledger import ledger_document
+from mts1b_desk.protocol import SERVICES, Durable, Status
+from mts1b_desk.reconcile import reconcile
+from mts1b_desk.run.children import Children
+from mts1b_desk.run.progress import ProgressView
+from mts1b_desk.run.quiescence import at_rest
+from mts1b_desk.services.requests import NoAnswer, ask, running_desk
+from mts1b_desk.settings import DeskSettings
+
+_START = 30.0
+"""Seconds that the services may take to become ready."""
+_POLL = 0.05
+_SHOW = 0.25
+_SILENT = 10.0
+"""Seconds that a living service may leave questions unanswered."""
+_LISTENERS = SERVICES[:-1]
+_ENDING = ("marketdata", "research", "riskengine", "oms", "brokers", "treasury", "operations")
+
+
+class Run:
+    """One run of all services on one server."""
+
+    def __init__(self, settings: DeskSettings, console: Console, title: str) -> None:
+        self._settings = settings
+        self._console = console
+        self._view = ProgressView(console, title)
+        self._interrupts = 0
+        self._durables: list[Durable] = []
+
+    async def __call__(self) -> dict[str, Any]:
+        """Run to the end of the data, or until interrupted; returns the ledger.
+
+        Raises:
+            RunFailed: another desk runs on the server, or a service died or fell silent.
+            BusError: there is no server, or it lacks streams.
+        """
+        async with await connect(self._settings.servers, actor=f"desk-{self._settings.session}") as bus:
+            await self._refuse_a_second_desk(bus)
+            await _check_streams(bus)
+            with tempfile.TemporaryDirectory(prefix=f"mts1b-desk-{self._settings.session}-") as directory:
+                async with self._children(Path(directory)) as children:
+                    try:
+                        await self._start(bus, children)
+                        with self._view:
+                            await self._watch(bus, children)
+                        return await ledger_of(bus)
+                    finally:
+                        await children.stop(*_ENDING)
+                        await self._forget_durables(bus)
+
+    @asynccontextmanager
+    async def _children(self, directory: Path) -> AsyncGenerator[Children]:
+        settings = directory / "settings.json"
+        settings.write_text(self._settings.model_dump_json())
+        children = Children(directory, settings)
+        loop = asyncio.get_running_loop()
+        task = asyncio.current_task()
+
+        def interrupted() -> None:
+            self._interrupts += 1
+            if self._interrupts > 1 and task is not None:
+                task.cancel()
+
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.add_signal_handler(number, interrupted)
+        try:
+            yield children
+        finally:
+            children.kill()
+            for number in (signal.SIGINT, signal.SIGTERM):
+                loop.remove_signal_handler(number)
+
+    async def _start(self, bus: EventBus, children: Children) -> None:
+        """Listeners first; market data when all of them are ready."""
+        for service in _LISTENERS:
+            await children.start(service)
+        await self._until_ready(bus, children, _LISTENERS)
+        oms = await ask(bus, "oms", "book", OmsBook)
+        for halt in oms.halts:
+            scope = "every fund" if halt.fund_id is None else f"fund {halt.fund_id}"
+            self._console.print(
+                f"[yellow]halt {halt.halt_id} is in force[/] for {scope} ({halt.actor}: {halt.reason}): orders will be "
+                f"rejected until `mts1b-desk halt clear {halt.halt_id}`"
+            )
+        await children.start("marketdata")
+        await self._until_ready(bus, children, ("marketdata",))
+
+    async def _until_ready(self, bus: EventBus, children: Children, services: tuple[str, ...]) -> None:
+        waiting = list(services)
+        loop = asyncio.get_running_loop()
+        end = loop.time() + _START
+        while waiting:
+            children.check()
+            if loop.time() > end:
+                raise RunFailed(f"not ready within {_START:g} s: {', '.join(waiting)}")
+            for service in tuple(waiting):
+                with suppress(NoAnswer):
+                    status = await ask(bus, service, "status", Status, timeout=1)
+                    if status.ready and status.session == self._settings.session:
+                        waiting.remove(service)
+                        self._durables += status.durables
+            await asyncio.sleep(_POLL)
+
+    async def _watch(self, bus: EventBus, children: Children) -> None:
+        """Show progress until the desk has come to rest."""
+        loop = asyncio.get_running_loop()
+        heard = shown = loop.time()
+        told = False
+        while True:
+            children.check()
+            if self._interrupts and not told:
+                with suppress(NoAnswer):
+                    await ask(bus, "marketdata", "close", Status)
+                    told = True
+            try:
+                statuses = {service: await ask(bus, service, "status", Status) for service in SERVICES}
+                if loop.time() - shown >= _SHOW:
+                    shown = loop.time()
+                    self._view.show(statuses, await ask(bus, "treasury", "book", TreasuryBook))
+                if await at_rest(bus, list(statuses.values())):
+                    return
+                heard = loop.time()
+            except NoAnswer as error:
+                children.check()
+                if loop.time() - heard > _SILENT:
+                    raise RunFailed(f"the run is stuck: {error}") from None
+            await asyncio.sleep(_POLL)
+
+    async def _refuse_a_second_desk(self, bus: EventBus) -> None:
+        if running := await running_desk(bus):
+            name, metadata = next(iter(sorted(running.items())))
+            raise RunFailed(
+                f"a desk runs on this server already (session {metadata.get('session')}, {name} is process "
+                f"{metadata.get('pid')}): end it first, watch it with `mts1b-desk ledger`, or give this run another "
+                "server with --servers"
+            )
+
+    async def _forget_durables(self, bus: EventBus) -> None:
+        for durable in self._durables:
+            with suppress(nats.js.errors.Error, TimeoutError):
+                await bus.plain_jetstream().delete_consumer(durable.stream, durable.name)
+
+
+async def ledger_of(bus: EventBus) -> dict[str, Any]:
+    """The ledger of the desk that runs on this server.
+
+    Raises:
+        NoAnswer: no desk runs there.
+    """
+    oms = await ask(bus, "oms", "book", OmsBook)
+    brokers = await ask(bus, "brokers", "book", BrokerBook)
+    treasury = await ask(bus, "treasury", "book", TreasuryBook)
+    status = await ask(bus, "oms", "status", Status)
+    differences = reconcile(oms, brokers, treasury)
+    return ledger_document(oms, brokers, treasury, differences, session=status.session)
+
+
+async def _check_streams(bus: EventBus) -> None:
+    for definition in STREAMS:
+        try:
+            await bus.plain_jetstream().stream_info(definition.name)
+        except nats.js.errors.NotFoundError:
+            raise NoStream(
+                f"stream {definition.name} does not exist on this server: create the streams with "
+                "`mts1b streams apply`, or install a server that has them with "
+                "`mts1b-deploy install --profile minimal --include nats`"
+            ) from None

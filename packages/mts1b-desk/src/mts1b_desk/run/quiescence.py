@@ -1,0 +1,50 @@
+"""Has everything come to rest? The question that ends a run, answered without luck.
+
+A desk is at rest when market data is closed, every service has worked all of it, no order is open, and no event is on
+its way. Services are asked one after the other, so one round alone proves nothing: an event may slip from one that was
+not asked yet to one that already was. Two rounds do. When every durable had nothing pending in both, and none of them
+was given anything between its two answers, then nothing was on its way at any moment between the rounds.
+"""
+
+from collections.abc import Sequence
+
+from mts1b_platform.eventbus import EventBus
+
+from mts1b_desk.protocol import SERVICES, Durable, Status
+from mts1b_desk.services.requests import ask
+
+Round = tuple[tuple[str, int, int], ...]
+"""For every durable: its name, what it was given and what it has acknowledged."""
+
+
+async def at_rest(bus: EventBus, statuses: Sequence[Status]) -> bool:
+    """Whether the desk is at rest; ``statuses`` are recent answers of all services, to save the effort when it is not.
+
+    Raises:
+        NoAnswer: a service does not answer.
+    """
+    if not _calm(statuses):
+        return False
+    durables = [durable for status in statuses for durable in status.durables]
+    first = await _round(bus, durables)
+    if first is None:
+        return False
+    again = [await ask(bus, service, "status", Status) for service in SERVICES]
+    return _calm(again) and await _round(bus, durables) == first
+
+
+def _calm(statuses: Sequence[Status]) -> bool:
+    return len(statuses) == len(SERVICES) and all(status.closed and status.idle for status in statuses)
+
+
+async def _round(bus: EventBus, durables: Sequence[Durable]) -> Round | None:
+    js = bus.plain_jetstream()
+    seen: list[tuple[str, int, int]] = []
+    for durable in durables:
+        info = await js.consumer_info(durable.stream, durable.name)
+        if info.num_pending or info.num_ack_pending:
+            return None
+        delivered = info.delivered.consumer_seq if info.delivered else 0
+        acknowledged = info.ack_floor.consumer_seq if info.ack_floor else 0
+        seen.append((durable.name, delivered, acknowledged))
+    return tuple(seen)

@@ -1,0 +1,190 @@
+"""Market data as a service: replays a source at its pace, answers who missed something, and closes the session.
+
+At full speed it stays at most a window ahead of the readers that the settings name, so that a replay is lossless in
+practice and memory is bounded; correctness does not depend on it, as readers fetch again what they miss.
+"""
+
+import asyncio
+from datetime import datetime
+
+from mts1b_foundation.marketdata import Quote
+from mts1b_foundation.subjects import MARKETDATA_BARS, MARKETDATA_QUOTES, MARKETDATA_SESSIONS_CLOSED
+from mts1b_platform.eventbus import EventBus
+from mts1b_platform.logs import get_logger
+from pydantic import BaseModel
+
+from mts1b_desk.cores.marketdata import Marketdata
+from mts1b_desk.data.source import open_source
+from mts1b_desk.data.tick import BarTick, Tick
+from mts1b_desk.errors import DeskError
+from mts1b_desk.protocol import Bars, HistoryRequest, Progress, Quotes, RetransmitRequest, Status
+from mts1b_desk.services.archive import Archive
+from mts1b_desk.services.requests import Answer, NoAnswer, ask
+from mts1b_desk.services.service import Job, Service
+from mts1b_desk.settings import DeskSettings
+
+log = get_logger("mts1b.desk.marketdata")
+
+_TURN = 32
+"""Ticks published before other tasks get their turn."""
+_POLL = 0.002
+_PATIENCE = 0.1
+"""Seconds without a finished order after which waiting signals are taken to wait for the market itself."""
+_BACKLOG = 20
+"""Signals per fund that may wait before a replay at full speed slows down for them."""
+
+
+class MarketdataService(Service):
+    """The one publisher of market data of a desk."""
+
+    name = "marketdata"
+    repo = "mts1b-marketdata"
+
+    def __init__(self, bus: EventBus, settings: DeskSettings) -> None:
+        super().__init__(bus, settings)
+        self._source = open_source(settings)
+        self._core = Marketdata(settings, self._source.label)
+        self._archive = Archive(settings)
+        self._closing = asyncio.Event()
+        self._closed = False
+        self._time: datetime | None = None
+
+    @property
+    def market_time(self) -> datetime | None:
+        """Market time of the last quote that was published."""
+        return self._time
+
+    def jobs(self) -> list[Job]:
+        """The replay."""
+        return [self._replay]
+
+    def status(self) -> Status:
+        """How far the replay is."""
+        return super().status().model_copy(update={"closed": self._closed, "position": self._core.quotes})
+
+    def progress(self) -> Progress:
+        """What was published."""
+        return Progress(quotes=self._core.quotes, bars=self._core.bars[self.settings.intervals[0]])
+
+    def answers(self) -> dict[str, Answer]:
+        """Retransmission, history, and closing the session early."""
+        return {"retransmit": self._retransmit, "history": self._history, "close": self._close}
+
+    async def _replay(self) -> None:
+        pace = _Pace(self.settings.speed)
+        for number, tick in enumerate(self._source.ticks(), 1):
+            if self._closing.is_set() and self._core.quotes:
+                break
+            if (delay := pace.delay(tick.timestamp)) > 0 and self._core.quotes:
+                await _first_of(self._closing, delay)
+                if self._closing.is_set():
+                    break
+            await self._publish(tick)
+            if number % _TURN == 0:
+                await asyncio.sleep(0)
+            if self.settings.speed is None and number % self.settings.window == 0:
+                await self._let_readers_follow()
+        await self.bus.flush()
+        await self.bus.emit(MARKETDATA_SESSIONS_CLOSED, self._core.close())
+        self._closed = True
+        log.info("session closed", quotes=self._core.quotes, bars=self._core.bars)
+
+    async def _publish(self, tick: Tick | BarTick) -> None:
+        for item in self._core.on_tick(tick):
+            self._archive.add(item)
+            if isinstance(item, Quote):
+                await self.bus.emit(MARKETDATA_QUOTES, item)
+            else:
+                await self.bus.emit(MARKETDATA_BARS, item)
+        self._time = tick.timestamp
+
+    async def _let_readers_follow(self) -> None:
+        """Wait until no reader is more than a window behind, and orders keep up as far as they can."""
+        while not self._closing.is_set():
+            if await self._feeds_follow() and await self._orders_follow():
+                return
+            await asyncio.sleep(_POLL)
+
+    async def _feeds_follow(self) -> bool:
+        quotes = self._core.quotes - self.settings.window
+        bars = self._core.bars[self.settings.intervals[0]] - self.settings.window
+        for reader in self.settings.readers:
+            seen = await self._ask_progress(reader)
+            if seen is None or (seen.quotes is not None and seen.quotes < quotes):
+                return False
+            if seen.bars is not None and seen.bars < bars:
+                return False
+        return True
+
+    async def _orders_follow(self) -> bool:
+        if not {"research", "brokers"} <= set(self.settings.readers):
+            return True
+        limit = _BACKLOG * len(self.settings.funds)
+        last, patience = -1, _PATIENCE
+        while not self._closing.is_set() and patience > 0:
+            research, oms = await self._ask_progress("research"), await self._ask_progress("oms")
+            if research is None or oms is None:
+                return False
+            backlog = (research.signals or 0) - (oms.signals or 0) + oms.waiting
+            if backlog <= limit:
+                return True
+            patience = _PATIENCE if oms.finished != last else patience - _POLL
+            last = oms.finished
+            await asyncio.sleep(_POLL)
+        return True
+
+    async def _ask_progress(self, service: str) -> Progress | None:
+        try:
+            return await ask(self.bus, service, "progress", Progress)
+        except NoAnswer as error:
+            log.warning("the replay waits for a reader", reason=str(error))
+            await asyncio.sleep(0.2)
+            return None
+
+    async def _retransmit(self, data: bytes) -> BaseModel:
+        request = RetransmitRequest.model_validate_json(data)
+        self._check(request.session)
+        if request.kind == "quotes":
+            return Quotes(items=await self._archive.quotes(request.first, request.last))
+        if request.interval not in self.settings.intervals:
+            raise DeskError(f"this desk makes bars of {', '.join(self.settings.intervals)}, not of {request.interval}")
+        return Bars(items=await self._archive.bars(request.interval, request.first, request.last))
+
+    async def _history(self, data: bytes) -> BaseModel:
+        request = HistoryRequest.model_validate_json(data)
+        self._check(request.session)
+        return Quotes(items=await self._archive.history(request.symbol, request.since, request.after))
+
+    async def _close(self, _: bytes) -> BaseModel:
+        self._closing.set()
+        return self.status()
+
+    def _check(self, session: str) -> None:
+        if session != self.settings.session:
+            raise DeskError(f"the session here is {self.settings.session}, not {session}")
+
+
+class _Pace:
+    """When a tick is due: market time runs ``speed`` times as fast as time, from the first tick on."""
+
+    def __init__(self, speed: float | None) -> None:
+        self._speed = speed
+        self._origin: tuple[float, datetime] | None = None
+
+    def delay(self, at: datetime) -> float:
+        """Seconds until the tick of market time ``at`` is due; 0 at full speed."""
+        if self._speed is None:
+            return 0.0
+        now = asyncio.get_running_loop().time()
+        if self._origin is None:
+            self._origin = now, at
+        start, first = self._origin
+        return start + (at - first).total_seconds() / self._speed - now
+
+
+async def _first_of(event: asyncio.Event, seconds: float) -> None:
+    """Return when ``event`` is set or ``seconds`` have passed."""
+    try:
+        await asyncio.wait_for(event.wait(), seconds)
+    except TimeoutError:
+        return

@@ -1,0 +1,104 @@
+"""Asking a service of the desk something, and answering."""
+
+import json
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
+
+import nats.errors
+from mts1b_platform.eventbus import EventBus
+from nats.micro import add_service  # pyright: ignore[reportUnknownVariableType]
+from nats.micro.request import Request as MicroRequest
+from nats.micro.service import EndpointConfig, Service
+from pydantic import BaseModel, ValidationError
+
+from mts1b_desk.errors import DeskError
+from mts1b_desk.protocol import endpoint, micro_name
+from mts1b_desk.settings import explain
+
+R = TypeVar("R", bound=BaseModel)
+
+Answer = Callable[[bytes], Awaitable[BaseModel]]
+"""An endpoint: the request's bytes in, a document out; a DeskError becomes an error answer."""
+
+_ERROR = "Nats-Service-Error"
+
+
+class NoAnswer(DeskError):
+    """A service does not answer now; it may be starting, restarting or gone."""
+
+
+async def ask(
+    bus: EventBus, service: str, name: str, answer: type[R], request: BaseModel | None = None, *, timeout: float = 2.0
+) -> R:
+    """Ask an endpoint of a service.
+
+    Raises:
+        NoAnswer: nobody answered in time.
+        DeskError: the service refused, or its answer makes no sense.
+    """
+    subject = endpoint(service, name)
+    data = request.model_dump_json().encode() if request is not None else b""
+    try:
+        reply = await bus.request(subject, data, timeout=timeout)
+    except nats.errors.NoRespondersError:
+        raise NoAnswer(f"{service} does not run on this server: nobody answers {subject}") from None
+    except (nats.errors.TimeoutError, TimeoutError):
+        raise NoAnswer(f"{service} did not answer {subject} within {timeout:g} s") from None
+    except nats.errors.Error as error:
+        raise NoAnswer(f"{service} cannot be asked: {error or type(error).__name__}") from None
+    if reply.headers and (problem := reply.headers.get(_ERROR)):
+        raise DeskError(f"{service} refused {subject}: {problem}")
+    try:
+        return answer.model_validate_json(reply.data)
+    except ValidationError as error:
+        raise DeskError(f"{service} answered {subject} with something else: {explain(error)}") from None
+
+
+async def serve_endpoints(bus: EventBus, service: str, metadata: dict[str, str], answers: dict[str, Answer]) -> Service:
+    """Register ``service`` with NATS's service protocol and answer on its endpoints until it is stopped."""
+    micro = await add_service(
+        bus,
+        name=micro_name(service),
+        version="1.0.0",
+        description=f"MTS1B reference desk: {service}",
+        metadata=metadata,
+    )
+    for name, answer in answers.items():
+        config = EndpointConfig(name=name, handler=_handler(answer), subject=endpoint(service, name))
+        await micro.add_endpoint(config)
+    await bus.flush()
+    return micro
+
+
+async def running_desk(bus: EventBus, *, wait: float = 0.3) -> dict[str, dict[str, str]]:
+    """Every desk service on the server that answers within ``wait`` seconds: name to metadata."""
+    inbox = bus.new_inbox()
+    found: dict[str, dict[str, str]] = {}
+    subscription = await bus.subscribe(inbox)  # pyright: ignore[reportUnknownMemberType]
+    try:
+        await bus.publish("$SRV.PING", b"", reply=inbox)
+        while True:
+            try:
+                message = await subscription.next_msg(timeout=wait)
+            except nats.errors.TimeoutError:
+                return found
+            if not message.data:
+                return found  # the server's word that nobody listens
+            document = json.loads(message.data)
+            if str(document.get("name", "")).startswith(micro_name("")):
+                found[document["name"]] = document.get("metadata") or {}
+    finally:
+        await subscription.unsubscribe()
+
+
+def _handler(answer: Answer) -> Callable[[MicroRequest], Awaitable[None]]:
+    async def handle(request: MicroRequest) -> None:
+        try:
+            document = await answer(request.data)
+        except (DeskError, ValidationError) as error:
+            text = explain(error) if isinstance(error, ValidationError) else str(error)
+            await request.respond_error("400", text.replace("\n", " "))
+        else:
+            await request.respond(document.model_dump_json().encode())
+
+    return handle

@@ -1,0 +1,115 @@
+"""A service of the desk on the bus: ready when it hears everything, answering while it runs, drained when it ends."""
+
+import asyncio
+import os
+from collections.abc import Callable, Coroutine
+from datetime import datetime
+from typing import Any
+
+from mts1b_platform.eventbus import EventBus
+from nats.micro.service import Service as Micro
+from pydantic import BaseModel
+
+from mts1b_desk.protocol import Durable, Progress, Status
+from mts1b_desk.services.requests import Answer, serve_endpoints
+from mts1b_desk.settings import DeskSettings
+
+Job = Callable[[], Coroutine[Any, Any, None]]
+"""Something that a service does until the bus drains."""
+
+
+class Service:
+    """Base of the running services.
+
+    ``run`` returns after :meth:`stop` was called, when everything in hand is finished; it raises when the service
+    cannot go on.
+    """
+
+    name: str
+    repo: str
+
+    def __init__(self, bus: EventBus, settings: DeskSettings) -> None:
+        self.bus = bus
+        self.settings = settings
+        self.durables: list[Durable] = []
+        self.ready = False
+        self._stop = asyncio.Event()
+
+    def stop(self) -> None:
+        """End soon: read nothing new, finish what is in hand."""
+        self._stop.set()
+
+    async def run(self) -> None:
+        """Serve until stopped.
+
+        Raises:
+            BusError: the bus cannot be used as the service needs it.
+        """
+        micro: Micro | None = None
+        try:
+            async with asyncio.TaskGroup() as group:
+                await self.prepare()
+                micro = await self._answer()
+                jobs = [group.create_task(job()) for job in self.jobs()]
+                jobs.append(group.create_task(self._become_ready()))
+                await self._stop.wait()
+                await micro.stop()
+                await self.bus.drain()
+                for job in jobs:
+                    job.cancel()
+        finally:
+            await self.bus.drain()
+
+    async def prepare(self) -> None:
+        """Subscribe and find or create the durables, before the service says that it is there."""
+
+    async def settle(self) -> None:
+        """Return when everything that was decided before the session is known."""
+
+    def jobs(self) -> list[Job]:
+        """What runs side by side."""
+        return []
+
+    def answers(self) -> dict[str, Answer]:
+        """Further endpoints."""
+        return {}
+
+    def status(self) -> Status:
+        """How the service is doing."""
+        counters = self.bus.counters
+        return Status(
+            service=self.name,
+            session=self.settings.session,
+            pid=os.getpid(),
+            ready=self.ready,
+            closed=False,
+            idle=True,
+            published=dict(counters.published),
+            consumed=dict(counters.consumed),
+            market_time=self.market_time,
+            durables=tuple(self.durables),
+        )
+
+    def progress(self) -> Progress:
+        """How far the service is."""
+        return Progress()
+
+    @property
+    def market_time(self) -> datetime | None:
+        """Market time of the last quote or bar."""
+        return None
+
+    async def _become_ready(self) -> None:
+        await self.settle()
+        self.ready = True
+
+    async def _answer(self) -> Micro:
+        async def status(_: bytes) -> BaseModel:
+            return self.status()
+
+        async def progress(_: bytes) -> BaseModel:
+            return self.progress()
+
+        metadata = {"session": self.settings.session, "pid": str(os.getpid())}
+        answers: dict[str, Any] = {"status": status, "progress": progress, **self.answers()}
+        return await serve_endpoints(self.bus, self.name, metadata, answers)

@@ -1,0 +1,1 @@
+"""Trading strategies: small plugins that look at closing prices and say which position they want."""

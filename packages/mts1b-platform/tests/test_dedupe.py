@@ -1,0 +1,327 @@
+"""What the dedupe stores promise, each promise for each store, on real servers."""
+
+import asyncio
+import sqlite3
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Protocol
+
+import aiosqlite
+import pytest
+import pytest_asyncio
+from mts1b_foundation.samples import FILL, ORDER
+from mts1b_foundation.subjects import OMS_FILLS_CREATED, OMS_ORDERS_ACCEPTED, OMS_ORDERS_CREATED
+from mts1b_platform.eventbus import Event, EventBus, RetryPolicy, apply_streams
+from mts1b_platform.eventbus.dedupe import Claim, DedupeStore, KvDedupe, Memory
+from mts1b_platform.eventbus.dedupe.postgres import PostgresDedupe
+from mts1b_platform.eventbus.dedupe.sqlite import SqliteDedupe
+from mts1b_platform.eventbus.errors import AlreadyDone, LeaseLost, Retry, StoreError
+from mts1b_platform.eventbus.streams import STREAMS
+from mts1b_platform.server import NatsServer
+from mts1b_platform.testing_bus import ConnectBus
+from psycopg import AsyncConnection
+
+KINDS = ("kv", "sqlite", "postgres")
+SQL = ("sqlite", "postgres")
+QUICK = RetryPolicy(max_deliveries=5, base=0.02, jitter=0)
+
+
+class Open(Protocol):
+    async def __call__(self, memory: Memory | None = None) -> DedupeStore[Any]: ...
+
+
+@dataclass
+class Bench:
+    """One kind of store, and a place for effects: its own database, or a list where it has none."""
+
+    kind: str
+    open: Open
+    effects: Callable[[], Any]
+    outside: list[str]
+
+    async def act(self, tx: Any, what: str) -> None:
+        if self.kind == "kv":
+            self.outside.append(what)
+        else:
+            await tx.execute(f"INSERT INTO effects VALUES ('{what}')")  # noqa: S608 - both drivers, one statement
+
+
+@pytest_asyncio.fixture(params=KINDS)
+async def bench(
+    request: pytest.FixtureRequest, tmp_path: Path, bus: EventBus, new_postgres_database: Callable[[], str]
+) -> AsyncIterator[Bench]:
+    kind: str = request.param
+    outside: list[str] = []
+    async with AsyncExitStack() as opened:
+        if kind == "sqlite":
+            path = tmp_path / "books.db"
+            sqlite3.connect(path).execute("CREATE TABLE effects (what TEXT)").connection.close()
+
+            async def open_store(memory: Memory | None = None) -> DedupeStore[Any]:
+                return await opened.enter_async_context(SqliteDedupe(path, memory=memory))
+
+            async def effects() -> list[str]:
+                async with aiosqlite.connect(path) as db:
+                    return [row[0] for row in await db.execute_fetchall("SELECT what FROM effects")]
+
+        elif kind == "postgres":
+            url = new_postgres_database()
+            async with await AsyncConnection.connect(url, autocommit=True) as connection:
+                await connection.execute("CREATE TABLE effects (what TEXT)")
+
+            async def open_store(memory: Memory | None = None) -> DedupeStore[Any]:
+                return await opened.enter_async_context(PostgresDedupe(url, memory=memory))
+
+            async def effects() -> list[str]:
+                async with await AsyncConnection.connect(url) as connection:
+                    rows = await connection.execute("SELECT what FROM effects")
+                    return [row[0] for row in await rows.fetchall()]
+
+        else:
+
+            async def open_store(memory: Memory | None = None) -> DedupeStore[Any]:
+                return KvDedupe(bus, lease=1, memory=memory)
+
+            async def effects() -> list[str]:
+                return list(outside)
+
+        yield Bench(kind, open_store, effects, outside)
+
+
+async def handled(store: DedupeStore[Any], bench: Bench, key: str, consumer: str = "broker") -> bool:
+    try:
+        async with store.once(consumer, key) as tx:
+            await bench.act(tx, key)
+    except AlreadyDone:
+        return False
+    return True
+
+
+async def test_a_key_is_handled_once_by_each_consumer(bench: Bench):
+    store = await bench.open()
+    assert [await handled(store, bench, "a"), await handled(store, bench, "a")] == [True, False]
+    assert await handled(store, bench, "b")
+    assert await handled(store, bench, "a", consumer="treasury")
+    assert await bench.effects() == ["a", "b", "a"]
+
+
+async def test_what_one_instance_has_done_another_knows(bench: Bench):
+    assert await handled(await bench.open(), bench, "a")
+    assert not await handled(await bench.open(), bench, "a")
+
+
+async def test_a_handler_that_raises_marks_nothing_and_the_next_try_may_act_at_once(bench: Bench):
+    store = await bench.open()
+    for _ in range(2):
+        with pytest.raises(ZeroDivisionError):
+            async with store.once("broker", "a"):
+                raise ZeroDivisionError
+    began = time.monotonic()
+    assert await handled(store, bench, "a")
+    assert time.monotonic() - began < 0.9, "it waited for the lease to end"
+
+
+async def test_a_cancelled_handler_marks_nothing_and_leaves_the_store_usable(bench: Bench):
+    store = await bench.open()
+    entered = asyncio.Event()
+
+    async def hang() -> None:
+        async with store.once("broker", "a"):
+            entered.set()
+            await asyncio.sleep(60)
+
+    task = asyncio.create_task(hang())
+    await entered.wait()
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert await handled(store, bench, "a")
+
+
+async def test_two_instances_with_the_same_key_at_the_same_time_act_once(bench: Bench):
+    stores = [await bench.open() for _ in range(2)]
+    results = await asyncio.gather(*(handled(store, bench, f"k{n}") for n in range(20) for store in stores))
+    assert sum(results) == 20
+    assert sorted(await bench.effects()) == sorted(f"k{n}" for n in range(20))
+
+
+async def test_the_second_takes_over_when_the_first_fails(bench: Bench):
+    first, second = await bench.open(), await bench.open()
+    inside, fail = asyncio.Event(), asyncio.Event()
+
+    async def failing() -> None:
+        async with first.once("broker", "a"):
+            inside.set()
+            await fail.wait()
+            raise ZeroDivisionError
+
+    task = asyncio.create_task(failing())
+    await inside.wait()
+    waiting = asyncio.create_task(handled(second, bench, "a"))
+    fail.set()
+    with pytest.raises(ZeroDivisionError):
+        await task
+    assert await waiting
+
+
+@pytest.mark.parametrize("bench", SQL, indirect=True)
+async def test_a_failing_handlers_writes_are_undone(bench: Bench):
+    store = await bench.open()
+    with pytest.raises(ZeroDivisionError):  # noqa: PT012 - what was written before it failed is the point
+        async with store.once("broker", "a") as tx:
+            await bench.act(tx, "never")
+            raise ZeroDivisionError
+    assert await bench.effects() == []
+
+
+@pytest.mark.parametrize("bench", SQL, indirect=True)
+async def test_a_handler_cannot_commit_behind_the_stores_back_unnoticed(bench: Bench):
+    store = await bench.open()
+    with pytest.raises(Exception, match=r"[Tt]ransaction"):
+        async with store.once("broker", "a") as tx:
+            await tx.commit()
+
+
+async def test_old_marks_are_forgotten(bench: Bench):
+    store = await bench.open(Memory(keep=1, limit=2))
+    assert await handled(store, bench, "a")
+    await asyncio.sleep(1.2)
+    for key in ("b", "c", "d"):
+        await handled(store, bench, key)
+    assert await handled(store, bench, "a")
+
+
+async def test_no_more_marks_are_kept_than_the_limit_and_the_oldest_go_first(bench: Bench):
+    store = await bench.open(Memory(limit=10))
+    for n in range(40):
+        assert await handled(store, bench, f"k{n}")
+    assert not await handled(store, bench, "k39")
+    assert await handled(store, bench, "k0")
+
+
+async def test_a_store_that_cannot_be_opened_says_which_and_what_to_do(tmp_path: Path):
+    with pytest.raises(StoreError, match=r"nowhere/books\.db cannot be opened.*directory exists"):
+        async with SqliteDedupe(tmp_path / "nowhere" / "books.db"):
+            pass
+    with pytest.raises(StoreError, match=r"no PostgreSQL connection within 0\.2 s"):
+        async with PostgresDedupe("postgresql://postgres@127.0.0.1:1/none", timeout=0.2):
+            pass
+    with pytest.raises(ValueError, match="remembers nothing"):
+        Memory(limit=0)
+
+
+# Leases of the key-value store.
+
+
+async def test_kv_a_dead_owners_lease_ends_and_another_takes_over(bus: EventBus):
+    dead, heir = KvDedupe(bus, lease=1), KvDedupe(bus, lease=1)
+    claim = dead.once("broker", "a")
+    await claim.__aenter__()
+    for task in asyncio.all_tasks():  # it renews no more, as after a crash
+        if task.get_name().startswith("lease "):
+            task.cancel()
+    async with heir.once("broker", "a") as won:
+        assert isinstance(won, Claim)
+    with pytest.raises(LeaseLost, match="may have happened twice"):
+        await claim.__aexit__(None, None, None)
+
+
+async def test_kv_a_living_owner_keeps_its_lease_and_the_other_is_told_to_come_later(bus: EventBus):
+    owner, other = KvDedupe(bus, lease=1), KvDedupe(bus, lease=1)
+    async with owner.once("broker", "a") as claim:
+        with pytest.raises(Retry, match="handled by another instance"):
+            async with other.once("broker", "a"):
+                pass
+        assert not claim.lost
+    with pytest.raises(AlreadyDone):
+        async with other.once("broker", "a"):
+            pass
+
+
+async def test_kv_a_server_restart_between_claim_and_done_changes_nothing(bus: EventBus, nats_server: NatsServer):
+    store = KvDedupe(bus, lease=30)
+    async with store.once("broker", "a"):
+        nats_server.kill()
+        await nats_server.restart()
+    with pytest.raises(AlreadyDone):
+        async with store.once("broker", "a"):
+            pass
+
+
+async def test_kv_any_key_that_an_event_can_have_is_one_key(bus: EventBus):
+    store = KvDedupe(bus)
+    for key in ("a.b", "a b", "*", ">", "ä|ö", "x" * 200):
+        async with store.once("broker", key):
+            pass
+        with pytest.raises(AlreadyDone):
+            async with store.once("broker", key):
+                pass
+
+
+# With the bus.
+
+
+async def consume(bus: EventBus, store: DedupeStore[Any], bench: Bench, count: int, durable: str = "broker") -> None:
+    """Deal with ``count`` deliveries."""
+    async with bus.consume(OMS_ORDERS_CREATED, OMS_ORDERS_ACCEPTED, durable=durable, policy=QUICK) as events:
+        for _ in range(count):
+            event: Event[Any] = await asyncio.wait_for(anext(events), 10)
+            async with event, event.once(store) as tx:
+                await bench.act(tx, event.payload.idempotency_key)
+
+
+async def test_an_event_stored_twice_after_the_dedupe_window_has_one_effect(bench: Bench, connect_bus: ConnectBus):
+    bus = await connect_bus()
+    orders = next(stream for stream in STREAMS if stream.name == "OMS_ORDERS")
+    await apply_streams(bus, streams=[replace(orders, duplicate_window="500ms")])
+    first = await bus.emit(OMS_ORDERS_CREATED, ORDER)
+    assert (await bus.emit(OMS_ORDERS_CREATED, ORDER)).duplicate, "inside the window it is stored once"
+    await asyncio.sleep(0.8)
+    again = await bus.emit(OMS_ORDERS_CREATED, ORDER)
+    assert not again.duplicate
+    assert again.seq == first.seq + 1, "after the window it is stored twice"
+    await consume(bus, await bench.open(), bench, 2)
+    assert await bench.effects() == [ORDER.idempotency_key]
+    assert bus.counters.deduplicated == {OMS_ORDERS_CREATED.pattern: 1}
+
+
+async def test_the_steps_of_one_order_share_its_key_and_are_handled_each(bench: Bench, bus: EventBus):
+    await bus.emit(OMS_ORDERS_CREATED, ORDER)
+    await bus.emit(OMS_ORDERS_ACCEPTED, ORDER.accept(ORDER.created_at))
+    await consume(bus, await bench.open(), bench, 2)
+    assert len(await bench.effects()) == 2
+
+
+async def test_an_event_that_was_done_is_acknowledged_and_does_not_come_again(bench: Bench, bus: EventBus):
+    store = await bench.open()
+    await bus.emit(OMS_ORDERS_CREATED, ORDER)
+    async with store.once("broker", f"{OMS_ORDERS_CREATED.pattern}|{ORDER.idempotency_key}") as tx:
+        await bench.act(tx, "before")
+    await consume(bus, store, bench, 1)
+    assert await bench.effects() == ["before"]
+    while (await bus.jetstream().consumer_info("OMS_ORDERS", "broker")).num_ack_pending:  # noqa: ASYNC110
+        await asyncio.sleep(0.01)  # an ack is on its way; the test's timeout ends this when none is
+
+
+async def test_a_handler_that_fails_and_then_succeeds_has_one_effect(bench: Bench, bus: EventBus):
+    store = await bench.open()
+    await bus.emit(OMS_ORDERS_CREATED, ORDER)
+    async with bus.consume(OMS_ORDERS_CREATED, durable="broker", policy=QUICK) as events:
+        for attempt in range(3):
+            event = await asyncio.wait_for(anext(events), 10)
+            async with event, event.once(store) as tx:
+                if attempt < 2:
+                    raise ZeroDivisionError
+                await bench.act(tx, "done")
+    assert await bench.effects() == ["done"]
+
+
+async def test_other_tiers_are_recognised_by_their_message_id(bus: EventBus):
+    await bus.emit(OMS_FILLS_CREATED, FILL)
+    async with bus.consume(OMS_FILLS_CREATED, durable="treasury") as events:
+        event = await asyncio.wait_for(anext(events), 10)
+        assert event.identity == f"{OMS_FILLS_CREATED.pattern}|{FILL.fill_id}"
+        await event.ack()

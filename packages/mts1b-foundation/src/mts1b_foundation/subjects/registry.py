@@ -81,7 +81,8 @@ def registry() -> Registry:
         ContributionError: an installed contribution does not load.
         InvalidSubject: two contributions share a wire form.
     """
-    contributions: list[Contribution] = [FOUNDATION, *(found for _, found in installed(SUBJECTS_GROUP))]
+    found: list[Contribution] = [each for _, each in installed(SUBJECTS_GROUP)]
+    contributions = [FOUNDATION, *(each for each in found if each is not FOUNDATION)]
     return Registry(
         [subject for each in contributions for subject in each.subjects],
         [step for each in contributions for step in each.upcasters],

@@ -59,25 +59,15 @@ class Settings(BaseSettings):
     """Directory of the audit log. None: no audit log."""
     audit_max_bytes: Annotated[int, Field(ge=1_000)] = 100_000_000
     """Size at which a file of the audit log is closed and the next one begun."""
-    trace_ratio: Annotated[float, Field(ge=0, le=1)] = 0.0
+    trace_ratio: Annotated[float, Field(ge=0, le=1)] = 1.0
     """Share of traces that are recorded; the same traces in every service that has the same share."""
     otlp_endpoint: str | None = None
     """URL that spans are sent to (OTLP over HTTP), such as ``http://127.0.0.1:4318/v1/traces``. None: nowhere."""
 
-    metrics_port: Annotated[int, Field(ge=0, le=65_535)] | None = None
-    """Port of ``/metrics``, ``/healthz`` and ``/readyz`` of this process. 0: any free one. None: no endpoint."""
-    metrics_host: str = "127.0.0.1"
-    """Address that the endpoint listens on."""
-    metrics_dir: Path | None = None
-    """Directory in which each endpoint announces itself, for Prometheus' file discovery."""
-    audit_dir: Path | None = None
-    """Directory of the audit log. None: no audit log."""
-    audit_max_bytes: Annotated[int, Field(ge=1_000)] = 100_000_000
-    """Size at which a file of the audit log is closed and the next one begun."""
-    trace_ratio: Annotated[float, Field(ge=0, le=1)] = 0.0
-    """Share of traces that are recorded; the same traces in every service that has the same share."""
-    otlp_endpoint: str | None = None
-    """URL that spans are sent to (OTLP over HTTP), such as ``http://127.0.0.1:4318/v1/traces``. None: nowhere."""
+    @property
+    def watched(self) -> bool:
+        """Whether every bus shall be watched from its connecting on: for the audit log, or for traces."""
+        return self.audit_dir is not None or self.otlp_endpoint is not None
 
     @field_validator("servers", mode="before")
     @classmethod

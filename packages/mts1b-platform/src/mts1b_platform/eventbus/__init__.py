@@ -31,9 +31,11 @@ from mts1b_platform.eventbus.errors import (
     ServerUnavailable,
     StreamError,
 )
-from mts1b_platform.eventbus.event import Event, Heard, Position
+from mts1b_platform.eventbus.event import Event, Heard
 from mts1b_platform.eventbus.listener import Listener
+from mts1b_platform.eventbus.position import Position
 from mts1b_platform.eventbus.publish import Ack
+from mts1b_platform.eventbus.publisher import Publisher
 from mts1b_platform.eventbus.retry import RetryPolicy
 from mts1b_platform.eventbus.stream_plan import FieldChange, StreamChange
 from mts1b_platform.eventbus.streams import STREAMS, StreamDefinition
@@ -63,6 +65,7 @@ __all__ = [
     "Position",
     "PublishError",
     "PublishUncertain",
+    "Publisher",
     "Reject",
     "Retry",
     "RetryPolicy",

@@ -16,14 +16,17 @@ from nats.js import JetStreamContext
 
 from mts1b_platform.config import Settings
 from mts1b_platform.eventbus.consumer import Consumer
-from mts1b_platform.eventbus.counters import Counters
+from mts1b_platform.eventbus.counters import UNSENT, Counters
 from mts1b_platform.eventbus.durables import Deliver
 from mts1b_platform.eventbus.errors import BusClosed
 from mts1b_platform.eventbus.event import Heard
 from mts1b_platform.eventbus.hooks import Hooks
 from mts1b_platform.eventbus.jetstream import JetStream, complete
+from mts1b_platform.eventbus.lane import Lane
 from mts1b_platform.eventbus.listener import Listener
+from mts1b_platform.eventbus.plain import open_lane
 from mts1b_platform.eventbus.publish import Ack, prepare, send, send_watched
+from mts1b_platform.eventbus.publisher import Publisher
 from mts1b_platform.eventbus.retry import RetryPolicy
 from mts1b_platform.logs import get_logger
 
@@ -35,6 +38,7 @@ ANONYMOUS = "mts1b-anonymous"
 DEFAULT_DEADLINE = 30.0
 DEFAULT_RETRY = RetryPolicy()
 _DRAIN_BUDGET = 10.0
+_BEST_EFFORT_WAIT = 0.1
 
 
 class EventBus(Client):
@@ -43,12 +47,16 @@ class EventBus(Client):
     ``async with`` drains it at the end: no new events, those in hand are finished, acks are flushed.
     """
 
+    lane: Lane
+    """The hot path; the seam, or nats-py's public calls where the seam does not fit. Set by :meth:`open_lane`."""
+
     def __init__(self, settings: Settings) -> None:
         super().__init__()
         self.settings = settings
         self.counters = Counters()
         self.hooks: Hooks | None = None
         """What watches this bus; set before it is used (see ``mts1b_platform.observability``)."""
+        self._publishers: dict[str, Publisher[Any]] = {}
         self._readers: set[Consumer[Any] | Listener[Any]] = set()
         self._up = asyncio.Event()
 
@@ -135,6 +143,10 @@ class EventBus(Client):
             BusClosed: the bus was closed.
         """
         trace = trace_id or (cause.trace_id if cause else None)
+        if not isinstance(subject, DurableSubject) and headers is None and msg_id is None and not self._watched:
+            if self.publisher(subject).send_now(event, trace) and self.lane.crowded:
+                await self._make_room()
+            return None
         out = prepare(self, subject, event, msg_id=msg_id, trace_id=trace, headers=headers)
         if self.hooks is None:
             return await send(self, subject, out, deadline=deadline)
@@ -167,6 +179,17 @@ class EventBus(Client):
                 acks.extend(await asyncio.gather(*waiting))
                 batch.clear()
         return acks
+
+    def publisher(self, subject: Subject[T]) -> Publisher[T]:
+        """The publisher bound to ``subject`` on this bus; the same one each time.
+
+        Raises:
+            NotTheProducer: this process does not speak as the subject's producer.
+        """
+        found = self._publishers.get(subject.pattern)
+        if found is None:
+            found = self._publishers[subject.pattern] = Publisher(self, subject)
+        return found
 
     # Consuming.
 
@@ -253,6 +276,14 @@ class EventBus(Client):
 
     # Connection.
 
+    async def open_lane(self) -> None:
+        """Take the fast lane through the connection, or say why not; called once by :func:`connect`."""
+        self.lane = await open_lane(self)
+        self.lane.on_break(self._count_lane_drops)
+        if not self.lane.fast:
+            self.counters.plain_path = 1
+            log.warning("the fast path does not fit this nats-py; events take the slow one", reason=self.lane.reason)
+
     async def wait_connected(self, timeout: float) -> bool:
         """Wait until the connection stands, at most ``timeout`` seconds; says whether it does.
 
@@ -304,8 +335,30 @@ class EventBus(Client):
 
     def was_closed(self) -> None:
         """The connection is closed for good: nobody shall wait on it."""
+        if self.hooks is not None:
+            self.hooks.closed()
         for reader in list(self._readers):
             reader.closed()
+
+    @property
+    def _watched(self) -> bool:
+        return self.hooks is not None and self.hooks.best_effort
+
+    async def _make_room(self) -> None:
+        """Let the connection write; a best-effort publisher is held up for a bounded time only."""
+        try:
+            await asyncio.wait_for(self.lane.room(), _BEST_EFFORT_WAIT)
+        except TimeoutError:
+            log.debug("the server takes events more slowly than they come")
+        except nats.errors.ConnectionClosedError:
+            raise BusClosed("the bus was closed while a publisher waited for room") from None
+
+    def _count_lane_drops(self) -> None:
+        """Best-effort events that were handed over and never left: the connection broke under them."""
+        counted = sum(self.counters.publish_dropped.values())
+        if (unsent := self.lane.dropped - counted) > 0:
+            self.counters.publish_dropped[UNSENT] += unsent
+            log.warning("best-effort events died with the connection", count=unsent)
 
     async def _settled(self, budget: float) -> bool:
         end = asyncio.get_running_loop().time() + budget

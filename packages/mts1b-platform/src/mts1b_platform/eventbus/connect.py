@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Sequence
+from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -15,6 +16,9 @@ from mts1b_platform.eventbus.errors import AccessDenied, BusError, ServerUnavail
 from mts1b_platform.logs import get_logger
 
 log = get_logger("mts1b.eventbus.connection")
+
+HOOKS_GROUP = "mts1b.hooks"
+"""Entry point group of functions that are given each new bus and may set hooks on it."""
 
 
 async def connect(
@@ -64,9 +68,22 @@ async def connect(
     if not bus.is_connected:
         await bus.close()
         raise _explain(settings, bus.last_error or TimeoutError(), refusals)
+    try:
+        _attach_hooks(bus)
+    except BaseException:
+        await bus.close()
+        raise
+    await bus.open_lane()
     bus.came_up()
     log.debug("connected", server=where(bus), service=bus.service)
     return bus
+
+
+def _attach_hooks(bus: EventBus) -> None:
+    """Let those watch who contribute to the entry point group, when the settings ask for watching at all."""
+    if bus.settings.watched:
+        for entry in entry_points(group=HOOKS_GROUP):
+            entry.load()(bus)
 
 
 def _defaults(settings: Settings) -> dict[str, Any]:

@@ -19,16 +19,14 @@ from typing import TYPE_CHECKING, Any, Generic, Self
 
 import nats.errors
 from mts1b_foundation.deadletters import DeadLetterReason
-from mts1b_foundation.subjects import DurableSubject, Registry
+from mts1b_foundation.subjects import DurableSubject
 from mts1b_foundation.subjects.subject import T
-from nats.aio.msg import Msg
 from nats.js import JetStreamContext
 
 from mts1b_platform.eventbus.api import ApiError
 from mts1b_platform.eventbus.deadletters import store_dead_letter
-from mts1b_platform.eventbus.decode import Refused, decode
+from mts1b_platform.eventbus.decode import Decoder, Refused
 from mts1b_platform.eventbus.durables import Deliver, durable_exists, ensure_durable, stream_of
-from mts1b_platform.eventbus.envelope import ReceivedHeaders
 from mts1b_platform.eventbus.errors import (
     AlreadyDone,
     BusClosed,
@@ -40,9 +38,11 @@ from mts1b_platform.eventbus.errors import (
     Reject,
     Retry,
 )
-from mts1b_platform.eventbus.event import Event, Position
-from mts1b_platform.eventbus.headers import TRACE_ID
+from mts1b_platform.eventbus.event import Event
+from mts1b_platform.eventbus.plain import wire_msg
+from mts1b_platform.eventbus.position import Position
 from mts1b_platform.eventbus.retry import RetryPolicy
+from mts1b_platform.eventbus.wire import WireMsg, pub_frame
 from mts1b_platform.logs import get_logger
 
 if TYPE_CHECKING:
@@ -84,7 +84,7 @@ class Consumer(Generic[T]):
         self.policy = policy
         self._bus = bus
         self._subjects = subjects
-        self._registry = Registry(subjects)
+        self._decoder = Decoder(subjects)
         self._filters = tuple(pattern for subject in subjects for pattern in subject.filters(**parameters))
         self._deliver: Deliver = deliver
         self._prefetch = prefetch
@@ -93,7 +93,7 @@ class Consumer(Generic[T]):
         self._pull: JetStreamContext.PullSubscription | None = None
         self._stream = ""
         self._window = 1
-        self._buffer: deque[Msg] = deque()
+        self._buffer: deque[WireMsg] = deque()
         self._open: dict[int, Event[T]] = {}
         self._stopping = asyncio.Event()
         self._iterating = False
@@ -149,7 +149,7 @@ class Consumer(Generic[T]):
         """Stop pulling; events that nobody has begun to handle go back to the server at once."""
         self._stopping.set()
         while self._buffer:
-            await self._reply(self._buffer.popleft(), b"-NAK")
+            await self._answer(self._buffer.popleft(), b"-NAK")
         if not self._open:
             await self._release()
 
@@ -215,7 +215,7 @@ class Consumer(Generic[T]):
 
     async def in_progress(self, event: Event[Any]) -> None:
         """Restart the server's clock for ``event``."""
-        await self._publish(event.message.reply, b"+WPI")
+        await self._answer(event.wire, b"+WPI")
 
     async def reject(self, event: Event[Any], reason: str) -> None:
         """Store a dead letter for ``event``, then take it off the consumer."""
@@ -262,7 +262,7 @@ class Consumer(Generic[T]):
         if self._pull is None:
             return
         try:
-            self._buffer.extend(await self._pull.fetch(self._window, timeout=_FETCH))
+            self._buffer.extend(map(wire_msg, await self._pull.fetch(self._window, timeout=_FETCH)))
         except nats.errors.TimeoutError:
             return
         except (nats.errors.ConnectionClosedError, nats.errors.ConnectionDrainingError):
@@ -291,28 +291,17 @@ class Consumer(Generic[T]):
                 "again creates it anew and starts from its beginning"
             )
 
-    async def _admit(self, msg: Msg) -> Event[T] | None:
+    async def _admit(self, msg: WireMsg) -> Event[T] | None:
         """The message as a typed event; None when it was given up instead."""
-        position = _position(msg)
-        headers = ReceivedHeaders(msg.headers)
-        event: Event[Any]
+        position = Position.of(msg.reply)
         try:
-            registered, payload = decode(
-                self._registry, msg.subject, headers, msg.data, fallback=self._subjects[0].pattern
-            )
+            registered, name, payload = self._decoder.decode(msg)
         except Refused as refused:
             self._bus.counters.schema_mismatch[refused.pattern] += 1
-            await self._refuse(msg, headers, position, refused)
+            await self._refuse(msg, position, refused)
             return None
-        event = Event(
-            registered,
-            msg.subject,
-            headers,
-            payload,
-            message=msg,
-            position=position,
-            settler=self,
-            hooks=self._bus.hooks,
+        event: Event[Any] = Event(
+            registered, name, msg, payload, position=position, settler=self, hooks=self._bus.hooks
         )
         if position.deliveries > self.policy.max_deliveries:
             times = position.deliveries - 1
@@ -324,36 +313,21 @@ class Consumer(Generic[T]):
             return None
         return event
 
-    async def _refuse(self, msg: Msg, headers: ReceivedHeaders, position: Position, refused: Refused) -> None:
-        stored = await self._dead_letter(
-            subject=msg.subject,
-            pattern=refused.pattern,
-            headers=headers,
-            data=msg.data,
-            position=position,
-            reason=refused.reason,
-            error=str(refused),
-        )
-        await self._reply(msg, b"+TERM " + refused.reason.value.encode() if stored else self._later(position))
+    async def _refuse(self, msg: WireMsg, position: Position, refused: Refused) -> None:
+        stored = await self._dead_letter(msg, refused.pattern, position, refused.reason, str(refused))
+        await self._answer(msg, b"+TERM " + refused.reason.value.encode() if stored else self._later(position))
 
     async def _give_up(self, event: Event[Any], reason: DeadLetterReason, error: BaseException | str) -> None:
-        stored = await self._dead_letter(
-            subject=event.subject,
-            pattern=event.registered.pattern,
-            headers=event.headers,
-            data=event.message.data,
-            position=event.position,
-            reason=reason,
-            error=error,
-        )
+        stored = await self._dead_letter(event.wire, event.registered.pattern, event.position, reason, error)
         await self._settle(event, b"+ACK" if stored else self._later(event.position))
 
-    async def _dead_letter(self, **letter: Any) -> bool:
-        headers: ReceivedHeaders = letter["headers"]
+    async def _dead_letter(
+        self, msg: WireMsg, pattern: str, position: Position, reason: DeadLetterReason, error: BaseException | str
+    ) -> bool:
         try:
-            await store_dead_letter(self._bus, trace_id=headers.get(TRACE_ID), **letter)
-        except BusError as error:
-            log.exception("dead letter could not be stored; the message stays with its consumer", error=str(error))
+            await store_dead_letter(self._bus, msg=msg, pattern=pattern, position=position, reason=reason, error=error)
+        except BusError as failure:
+            log.exception("dead letter could not be stored; the message stays with its consumer", error=str(failure))
             return False
         return True
 
@@ -367,16 +341,15 @@ class Consumer(Generic[T]):
         self._open.pop(event.seq, None)
         if event.hooks is not None:
             event.hooks.settled(event)
-        await self._publish(event.message.reply, answer)
+        await self._answer(event.wire, answer)
         if self._stopping.is_set() and not self._open:
             await self._release()
 
-    async def _reply(self, msg: Msg, answer: bytes) -> None:
-        await self._publish(msg.reply, answer)
-
-    async def _publish(self, reply: str, answer: bytes) -> None:
+    async def _answer(self, msg: WireMsg, answer: bytes) -> None:
         try:
-            await self._bus.publish(reply, answer)
+            self._bus.lane.send(pub_frame(msg.reply, answer), len(answer))
+            if self._bus.lane.crowded:
+                await self._bus.lane.room()
         except nats.errors.Error as error:
             log.warning("no answer to the server; it delivers again", durable=self.durable, error=str(error))
 
@@ -387,7 +360,7 @@ class Consumer(Generic[T]):
             if not self._open and not self._iterating:
                 continue  # nobody is working here: let the server give the rest to somebody else
             for msg in list(self._buffer):
-                await self._reply(msg, b"+WPI")
+                await self._answer(msg, b"+WPI")
             for event in list(self._open.values()):
                 await self.in_progress(event)
 
@@ -402,18 +375,6 @@ class Consumer(Generic[T]):
             except nats.errors.Error as error:
                 log.debug("unsubscribe", error=str(error))
         self._bus.forget(self)
-
-
-def _position(msg: Msg) -> Position:
-    metadata = msg.metadata
-    return Position(
-        stream=metadata.stream,
-        seq=metadata.sequence.stream,
-        consumer=metadata.consumer,
-        deliveries=metadata.num_delivered,
-        timestamp=metadata.timestamp,
-        pending=metadata.num_pending,
-    )
 
 
 def _where(event: Event[Any]) -> dict[str, Any]:

@@ -7,6 +7,9 @@ concrete subject, so that symbols and funds cannot multiply series.
 from collections import Counter
 from dataclasses import dataclass, field
 
+UNSENT = "(unsent)"
+"""Key under which best-effort events are counted that died with the connection before they left the process."""
+
 
 def _counter() -> Counter[str]:
     return Counter()
@@ -36,6 +39,8 @@ class Counters:
     """Events acknowledged without handling, because a dedupe store had them as done."""
     slow_consumer_drops: Counter[str] = field(default_factory=_counter)
     """Best-effort events that a listener was too slow for (drop-oldest or conflated)."""
+    plain_path: int = 0
+    """1 when the fast path did not fit nats-py and events take its public calls."""
     reconnects: int = 0
     disconnects: int = 0
     errors: int = 0

@@ -5,14 +5,15 @@ the same failure, stores nothing twice.
 """
 
 import traceback
-from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from mts1b_foundation.deadletters import DeadLetter, DeadLetterReason
 from mts1b_foundation.event import utc_now
 from mts1b_foundation.subjects import deadletters_of
 
-from mts1b_platform.eventbus.event import Position
+from mts1b_platform.eventbus.headers import TRACE_ID, HeaderError, Headers
+from mts1b_platform.eventbus.position import Position
+from mts1b_platform.eventbus.wire import WireMsg
 from mts1b_platform.logs import get_logger
 
 if TYPE_CHECKING:
@@ -29,26 +30,26 @@ def dead_letter_id(position: Position) -> str:
 async def store_dead_letter(
     bus: "EventBus",
     *,
-    subject: str,
+    msg: WireMsg,
     pattern: str,
-    headers: Mapping[str, str],
-    data: bytes,
     position: Position,
     reason: DeadLetterReason,
     error: BaseException | str,
-    trace_id: str | None,
 ) -> None:
     """Store the dead letter under this service's own prefix; returns once JetStream has it.
 
     Raises:
         PublishError: it could not be stored; the message must then stay with its consumer.
     """
+    headers = _readable(msg.head)
+    trace_id = headers.get(TRACE_ID)
+    subject = msg.subject.decode(errors="replace")
     letter = DeadLetter(
         dead_letter_id=dead_letter_id(position),
         reason=reason,
         subject=subject,
-        headers=dict(headers),
-        payload=data,
+        headers=headers,
+        payload=msg.payload,
         stream=position.stream,
         sequence=position.seq,
         consumer=position.consumer,
@@ -72,3 +73,12 @@ async def store_dead_letter(
         id=letter.dead_letter_id,
         trace_id=trace_id,
     )
+
+
+def _readable(head: bytes) -> dict[str, str]:
+    """The headers as far as they can be read: of a name that occurs twice all values, of a broken block its bytes."""
+    headers = Headers(head)
+    try:
+        return {name: ", ".join(headers.get_all(name)) for name in headers}
+    except HeaderError:
+        return {"(unreadable)": head.decode(errors="backslashreplace")}

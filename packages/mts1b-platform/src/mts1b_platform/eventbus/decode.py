@@ -1,17 +1,22 @@
-"""From bytes to a typed payload, or a clear reason why not.
+"""From the bytes of a message to a typed payload, or a clear reason why not.
 
 A message is only taken for what it says it is: its subject is one that was asked for, its ``mts-schema`` is the one
 registered for that subject, its ``mts-source-repo`` is the subject's one producer, and its payload validates.
 """
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, Final
 
 from mts1b_foundation.deadletters import DeadLetterReason
 from mts1b_foundation.subjects import Registry, Subject
 from pydantic import ValidationError
 
-from mts1b_platform.eventbus.headers import SCHEMA, SOURCE_REPO
+from mts1b_platform.eventbus.headers import SCHEMA, SOURCE_REPO, HeaderError, StaticHeaderCache, StaticHeaders
+from mts1b_platform.eventbus.wire import WireMsg
+
+_MAX_SUBJECTS: Final = 4096
+
+Validate = Callable[[bytes], Any]
 
 
 class Refused(Exception):
@@ -23,43 +28,58 @@ class Refused(Exception):
         self.pattern = pattern
 
 
-def decode(
-    asked_for: Registry, subject: str, headers: Mapping[str, str], data: bytes, *, fallback: str
-) -> tuple[Subject[Any], Any]:
-    """The registered subject and the validated payload.
+class Decoder:
+    """Decodes what one reader receives. What repeats from message to message is looked up, not computed.
 
     Args:
-        asked_for: the subjects that the reader subscribed to.
-        subject: the concrete subject of the message.
-        headers: its headers, looked up without regard to case.
-        data: its payload.
-        fallback: the pattern to count under when the subject is none that was asked for.
-
-    Raises:
-        Refused: with the reason.
+        subjects: what the reader asked for; others are refused, and counted under the first one's pattern.
     """
-    registered = asked_for.find(subject)
-    if registered is None:
-        raise Refused(
-            DeadLetterReason.UNEXPECTED_SUBJECT, f"{subject} is no subject that this reader asked for", fallback
-        )
-    pattern = registered.pattern
-    said = headers.get(SCHEMA)
-    if said != registered.schema_id:
-        got = f"has {SCHEMA} {said!r}" if said else f"has no {SCHEMA} header"
-        raise Refused(
-            DeadLetterReason.SCHEMA_MISMATCH, f"{subject}: the message {got}, expected {registered.schema_id}", pattern
-        )
-    if (source := headers.get(SOURCE_REPO)) != registered.producer:
-        raise Refused(
-            DeadLetterReason.SCHEMA_MISMATCH,
-            f"{subject}: {SOURCE_REPO} is {source!r}, but only {registered.producer} publishes here",
-            pattern,
-        )
-    try:
-        return registered, registered.payload.__pydantic_validator__.validate_json(data)
-    except ValidationError as error:
-        raise Refused(DeadLetterReason.INVALID_PAYLOAD, f"{subject}: {_brief(error)}", pattern) from error
+
+    __slots__ = ("_fallback", "_found", "_registry", "_static")
+
+    def __init__(self, subjects: Sequence[Subject[Any]]) -> None:
+        self._registry = Registry(subjects)
+        self._fallback = subjects[0].pattern
+        self._static = StaticHeaderCache()
+        self._found: dict[bytes, tuple[Subject[Any], str, Validate]] = {}
+
+    def decode(self, msg: WireMsg) -> tuple[Subject[Any], str, Any]:
+        """The registered subject, the concrete subject as text and the validated payload.
+
+        Raises:
+            Refused: with the reason.
+        """
+        subject, name, validate = self._found.get(msg.subject) or self._find(msg.subject)
+        try:
+            static = self._static.read(msg.head)
+        except HeaderError as error:
+            raise Refused(DeadLetterReason.SCHEMA_MISMATCH, f"{name}: {error}", subject.pattern) from error
+        if static.schema != subject.schema_id or static.source_repo != subject.producer:
+            raise _mismatch(subject, name, static)
+        try:
+            return subject, name, validate(msg.payload)
+        except ValidationError as error:
+            raise Refused(DeadLetterReason.INVALID_PAYLOAD, f"{name}: {_brief(error)}", subject.pattern) from error
+
+    def _find(self, wire_subject: bytes) -> tuple[Subject[Any], str, Validate]:
+        name = wire_subject.decode(errors="replace")
+        subject = self._registry.find(name)
+        if subject is None:
+            why = f"{name} is no subject that this reader asked for"
+            raise Refused(DeadLetterReason.UNEXPECTED_SUBJECT, why, self._fallback)
+        if len(self._found) >= _MAX_SUBJECTS:
+            self._found.clear()
+        found = self._found[wire_subject] = (subject, name, subject.payload.__pydantic_validator__.validate_json)
+        return found
+
+
+def _mismatch(subject: Subject[Any], name: str, static: StaticHeaders) -> Refused:
+    if static.schema != subject.schema_id:
+        got = f"has {SCHEMA} {static.schema!r}" if static.schema else f"has no {SCHEMA} header"
+        why = f"the message {got}, expected {subject.schema_id}"
+    else:
+        why = f"{SOURCE_REPO} is {static.source_repo or None!r}, but only {subject.producer} publishes here"
+    return Refused(DeadLetterReason.SCHEMA_MISMATCH, f"{name}: {why}", subject.pattern)
 
 
 def _brief(error: ValidationError) -> str:

@@ -4,7 +4,7 @@ Measured on the server: only ``Nats-Msg-Id`` in exactly this case is recognised 
 stored twice without a word. Callers may therefore write reserved headers in any case; what goes out is canonical.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Final
 
 from mts1b_platform.eventbus.errors import InvalidHeader
@@ -50,32 +50,6 @@ _RESERVED: Final = {
         "Nats-Schedule-TTL",
     )
 }
-
-
-class ReceivedHeaders(Mapping[str, str]):
-    """Headers as received, looked up without regard to case; iterates the names as they were spelled."""
-
-    __slots__ = ("_given", "_lower")
-
-    def __init__(self, given: Mapping[str, str] | None) -> None:
-        self._given = given or {}
-        self._lower: dict[str, str] | None = None
-
-    def __getitem__(self, name: str) -> str:
-        if name in self._given:
-            return self._given[name]
-        if self._lower is None:
-            self._lower = {key.lower(): value for key, value in self._given.items()}
-        return self._lower[name.lower()]
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._given)
-
-    def __len__(self) -> int:
-        return len(self._given)
-
-    def __repr__(self) -> str:
-        return f"ReceivedHeaders({dict(self._given)!r})"
 
 
 def canonical(headers: Mapping[str, str]) -> dict[str, str]:

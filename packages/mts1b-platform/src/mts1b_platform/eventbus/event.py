@@ -5,40 +5,25 @@ a dead letter when it raised once too often or raised :class:`Reject`. Who decid
 or ``reject``; the first decision counts, and leaving the block then changes nothing.
 """
 
-from collections.abc import Mapping
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass
 from datetime import datetime
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Generic, Protocol, Self, TypeVar
 
 from mts1b_foundation.subjects import Subject, Tier
 from mts1b_foundation.subjects.subject import T
-from nats.aio.msg import Msg
 
-from mts1b_platform.eventbus.headers import ACTOR, MSG_ID, ORIGINAL_MSG_ID, SOURCE_REPO, TRACE_ID
+from mts1b_platform.eventbus.headers import ACTOR, MSG_ID, ORIGINAL_MSG_ID, SOURCE_REPO, Headers, read_ids
 from mts1b_platform.eventbus.hooks import Hooks
+from mts1b_platform.eventbus.position import Position
 from mts1b_platform.eventbus.trace import current_trace
+from mts1b_platform.eventbus.wire import WireMsg
 from mts1b_platform.logs import log_context
 
 if TYPE_CHECKING:
     from mts1b_platform.eventbus.dedupe.store import DedupeStore
 
 Tx = TypeVar("Tx")
-
-
-@dataclass(frozen=True, slots=True)
-class Position:
-    """Where a stream holds a message, and how often this consumer was given it (the first time is 1)."""
-
-    stream: str
-    seq: int
-    consumer: str
-    deliveries: int
-    timestamp: datetime
-    """When the stream stored it, UTC."""
-    pending: int
-    """How many matching messages the stream holds behind it."""
 
 
 class Settler(Protocol):
@@ -71,20 +56,22 @@ class Heard(Generic[T]):
     ``async with event:`` makes what happens inside part of its trace: events emitted there, and log lines.
     """
 
-    __slots__ = ("_entered", "headers", "hooks", "payload", "registered", "subject")
+    __slots__ = ("_entered", "_headers", "hooks", "payload", "registered", "subject", "wire")
 
     def __init__(
         self,
         registered: Subject[T],
         subject: str,
-        headers: Mapping[str, str],
+        wire: WireMsg,
         payload: T,
         hooks: Hooks | None = None,
     ) -> None:
         self.registered = registered
         self.subject = subject
-        self.headers = headers
+        self.wire = wire
+        """The message as it came: bytes, nothing decoded."""
         self.payload = payload
+        self._headers: Headers | None = None
         self.hooks = hooks
         self._entered: Any = None
 
@@ -92,9 +79,16 @@ class Heard(Generic[T]):
         return f"<{type(self).__name__} {self.subject} {self.payload!r}>"
 
     @property
+    def headers(self) -> Headers:
+        """The headers, looked up without regard to case; parsed when first asked for."""
+        if self._headers is None:
+            self._headers = Headers(self.wire.head)
+        return self._headers
+
+    @property
     def trace_id(self) -> str | None:
         """The trace that the event belongs to."""
-        return self.headers.get(TRACE_ID)
+        return read_ids(self.wire.head).trace_id or None
 
     @property
     def source(self) -> str:
@@ -137,23 +131,20 @@ class Heard(Generic[T]):
 class Event(Heard[T]):
     """An event of a durable subject, to be decided on once."""
 
-    __slots__ = ("_settler", "message", "position", "received_at", "settled")
+    __slots__ = ("_settler", "position", "received_at", "settled")
 
     def __init__(
         self,
         registered: Subject[T],
         subject: str,
-        headers: Mapping[str, str],
+        wire: WireMsg,
         payload: T,
         *,
-        message: Msg,
         position: Position,
         settler: Settler,
         hooks: Hooks | None = None,
     ) -> None:
-        super().__init__(registered, subject, headers, payload, hooks)
-        self.message = message
-        """The message as nats-py handed it over."""
+        super().__init__(registered, subject, wire, payload, hooks)
         self.position = position
         self.settled = False
         self.received_at = 0.0

@@ -89,7 +89,7 @@ def header_block(headers: Mapping[str, str]) -> bytes:
     return b"%b\r\n%b\r\n" % (_VERSION, header_lines(headers))
 
 
-class Headers:
+class Headers(Mapping[str, str]):
     """The headers of one received message, parsed when first asked.
 
     Lookups ignore case. A name that occurs twice raises at the lookup of that name, because picking one would
@@ -132,7 +132,7 @@ class Headers:
         """Return every value of ``name``, in order of arrival."""
         return [_decode(name, value) for _, value in self._parsed().get(name.lower(), ())]
 
-    def get(self, name: str, default: str | None = None) -> str | None:
+    def get(self, name: str, default: str | None = None) -> str | None:  # type: ignore[override]
         """Return the value of ``name``, or ``default`` when the message has none."""
         found = self._parsed().get(name.lower())
         if found is None:
@@ -147,8 +147,8 @@ class Headers:
             raise KeyError(name)
         return value
 
-    def __contains__(self, name: str) -> bool:
-        return name.lower() in self._parsed()
+    def __contains__(self, name: object) -> bool:
+        return isinstance(name, str) and name.lower() in self._parsed()
 
     def __iter__(self) -> Iterator[str]:
         """Iterate over the names as the sender spelled them (the first spelling where there are several)."""

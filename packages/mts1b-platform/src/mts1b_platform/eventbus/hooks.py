@@ -51,6 +51,10 @@ class Hooks(Protocol):
         """The consumer has decided on ``event``: acknowledged, to come again, or given up."""
         ...
 
+    def closed(self) -> None:
+        """The bus is closed for good."""
+        ...
+
 
 class Chain:
     """Several hooks as one, called in their order."""
@@ -88,6 +92,11 @@ class Chain:
         """See :class:`Hooks`."""
         for hook in self.hooks:
             hook.settled(event)
+
+    def closed(self) -> None:
+        """See :class:`Hooks`."""
+        for hook in self.hooks:
+            hook.closed()
 
 
 def joined(first: Hooks | None, second: Hooks) -> Hooks:

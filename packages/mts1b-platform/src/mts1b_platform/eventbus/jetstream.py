@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self, overload
 
 import nats.errors
 from mts1b_foundation.subjects import DurableSubject, registry
+from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.js import JetStreamContext, api
 
@@ -110,13 +111,14 @@ class JetStream(JetStreamContext):
         parameters: dict[str, Any] = registered.parse(subject) or {}
         consumer: Consumer[Any] = self._bus.consume(registered, durable=durable, **parameters)
         await consumer.start()
-        return RawSubscription(consumer)
+        return RawSubscription(self._bus, consumer)
 
 
 class RawSubscription:
     """What the raw ``subscribe`` returns: nats-py messages, settled by the caller through their own methods."""
 
-    def __init__(self, consumer: Consumer[Any]) -> None:
+    def __init__(self, client: Client, consumer: Consumer[Any]) -> None:
+        self._client = client
         self._consumer = consumer
 
     @property
@@ -152,4 +154,11 @@ class RawSubscription:
 
     def _hand_over(self, event: Event[Any]) -> Msg:
         self._consumer.release(event)
-        return event.message
+        wire = event.wire
+        return Msg(
+            _client=self._client,
+            subject=event.subject,
+            reply=wire.reply.decode(),
+            data=wire.payload,
+            headers=event.headers.to_dict(),
+        )

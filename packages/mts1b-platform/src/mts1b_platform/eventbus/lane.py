@@ -34,7 +34,7 @@ class Batches(Protocol):
     """Messages thrown away because more waited than the pending limits allow."""
 
     async def next_batch(self) -> list[WireMsg]:
-        """Wait for messages; raises ``StopAsyncIteration`` when none will come any more."""
+        """Wait for messages; an empty list says that none will come any more."""
         ...
 
     def __aiter__(self) -> AsyncIterator[list[WireMsg]]: ...

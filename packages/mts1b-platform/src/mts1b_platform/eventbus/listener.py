@@ -10,15 +10,14 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Generic, Self
 
 import nats.errors
-from mts1b_foundation.subjects import Registry, Subject
+from mts1b_foundation.subjects import Subject
 from mts1b_foundation.subjects.subject import T
-from nats.aio.msg import Msg
-from nats.aio.subscription import Subscription
 
-from mts1b_platform.eventbus.decode import Refused, decode
-from mts1b_platform.eventbus.envelope import ReceivedHeaders
+from mts1b_platform.eventbus.decode import Decoder, Refused
 from mts1b_platform.eventbus.errors import BusClosed
 from mts1b_platform.eventbus.event import Heard
+from mts1b_platform.eventbus.lane import Batches
+from mts1b_platform.eventbus.wire import WireMsg
 from mts1b_platform.logs import get_logger
 
 if TYPE_CHECKING:
@@ -41,13 +40,13 @@ class Listener(Generic[T]):
         self._bus = bus
         self._subject = subject
         self._filters = subject.filters(**parameters)
-        self._registry = Registry([subject])
+        self._decoder = Decoder([subject])
         self._conflate = conflate
         self._limit = limit
-        self._waiting: OrderedDict[str | int, Msg] = OrderedDict()
+        self._waiting: OrderedDict[bytes | int, WireMsg] = OrderedDict()
         self._arrived = 0
         self._ready = asyncio.Event()
-        self._subscriptions: list[Subscription] = []
+        self._subscriptions: list[Batches] = []
         self._stopped = False
         self.dropped = 0
         """Events that gave way because this reader was too slow."""
@@ -71,9 +70,7 @@ class Listener(Generic[T]):
             return
         try:
             for pattern in self._filters:
-                subscription = await self._bus.subscribe(  # pyright: ignore[reportUnknownMemberType]
-                    pattern, cb=self._take, pending_msgs_limit=-1
-                )
+                subscription = await self._bus.lane.subscribe_batches(pattern, callback=self._take)
                 self._subscriptions.append(subscription)
             await self._bus.flush()
         except (nats.errors.ConnectionClosedError, nats.errors.ConnectionDrainingError):
@@ -126,25 +123,29 @@ class Listener(Generic[T]):
         self._stopped = True
         self._ready.set()
 
-    async def _take(self, msg: Msg) -> None:
-        self._arrived += 1
-        key = msg.subject if self._conflate else self._arrived
-        if self._waiting.pop(key, None) is not None or len(self._waiting) >= self._limit:
-            if len(self._waiting) >= self._limit:
-                self._waiting.popitem(last=False)
-            self.dropped += 1
-            self._bus.counters.slow_consumer_drops[self._subject.pattern] += 1
-        self._waiting[key] = msg
+    def _take(self, batch: list[WireMsg]) -> None:
+        """Take what one read brought; called by the connection's reader, so it only queues."""
+        waiting, limit, before = self._waiting, self._limit, self.dropped
+        for msg in batch:
+            self._arrived += 1
+            key = msg.subject if self._conflate else self._arrived
+            if self._conflate and waiting.pop(key, None) is not None:
+                self.dropped += 1
+            elif len(waiting) >= limit:
+                waiting.popitem(last=False)
+                self.dropped += 1
+            waiting[key] = msg
+        if self.dropped != before:
+            self._bus.counters.slow_consumer_drops[self._subject.pattern] += self.dropped - before
         self._ready.set()
 
-    def _admit(self, msg: Msg) -> Heard[T] | None:
-        headers = ReceivedHeaders(msg.headers)
+    def _admit(self, msg: WireMsg) -> Heard[T] | None:
         try:
-            registered, payload = decode(self._registry, msg.subject, headers, msg.data, fallback=self._subject.pattern)
+            registered, name, payload = self._decoder.decode(msg)
         except Refused as refused:
             self._bus.counters.schema_mismatch[refused.pattern] += 1
             log.warning("message refused", subject=msg.subject, reason=refused.reason.value, error=str(refused))
             return None
         self._bus.counters.consumed[registered.pattern] += 1
         hooks = self._bus.hooks
-        return Heard(registered, msg.subject, headers, payload, hooks if hooks and hooks.best_effort else None)
+        return Heard(registered, name, msg, payload, hooks if hooks and hooks.best_effort else None)

@@ -26,7 +26,6 @@ from mts1b_platform.eventbus.errors import (
     BusClosed,
     JetStreamUnavailable,
     NoStream,
-    NotTheProducer,
     PayloadTooLarge,
     PublishError,
     PublishUncertain,
@@ -89,8 +88,7 @@ def prepare(
         InvalidHeader: an extra header cannot go on the wire.
         PayloadTooLarge: the event has more bytes than the server takes.
     """
-    if subject.producer != bus.service:
-        raise NotTheProducer(_not_the_producer(bus, subject))
+    bus.publisher(subject)
     name = subject.format(event)
     data = event.__pydantic_serializer__.to_json(event)
     if len(data) > bus.max_payload > 0:
@@ -254,13 +252,3 @@ async def _explain_no_responders(bus: "EventBus", out: Outgoing) -> None:
 def _pause(attempt: int) -> float:
     shortest, longest = _BACKOFF
     return min(longest, shortest * 2 ** min(attempt, 10)) * random.uniform(0.8, 1.2)  # noqa: S311
-
-
-def _not_the_producer(bus: "EventBus", subject: Subject[Any]) -> str:
-    remedy = f"set MTS1B_SERVICE={subject.producer} or connect(service={subject.producer!r})"
-    if bus.settings.service is None:
-        return f"{subject.pattern}: this process has not said as whom it speaks; {remedy}"
-    return (
-        f"{subject.pattern} is published by {subject.producer} alone, and this process speaks as {bus.service}; "
-        f"publish on a subject of {bus.service}, or {remedy}"
-    )

@@ -54,6 +54,17 @@ CROWDED_AT: Final = 256 * 1024
 _RECHECK: Final = 0.05
 
 
+class MalformedStream(errors.ProtocolError):
+    """What the server sent cannot be understood; the connection is made anew."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+    def __str__(self) -> str:
+        return f"nats: malformed stream from the server: {self.reason}"
+
+
 class Seam:
     """The fast :class:`~mts1b_platform.eventbus.lane.Lane`; made by :meth:`attach`."""
 
@@ -302,7 +313,7 @@ class SeamParser(NatsParser):
         self._reader = self._client._reading_task
         for event in self._wire.feed(unparsed):
             # nats-py has parsed all there was: at most an unfinished message remains, which gives no event.
-            raise errors.ProtocolError(f"nats: unexpected {event!r}")
+            raise MalformedStream(f"unexpected {event!r}")
 
     async def parse(self, data: bytes = b"") -> None:
         """Take what was read; deliver batches first, then everything else in order."""
@@ -381,6 +392,6 @@ class SeamParser(NatsParser):
 
     async def _refuse(self, event: Malformed) -> None:
         """Report what the server sent, and let nats-py reconnect."""
-        fault = errors.ProtocolError(f"nats: {event.reason}")
+        fault = MalformedStream(event.reason)
         await self._client._error_cb(fault)
         raise fault

@@ -117,10 +117,9 @@ class BatchSubscription(Subscription):
             )
 
     async def next_batch(self) -> list[WireMsg]:
-        """Wait for messages and take all that wait.
+        """Wait for messages and take all that wait; an empty list says that the subscription has ended.
 
         Raises:
-            StopAsyncIteration: the subscription has ended and everything was handed out.
             nats.errors.ConnectionClosedError: the connection was closed under it.
             nats.errors.Error: it has a callback, or somebody else is already waiting.
         """
@@ -128,7 +127,7 @@ class BatchSubscription(Subscription):
             raise errors.Error("nats: a batch subscription with a callback cannot be iterated")
         while not self._waiting:
             if self._ended:
-                raise StopAsyncIteration
+                return []
             if self._conn.is_closed:
                 raise errors.ConnectionClosedError
             await self._backlog.wait()
@@ -141,7 +140,9 @@ class BatchSubscription(Subscription):
         return self
 
     async def __anext__(self) -> list[WireMsg]:
-        return await self.next_batch()
+        if batch := await self.next_batch():
+            return batch
+        raise StopAsyncIteration
 
     def _finish(self) -> None:
         """No more will come; what waits is still handed out."""

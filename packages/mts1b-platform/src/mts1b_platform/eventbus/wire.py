@@ -132,6 +132,16 @@ def frame_size(frame: bytes) -> int:
     return int(frame[: frame.index(_CRLF)].rsplit(b" ", 1)[1])
 
 
+def split_frame(frame: bytes) -> WireMsg:
+    """Take a frame of ours apart again."""
+    line, _, rest = frame.partition(_CRLF)
+    args = line.split(b" ")
+    with_head = args[0] == b"HPUB"
+    head, size = int(args[-2]) if with_head else 0, int(args[-1])
+    reply = args[2] if len(args) - with_head == 4 else b""
+    return WireMsg(args[1], reply, rest[:head], rest[head:size])
+
+
 def count_frames(buffer: bytes | bytearray) -> int:
     """Return how many whole PUB and HPUB frames ``buffer`` is made of."""
     count = pos = 0

@@ -103,7 +103,7 @@ def prepare(
     envelope[TRACE_ID] = trace_id_for(trace_id)
     envelope[SOURCE_REPO] = subject.producer
     envelope[SCHEMA] = subject.schema_id
-    envelope[ACTOR] = getattr(event, "actor", None) or bus.actor
+    envelope[ACTOR] = event.__dict__.get("actor") or bus.actor
     return Outgoing(name, subject.pattern, data, envelope)
 
 

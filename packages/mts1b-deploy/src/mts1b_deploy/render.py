@@ -6,7 +6,7 @@ from pathlib import Path
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from mts1b_deploy.errors import DeployError
+from mts1b_deploy.errors import DeployError, PrefixError
 from mts1b_deploy.layout import Layout
 from mts1b_deploy.profiles import Profile
 
@@ -18,9 +18,8 @@ def _quoted(value: object) -> str:
 
 
 def _systemd(value: object) -> str:
-    """One word of a systemd command line."""
-    text = str(value).replace("\\", "\\\\").replace('"', '\\"').replace("%", "%%").replace("$", "$$")
-    return f'"{text}"'
+    """One word of a systemd command line; ``render_unit`` has refused what cannot be one."""
+    return '"' + str(value).replace("%", "%%") + '"'
 
 
 def _environment() -> Environment:
@@ -55,7 +54,16 @@ def render_nats_conf(layout: Layout, profile: Profile, *, port: int, monitor_por
 
 
 def render_unit(layout: Layout, profile: Profile) -> str:
-    """The systemd user unit that runs the server."""
+    """The systemd user unit that runs the server.
+
+    Raises:
+        PrefixError: systemd runs no program below such a prefix.
+    """
+    if found := [character for character in "\"'\\$" if character in str(layout.prefix)]:
+        raise PrefixError(
+            f"systemd runs no program whose path has {' or '.join(found)} in it, as {layout.prefix} has: "
+            f"choose another --prefix, or use --supervisor detached"
+        )
     return (
         _environment()
         .get_template("nats.service.j2")

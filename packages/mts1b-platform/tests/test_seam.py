@@ -4,7 +4,7 @@
 
 import asyncio
 from collections.abc import AsyncGenerator, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Any
 
 import nats
@@ -67,7 +67,8 @@ async def connected(server: NatsServer, **options: Any) -> AsyncGenerator[Connec
     try:
         yield it
     finally:
-        await it.client.close()
+        with suppress(OSError):  # nats-py still writes what waits
+            await it.client.close()
 
 
 async def collect(batches: Batches, count: int) -> list[WireMsg]:
@@ -283,3 +284,350 @@ async def test_a_malformed_subscription_is_refused(nats_server: NatsServer, subj
 async def test_an_inbox_prefix_is_respected(nats_server: NatsServer):
     async with connected(nats_server, inbox_prefix="_INBOX_oms") as bus:
         assert bus.seam.new_inbox().startswith("_INBOX_oms.")
+
+
+# Limits and backpressure.
+
+
+async def test_what_is_over_the_message_limit_is_dropped_counted_and_told(nats_server: NatsServer):
+    async with connected(nats_server) as bus:
+        batches = await bus.seam.subscribe_batches("a", pending_msgs_limit=10)
+        for n in range(25):
+            bus.publish("a", b"%d" % n)
+        await bus.client.flush()
+        assert [int(msg.payload) for msg in await collect(batches, 10)] == list(range(10))
+        assert batches.dropped == 15
+        assert {type(error) for error in bus.errors} == {errors.SlowConsumerError}
+        bus.publish("a", b"again")
+        assert [msg.payload for msg in await collect(batches, 1)] == [b"again"]
+        assert batches.pending_msgs == batches.pending_bytes == 0
+        assert batches.delivered == 26
+
+
+async def test_what_is_over_the_byte_limit_is_dropped_counted_and_told(nats_server: NatsServer):
+    async with connected(nats_server) as bus:
+        batches = await bus.seam.subscribe_batches("a", pending_bytes_limit=1000)
+        unlimited = await bus.seam.subscribe_batches("a", pending_bytes_limit=0)
+        for _ in range(25):
+            bus.publish("a", bytes(99))
+        await bus.client.flush()
+        assert batches.pending_bytes == 990
+        await collect(batches, 10)
+        assert batches.dropped == 15
+        await collect(unlimited, 25)
+        (error,) = bus.errors
+        assert isinstance(error, errors.SlowConsumerError)
+        assert error.subject == "a"
+
+
+async def test_a_publisher_that_outruns_a_stopped_server_waits_and_loses_nothing(nats_server: NatsServer):
+    async with connected(nats_server) as bus:
+        batches = await bus.seam.subscribe_batches("a")
+        await bus.client.flush()
+        nats_server.pause()
+        sent = 0
+
+        async def flood() -> None:
+            nonlocal sent
+            while True:
+                bus.publish("a", b"%08d" % sent + bytes(50_000))
+                sent += 1
+                if bus.seam.crowded:
+                    await bus.seam.room()
+
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(flood(), 1)
+        assert bus.client.pending_data_size <= CROWDED_AT + 60_000
+        with pytest.raises(errors.OutboundBufferLimitError):  # noqa: PT012 - the last of many raises
+            for _ in range(100):
+                bus.publish("a", b"%08d" % sent + bytes(50_000))
+                sent += 1
+        assert bus.client.pending_data_size <= 2 * 1024 * 1024
+        assert not bus.seam.send_now(pub_frame(b"a", bytes(50_000)), 50_000)
+        assert bus.seam.dropped == 1
+        nats_server.resume()
+        assert [int(msg.payload[:8]) for msg in await collect(batches, sent)] == list(range(sent))
+
+
+async def test_a_frame_larger_than_the_pending_limit_goes_out_alone(nats_server: NatsServer):
+    async with connected(nats_server, pending_size=1000) as bus:
+        batches = await bus.seam.subscribe_batches("a")
+        await bus.client.flush()
+        bus.publish("a", bytes(5000))
+        with pytest.raises(errors.OutboundBufferLimitError):
+            bus.publish("a", b"")
+        await collect(batches, 1)
+
+
+# Endings.
+
+
+async def test_max_msgs_ends_the_subscription_after_exactly_that_many(nats_server: NatsServer):
+    async with connected(nats_server) as bus:
+        taken: list[WireMsg] = []
+        batches = await bus.seam.subscribe_batches("a", max_msgs=5)
+        await bus.seam.subscribe_batches("a", max_msgs=5, callback=taken.extend)
+        for n in range(9):
+            bus.publish("a", b"%d" % n)
+        await bus.client.flush()
+        got = [msg async for batch in batches for msg in batch]
+        assert [msg.payload for msg in got] == [msg.payload for msg in taken] == [b"0", b"1", b"2", b"3", b"4"]
+        assert not bus.client._subs
+
+
+async def test_unsubscribe_after_some_more_messages(nats_server: NatsServer):
+    async with connected(nats_server) as bus:
+        batches = await bus.seam.subscribe_batches("a")
+        bus.publish("a", b"0")
+        await collect(batches, 1)
+        await batches.unsubscribe(3)
+        for n in range(1, 9):
+            bus.publish("a", b"%d" % n)
+        got = [msg.payload async for batch in batches for msg in batch]
+        assert got == [b"1", b"2"]
+        assert not bus.client._subs
+
+
+async def test_unsubscribe_ends_a_waiting_reader_and_discards_what_waits(nats_server: NatsServer):
+    async with connected(nats_server) as bus:
+        waiting, full = await bus.seam.subscribe_batches("b"), await bus.seam.subscribe_batches("a")
+        reader = asyncio.create_task(waiting.next_batch())
+        bus.publish("a")
+        await bus.client.flush()
+        await full.unsubscribe()
+        await waiting.unsubscribe()
+        assert await reader == []
+        assert [batch async for batch in full] == []
+        bus.publish("a")
+        await bus.client.flush()
+        assert bus.client.stats["in_msgs"] == 1
+        with pytest.raises(errors.BadSubscriptionError):
+            await full.unsubscribe()
+
+
+@pytest.mark.parametrize("whole_connection", [False, True])
+async def test_drain_hands_out_what_has_arrived_then_ends(nats_server: NatsServer, whole_connection: bool):
+    async with connected(nats_server) as bus:
+        batches = await bus.seam.subscribe_batches("a")
+        for n in range(100):
+            bus.publish("a", b"%d" % n)
+        draining = asyncio.create_task(bus.client.drain() if whole_connection else batches.drain())
+        async with asyncio.timeout(WAIT):
+            got = [msg async for batch in batches for msg in batch]
+            await draining
+        assert len(got) == 100
+        assert not bus.errors
+
+
+async def test_a_closed_connection_is_no_quiet_end(nats_server: NatsServer):
+    async with connected(nats_server) as bus:
+        batches = await bus.seam.subscribe_batches("a")
+        reader = asyncio.create_task(batches.next_batch())
+        await bus.client.flush()
+        await bus.client.close()
+        with pytest.raises(errors.ConnectionClosedError):
+            await reader
+        with pytest.raises(errors.ConnectionClosedError):
+            await batches.next_batch()
+
+
+async def test_a_callback_that_raises_is_told_and_the_connection_goes_on(nats_server: NatsServer):
+    async with connected(nats_server) as bus:
+
+        def fail(_: list[WireMsg]) -> None:
+            raise ZeroDivisionError
+
+        failing = await bus.seam.subscribe_batches("a", callback=fail)
+        batches = await bus.seam.subscribe_batches("a")
+        bus.publish("a")
+        await collect(batches, 1)
+        assert [type(error) for error in bus.errors] == [ZeroDivisionError]
+        with pytest.raises(errors.Error, match="callback"):
+            await failing.next_batch()
+
+
+async def test_two_readers_of_one_subscription_are_refused(nats_server: NatsServer):
+    async with connected(nats_server) as bus:
+        batches = await bus.seam.subscribe_batches("a")
+        first = asyncio.create_task(batches.next_batch())
+        await asyncio.sleep(0)
+        with pytest.raises(errors.Error, match="already waiting"):
+            await batches.next_batch()
+        bus.publish("a")
+        assert len(await first) == 1
+
+
+# Reconnects.
+
+
+async def test_after_a_kill_every_subscription_is_back_and_every_kept_frame_goes_out_once(nats_server: NatsServer):
+    async with connected(nats_server) as bus:
+        batches = await bus.seam.subscribe_batches("a")
+        limited = await bus.seam.subscribe_batches("a", max_msgs=3)
+        plain = await bus.client.subscribe("a")
+        bus.publish("a", b"before")
+        assert [msg.payload for msg in await collect(limited, 1)] == [b"before"]
+        await collect(batches, 1)
+        breaks: list[str] = []
+        off = bus.seam.on_break(lambda: breaks.append("break"))
+        bus.seam.on_ready(lambda: breaks.append("ready"))
+
+        nats_server.kill()
+        await asyncio.wait_for(bus.broken.wait(), WAIT)
+        for n in range(50):
+            bus.publish("a", b"%d" % n)
+            assert not bus.seam.send_now(pub_frame(b"a", b"stale"), 5)
+        assert bus.seam.dropped == 50
+        await nats_server.restart()
+        await asyncio.wait_for(bus.back.wait(), WAIT)
+        for n in range(50, 100):
+            bus.publish("a", b"%d" % n)
+        assert bus.seam.send_now(pub_frame(b"a", b"fresh"), 5)
+        expected = [b"%d" % n for n in range(100)] + [b"fresh"]
+        assert [msg.payload for msg in await collect(batches, 101)] == expected
+        assert [msg.payload async for batch in limited for msg in batch] == [b"0", b"1"]
+        assert [(await plain.next_msg(timeout=WAIT)).data for _ in range(102)] == [b"before", *expected]
+        assert breaks == ["break", "ready"]
+
+        off()
+        nats_server.kill()
+        await asyncio.wait_for(bus.broken.wait(), WAIT)
+        await nats_server.restart()
+        await until(lambda: breaks == ["break", "ready", "ready"])
+
+
+async def test_what_is_worth_nothing_later_is_not_sent_after_a_reconnect(nats_server: NatsServer):
+    async with connected(nats_server) as bus:
+        js = bus.client.jetstream()
+        await js.add_stream(name="S", subjects=["a"])
+        nats_server.pause()
+        # Fill the socket until nats-py's flusher blocks, so that frames wait in the pending buffer.
+        async with asyncio.timeout(WAIT):
+            while not bus.seam.crowded:
+                bus.seam.send_now(pub_frame(b"filler", bytes(60_000)), 60_000)
+                await asyncio.sleep(0)
+        for n in range(3):
+            for _ in range(5):
+                assert bus.seam.send_now(pub_frame(b"a", b"stale"), 5)
+            bus.publish("a", b"kept %d" % n)
+        before, waiting = bus.seam.dropped, bus.client.pending_data_size
+        nats_server.kill()
+        await asyncio.wait_for(bus.broken.wait(), WAIT)
+        assert bus.seam.dropped >= before + 15
+        assert bus.client.pending_data_size < waiting
+        assert bus.client.pending_data_size == sum(map(len, bus.client._pending))
+        await nats_server.restart()
+        await asyncio.wait_for(bus.back.wait(), WAIT)
+        await bus.client.flush()
+        assert (await js.stream_info("S")).state.messages == 3
+        for n in range(3):
+            assert (await js.get_msg("S", n + 1)).data == b"kept %d" % n
+
+
+async def test_room_waits_for_the_connection_to_come_back(nats_server: NatsServer):
+    async with connected(nats_server) as bus:
+        nats_server.kill()
+        await asyncio.wait_for(bus.broken.wait(), WAIT)
+        waiting = asyncio.create_task(bus.seam.room())
+        await asyncio.sleep(0.1)
+        assert not waiting.done()
+        await nats_server.restart()
+        await asyncio.wait_for(waiting, WAIT)
+
+
+async def test_buffering_ends_at_the_pending_limit_while_reconnecting(nats_server: NatsServer):
+    async with connected(nats_server, pending_size=1000) as bus:
+        nats_server.kill()
+        await asyncio.wait_for(bus.broken.wait(), WAIT)
+        with pytest.raises(errors.OutboundBufferLimitError):  # noqa: PT012 - the last of many raises
+            for _ in range(100):
+                bus.publish("a", bytes(50))
+        assert 800 < bus.client.pending_data_size <= 1000
+
+
+async def test_no_buffer_means_no_sending_while_reconnecting(nats_server: NatsServer):
+    async with connected(nats_server, pending_size=0) as bus:
+        nats_server.kill()
+        await asyncio.wait_for(bus.broken.wait(), WAIT)
+        with pytest.raises(errors.OutboundBufferLimitError):
+            bus.publish("a")
+
+
+# What nats-py would not have survived.
+
+
+async def raw(server: NatsServer, *lines: bytes) -> None:
+    """Publish as a foreign client that checks nothing."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
+    writer.write(b'CONNECT {"verbose":false,"headers":true}\r\n' + b"".join(lines) + b"PING\r\n")
+    while await reader.readline() != b"PONG\r\n":
+        pass
+    writer.close()
+    await writer.wait_closed()
+
+
+@pytest.mark.parametrize("head", [b"NATS/1.0", b"NATS/1.0 \xff\xff\xff\r\n\r\n", b"x"])
+async def test_a_mangled_header_block_costs_its_own_message_only(nats_server: NatsServer, head: bytes):
+    async with connected(nats_server) as bus:
+        plain, batches = await bus.client.subscribe("a"), await bus.seam.subscribe_batches("a")
+        await bus.client.flush()
+        await raw(nats_server, b"HPUB a %d %d\r\n%b\r\n" % (len(head), len(head), head), b"PUB a 2\r\nok\r\n")
+        first, second = await collect(batches, 2)
+        assert (first.head, second.payload) == (head, b"ok")
+        with pytest.raises(ValueError, match=r"NATS/1\.0|status|header"):
+            first.headers.get("a")
+        assert (await plain.next_msg(timeout=WAIT)).data in {b"", b"ok"}
+
+
+async def test_a_pong_after_its_flush_gave_up_does_not_end_the_connection(nats_server: NatsServer):
+    async with connected(nats_server) as bus:
+        batches = await bus.seam.subscribe_batches("a")
+        await bus.client.flush()
+        nats_server.pause()
+        with pytest.raises(errors.FlushTimeoutError):
+            await bus.client.flush(timeout=0.1)  # pyright: ignore[reportArgumentType] - fractions work
+        nats_server.resume()
+        bus.publish("a", b"alive")
+        await collect(batches, 1)
+        await bus.client.flush()
+        assert bus.client.stats["reconnects"] == 0
+
+
+@pytest.mark.parametrize(
+    ("garbage", "said"),
+    [(b"HELLO\r\n", "unknown protocol"), (b"INFO {\r\n", "not JSON"), (b"MSG a 1 99999999999\r\n", "limit")],
+)
+async def test_garbage_from_a_server_is_reported_and_the_connection_made_anew(garbage: bytes, said: str):
+    connections = ended = 0
+    finished = asyncio.Event()
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal connections, ended
+        connections += 1
+        first = connections == 1
+        writer.write(b'INFO {"server_id":"x","version":"2.15.1","headers":true,"max_payload":1048576}\r\n')
+        while line := await reader.readline():
+            if line.startswith(b"PING"):
+                writer.write(b"PONG\r\n" + (garbage if first else b"MSG a 1 2\r\nok\r\n"))
+        writer.close()
+        await writer.wait_closed()
+        ended += 1
+        if ended == 2:
+            finished.set()
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    it = Connected()
+    it.seam = await Seam.attach(it.client)
+    await it.client.connect(
+        f"nats://127.0.0.1:{server.sockets[0].getsockname()[1]}",
+        error_cb=it.error,
+        reconnect_time_wait=0.02,  # pyright: ignore[reportArgumentType] - fractions work
+    )
+    batches = await it.seam.subscribe_batches("a")
+    async with asyncio.timeout(WAIT):
+        assert (await batches.next_batch())[0].payload == b"ok"
+    assert any(said in str(error) for error in it.errors)
+    await it.client.close()
+    await asyncio.wait_for(finished.wait(), WAIT)
+    server.close()
+    await server.wait_closed()

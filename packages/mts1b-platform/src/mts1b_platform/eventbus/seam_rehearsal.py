@@ -21,7 +21,8 @@ if TYPE_CHECKING:
     from mts1b_platform.eventbus.seam import Seam
 
 WRITTEN_FOR: Final = "2.16."
-_TIMEOUT: Final = 2.0
+TIMEOUT: Final = 2.0
+"""Seconds that the rehearsal may take; it needs a thousandth of it."""
 _HEAD: Final = b"NATS/1.0\r\nA: b\r\n\r\n"
 
 
@@ -53,7 +54,7 @@ async def rehearse(seam_class: "type[Seam]", client: Client) -> None:
     if type(client._ps) is not NatsParser:
         raise SeamUnavailable(f"the connection's parser is a {type(client._ps).__name__}, not nats-py's own")
     try:
-        await asyncio.wait_for(_play(seam_class), _TIMEOUT)
+        await asyncio.wait_for(_play(seam_class), TIMEOUT)
     except Exception as error:
         raise SeamUnavailable(
             f"nats-py {installed} behaves differently than the fast lane expects: {type(error).__name__}: {error}"

@@ -1,0 +1,249 @@
+"""Traces of the bus in OpenTelemetry's terms, joined across services by the envelope.
+
+A durable or best-effort publish is a producer span, ``async with event`` a consumer span, named and described by the
+messaging semantic conventions. The trace id is the envelope's ``mts-trace-id``; ``traceparent`` goes along when the
+trace is recorded, so that spans find their parents in other services.
+
+Whether a trace is recorded follows from its id alone, before anything of the SDK is touched: services with the same
+share record the same traces, and an unrecorded event costs one comparison.
+"""
+
+from contextvars import ContextVar
+from typing import Any, Final
+
+from mts1b_foundation.errors import Mts1bError
+from mts1b_foundation.event import Event as Payload
+from mts1b_foundation.subjects import Subject
+from opentelemetry import context as otel_context
+from opentelemetry import trace
+from opentelemetry.context import Context
+from opentelemetry.sdk.resources import Resource
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import BatchSpanProcessor
+from opentelemetry.sdk.trace.id_generator import RandomIdGenerator
+from opentelemetry.trace import NonRecordingSpan, Span, SpanContext, SpanKind, Status, StatusCode, TraceFlags
+
+from mts1b_platform.config import Settings
+from mts1b_platform.eventbus import Ack, Event, Heard
+from mts1b_platform.eventbus.errors import Signal
+from mts1b_platform.eventbus.headers import ACTOR, MSG_ID, TRACE_ID, TRACEPARENT
+from mts1b_platform.eventbus.hooks import Hooks
+from mts1b_platform.eventbus.publish import Outgoing
+
+_SYSTEM: Final = "nats"
+_SAMPLED: Final = TraceFlags(TraceFlags.SAMPLED)
+_LOW: Final = (1 << 64) - 1
+
+_wanted_trace: ContextVar[int | None] = ContextVar("mts1b_wanted_trace", default=None)
+"""The trace id that the next root span shall have."""
+
+
+class TracingError(Mts1bError):
+    """Traces were asked for and cannot be exported."""
+
+
+class TraceIds(RandomIdGenerator):
+    """Ids for the SDK: a root span gets the trace id of its event."""
+
+    def generate_trace_id(self) -> int:
+        """The event's trace id, else a random one."""
+        return _wanted_trace.get() or super().generate_trace_id()
+
+
+class Tracing(Hooks):
+    """Makes the spans of one bus.
+
+    Args:
+        provider: where spans go; made by :func:`provider_for`, so that trace ids are the envelope's.
+        ratio: share of traces that are recorded.
+        close: whether to flush and shut the provider down when the bus is closed.
+    """
+
+    best_effort = True
+
+    def __init__(self, provider: TracerProvider, *, ratio: float = 1.0, close: bool = False) -> None:
+        self._provider = provider
+        self._tracer = provider.get_tracer("mts1b.eventbus")
+        self._bound = round(ratio * (_LOW + 1))
+        self._close = close
+
+    def publishing(
+        self, subject: Subject[Any], _event: Payload | None, out: Outgoing, cause: Heard[Any] | None, /
+    ) -> Span | None:
+        """Begin the producer span and send its ``traceparent`` along; None for a trace that is not recorded."""
+        trace_id = _number(out.headers.get(TRACE_ID))
+        parent = _ambient(trace_id) or (_remote(cause.headers.get(TRACEPARENT), trace_id) if cause else None)
+        if not self._recorded(trace_id, parent):
+            return None
+        span = self._start(
+            f"send {subject.pattern}",
+            SpanKind.PRODUCER,
+            trace_id,
+            parent,
+            {
+                "messaging.system": _SYSTEM,
+                "messaging.operation.name": "publish",
+                "messaging.operation.type": "send",
+                "messaging.destination.name": out.subject,
+                "messaging.destination.template": subject.pattern,
+                "messaging.message.body.size": len(out.payload),
+                **_named(out.headers.get(MSG_ID), out.headers.get(ACTOR)),
+            },
+        )
+        context = span.get_span_context()
+        out.headers[TRACEPARENT] = f"00-{context.trace_id:032x}-{context.span_id:016x}-01"
+        return span
+
+    def published(self, mark: Span | None, _out: Outgoing, ack: Ack | None, error: BaseException | None, /) -> None:
+        """End it."""
+        if mark is None:
+            return
+        if ack is not None:
+            mark.set_attributes(
+                {
+                    "messaging.nats.stream": ack.stream,
+                    "messaging.nats.sequence": ack.seq,
+                    "messaging.nats.duplicate": ack.duplicate,
+                }
+            )
+        _end(mark, error)
+
+    def received(self, _event: Event[Any], /) -> None:
+        """Nothing: the span begins with the handler."""
+
+    def entered(self, event: Heard[Any], /) -> "tuple[Span, Any] | None":
+        """Begin the consumer span and make it the present one, so that the handler's own spans are its children."""
+        headers = event.headers
+        trace_id = _number(headers.get(TRACE_ID))
+        parent = _remote(headers.get(TRACEPARENT), trace_id)
+        if not self._recorded(trace_id, parent):
+            return None
+        durable = isinstance(event, Event)
+        span = self._start(
+            f"process {event.registered.pattern}",
+            SpanKind.CONSUMER,
+            trace_id,
+            parent,
+            {
+                "messaging.system": _SYSTEM,
+                "messaging.operation.name": "process",
+                "messaging.operation.type": "process",
+                "messaging.destination.name": event.subject,
+                "messaging.destination.template": event.registered.pattern,
+                **_named(headers.get(MSG_ID), headers.get(ACTOR)),
+                **(_position(event) if durable else {}),
+            },
+        )
+        return span, otel_context.attach(trace.set_span_in_context(span))
+
+    def left(self, mark: "tuple[Span, Any] | None", _event: Heard[Any], error: BaseException | None, /) -> None:
+        """End it."""
+        if mark is not None:
+            span, token = mark
+            otel_context.detach(token)
+            _end(span, error)
+
+    def settled(self, _event: Event[Any], /) -> None:
+        """Nothing."""
+
+    def closed(self) -> None:
+        """Send what is left, when the provider is ours."""
+        if self._close:
+            self._provider.shutdown()
+
+    def _recorded(self, trace_id: int | None, parent: SpanContext | None) -> bool:
+        if trace_id is None:
+            return False
+        return (parent is not None and parent.trace_flags.sampled) or trace_id & _LOW < self._bound
+
+    def _start(
+        self, name: str, kind: SpanKind, trace_id: int | None, parent: SpanContext | None, attributes: dict[str, Any]
+    ) -> Span:
+        context = trace.set_span_in_context(NonRecordingSpan(parent), Context()) if parent else Context()
+        token = _wanted_trace.set(trace_id)
+        try:
+            return self._tracer.start_span(name, context, kind, attributes)
+        finally:
+            _wanted_trace.reset(token)
+
+
+def provider_for(service: str) -> TracerProvider:
+    """A provider whose root spans take the trace id of their event; add a span processor to it."""
+    return TracerProvider(
+        resource=Resource.create({"service.name": service, "service.namespace": "mts1b"}), id_generator=TraceIds()
+    )
+
+
+def exporting(settings: Settings, service: str) -> Tracing:
+    """Traces that are sent to the settings' ``otlp_endpoint``, in batches, off the event loop.
+
+    Raises:
+        TracingError: the exporter is not installed.
+    """
+    try:
+        from opentelemetry.exporter.otlp.proto.http.trace_exporter import (
+            OTLPSpanExporter,
+        )
+    except ImportError as error:
+        raise TracingError(
+            f"otlp_endpoint is {settings.otlp_endpoint}, but the exporter is not installed: "
+            "pip install 'mts1b-platform[otlp]'"
+        ) from error
+    provider = provider_for(service)
+    provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter(endpoint=settings.otlp_endpoint)))
+    return Tracing(provider, ratio=settings.trace_ratio, close=True)
+
+
+def _number(trace_id: str | None) -> int | None:
+    """The trace id as OpenTelemetry counts; None when it is none of its form."""
+    if trace_id is None or len(trace_id) != 32:
+        return None
+    try:
+        return int(trace_id, 16) or None
+    except ValueError:
+        return None
+
+
+def _ambient(trace_id: int | None) -> SpanContext | None:
+    """The present span, when it is of this trace."""
+    present = trace.get_current_span().get_span_context()
+    return present if present.is_valid and present.trace_id == trace_id else None
+
+
+def _remote(traceparent: str | None, trace_id: int | None) -> SpanContext | None:
+    """The span that a message names as its own, when it is of the message's trace."""
+    parts = traceparent.split("-") if traceparent else ()
+    if len(parts) < 4 or len(parts[2]) != 16:
+        return None
+    try:
+        named, span_id, flags = int(parts[1], 16), int(parts[2], 16), int(parts[3], 16)
+    except ValueError:
+        return None
+    if named != trace_id or not span_id:
+        return None
+    return SpanContext(named, span_id, is_remote=True, trace_flags=TraceFlags(flags))
+
+
+def _named(message_id: str | None, actor: str | None) -> dict[str, str]:
+    found = {"messaging.message.id": message_id, "mts.actor": actor}
+    return {key: value for key, value in found.items() if value is not None}
+
+
+def _position(event: Heard[Any]) -> dict[str, Any]:
+    if not isinstance(event, Event):
+        return {}
+    position = event.position
+    return {
+        "messaging.consumer.group.name": position.consumer,
+        "messaging.nats.stream": position.stream,
+        "messaging.nats.sequence": position.seq,
+        "messaging.nats.deliveries": position.deliveries,
+    }
+
+
+def _end(span: Span, error: BaseException | None) -> None:
+    if error is not None and not isinstance(error, Signal):
+        span.record_exception(error)
+        span.set_attribute("error.type", type(error).__qualname__)
+        span.set_status(Status(StatusCode.ERROR, str(error)))
+    span.end()

@@ -26,6 +26,7 @@ class Sequencer(Generic[T]):
         self._position = position
         self._limit = limit
         self._held: dict[int, T] = {}
+        self._lowest: int | None = None  # of the held ones: looking for it at every item would be slow
         self._total: int | None = None
 
     def offer(self, item: T) -> Sequence[T]:
@@ -36,6 +37,7 @@ class Sequencer(Generic[T]):
                 self.repeated += 1
             elif len(self._held) < self._limit:
                 self._held[at] = item
+                self._lowest = at if self._lowest is None else min(self._lowest, at)
             return ()
         self.taken = at
         if not self._held:
@@ -44,8 +46,8 @@ class Sequencer(Generic[T]):
         while (following := self._held.pop(self.taken + 1, None)) is not None:
             self.taken += 1
             ready.append(following)
-        if self._held and min(self._held) <= self.taken:
-            self._held = {held: early for held, early in self._held.items() if held > self.taken}
+        if len(ready) > 1:
+            self._lowest = min(self._held, default=None)
         return ready
 
     def expect(self, total: int) -> None:
@@ -60,8 +62,8 @@ class Sequencer(Generic[T]):
     @property
     def missing(self) -> tuple[int, int] | None:
         """First and last position of the first gap; None while nothing is known to be missing."""
-        if self._held:
-            return self.taken + 1, min(self._held) - 1
+        if self._lowest is not None:
+            return self.taken + 1, self._lowest - 1
         if self._total is not None and self.taken < self._total:
             return self.taken + 1, self._total
         return None

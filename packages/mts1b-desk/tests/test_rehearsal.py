@@ -1,0 +1,135 @@
+"""The cores together: conservation, the same books whatever the order of events, and whatever is taken down."""
+
+import json
+import random
+from collections.abc import Callable, Sequence
+from decimal import Decimal
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from mts1b_desk.data.replay import Replay
+from mts1b_desk.data.simulated import SimulatedMarket
+from mts1b_desk.reconcile import reconcile
+from mts1b_desk.rehearsal import Books, Rehearsal
+from mts1b_desk.settings import BrokerSettings, DeskSettings, FundSettings, ReplaySettings, SimulationSettings
+from mts1b_foundation.orders import TimeInForce
+
+MakeSettings = Callable[..., DeskSettings]
+
+
+def replay(desk: DeskSettings, **options: object) -> Books:
+    assert isinstance(desk.source, ReplaySettings)
+    return Rehearsal(desk, Replay(desk.source), **options).run()  # type: ignore[arg-type]
+
+
+def ledger(books: Books) -> str:
+    """Everything that must be the same; intermediate valuations may differ."""
+    treasury = books.treasury.model_dump(mode="json")
+    for fund in treasury["funds"].values():
+        del fund["as_of"]
+    return json.dumps(
+        [books.oms.model_dump(mode="json"), books.brokers.model_dump(mode="json"), treasury], sort_keys=True
+    )
+
+
+@pytest.fixture(params=[TimeInForce.IOC, TimeInForce.DAY])
+def desk(request: pytest.FixtureRequest, quotes_file: Callable[..., Path], desk_settings: MakeSettings) -> DeskSettings:
+    return desk_settings(quotes_file(), time_in_force=request.param)
+
+
+def test_a_replay_trades_in_both_directions_and_its_books_agree(desk: DeskSettings):
+    books = replay(desk)
+    for fund in ("alpha", "beta"):
+        orders = books.oms.funds[fund]
+        assert orders.fills > 5
+        assert sum(orders.orders.values()) > 5
+        assert set(orders.orders) <= {"filled", "canceled"}
+        assert orders.waiting == 0
+        assert books.treasury.funds[fund].final
+    assert reconcile(books.oms, books.brokers, books.treasury) == []
+    assert books.brokers.working == 0
+    assert any(holdings.realised_pnl for holdings in books.treasury.funds.values())
+
+
+def test_nav_is_cash_and_positions_to_the_last_digit(desk: DeskSettings):
+    books = replay(desk)
+    for holdings in books.treasury.funds.values():
+        value = sum((quantity * holdings.marks[symbol] for symbol, quantity in holdings.positions.items()), Decimal(0))
+        assert holdings.nav == holdings.cash + value
+        profit = holdings.realised_pnl + holdings.unrealised_pnl - holdings.fees
+        assert holdings.nav == holdings.opening_cash + profit
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_no_order_of_events_changes_the_ledger(desk: DeskSettings, seed: int):
+    rng = random.Random(seed)  # noqa: S311 - reproducible disorder
+    weights = {
+        name: rng.random() ** 3 for name in ("marketdata", "research", "oms", "riskengine", "brokers", "treasury")
+    }
+
+    def choose(names: Sequence[str]) -> str:
+        return rng.choices(names, [weights.get(name.partition("/")[0], 0.5) + 0.001 for name in names])[0]
+
+    assert ledger(replay(desk, choose=choose)) == ledger(replay(desk))
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_no_service_that_is_taken_down_changes_the_ledger(desk: DeskSettings, seed: int):
+    rng = random.Random(seed)  # noqa: S311 - reproducible disorder
+
+    def choose(names: Sequence[str]) -> str:
+        return rng.choice(names)
+
+    def restart(names: Sequence[str]) -> str:
+        return rng.choice(names) if rng.random() < 0.1 else ""
+
+    assert ledger(replay(desk, choose=choose, restart=restart)) == ledger(replay(desk))
+
+
+def test_a_broker_with_a_short_memory_fetches_what_it_forgot(desk: DeskSettings):
+    forgetful = desk.model_copy(update={"brokers": (BrokerSettings(history=3),)})
+
+    def market_first(names: Sequence[str]) -> str:
+        return names[-1]
+
+    assert ledger(replay(forgetful, choose=market_first)) == ledger(replay(desk))
+
+
+def test_another_session_has_other_ids_and_the_same_ledger(desk: DeskSettings):
+    assert ledger(replay(desk.model_copy(update={"session": "s2"}))) == ledger(replay(desk))
+
+
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    seed=st.integers(0, 10_000),
+    lot=st.sampled_from([Decimal("0.0001"), Decimal("0.03"), Decimal(1)]),
+    fee=st.decimals(0, 50, places=3),
+    latency=st.integers(0, 3000),
+    notional=st.decimals(1, 80_000, places=2),
+    force=st.sampled_from([TimeInForce.IOC, TimeInForce.DAY]),
+)
+def test_whatever_the_market_cash_and_positions_are_conserved(
+    seed: int, lot: Decimal, fee: Decimal, latency: int, notional: Decimal, force: TimeInForce
+):
+    source = SimulationSettings(seed=seed, quotes=600, symbols=("ONE", "TWO/X", "*"), tick_ms=200)
+    desk = DeskSettings(
+        session="s",
+        source=source,
+        lot=lot,
+        time_in_force=force,
+        brokers=(BrokerSettings(fee_bps=fee, latency_ms=latency),),
+        funds=(
+            FundSettings(fund_id="a", order_notional=notional),
+            FundSettings(fund_id="b", order_notional=notional / 2),
+        ),
+    )
+    books = Rehearsal(desk, SimulatedMarket(source)).run()
+    assert reconcile(books.oms, books.brokers, books.treasury) == []
+    for fund in ("a", "b"):
+        holdings, orders = books.treasury.funds[fund], books.oms.funds[fund]
+        assert holdings.cash == holdings.opening_cash + orders.cash_change
+        assert orders.waiting == 0
+        created = books.events.get("mts.v1.oms.orders.created", 0)
+        assert sum(sum(each.orders.values()) for each in books.oms.funds.values()) == created

@@ -5,5 +5,5 @@ prefix=$1 port=$2 monitor_port=$3
 shift 3
 
 mts1b-deploy install --profile minimal --include nats --prefix "$prefix" --port "$port" --monitor-port "$monitor_port"
-export MTS1B_CONFIG="$prefix/mts1b.toml"
+export MTS1B_CONFIG="$prefix/etc/mts1b.toml"
 exec mts1b-desk run "$@"

@@ -28,20 +28,18 @@ from mts1b_platform.eventbus.deadletters import store_dead_letter
 from mts1b_platform.eventbus.decode import Decoder, Refused
 from mts1b_platform.eventbus.durables import Deliver, durable_exists, ensure_durable, stream_of
 from mts1b_platform.eventbus.errors import (
-    AlreadyDone,
     BusClosed,
     BusError,
     ConsumeError,
     ConsumerGone,
     JetStreamUnavailable,
     NotStored,
-    Reject,
-    Retry,
 )
 from mts1b_platform.eventbus.event import Event
 from mts1b_platform.eventbus.plain import wire_msg
 from mts1b_platform.eventbus.position import Position
 from mts1b_platform.eventbus.retry import RetryPolicy
+from mts1b_platform.eventbus.verdict import judge
 from mts1b_platform.eventbus.wire import WireMsg, pub_frame
 from mts1b_platform.logs import get_logger
 
@@ -230,21 +228,24 @@ class Consumer(Generic[T]):
         if not isinstance(error, Exception):
             await self.nak(event, 0)
             return False
-        if isinstance(error, AlreadyDone):
-            self._bus.counters.deduplicated[event.registered.pattern] += 1
+        verdict = judge(error, event.deliveries, self.policy)
+        pattern = event.registered.pattern
+        if verdict.failure:
+            self._bus.counters.consume_errors[pattern] += 1
+        if verdict.outcome == "done":
+            self._bus.counters.deduplicated[pattern] += 1
             await self._settle(event, b"+ACK")
-            return True
-        if isinstance(error, Retry):
-            await self.nak(event, error.delay)
-            return True
-        if isinstance(error, Reject):
+        elif verdict.outcome == "rejected":
             await self._give_up(event, DeadLetterReason.REJECTED, error)
-            return True
-        self._bus.counters.consume_errors[event.registered.pattern] += 1
-        if self.policy.exhausted(event.deliveries):
+        elif verdict.outcome == "exhausted":
             await self._give_up(event, DeadLetterReason.MAX_DELIVERIES, error)
-            return True
-        delay = self.policy.delay(event.deliveries)
+        else:
+            if verdict.failure:
+                self._log_failure(event, error, verdict.delay)
+            await self.nak(event, verdict.delay)
+        return True
+
+    def _log_failure(self, event: Event[Any], error: Exception, delay: float) -> None:
         log.warning(
             "handler failed; the event comes again",
             exc_info=error,
@@ -253,8 +254,6 @@ class Consumer(Generic[T]):
             again_in_seconds=round(delay, 3),
             **_where(event),
         )
-        await self.nak(event, delay)
-        return True
 
     # Pulling.
 

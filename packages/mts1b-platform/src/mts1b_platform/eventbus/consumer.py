@@ -262,7 +262,7 @@ class Consumer(Generic[T]):
             return
         try:
             self._buffer.extend(map(wire_msg, await self._pull.fetch(self._window, timeout=_FETCH)))
-        except nats.errors.TimeoutError:
+        except TimeoutError:  # nats-py raises its own kind, and now and then the bare one
             return
         except (nats.errors.ConnectionClosedError, nats.errors.ConnectionDrainingError):
             if self._stopping.is_set():

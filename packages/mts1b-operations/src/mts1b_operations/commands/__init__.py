@@ -1,0 +1,1 @@
+"""Nouns that operations adds to the ``mts1b`` command."""

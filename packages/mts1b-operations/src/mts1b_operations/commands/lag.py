@@ -1,0 +1,39 @@
+"""How old is what consumers have not acknowledged, in seconds."""
+
+from typing import Annotated, Any
+
+import typer
+from mts1b_platform.output import Json, print_listing
+
+from mts1b_operations.commands._bus import Servers, on_bus
+from mts1b_operations.lag import ConsumerLag, consumer_lags
+
+app = typer.Typer(help=__doc__, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
+
+
+@app.callback(invoke_without_command=True)
+def lag(
+    *,
+    stream: Annotated[str | None, typer.Option(help="Consumers of this stream only.")] = None,
+    behind: Annotated[float, typer.Option(help="Only consumers that lag at least so many seconds.")] = 0.0,
+    servers: Servers = None,
+    as_json: Json = False,
+) -> None:
+    """List every consumer on the server with its lag, the worst first.
+
+    Example: mts1b lag --behind 5
+    """
+    lags = on_bus(lambda bus: consumer_lags(bus, stream=stream), servers)
+    worst = sorted((one for one in lags if one.seconds >= behind), key=lambda one: -one.seconds)
+    print_listing([_row(one) for one in worst], as_json=as_json, empty="no consumer lags that much")
+
+
+def _row(lag: ConsumerLag) -> dict[str, Any]:
+    return {
+        "stream": lag.stream,
+        "consumer": lag.consumer,
+        "lag_seconds": round(lag.seconds, 3),
+        "messages": lag.messages,
+        "oldest_seq": lag.oldest_seq,
+        "oldest_subject": lag.oldest_subject,
+    }

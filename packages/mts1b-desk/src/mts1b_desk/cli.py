@@ -3,6 +3,7 @@
 import asyncio
 import json
 import secrets
+import subprocess
 import sys
 from collections.abc import Callable
 from decimal import Decimal, InvalidOperation
@@ -40,6 +41,8 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
+
+_MTS1B = "from mts1b_platform.cli import main; main()"
 
 Servers = Annotated[str | None, typer.Option(help="NATS URLs, comma-separated. Default: $MTS1B_NATS_URL, mts1b.toml.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document on standard output.")]
@@ -126,6 +129,25 @@ def reconcile(*, servers: Servers = None) -> None:
         return 1 if document["differences"] else 0
 
     _exit(act)
+
+
+@app.command()
+def halt(
+    *,
+    fund: Annotated[str | None, typer.Option(help="Halt this fund.")] = None,
+    every: Annotated[bool, typer.Option("--all", help="Halt every fund.")] = False,
+    reason: Annotated[str, typer.Option(help="Why.")] = "halted by hand",
+    clear: Annotated[str | None, typer.Option(help="End this halt instead.")] = None,
+    servers: Servers = None,
+) -> None:
+    """Stop trading of a fund or of all, or let it go on: short for `mts1b halt request` and `mts1b halt clear`."""
+    verb = (
+        ["clear", clear] if clear else ["request", *(["--fund", fund] if fund else []), *(["--all"] if every else [])]
+    )
+    where = ["--servers", servers] if servers else []
+    # Operations owns the halt; the desk only asks it, as packages of services do not import each other.
+    command = [sys.executable, "-c", _MTS1B, "halt", *verb, "--reason", reason, *where]
+    raise typer.Exit(subprocess.run(command, check=False).returncode)
 
 
 @app.command()

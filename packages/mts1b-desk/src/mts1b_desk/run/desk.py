@@ -96,7 +96,7 @@ class Run:
             scope = "every fund" if halt.fund_id is None else f"fund {halt.fund_id}"
             self._console.print(
                 f"[yellow]halt {halt.halt_id} is in force[/] for {scope} ({halt.actor}: {halt.reason}): orders will be "
-                f"rejected until `mts1b-desk halt clear {halt.halt_id}`"
+                f"rejected until `mts1b halt clear {halt.halt_id}`"
             )
         await children.start("marketdata")
         await self._until_ready(bus, children, ("marketdata",))

@@ -1,0 +1,136 @@
+"""The halt: stop one fund or the whole desk, see who obeyed, let it go on.
+
+A halt is an event in a stream that keeps it for a year, so that a service which starts later learns of it at once. It
+holds until its clearance, whatever restarts in between.
+"""
+
+import asyncio
+import contextlib
+import secrets
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Any
+
+import nats.js.errors
+from mts1b_foundation.event import utc_now
+from mts1b_foundation.operations import HaltClearance, HaltObedience, HaltRequest
+from mts1b_foundation.subjects import (
+    OMS_HALT_OBEYED,
+    OPERATIONS_HALT_CLEARED,
+    OPERATIONS_HALT_REQUESTED,
+    DurableSubject,
+)
+from mts1b_platform.eventbus import BusError, EventBus
+
+REPO = "mts1b-operations"
+
+_SUBJECTS: tuple[DurableSubject[Any], ...] = (OPERATIONS_HALT_REQUESTED, OPERATIONS_HALT_CLEARED, OMS_HALT_OBEYED)
+
+
+class HaltError(BusError):
+    """A halt cannot be requested or cleared as asked."""
+
+
+@dataclass(slots=True)
+class Halt:
+    """One halt in force."""
+
+    request: HaltRequest
+    stored_at: datetime
+    """When the stream stored the request."""
+    obeyed: dict[str, tuple[HaltObedience, datetime]] = field(default_factory=dict[str, tuple[HaltObedience, datetime]])
+    """Services that have stopped, and when the stream stored their word."""
+
+    @property
+    def scope(self) -> str:
+        """Whom it stops, in words."""
+        return "every fund" if self.request.fund_id is None else f"fund {self.request.fund_id}"
+
+
+async def request_halt(bus: EventBus, *, fund_id: str | None, reason: str, actor: str) -> HaltRequest:
+    """Halt ``fund_id``, or every fund when it is None. The halt is stored, and in force, when this returns.
+
+    Raises:
+        BusError: it could not be stored.
+    """
+    request = HaltRequest(
+        halt_id=f"halt-{secrets.token_hex(4)}", fund_id=fund_id, reason=reason, actor=actor, requested_at=utc_now()
+    )
+    await bus.emit(OPERATIONS_HALT_REQUESTED, request)
+    return request
+
+
+async def clear_halt(bus: EventBus, halt_id: str, *, reason: str, actor: str) -> HaltClearance:
+    """End the halt ``halt_id``.
+
+    Raises:
+        HaltError: no such halt is in force.
+    """
+    in_force = {halt.request.halt_id: halt for halt in await halts_in_force(bus)}
+    if halt_id not in in_force:
+        known = ", ".join(in_force) or "none"
+        raise HaltError(f"no halt {halt_id!r} is in force (in force: {known}); `mts1b halt ls` shows them")
+    clearance = HaltClearance(
+        halt_id=halt_id,
+        fund_id=in_force[halt_id].request.fund_id,
+        reason=reason,
+        actor=actor,
+        cleared_at=utc_now(),
+    )
+    await bus.emit(OPERATIONS_HALT_CLEARED, clearance)
+    return clearance
+
+
+async def halts_in_force(bus: EventBus) -> Sequence[Halt]:
+    """Every halt that was requested and not cleared, oldest first, with who obeyed it."""
+    found: dict[str, Halt] = {}
+    durable = f"halt-ls-{secrets.token_hex(6)}"
+    consumer = bus.consume(*_SUBJECTS, durable=durable, inactive_threshold=30.0)
+    async with consumer:
+        js = bus.plain_jetstream()
+        left = (await js.consumer_info(consumer.stream, durable)).num_pending or 0
+        while left:
+            event = await anext(consumer)
+            async with event:
+                _fold(found, event.payload, event.timestamp)
+            left = event.position.pending
+    with contextlib.suppress(nats.js.errors.NotFoundError):
+        await js.delete_consumer(consumer.stream, durable)
+    return tuple(found.values())
+
+
+async def wait_for_obedience(
+    bus: EventBus, halt: HaltRequest, services: Sequence[str], *, timeout: timedelta
+) -> tuple[Halt, Sequence[str]]:
+    """Wait until all ``services`` have said that they obey; returns the halt and who has not said so in time.
+
+    Raises:
+        HaltError: the halt is not in force (any more).
+    """
+    loop = asyncio.get_running_loop()
+    end = loop.time() + timeout.total_seconds()
+    async with bus.listen(OMS_HALT_OBEYED) as heard:
+        while True:
+            found = next((each for each in await halts_in_force(bus) if each.request.halt_id == halt.halt_id), None)
+            if found is None:
+                raise HaltError(f"halt {halt.halt_id} is not in force: it was cleared meanwhile")
+            silent = [service for service in services if service not in found.obeyed]
+            left = end - loop.time()
+            if not silent or left <= 0:
+                return found, silent
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(anext(heard), left)
+
+
+def _fold(found: dict[str, Halt], payload: object, stored_at: datetime) -> None:
+    match payload:
+        case HaltRequest():
+            found[payload.halt_id] = Halt(payload, stored_at)
+        case HaltClearance():
+            found.pop(payload.halt_id, None)
+        case HaltObedience():
+            if payload.halt_id in found:
+                found[payload.halt_id].obeyed.setdefault(payload.service, (payload, stored_at))
+        case _:
+            pass

@@ -1,0 +1,107 @@
+"""Halts: stop trading of a fund or of all, see who has obeyed, let it go on."""
+
+import asyncio
+import getpass
+from collections.abc import Awaitable, Callable
+from datetime import timedelta
+from typing import Annotated, Any, TypeVar
+
+import typer
+from mts1b_platform.eventbus import EventBus, connect
+from mts1b_platform.output import Json, noun, print_json, print_listing, say
+
+from mts1b_operations.halt import REPO, Halt, HaltError, clear_halt, halts_in_force, request_halt, wait_for_obedience
+
+app = noun(__doc__ or "")
+
+OBEYING = ("mts1b-oms",)
+"""Services that say so when they obey."""
+
+Servers = Annotated[str | None, typer.Option("--servers", help="NATS URLs; otherwise as configured.")]
+Actor = Annotated[str | None, typer.Option("--actor", help="Who decides; otherwise the user of this machine.")]
+R = TypeVar("R")
+
+
+@app.command("request")
+def request(
+    *,
+    reason: Annotated[str, typer.Option("--reason", help="Why; goes with every rejected and canceled order.")],
+    fund: Annotated[str | None, typer.Option("--fund", help="Halt this fund.")] = None,
+    every: Annotated[bool, typer.Option("--all", help="Halt every fund.")] = False,
+    wait: Annotated[float, typer.Option("--wait", help="Seconds to wait for the services' obedience.")] = 3.0,
+    actor: Actor = None,
+    servers: Servers = None,
+) -> None:
+    """Stop trading now. The halt holds until it is cleared, also for services that start later.
+
+    Example: mts1b halt request --all --reason "prices look wrong"
+    """
+    if (fund is None) != every:
+        raise HaltError("say whom to halt: either --fund ID or --all")
+
+    async def act(bus: EventBus) -> tuple[Halt, Any]:
+        halt = await request_halt(bus, fund_id=fund, reason=reason, actor=actor or _user())
+        say(f"halt {halt.halt_id} is in force; end it with `mts1b halt clear {halt.halt_id}`")
+        return await wait_for_obedience(bus, halt, OBEYING, timeout=timedelta(seconds=wait))
+
+    halt, silent = _on_bus(act, servers)
+    for service, (obedience, at) in halt.obeyed.items():
+        took = (at - halt.stored_at).total_seconds() * 1000
+        say(f"{service} obeyed after {took:.1f} ms and withdrew {obedience.canceled_orders} orders")
+    for service in silent:
+        say(f"{service} has not obeyed within {wait:g} s: is it running? It will obey when it starts")
+
+
+@app.command("clear")
+def clear(
+    halt_id: Annotated[str, typer.Argument(help="The halt, as `mts1b halt ls` shows it.")],
+    *,
+    reason: Annotated[str, typer.Option("--reason", help="Why trading may go on.")] = "cleared by hand",
+    actor: Actor = None,
+    servers: Servers = None,
+) -> None:
+    """Let trading go on.
+
+    Example: mts1b halt clear halt-1f9c22ab --reason "prices checked"
+    """
+    clearance = _on_bus(lambda bus: clear_halt(bus, halt_id, reason=reason, actor=actor or _user()), servers)
+    say(f"halt {clearance.halt_id} is cleared")
+
+
+@app.command("ls")
+def ls(*, servers: Servers = None, as_json: Json = False) -> None:
+    """List the halts in force and who has obeyed them.
+
+    Example: mts1b halt ls --json
+    """
+    halts = _on_bus(halts_in_force, servers)
+    rows = [
+        {
+            "halt": halt.request.halt_id,
+            "fund": halt.request.fund_id or "all",
+            "since": halt.request.requested_at.isoformat(timespec="seconds"),
+            "actor": halt.request.actor,
+            "obeyed": ", ".join(sorted(halt.obeyed)) or None,
+            "reason": halt.request.reason,
+        }
+        for halt in halts
+    ]
+    if as_json:
+        print_json(rows)
+    else:
+        print_listing(rows, as_json=False, empty="no halt is in force")
+
+
+def _user() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # a container without a user database
+        return REPO
+
+
+def _on_bus(act: Callable[[EventBus], Awaitable[R]], servers: str | None) -> R:
+    async def run() -> R:
+        async with await connect(servers, service=REPO) as bus:
+            return await act(bus)
+
+    return asyncio.run(run())

@@ -1,5 +1,6 @@
-"""Operations: stopping a fund or the whole desk, and letting it go on."""
+"""Operations: stopping a fund or the whole desk and letting it go on; alerts; probes of the bus."""
 
+from enum import StrEnum
 from typing import Annotated
 
 from pydantic import Field
@@ -37,3 +38,39 @@ class HaltObedience(Event):
     service: Identifier
     canceled_orders: Annotated[int, Field(ge=0)] = 0
     obeyed_at: UtcDatetime
+
+
+class AlertSeverity(StrEnum):
+    """How soon somebody has to look."""
+
+    WARNING = "warning"
+    CRITICAL = "critical"
+
+
+class Alert(Event):
+    """Something that the monitor watches is beyond its threshold, or is back within it (``cleared_at`` is set).
+
+    ``alert_id`` stays the same from the first raise to the clear; a change of severity is raised again.
+    """
+
+    alert_id: Identifier
+    name: Identifier
+    """What kind of trouble: ``slow_consumer``, ``dead_letters``, ``stream_missing`` …"""
+    target: Text
+    """What it is about: a consumer, a stream, a file."""
+    severity: AlertSeverity
+    value: float
+    """What was measured, in ``unit``."""
+    threshold: float
+    """What it is compared with, in ``unit``."""
+    unit: Annotated[str, Field(max_length=40)]
+    summary: Text
+    raised_at: UtcDatetime
+    cleared_at: UtcDatetime | None = None
+
+
+class Probe(Event):
+    """A message that the monitor has stored to see that storing works, end to end."""
+
+    probe_id: Identifier
+    sent_at: UtcDatetime

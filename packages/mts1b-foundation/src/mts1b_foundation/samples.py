@@ -11,7 +11,7 @@ from mts1b_foundation.deadletters import DeadLetter, DeadLetterReason
 from mts1b_foundation.event import Event
 from mts1b_foundation.fills import BrokerCancel, BrokerFill, Fill
 from mts1b_foundation.marketdata import Bar, ClosingMark, Quote, SessionClosed
-from mts1b_foundation.operations import HaltClearance, HaltObedience, HaltRequest
+from mts1b_foundation.operations import Alert, AlertSeverity, HaltClearance, HaltObedience, HaltRequest, Probe
 from mts1b_foundation.orders import Order, OrderType, Side
 from mts1b_foundation.risk import OrderApproval, OrderRejection, RiskEnvelope, RiskRule
 from mts1b_foundation.signals import Direction, Signal
@@ -157,6 +157,18 @@ HALT_CLEARANCE: Final = HaltClearance(
     halt_id="halt-1", fund_id=_FUND, reason="feed is right again", actor="j.doe", cleared_at=_at(300)
 )
 HALT_OBEDIENCE: Final = HaltObedience(halt_id="halt-1", service="mts1b-oms", canceled_orders=2, obeyed_at=_at(70.05))
+ALERT: Final = Alert(
+    alert_id="slow_consumer-1f0c",
+    name="slow_consumer",
+    target="OMS_FILLS/treasury",
+    severity=AlertSeverity.CRITICAL,
+    value=31.2,
+    threshold=30.0,
+    unit="s",
+    summary="treasury on OMS_FILLS lags 31 s behind",
+    raised_at=_at(90),
+)
+PROBE: Final = Probe(probe_id="probe-1f0c", sent_at=_at(95))
 DEAD_LETTER: Final = DeadLetter(
     dead_letter_id="OMS_FILLS:17:treasury",
     reason=DeadLetterReason.INVALID_PAYLOAD,
@@ -188,6 +200,8 @@ SAMPLES: Final[tuple[Event, ...]] = (
     HALT_REQUEST,
     HALT_CLEARANCE,
     HALT_OBEDIENCE,
+    ALERT,
+    PROBE,
     DEAD_LETTER,
 )
 """One event of each payload that a registered subject carries."""

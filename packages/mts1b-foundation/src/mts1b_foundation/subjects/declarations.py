@@ -11,7 +11,7 @@ from typing import Any
 from mts1b_foundation.deadletters import DeadLetter
 from mts1b_foundation.fills import BrokerCancel, BrokerFill, Fill
 from mts1b_foundation.marketdata import Bar, Quote, SessionClosed
-from mts1b_foundation.operations import HaltClearance, HaltObedience, HaltRequest
+from mts1b_foundation.operations import Alert, HaltClearance, HaltObedience, HaltRequest, Probe
 from mts1b_foundation.orders import Order
 from mts1b_foundation.risk import OrderApproval, OrderRejection, RiskEnvelope
 from mts1b_foundation.signals import Signal
@@ -187,6 +187,30 @@ OPERATIONS_HALT_CLEARED = DurableSubject(
     description="Trading may go on.",
     dedupe_key="{halt_id}:cleared",
 )
+OPERATIONS_ALERTS_RAISED = DurableSubject(
+    "mts.v1.operations.alerts.raised",
+    producer="mts1b-operations",
+    payload=Alert,
+    tier=Tier.AT_LEAST_ONCE,
+    description="Something watched is beyond its threshold, or worse than before.",
+    dedupe_key="{alert_id}:{severity}",
+)
+OPERATIONS_ALERTS_CLEARED = DurableSubject(
+    "mts.v1.operations.alerts.cleared",
+    producer="mts1b-operations",
+    payload=Alert,
+    tier=Tier.AT_LEAST_ONCE,
+    description="What an alert was raised for is over.",
+    dedupe_key="{alert_id}:cleared",
+)
+OPERATIONS_PROBES_SENT = DurableSubject(
+    "mts.v1.operations.probes.sent",
+    producer="mts1b-operations",
+    payload=Probe,
+    tier=Tier.AT_LEAST_ONCE,
+    description="The monitor stored a message to see that storing works.",
+    dedupe_key="{probe_id}",
+)
 OMS_HALT_OBEYED = DurableSubject(
     "mts.v1.oms.halt.obeyed",
     producer="mts1b-oms",
@@ -238,6 +262,9 @@ SUBJECTS: tuple[Subject[Any], ...] = (
     TREASURY_NAV,
     OPERATIONS_HALT_REQUESTED,
     OPERATIONS_HALT_CLEARED,
+    OPERATIONS_ALERTS_RAISED,
+    OPERATIONS_ALERTS_CLEARED,
+    OPERATIONS_PROBES_SENT,
     OMS_HALT_OBEYED,
     BROKERS_DEADLETTERS_CREATED,
     MARKETDATA_DEADLETTERS_CREATED,

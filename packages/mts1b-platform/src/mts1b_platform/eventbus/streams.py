@@ -119,6 +119,18 @@ STREAMS: tuple[StreamDefinition, ...] = (
         max_age="365d",
     ),
     StreamDefinition(
+        name="OPERATIONS_ALERTS",
+        subjects=("mts.v1.operations.alerts.*",),
+        description="Alerts of the monitor, raised and cleared.",
+        max_age="30d",
+    ),
+    StreamDefinition(
+        name="OPERATIONS_PROBES",
+        subjects=("mts.v1.operations.probes.*",),
+        description="What the monitor stores to see that storing works.",
+        max_age="1h",
+    ),
+    StreamDefinition(
         name="MARKETDATA_SESSIONS",
         subjects=("mts.v1.marketdata.sessions.*",),
         description="Ends of market data sessions.",

@@ -1,0 +1,89 @@
+"""An event as an outbox keeps it: sealed when it is added, so that what is published is what was meant then.
+
+Subject, payload, message id, trace and actor are fixed inside the business transaction. The relay only carries.
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from mts1b_foundation.event import Event as Payload
+from mts1b_foundation.subjects import DurableSubject
+
+from mts1b_platform.eventbus.envelope import JSON, canonical
+from mts1b_platform.eventbus.errors import NotTheProducer
+from mts1b_platform.eventbus.headers import ACTOR, CONTENT_TYPE, MSG_ID, SCHEMA, SOURCE_REPO, TRACE_ID
+from mts1b_platform.eventbus.trace import trace_id_for
+
+
+@dataclass(frozen=True, slots=True)
+class Sealed:
+    """One event ready to be stored in an outbox."""
+
+    subject: str
+    headers: dict[str, str]
+    payload: bytes
+
+    @property
+    def header_text(self) -> str:
+        """The headers as the outbox's column holds them."""
+        return json.dumps(self.headers)
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One event that waits in an outbox. ``attempts`` counts publishes that were refused."""
+
+    number: int
+    subject: str
+    headers: dict[str, str]
+    payload: bytes
+    attempts: int
+
+    @property
+    def msg_id(self) -> str:
+        """The message id, the same at every attempt of every relay."""
+        return self.headers[MSG_ID]
+
+
+@dataclass(frozen=True, slots=True)
+class Backlog:
+    """What an outbox holds: events that wait, seconds that the oldest has waited, events set aside."""
+
+    waiting: int
+    oldest: float
+    parked: int
+
+
+def seal(
+    subject: DurableSubject[Any],
+    event: Payload,
+    *,
+    service: str,
+    actor: str | None,
+    msg_id: str | None,
+    trace_id: str | None,
+    headers: Mapping[str, str] | None,
+) -> Sealed:
+    """The event with its envelope; inside ``async with event`` it joins that event's trace.
+
+    Raises:
+        SubjectError: the event is not of the subject's payload type.
+        NotTheProducer: ``service`` is not the subject's producer.
+        InvalidHeader: an extra header cannot go on the wire.
+    """
+    if subject.producer != service:
+        raise NotTheProducer(
+            f"{subject.pattern} is published by {subject.producer} alone, and this outbox is that of {service}; use a "
+            f"subject of {service}, or an outbox with service={subject.producer!r}"
+        )
+    name = subject.format(event)
+    envelope = canonical(headers) if headers else {}
+    envelope[MSG_ID] = msg_id or subject.message_id(event) or ""
+    envelope[CONTENT_TYPE] = JSON
+    envelope[TRACE_ID] = trace_id_for(trace_id)
+    envelope[SOURCE_REPO] = subject.producer
+    envelope[SCHEMA] = subject.schema_id
+    envelope[ACTOR] = getattr(event, "actor", None) or actor or service
+    return Sealed(name, envelope, event.__pydantic_serializer__.to_json(event))

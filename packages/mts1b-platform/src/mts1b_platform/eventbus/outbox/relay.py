@@ -1,0 +1,261 @@
+"""The relay: carries events from an outbox to their streams, in order, without losing or doubling one.
+
+Guarantees:
+
+- Each event is published at least once, always with the message id it was added with, and forgotten only after its
+  stream has it. A crash between the two publishes it again, and the stream recognises it inside its dedupe window.
+- Events arrive in the order of the outbox. Several at once go as one atomic batch (all or none, one fsync); when a
+  batch is refused or its ack is lost they go one by one, each acknowledged before the next leaves.
+- Several relays may share one outbox: one works, the others stand by and take over when it ends or dies. A relay that
+  was frozen for longer than its lease (SQLite) and goes on repeats at most one batch.
+- The server away, no leader, no stream: the relay waits and tries again for ever, and says so. An event that the
+  server refuses for good is set aside after a bounded number of attempts, with the error, and the rest goes on.
+"""
+
+import asyncio
+import secrets
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Protocol, Self
+
+from mts1b_foundation.subjects import DurableSubject, registry
+
+from mts1b_platform.eventbus.durables import stream_of
+from mts1b_platform.eventbus.errors import (
+    BusClosed,
+    BusError,
+    JetStreamUnavailable,
+    NoStream,
+    PublishError,
+    PublishUncertain,
+    StoreError,
+)
+from mts1b_platform.eventbus.outbox.batch import publish_atomically
+from mts1b_platform.eventbus.outbox.message import Row
+from mts1b_platform.eventbus.publish import Outgoing, send_durable
+from mts1b_platform.logs import get_logger
+
+if TYPE_CHECKING:
+    from mts1b_platform.eventbus.bus import EventBus
+
+log = get_logger("mts1b.eventbus.outbox")
+
+_PAUSE = (0.05, 2.0)
+_LARGEST_BATCH = 1000
+
+
+class Outbox(Protocol):
+    """What a relay asks of an outbox."""
+
+    async def open(self) -> None:
+        """Open it; nothing happens when it is open."""
+        ...
+
+    async def hold(self, owner: str, seconds: float) -> bool:
+        """Take or renew the right to publish from it."""
+        ...
+
+    async def release(self, owner: str) -> None:
+        """Give that right back."""
+        ...
+
+    async def pending(self, limit: int) -> list[Row]:
+        """The next events in order."""
+        ...
+
+    async def remove(self, rows: Sequence[Row]) -> None:
+        """Forget published events."""
+        ...
+
+    async def failed(self, row: Row, error: str, *, park: bool) -> None:
+        """Count a refused publish, and perhaps set the event aside."""
+        ...
+
+
+@dataclass(slots=True)
+class RelayCounters:
+    """What a relay did since it was made."""
+
+    published: int = 0
+    """Events that their stream has, by this relay's doing."""
+    duplicates: int = 0
+    """Of these: stored before, by an attempt whose ack was lost or by a relay that died."""
+    batches: int = 0
+    """Atomic batches that were stored."""
+    waits: int = 0
+    """Rounds that ended without a word from JetStream or the database."""
+    refused: int = 0
+    parked: int = 0
+    """Events set aside."""
+
+
+class Relay:
+    """Publishes what waits in ``outbox`` until :meth:`stop`; ``async with`` runs it in the background.
+
+    Args:
+        bus: the connection; it must speak as the outbox's service.
+        outbox: a ``SqliteOutbox`` or ``PostgresOutbox`` of its own (not shared with another relay object).
+        batch: most events in one go, at most 1000.
+        poll: seconds between looks at an empty outbox.
+        lease: seconds after which another relay takes over from one that died (SQLite; PostgreSQL knows at once).
+        attempts: how often an event that the server refuses is tried before it is set aside.
+    """
+
+    def __init__(
+        self,
+        bus: "EventBus",
+        outbox: Outbox,
+        *,
+        batch: int = 200,
+        poll: float = 0.05,
+        lease: float = 15.0,
+        attempts: int = 5,
+    ) -> None:
+        if not 1 <= batch <= _LARGEST_BATCH:
+            raise ValueError(f"batch is {batch}: the server takes 1 to {_LARGEST_BATCH} messages at once")
+        self.counters = RelayCounters()
+        self._bus = bus
+        self._outbox = outbox
+        self._batch = batch
+        self._poll = poll
+        self._lease = lease
+        self._attempts = attempts
+        self._owner = secrets.token_hex(8)
+        self._stopping = asyncio.Event()
+        self._task: asyncio.Task[None] | None = None
+        self._streams: dict[str, str] = {}
+
+    async def __aenter__(self) -> Self:
+        self._task = asyncio.create_task(self.run(), name="outbox relay")
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.stop()
+        if self._task is not None:
+            await self._task
+
+    def stop(self) -> None:
+        """Finish the batch under way, give the outbox to the next relay, and return from :meth:`run`."""
+        self._stopping.set()
+
+    async def run(self) -> None:
+        """Publish until :meth:`stop`.
+
+        Raises:
+            BusClosed: the bus was closed under the relay; what was not published waits in the outbox.
+            StoreError: the outbox cannot be opened at all.
+        """
+        await self._outbox.open()
+        quiet = 0
+        try:
+            while not self._stopping.is_set():
+                try:
+                    busy = await self._round()
+                    quiet = 0
+                except (PublishUncertain, JetStreamUnavailable, NoStream, StoreError) as error:
+                    quiet += 1
+                    self.counters.waits += 1
+                    log.warning("outbox waits; nothing is lost", error=str(error), round=quiet)
+                    await self._rest(min(_PAUSE[1], _PAUSE[0] * 2 ** min(quiet, 10)))
+                else:
+                    if not busy:
+                        await self._rest(self._poll)
+        finally:
+            try:
+                await asyncio.shield(self._outbox.release(self._owner))
+            except StoreError as error:
+                log.warning("outbox not released; its lease ends by itself", error=str(error))
+
+    async def _round(self) -> bool:
+        """Publish one batch; says whether there was one."""
+        if not await self._outbox.hold(self._owner, self._lease):
+            return False
+        rows = await self._outbox.pending(self._batch)
+        for run in await self._runs(rows):
+            if not await self._together(run):
+                await self._one_by_one(run)
+            if self._stopping.is_set():
+                break
+        return bool(rows)
+
+    async def _together(self, rows: list[Row]) -> bool:
+        """All of ``rows`` as one atomic batch; False when they must go one by one."""
+        if len(rows) == 1 or any(row.attempts for row in rows):
+            return False
+        if not await publish_atomically(self._bus, [(row.subject, row.headers, row.payload) for row in rows]):
+            return False
+        for row in rows:
+            self._bus.counters.published[_subject(row).pattern] += 1
+        await self._outbox.remove(rows)
+        self.counters.published += len(rows)
+        self.counters.batches += 1
+        return True
+
+    async def _one_by_one(self, rows: list[Row]) -> None:
+        deadline = self._lease / 3
+        stored: list[Row] = []
+        try:
+            for row in rows:
+                # The right to publish ends by itself; whoever has lost it must not go on with what he read.
+                if not await self._outbox.hold(self._owner, self._lease):
+                    return
+                try:
+                    subject = _subject(row)
+                    out = Outgoing(row.subject, subject.pattern, row.payload, row.headers)
+                    ack = await send_durable(self._bus, subject, out, deadline=deadline)
+                except (PublishUncertain, JetStreamUnavailable, NoStream, BusClosed):
+                    raise
+                except PublishError as error:
+                    await self._refused(row, error)
+                    if row.attempts + 1 < self._attempts:
+                        raise PublishUncertain(f"{row.subject}: refused, to be tried again: {error}") from error
+                    continue
+                stored.append(row)
+                self.counters.published += 1
+                self.counters.duplicates += ack.duplicate
+        finally:
+            if stored:
+                await asyncio.shield(self._outbox.remove(stored))
+
+    async def _refused(self, row: Row, error: BusError) -> None:
+        park = row.attempts + 1 >= self._attempts
+        self.counters.refused += 1
+        self.counters.parked += park
+        await self._outbox.failed(row, str(error), park=park)
+        log.error(
+            "outbox event refused",
+            next="set aside" if park else "tried again",
+            subject=row.subject,
+            id=row.msg_id,
+            attempt=row.attempts + 1,
+            error=str(error),
+        )
+
+    async def _runs(self, rows: list[Row]) -> Iterator[list[Row]]:
+        """``rows`` cut where the stream changes: an atomic batch goes to one stream."""
+        for row in rows:
+            if row.subject not in self._streams:
+                found = registry().find(row.subject)
+                if isinstance(found, DurableSubject):
+                    self._streams[row.subject] = await stream_of(self._bus, [found])
+        return (list(run) for _, run in groupby(rows, key=lambda row: self._streams.get(row.subject, row.subject)))
+
+    async def _rest(self, seconds: float) -> None:
+        try:
+            await asyncio.wait_for(self._stopping.wait(), seconds)
+        except TimeoutError:
+            return
+
+
+def _subject(row: Row) -> DurableSubject[Any]:
+    found = registry().find(row.subject)
+    if not isinstance(found, DurableSubject):
+        raise PublishError(
+            f"{row.subject}: no durable subject of that name is registered here; run the relay with the version of "
+            "mts1b-foundation that the producer runs with"
+        )
+    return found

@@ -5,6 +5,7 @@
 import asyncio
 from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager, suppress
+from pathlib import Path
 from typing import Any
 
 import nats
@@ -79,6 +80,15 @@ async def collect(batches: Batches, count: int) -> list[WireMsg]:
             got += await batches.next_batch()
     assert len(got) == count
     return got
+
+
+async def stopped(server: NatsServer) -> None:
+    """Stop the server's process; returns when each of its threads has noticed."""
+    server.pause()
+    threads = Path(f"/proc/{server.pid}/task")
+    await until(
+        lambda: all((thread / "stat").read_text().rpartition(")")[2].split()[0] == "T" for thread in threads.iterdir())
+    )
 
 
 async def until(true: Callable[[], bool]) -> None:
@@ -187,7 +197,7 @@ async def test_while_subscriptions_drain_one_may_publish_and_afterwards_not(nats
                 await bus.seam.subscribe_batches("a")
             assert [msg.payload for msg in await collect(batches, 2)] == [b"1", b"2"]
 
-            nats_server.pause()
+            await stopped(nats_server)
             release.set()
             await until(lambda: bus.client.is_draining_pubs)
             for attempt in (bus.seam.send, bus.seam.send_now):
@@ -324,7 +334,7 @@ async def test_a_publisher_that_outruns_a_stopped_server_waits_and_loses_nothing
     async with connected(nats_server) as bus:
         batches = await bus.seam.subscribe_batches("a")
         await bus.client.flush()
-        nats_server.pause()
+        await stopped(nats_server)
         sent = 0
 
         async def flood() -> None:
@@ -500,7 +510,7 @@ async def test_what_is_worth_nothing_later_is_not_sent_after_a_reconnect(nats_se
     async with connected(nats_server) as bus:
         js = bus.client.jetstream()
         await js.add_stream(name="S", subjects=["a"])
-        nats_server.pause()
+        await stopped(nats_server)
         # Fill the socket until nats-py's flusher blocks, so that frames wait in the pending buffer.
         async with asyncio.timeout(WAIT):
             while not bus.seam.crowded:
@@ -518,8 +528,9 @@ async def test_what_is_worth_nothing_later_is_not_sent_after_a_reconnect(nats_se
         assert bus.client.pending_data_size == sum(map(len, bus.client._pending))
         await nats_server.restart()
         await asyncio.wait_for(bus.back.wait(), WAIT)
-        await bus.client.flush()
-        assert (await js.stream_info("S")).state.messages == 3
+        async with asyncio.timeout(WAIT):
+            while (await js.stream_info("S")).state.messages < 3:
+                pass
         for n in range(3):
             assert (await js.get_msg("S", n + 1)).data == b"kept %d" % n
 
@@ -579,11 +590,23 @@ async def test_a_mangled_header_block_costs_its_own_message_only(nats_server: Na
         assert (await plain.next_msg(timeout=WAIT)).data in {b"", b"ok"}
 
 
+async def test_flush_returns_after_the_server_took_what_was_sent_before_it(nats_server: NatsServer):
+    async with connected(nats_server) as bus, connected(nats_server) as other:
+        for n in range(100):
+            subject = f"a.{n}"
+            batches = await bus.seam.subscribe_batches(subject)
+            await bus.client.flush()
+            other.publish(subject, b"x")
+            await other.client.flush()
+            await bus.client.flush()
+            assert batches.pending_msgs == 1
+
+
 async def test_a_pong_after_its_flush_gave_up_does_not_end_the_connection(nats_server: NatsServer):
     async with connected(nats_server) as bus:
         batches = await bus.seam.subscribe_batches("a")
         await bus.client.flush()
-        nats_server.pause()
+        await stopped(nats_server)
         with pytest.raises(errors.FlushTimeoutError):
             await bus.client.flush(timeout=0.1)  # pyright: ignore[reportArgumentType] - fractions work
         nats_server.resume()

@@ -28,14 +28,15 @@ its subscriptions and append ready frames to its pending buffer::
 Kept of what nats-py does: errors when closed or draining, buffering while reconnecting up to ``pending_size``,
 ``max_payload`` (of header and payload together, as the server counts), statistics, queue groups, auto-unsubscribe,
 pending limits with ``SlowConsumerError``, resubscription, drain. Mended: a message with a mangled header block, or a
-PONG that comes after its ``flush`` gave up, no longer ends nats-py's read loop without a word.
+PONG that comes after its ``flush`` gave up, no longer ends nats-py's read loop without a word; and ``flush`` (hence
+``drain``) sends what waits before its PING, so that it means what it says.
 """
 # pyright: reportPrivateUsage=false, reportUnknownMemberType=false
 # reason: reaching into nats-py's private, partly untyped parts is what this file is for.
 
 import asyncio
 import json
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Any, Final, Self
 
 from nats import errors
@@ -90,9 +91,24 @@ class Seam:
         """
         await rehearse(cls, client)
         seam = cls(client)
-        seam.parser.take_over(client._ps)
-        client._ps = seam.parser
+        seam.install()
         return seam
+
+    def install(self) -> None:
+        """Take the places in the client; :meth:`attach` does it after the rehearsal."""
+        client = self._client
+        self.parser.take_over(client._ps)
+        client._ps = self.parser
+        send_ping: Callable[[asyncio.Future[Any] | None], Awaitable[None]] = client._send_ping
+
+        async def send_ping_in_order(future: asyncio.Future[Any] | None = None) -> None:
+            # nats-py writes the PING past the frames that wait, and takes its PONG for theirs.
+            if client._pending and client.is_connected and client._transport is not None:
+                waiting, client._pending, client._pending_data_size = client._pending, [], 0
+                client._transport.writelines(waiting)
+            await send_ping(future)
+
+        client._send_ping = send_ping_in_order
 
     # Sending.
 

@@ -69,7 +69,7 @@ async def _play(seam_class: "type[Seam]") -> None:
     client._error_cb = _fail
     client._status = Client.CONNECTED
     seam = seam_class(client)
-    client._ps = seam.parser
+    seam.install()
     flusher = client._flusher_task = asyncio.create_task(client._flusher())
     try:
         received: list[WireMsg] = []
@@ -81,6 +81,11 @@ async def _play(seam_class: "type[Seam]") -> None:
         subscribed = b"SUB a.* q 1\r\nSUB b  2\r\n"
         _expect("what is written", recorder.written, subscribed + b"PUB a.b 1\r\n1\r\nPUB a.c 1\r\n2\r\n")
         _expect("what waits", client._pending_data_size, 0)
+
+        seam.send(pub_frame(b"a.d"), 0)
+        await client._send_ping(asyncio.get_running_loop().create_future())
+        _expect("a PING after what waits", recorder.written[-19:], b"PUB a.d 0\r\n\r\nPING\r\n")
+        client._pongs.clear()
 
         pong: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
         client._pongs.append(pong)
@@ -99,7 +104,7 @@ async def _play(seam_class: "type[Seam]") -> None:
         await client._flush_pending(force_flush=True)
         _expect("the answer to a PING", recorder.written[-6:], b"PONG\r\n")
         counted = [client.stats[name] for name in ("in_msgs", "in_bytes", "out_msgs", "out_bytes")]
-        _expect("statistics", counted, [2, 2, 2, 2])
+        _expect("statistics", counted, [2, 2, 3, 2])
     finally:
         flusher.cancel()
         await asyncio.gather(flusher, return_exceptions=True)

@@ -60,10 +60,12 @@ class Source:
         name: the repo, as its distribution is named.
         root: its checkout; None when only the installed package is there.
         package: the folder of its Python package; its schema snapshots are in ``schemas/`` there.
+        module: the name of that package.
     """
 
     name: str
     root: Path | None = None
+    module: str = ""
     package: Path | None = None
     contribution: Contribution | None = None
     streams: tuple[StreamSource, ...] = ()
@@ -148,12 +150,13 @@ def _load(draft: _Draft, earlier: Sequence[Defect]) -> Source:
     streams: list[StreamSource] = []
     consumers: list[ConsumerDeclaration] = []
     package: Path | None = None
+    module = ""
     with collecting_defects() as defects:
         for entry in draft.entries:
             found = load(entry)
             file = _file_of(entry, draft.root)
             if entry.group == SUBJECTS_GROUP:
-                contribution, package = found, _package(entry)
+                contribution, package, module = found, _package(entry), entry.module.partition(".")[0]
             elif entry.group == STREAMS_GROUP:
                 streams += [_stream(stream, file) for stream in found]
             else:
@@ -161,6 +164,7 @@ def _load(draft: _Draft, earlier: Sequence[Defect]) -> Source:
     return Source(
         name=draft.name,
         root=draft.root,
+        module=module,
         package=package,
         contribution=contribution,
         streams=tuple(streams),

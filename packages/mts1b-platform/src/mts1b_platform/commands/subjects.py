@@ -1,15 +1,31 @@
 """Who publishes what: list, look up and check the registry."""
 
-from mts1b_foundation.subjects import registry
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from mts1b_platform.output import Json, noun, print_listing
+import typer
+
+from mts1b_platform.findings import report, sources_of
+from mts1b_platform.output import Json, noun, print_json, print_listing, say
+
+if TYPE_CHECKING:
+    from mts1b_foundation.subjects import Subject
+    from mts1b_foundation.subjects.sources import Sources
 
 app = noun(__doc__ or "")
 
+Paths = Annotated[list[Path] | None, typer.Argument(help="Checkouts to look at. Default: here.", show_default=False)]
+Format = Literal["markdown", "asyncapi", "jsonschema", "typescript"]
+
 
 @app.command("ls")
-def ls(*, as_json: Json = False) -> None:
-    """List every registered subject."""
+def ls(
+    *,
+    producer: Annotated[str | None, typer.Option(help="Only what this repo publishes, such as mts1b-oms.")] = None,
+    as_json: Json = False,
+) -> None:
+    """List every registered subject, its owner, payload and guarantee."""
     rows = [
         {
             "subject": subject.pattern,
@@ -18,6 +34,172 @@ def ls(*, as_json: Json = False) -> None:
             "tier": subject.tier.value,
             "description": subject.description,
         }
-        for subject in registry()
+        for source in sources_of(None)
+        for subject in source.subjects
+        if producer in (None, subject.producer)
     ]
-    print_listing(rows, as_json=as_json)
+    print_listing(rows, as_json=as_json, empty="no subject matches")
+
+
+@app.command("show")
+def show(
+    subject: Annotated[str, typer.Argument(help="As registered, such as mts.v1.marketdata.quotes.{symbol}.")],
+    *,
+    as_json: Json = False,
+) -> None:
+    """Show everything about one subject: forms on the wire, owner, payload, stream, message id."""
+    from mts1b_foundation.subjects import Registry
+
+    sources = sources_of(None)
+    found = Registry(each for source in sources for each in source.subjects)[subject]
+    facts = {
+        "subject": found.pattern,
+        "description": found.description,
+        "producer": found.producer,
+        "payload": found.schema_id,
+        "tier": found.tier.value,
+        "message_id": found.dedupe_key,
+        "on_the_wire": list(found.patterns),
+        "streams": _streams(sources, found.patterns),
+        "replaces": found.replaces.pattern if found.replaces else None,
+        "declared_at": str(found.declared_at),
+        "fields": {name: _type(field.annotation) for name, field in found.payload.model_fields.items()},
+    }
+    if as_json:
+        print_json(facts)
+        return
+    fields: dict[str, str] = facts.pop("fields")  # pyright: ignore[reportAssignmentType]
+    for name, value in facts.items():
+        shown = ", ".join(value) if isinstance(value, list) else value
+        say(f"{name.replace('_', ' '):12}  {shown or '-'}")
+    say("fields")
+    for name, kind in fields.items():
+        say(f"  {name:18}  {kind}")
+
+
+@app.command("who")
+def who(
+    pattern: Annotated[str, typer.Argument(help="A concrete subject, or a pattern such as 'mts.v1.oms.>'.")],
+    *,
+    as_json: Json = False,
+) -> None:
+    """Who owns a subject or pattern: the registered subjects that match, their producers and streams."""
+    from mts1b_foundation.errors import InvalidSubject
+    from mts1b_foundation.subjects.algebra import is_pattern, overlaps
+
+    if not is_pattern(pattern):
+        raise InvalidSubject(
+            f"{pattern!r} is no subject and no pattern: dots separate tokens, * is one token, > stands at the end"
+        )
+    sources = sources_of(None)
+    rows = [
+        {
+            "subject": subject.pattern,
+            "producer": subject.producer,
+            "payload": subject.schema_id,
+            "tier": subject.tier.value,
+            "stream": _streams(sources, [form for form in subject.patterns if overlaps(pattern, form)]),
+        }
+        for source in sources
+        for subject in source.subjects
+        if any(overlaps(pattern, form) for form in subject.patterns)
+    ]
+    print_listing(rows, as_json=as_json, empty=f"nobody: no registered subject matches {pattern}")
+    if not rows:
+        raise typer.Exit(1)
+
+
+@app.command("check")
+def check(
+    paths: Paths = None,
+    *,
+    against: Annotated[
+        str | None, typer.Option("--against", metavar="REV", help="Also compare schemas with this git revision.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Fail with one line per broken rule: grammar, owners, streams, consumers, schemas, rendered views."""
+    sources = sources_of(paths)
+    from mts1b_foundation.schemas.lint import check_schemas
+    from mts1b_foundation.subjects.lint import check_registry
+    from mts1b_foundation.views.lint import check_views
+
+    findings = [*check_registry(sources), *check_schemas(sources, against=against), *check_views(sources)]
+    report(sorted(findings), sources, as_json=as_json)
+
+
+@app.command("render")
+def render(
+    paths: Paths = None,
+    *,
+    form: Annotated[Format, typer.Option("--format", help="What to render.")] = "markdown",
+    out: Annotated[Path | None, typer.Option(help="Write here; a folder for jsonschema.")] = None,
+    write: Annotated[
+        bool, typer.Option("--write", help="Write subjects.md of every checkout that has subjects.")
+    ] = False,
+) -> None:
+    """Render the registry for other tools and languages, on standard output or into a file."""
+    sources = sources_of(paths)
+    from mts1b_foundation.views.lint import rendered
+
+    if write:
+        for source in sources:
+            if view := rendered(source):
+                path, text = view
+                path.write_text(text)
+                say(f"wrote {path}")
+        return
+    subjects = [subject for source in sources for subject in source.subjects]
+    if form == "jsonschema" and out is not None:
+        _write_schemas(subjects, out)
+        return
+    text = _render(form, sources, subjects)
+    if out is None:
+        say(text.rstrip("\n"))
+    else:
+        out.write_text(text)
+        say(f"wrote {out}")
+
+
+def _render(form: Format, sources: "Sources", subjects: "list[Subject[Any]]") -> str:
+    from importlib.metadata import version
+
+    from mts1b_foundation import views
+
+    match form:
+        case "markdown":
+            producers = {
+                repo: token for s in sources if s.contribution for repo, token in s.contribution.producers.items()
+            }
+            return views.markdown(subjects, producers)
+        case "asyncapi":
+            return json.dumps(views.asyncapi(subjects, version=version("mts1b-foundation")), indent=2) + "\n"
+        case "jsonschema":
+            return json.dumps(views.jsonschema(subjects), indent=2) + "\n"
+        case "typescript":
+            return views.typescript(subjects)
+
+
+def _write_schemas(subjects: "list[Subject[Any]]", folder: Path) -> None:
+    from mts1b_foundation.schemas.document import file_name, render, schema_document
+
+    folder.mkdir(parents=True, exist_ok=True)
+    for model in dict.fromkeys(subject.payload for subject in subjects):
+        path = folder / file_name(model)
+        path.write_text(render(schema_document(model)))
+        say(f"wrote {path}")
+
+
+def _streams(sources: "Sources", forms: "tuple[str, ...] | list[str]") -> list[str]:
+    from mts1b_foundation.subjects.algebra import overlaps
+
+    return [
+        stream.name
+        for source in sources
+        for stream in source.streams
+        if any(overlaps(each, form) for each in stream.subjects for form in forms)
+    ]
+
+
+def _type(annotation: object) -> str:
+    return annotation.__name__ if isinstance(annotation, type) else str(annotation).replace("typing.", "")

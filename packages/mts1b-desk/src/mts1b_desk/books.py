@@ -67,7 +67,7 @@ class FundHoldings(_Document):
     fees: NonNegative
     fills: int
     final: bool
-    """Whether the positions are valued at the closing marks."""
+    """Whether the session is over, every fill of it booked and every position valued at the closing marks."""
     as_of: UtcDatetime | None
 
 

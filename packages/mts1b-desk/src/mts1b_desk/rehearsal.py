@@ -104,6 +104,9 @@ class Rehearsal:
             self._do(service, self._apply(self._cores[service], subject, item))
             if (victim := self._restart(tuple(CORES))) and victim in self._cores:
                 self._bring_back(victim)
+        treasury = self._cores["treasury"]
+        if isinstance(treasury, Treasury):
+            self._do("treasury", treasury.finalise())
         return self._books()
 
     def _ready(self) -> list[str]:

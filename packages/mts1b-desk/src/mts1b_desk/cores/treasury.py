@@ -60,6 +60,7 @@ class Treasury(Core):
         self._interval = timedelta(milliseconds=settings.nav_interval_ms)
         self.funds: Table[Holdings] = Table("funds", Holdings)
         self.marks: Table[Decimal] = Table("marks", Decimal)
+        # "closed": the end of the market data; "final": the same, once every fill of the session is booked
         self.session: Table[SessionClosed] = Table("session", SessionClosed)
         self.tables = (self.funds, self.marks, self.session)
         self._quotes: dict[str, Quote] = {}  # marks that nobody has needed yet: converted when a snapshot is taken
@@ -116,6 +117,15 @@ class Treasury(Core):
         self.session["closed"] = closed
         return [self._snapshot(fund, closed.closed_at) for fund in self._opening]
 
+    def finalise(self) -> Effects:
+        """The final snapshots of a session that is over: to be asked for once every fill of it is booked."""
+        if "closed" not in self.session or "final" in self.session:
+            return ()
+        closed = self.session["closed"]
+        self.session["final"] = closed
+        with exactly():
+            return [self._snapshot(fund, closed.closed_at) for fund in self._opening]
+
     def _snapshot(self, fund_id: str, at: datetime) -> Emit:
         self._mark()
         state = self._fund(fund_id)
@@ -161,7 +171,7 @@ class Treasury(Core):
             unrealised_pnl=unrealised,
             fees=state.fees,
             fills=state.fills,
-            final=bool(self.session),
+            final="final" in self.session,
             as_of=state.as_of,
         )
 

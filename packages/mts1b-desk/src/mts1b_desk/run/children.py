@@ -65,22 +65,22 @@ class Children:
                 how = f"was killed by signal {-code}" if code is not None and code < 0 else f"ended with code {code}"
                 raise RunFailed(f"service {child.service} {how}; the run is over. Its last words:\n{self._tail(child)}")
 
-    async def stop(self, *services: str) -> None:
-        """End these services one after the other, gracefully if they let us."""
-        for service in services:
-            child = self._children.get(service)
-            if child is None:
-                continue
+    async def stop(self) -> None:
+        """End all of them together: each finishes what it has in hand, and is killed when it takes too long."""
+        for child in self._children.values():
             child.ending = True
             if child.process.returncode is None:
                 child.process.terminate()
-                try:
-                    await asyncio.wait_for(child.process.wait(), _GRACE)
-                except TimeoutError:
-                    child.process.kill()
-                    await child.process.wait()
-            if child.process.stdin is not None:
-                child.process.stdin.close()
+        await asyncio.gather(*(self._gone(child) for child in self._children.values()))
+
+    async def _gone(self, child: Child) -> None:
+        try:
+            await asyncio.wait_for(child.process.wait(), _GRACE)
+        except TimeoutError:
+            child.process.kill()
+            await child.process.wait()
+        if child.process.stdin is not None:
+            child.process.stdin.close()
 
     def kill(self) -> None:
         """End all of them now."""

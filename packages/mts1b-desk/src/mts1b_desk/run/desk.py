@@ -30,7 +30,6 @@ _SHOW = 0.25
 _SILENT = 10.0
 """Seconds that a living service may leave questions unanswered."""
 _LISTENERS = SERVICES[:-1]
-_ENDING = ("marketdata", "research", "riskengine", "oms", "brokers", "treasury", "operations")
 
 
 class Run:
@@ -61,7 +60,7 @@ class Run:
                             await self._watch(bus, children)
                         return await ledger_of(bus)
                     finally:
-                        await children.stop(*_ENDING)
+                        await children.stop()
                         await self._forget_durables(bus)
 
     @asynccontextmanager
@@ -134,6 +133,7 @@ class Run:
                     shown = loop.time()
                     self._view.show(statuses, await ask(bus, "treasury", "book", TreasuryBook))
                 if await at_rest(bus, list(statuses.values())):
+                    await ask(bus, "treasury", "finalise", TreasuryBook, timeout=_SILENT)
                     return
                 heard = loop.time()
             except NoAnswer as error:

@@ -91,15 +91,24 @@ class CoreService(Service):
         return jobs
 
     def answers(self) -> dict[str, Answer]:
-        """The core's books, where it has some."""
-        book: Callable[[], Book] | None = getattr(self.core, "book", None)
-        if book is None:
-            return {}
+        """The core's books, where it has some; for the treasury, to value the funds for the last time."""
+        core = self.core
+        answers: dict[str, Answer] = {}
+        book: Callable[[], Book] | None = getattr(core, "book", None)
+        if book is not None:
 
-        async def answer(_: bytes) -> BaseModel:
-            return book()
+            async def tell(_: bytes) -> BaseModel:
+                return book()
 
-        return {"book": answer}
+            answers["book"] = tell
+        if isinstance(core, Treasury):
+
+            async def finalise(_: bytes) -> BaseModel:
+                await self._publish(core.finalise())
+                return core.book()
+
+            answers["finalise"] = finalise
+        return answers
 
     def status(self) -> Status:
         """How the service is doing."""

@@ -48,7 +48,7 @@ class FundSettings(_Frozen):
 class BrokerSettings(_Frozen):
     """How the paper broker behaves."""
 
-    name: Identifier = "paper"
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,32}$")] = "paper"
     latency_ms: Annotated[int, Field(ge=0)] = 50
     """Market time between an order and the first quote that it can trade with."""
     fee_bps: NonNegative = Decimal(1)

@@ -1,0 +1,125 @@
+"""The gate: each limit refuses with its own rule, its limit and what was observed."""
+
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from typing import Any
+
+from mts1b_desk.cores.core import Emit
+from mts1b_desk.cores.risk import Risk
+from mts1b_desk.settings import DeskSettings, FundSettings
+from mts1b_foundation.orders import Order, Side
+from mts1b_foundation.risk import OrderApproval, OrderRejection, RiskEnvelope
+from mts1b_foundation.subjects import (
+    OMS_ORDERS_CREATED,
+    OMS_ORDERS_FILLED,
+    OMS_ORDERS_PARTIALLY_FILLED,
+    RISK_ENVELOPE_UPDATED,
+)
+
+AT = datetime(2022, 5, 4, 13, 30, tzinfo=UTC)
+
+
+class Gate:
+    """A gate in front of one fund; orders are numbered."""
+
+    def __init__(self, **limits: Any) -> None:
+        self.risk = Risk(DeskSettings(session="s", funds=(FundSettings(fund_id="a", cash=Decimal(1000), **limits),)))
+        self.first = self.risk.start()
+        self.orders = 0
+
+    def order(self, side: Side, quantity: int, price: int | None = 10, seconds: float = 0, fund: str = "a") -> Order:
+        self.orders += 1
+        at = AT + timedelta(seconds=seconds)
+        return Order(
+            order_id=f"o{self.orders}",
+            idempotency_key=f"o{self.orders}",
+            fund_id=fund,
+            actor="test",
+            symbol="X",
+            side=side,
+            quantity=Decimal(quantity),
+            reference_price=None if price is None else Decimal(price),
+            created_at=at,
+            updated_at=at,
+        )
+
+    def judge(self, order: Order) -> OrderApproval | OrderRejection:
+        (effect,) = self.risk.handle(OMS_ORDERS_CREATED, order, AT)
+        assert isinstance(effect, Emit)
+        assert isinstance(effect.payload, OrderApproval | OrderRejection)
+        return effect.payload
+
+    def refused(self, *order: Any, **more: Any) -> tuple[str, Decimal | None, Decimal | None] | None:
+        answer = self.judge(self.order(*order, **more))
+        return (answer.rule.value, answer.limit, answer.observed) if isinstance(answer, OrderRejection) else None
+
+    def filled(self, side: Side, quantity: int, price: int) -> None:
+        order = self.order(side, quantity, price)
+        assert isinstance(self.judge(order), OrderApproval)
+        half = order.accept(AT).fill(Decimal(quantity) / 2, Decimal(price), AT)
+        self.risk.handle(OMS_ORDERS_PARTIALLY_FILLED, half, AT)
+        self.risk.handle(OMS_ORDERS_PARTIALLY_FILLED, half, AT)  # a repetition counts once
+        self.risk.handle(OMS_ORDERS_FILLED, half.fill(half.remaining, Decimal(price), AT), AT)
+
+
+def test_every_fund_gets_its_envelope_once():
+    gate = Gate(max_orders_per_minute=7)
+    (effect,) = gate.first
+    assert isinstance(effect, Emit)
+    assert effect.subject == RISK_ENVELOPE_UPDATED
+    assert isinstance(effect.payload, RiskEnvelope)
+    assert effect.payload.max_orders_per_minute == 7
+    assert gate.risk.start() == []
+
+
+def test_an_order_inside_all_limits_passes():
+    answer = Gate().judge(Gate().order(Side.BUY, 10))
+    assert isinstance(answer, OrderApproval)
+    assert answer.envelope_version == 1
+
+
+def test_an_order_too_large_is_refused():
+    gate = Gate(max_order_notional=Decimal(99))
+    assert gate.refused(Side.BUY, 10) == ("order_notional", Decimal(99), Decimal(100))
+    assert gate.refused(Side.BUY, 9) is None
+
+
+def test_a_position_too_large_is_refused_but_may_be_reduced():
+    gate = Gate(max_position_notional=Decimal(150))
+    gate.filled(Side.BUY, 10, 10)
+    assert gate.refused(Side.BUY, 6) == ("position_notional", Decimal(150), Decimal(160))
+    assert gate.refused(Side.BUY, 5) is None
+    assert gate.refused(Side.SELL, 26) == ("position_notional", Decimal(150), Decimal(160))
+    assert gate.refused(Side.SELL, 5, price=100) is None
+
+
+def test_too_many_orders_in_a_minute_of_market_time_are_refused_and_refused_ones_do_not_count():
+    gate = Gate(max_orders_per_minute=2)
+    assert gate.refused(Side.BUY, 1, seconds=0) is None
+    assert gate.refused(Side.BUY, 1, seconds=30) is None
+    assert gate.refused(Side.BUY, 1, seconds=59) == ("order_rate", Decimal(2), Decimal(2))
+    assert gate.refused(Side.BUY, 1, seconds=60) is None
+    assert gate.refused(Side.BUY, 1, seconds=61) == ("order_rate", Decimal(2), Decimal(2))
+
+
+def test_a_fund_that_lost_too_much_may_only_reduce():
+    gate = Gate(max_drawdown=Decimal("0.2"))
+    gate.filled(Side.BUY, 50, 10)
+    assert gate.refused(Side.BUY, 1, price=6) is None  # 200 of 1000 is the limit itself
+    assert gate.refused(Side.BUY, 1, price=5) == ("drawdown", Decimal("0.2"), Decimal("0.250000"))
+    assert gate.refused(Side.SELL, 1, price=5) is None
+
+
+def test_a_fund_without_an_envelope_may_not_trade():
+    assert Gate().refused(Side.BUY, 1, fund="stranger") == ("no_envelope", None, None)
+
+
+def test_an_order_that_cannot_be_valued_is_refused():
+    assert Gate().refused(Side.BUY, 1, price=None) == ("order_notional", None, None)
+
+
+def test_an_order_that_arrives_twice_is_judged_once():
+    gate = Gate()
+    order = gate.order(Side.BUY, 1)
+    gate.judge(order)
+    assert gate.risk.handle(OMS_ORDERS_CREATED, order, AT) == ()

@@ -142,6 +142,7 @@ def _read(path: Path) -> dict[str, Any]:
         raise ConfigError(f"{path} cannot be read: {error.strerror}") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path} is no valid TOML: {error}") from error
+    data.pop("monitoring", None)  # the monitor's own table, read by mts1b-operations
     nats = data.pop("nats", {})
     if not isinstance(nats, dict):
         raise ConfigError(f"{path}: [nats] is a table with servers and monitor, not {nats!r}")

@@ -1,0 +1,306 @@
+"""One run of the crash matrix: two producers and two consumers, killed at named points and at random, the server too.
+
+The judge looks only at what is left at the end: the stream, the effects, the dead letters.
+"""
+
+import asyncio
+import json
+import os
+import random
+import signal
+import sys
+import time
+from collections import Counter, deque
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from crash_child import DURABLE
+from crash_places import Kind, Place
+from mts1b_foundation.deadletters import DeadLetter
+from mts1b_platform.eventbus import EventBus, apply_streams, connect
+from mts1b_platform.eventbus.api import ApiError, js_api
+from mts1b_platform.eventbus.errors import JetStreamUnavailable
+from mts1b_platform.server import NatsServer
+
+CONSUMER_POINTS = (
+    "before effect",
+    "after effect",
+    "after mark",
+    "before ack",
+    "after ack",
+    "before dead letter",
+    "after dead letter",
+)
+OUTBOX_POINTS = ("before commit", "between commit and publish", "between publish and mark", "after removal")
+PLAIN_POINTS = ("before publish", "between ack and note")
+
+
+def producer_points(kind: Kind) -> tuple[str, ...]:
+    """Where a producer of this kind can be killed."""
+    return OUTBOX_POINTS if kind in ("sqlite", "postgres") else PLAIN_POINTS
+
+
+@dataclass
+class Plan:
+    """What one run does.
+
+    Attributes:
+        events: orders produced in all.
+        rounds: how often each named point is used.
+        at_most: a fuse burns when its point is reached for a random time up to this one.
+        random_kills: further kills of a consumer or producer at any moment.
+        server_kills: kill -9 and restart of the server, at random moments.
+        server_stops: SIGSTOP of the server for up to three seconds, at random moments.
+    """
+
+    kind: Kind
+    events: int
+    rounds: int = 1
+    at_most: int = 3
+    random_kills: int = 0
+    server_kills: int = 1
+    server_stops: int = 1
+    poison_every: int = 5
+    seed: int = 0
+    deadline: float = 600.0
+
+
+@dataclass
+class Figures:
+    """What came out, and what the judge has to say."""
+
+    plan: Plan
+    kills: Counter[str] = field(default_factory=Counter[str])
+    unburnt: list[str] = field(default_factory=list[str])
+    committed: int = 0
+    stored: int = 0
+    effects: int = 0
+    effects_doubled: int = 0
+    dead_letters: int = 0
+    seconds: float = 0.0
+    complaints: list[str] = field(default_factory=list[str])
+
+    @property
+    def killed(self) -> int:
+        """Kills of any process, the server's among them; freezes are not counted."""
+        return sum(count for what, count in self.kills.items() if what != "server stop")
+
+    def line(self) -> str:
+        """One line for people."""
+        return (
+            f"{self.plan.kind:9} {self.committed} published, {self.stored} stored, {self.effects} effects "
+            f"({self.effects_doubled} doubled), {self.dead_letters} dead letters, {self.killed} kills, "
+            f"{self.kills['server stop']} freezes, {self.seconds:.0f} s: "
+            + ("; ".join(self.complaints) if self.complaints else "all promises kept")
+        )
+
+
+class Run:
+    """Carries out a plan in ``directory``."""
+
+    def __init__(self, plan: Plan, where: str, server: NatsServer, directory: Path) -> None:
+        self.figures = Figures(plan)
+        self._plan = plan
+        self._place = Place(plan.kind, where)
+        self._server = server
+        self._log = directory / f"{plan.kind}.log"
+        self._chance = random.Random(plan.seed)  # noqa: S311 - a plan repeats
+        self._fuses = {
+            "consumer": self._shuffled(CONSUMER_POINTS),
+            "producer": self._shuffled(producer_points(plan.kind)),
+        }
+        self._children: dict[int, tuple[dict[str, Any], asyncio.Future[int]]] = {}
+        self._started: asyncio.Queue[int] = asyncio.Queue()
+        self._start_turn = asyncio.Lock()
+        self._zygote: asyncio.subprocess.Process | None = None
+        self._over = False
+
+    async def carry_out(self) -> Figures:
+        """Run to the end; the figures carry the complaints."""
+        began = time.monotonic()
+        self._place.prepare()
+        self._zygote = await asyncio.create_subprocess_exec(
+            sys.executable,
+            str(Path(__file__).with_name("crash_zygote.py")),
+            stdin=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.PIPE,
+        )
+        reader = asyncio.create_task(self._read_zygote())
+        watched: list[asyncio.Task[None]] = []
+        try:
+            async with await connect(self._server.url, service="mts1b-operations", connect_timeout=10) as bus:
+                await apply_streams(bus)
+                producers = [asyncio.create_task(self._keep_running("producer", number)) for number in (0, 1)]
+                consumers = [asyncio.create_task(self._keep_running("consumer", number)) for number in (0, 1)]
+                havoc = asyncio.create_task(self._havoc())
+                watched = [*producers, *consumers, havoc]
+                async with asyncio.timeout(self._plan.deadline):
+                    await asyncio.gather(*producers)
+                    await havoc
+                    await self._drained(bus)
+                self._over = True
+                await self._judge(bus)
+        except TimeoutError:
+            self.figures.complaints.append(f"not done after {self._plan.deadline:g} s; see {self._log}")
+        finally:
+            self._over = True
+            for task in watched:
+                task.cancel()
+            self._zygote.stdin.close()  # type: ignore[union-attr]
+            await self._zygote.wait()
+            await reader
+        self.figures.seconds = time.monotonic() - began
+        self.figures.unburnt = [fuse for fuses in self._fuses.values() for fuse in fuses]
+        return self.figures
+
+    def _shuffled(self, points: tuple[str, ...]) -> deque[str]:
+        fuses = list(points) * self._plan.rounds
+        self._chance.shuffle(fuses)
+        return deque(fuses)
+
+    # Children.
+
+    async def _keep_running(self, role: str, number: int) -> None:
+        """Have the child run, again after each kill, until it ends by itself or the run is over."""
+        while not self._over:
+            fuses = self._fuses[role]
+            point = fuses.popleft() if fuses else ""
+            code = await self._child(role, number, point)
+            if self._over:
+                return
+            if code == 0:
+                if point:
+                    fuses.append(point)
+                return
+            if code != -signal.SIGKILL:
+                self.figures.complaints.append(f"{role} ended with {code}; see {self._log}")
+                return
+            self.figures.kills[point or "random"] += 1
+
+    async def _child(self, role: str, number: int, point: str) -> int:
+        job: dict[str, Any] = {
+            "role": role,
+            "producer": number,
+            "kind": self._plan.kind,
+            "where": self._place.where,
+            "url": self._server.url,
+            "events": self._plan.events,
+            "poison_every": self._plan.poison_every,
+            "point": point,
+            "at": self._chance.randint(1, self._plan.at_most),
+            "log": str(self._log),
+        }
+        async with self._start_turn:
+            self._zygote.stdin.write(json.dumps(job).encode() + b"\n")  # type: ignore[union-attr]
+            pid = await self._started.get()
+        ended: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+        self._children[pid] = (job, ended)
+        return await ended
+
+    async def _read_zygote(self) -> None:
+        early: dict[int, int] = {}
+        async for line in self._zygote.stdout:  # type: ignore[union-attr]
+            what, pid, *code = line.decode().split()
+            if what == "started":
+                self._started.put_nowait(int(pid))
+                await asyncio.sleep(0)
+            else:
+                early[int(pid)] = int(code[0])
+            for ended in [pid for pid in early if pid in self._children]:
+                _, future = self._children.pop(ended)
+                if not future.done():
+                    future.set_result(early.pop(ended))
+        for _, future in self._children.values():
+            if not future.done():
+                future.set_result(-signal.SIGKILL)
+
+    # Havoc.
+
+    async def _havoc(self) -> None:
+        todo = ["server kill"] * self._plan.server_kills
+        todo += ["server stop"] * self._plan.server_stops
+        todo += ["random"] * self._plan.random_kills
+        self._chance.shuffle(todo)
+        for what in todo:
+            await asyncio.sleep(self._chance.uniform(0.2, 1.0))
+            if what == "server kill":
+                self._server.kill()
+                await asyncio.sleep(self._chance.uniform(0, 0.3))
+                await self._server.restart()
+                self.figures.kills[what] += 1
+            elif what == "server stop":
+                self._server.pause()
+                await asyncio.sleep(self._chance.uniform(0.5, 3.0))
+                self._server.resume()
+                self.figures.kills[what] += 1
+            elif self._children:
+                pid = self._chance.choice(sorted(self._children))
+                job, _ = self._children[pid]
+                if job["point"]:  # its fuse is still to burn: give it to the next
+                    self._fuses[job["role"]].append(job["point"])
+                    job["point"] = ""
+                os.kill(pid, signal.SIGKILL)
+
+    async def _drained(self, bus: EventBus) -> None:
+        """Wait until nothing is left to deliver or acknowledge and the fuses that can burn have burnt."""
+        while True:
+            await asyncio.sleep(0.1)
+            try:
+                info = await js_api(bus, f"CONSUMER.INFO.OMS_ORDERS.{DURABLE}", timeout=2)
+            except (JetStreamUnavailable, ApiError):
+                continue
+            if info["num_pending"] == 0 and info["num_ack_pending"] == 0:
+                return
+
+    # The judge.
+
+    async def _judge(self, bus: EventBus) -> None:
+        figures, say = self.figures, self.figures.complaints.append
+        committed = self._place.committed()
+        stored = [(await self._headers(bus, "OMS_ORDERS", seq)) for seq in range(1, await _last(bus, "OMS_ORDERS") + 1)]
+        ids = [int(message["headers"]["Nats-Msg-Id"]) for message in stored]
+        letters = [
+            DeadLetter.model_validate_json(message["data"])
+            for seq in range(1, await _last(bus, "DEADLETTERS") + 1)
+            for message in [await self._headers(bus, "DEADLETTERS", seq)]
+        ]
+        effects = Counter(int(key) for key in self._place.effects())
+        dead = Counter(json.loads(letter.payload)["idempotency_key"] for letter in letters)
+        figures.committed, figures.stored = len(set(committed)), len(ids)
+        figures.effects = effects.total()
+        figures.effects_doubled = sum(count - 1 for count in effects.values())
+        figures.dead_letters = len(letters)
+        if len(ids) != len(set(ids)):
+            say(f"{len(ids) - len(set(ids))} events are stored twice")
+        if lost := set(committed) - set(ids):
+            say(f"{len(lost)} published events are not stored: {sorted(lost)[:5]}")
+        if self._plan.kind in ("sqlite", "postgres") and (invented := set(ids) - set(committed)):
+            say(f"{len(invented)} events are stored that never were committed: {sorted(invented)[:5]}")
+        for producer in (0, 1):
+            mine = [number for number in ids if number % 2 == producer]
+            if mine != sorted(mine):
+                say(f"the order of producer {producer} is not kept")
+        if missing := set(committed) - set(effects) - {int(key) for key in dead}:
+            say(f"{len(missing)} events have neither effect nor dead letter: {sorted(missing)[:5]}")
+        if both := set(effects) & {int(key) for key in dead}:
+            say(f"{len(both)} events have an effect and a dead letter: {sorted(both)[:5]}")
+        if any(count > 1 for count in dead.values()):
+            say("a dead letter is stored twice")
+        poison = {n for n in committed if n % self._plan.poison_every == 0} if self._plan.poison_every else set[int]()
+        if {int(key) for key in dead} != poison:
+            say(f"{len(poison)} events deserve a dead letter, {len(dead)} have one")
+        if self._plan.kind in ("sqlite", "postgres"):
+            if figures.effects_doubled:
+                say(f"{figures.effects_doubled} effects happened twice")
+        elif self._plan.kind == "kv" and figures.effects_doubled > figures.killed + 2 * figures.kills["server stop"]:
+            # Each death or freeze of the server or a consumer explains one repeated effect per consumer at most.
+            say(f"{figures.effects_doubled} effects were repeated, more than the kills explain")
+
+    async def _headers(self, bus: EventBus, stream: str, seq: int) -> dict[str, Any]:
+        message = await bus.plain_jetstream().get_msg(stream, seq)
+        return {"headers": message.headers or {}, "data": message.data or b""}
+
+
+async def _last(bus: EventBus, stream: str) -> int:
+    return (await bus.plain_jetstream().stream_info(stream)).state.last_seq

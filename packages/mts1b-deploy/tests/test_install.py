@@ -23,6 +23,8 @@ async def main():
 asyncio.run(main())
 """
 
+pytestmark = pytest.mark.slow  # each test is an installation of its own: two to ten seconds
+
 
 def program(path: Path, text: str) -> Path:
     """A program that passes for a new enough nats-server until it is started."""

@@ -14,8 +14,10 @@ from mts1b_deploy.supervise.processes import (
     find_supervisor_process,
     supervisor_command,
 )
-from mts1b_deploy.supervise.state import read_state
+from mts1b_deploy.supervise.state import SupervisorState, read_state
 from mts1b_deploy.testing import Machine
+
+pytestmark = pytest.mark.slow  # each test is an installation of its own: two to ten seconds
 
 
 def wait_for(condition: Callable[[], bool], seconds: float = 20.0) -> None:
@@ -34,6 +36,12 @@ def server_of(machine: Machine) -> psutil.Process:
 def supervisor_of(machine: Machine) -> psutil.Process:
     found = find_supervisor_process(machine.layout)
     assert found is not None, "no supervisor runs"
+    return found
+
+
+def state_of(machine: Machine) -> SupervisorState:
+    found = read_state(machine.layout)
+    assert found is not None, "the supervisor tells nothing"
     return found
 
 
@@ -68,9 +76,7 @@ def test_a_server_that_is_killed_again_and_again_comes_back_each_time(installed:
         pid = server_of(installed).pid
         kill(server_of(installed))
         wait_for(lambda pid=pid: (found := find_server_process(installed.layout)) is not None and found.pid != pid)
-    state = read_state(installed.layout)
-    assert state is not None
-    assert state.restarts == 3
+    assert state_of(installed).restarts == 3
     assert len(servers_of(installed)) == 1
 
 
@@ -85,6 +91,8 @@ def test_a_killed_supervisor_is_reported_and_start_heals_it_under_the_running_se
     assert "supervised again" in installed.deploy("start").stdout
     assert installed.json("status")["pid"] == server.pid
     assert len(servers_of(installed)) == 1
+    assert state_of(installed).server_pid == server.pid
+    assert state_of(installed).restarts == 0
     # The new supervisor is a real one: it notices the end of a server that it did not start.
     kill(server)
     wait_for(lambda: find_server_process(installed.layout) is not None)
@@ -172,13 +180,16 @@ def test_a_frozen_server_is_a_problem_that_restart_solves(installed: Machine):
     server_of(installed).suspend()
     assert "does not answer" in installed.json("status", code=1)["problems"][0]
     installed.deploy("restart")
+    assert "Server Exiting" in installed.layout.nats_log.read_text()  # gracefully, not killed
     assert installed.json("status")["healthy"] is True
     assert len(servers_of(installed)) == 1
 
 
-def test_a_frozen_supervisor_does_not_keep_stop_from_stopping(installed: Machine):
+def test_a_frozen_supervisor_does_not_keep_stop_from_stopping_gracefully(installed: Machine):
     supervisor_of(installed).suspend()
-    installed.deploy("stop")
+    done = installed.deploy("stop")
+    assert "stopped" in done.stdout
+    assert done.stderr == ""
     assert not installed.processes()
 
 
@@ -237,3 +248,15 @@ def test_a_hangup_of_the_supervisor_reloads_the_servers_configuration(installed:
     supervisor_of(installed).send_signal(signal.SIGHUP)
     wait_for(lambda: "Reloaded server configuration" in installed.layout.nats_log.read_text())
     assert installed.json("status")["healthy"] is True
+
+
+def test_a_storm_of_signals_does_not_make_the_supervisor_deaf(installed: Machine):
+    supervisor, server = supervisor_of(installed), server_of(installed)
+    until = time.monotonic() + 1.0
+    while time.monotonic() < until:
+        for number in (signal.SIGSTOP, signal.SIGCONT):
+            os.kill(server.pid, number)
+        os.kill(supervisor.pid, signal.SIGCHLD)
+    done = installed.deploy("stop")
+    assert "stopped" in done.stdout
+    assert done.stderr == ""

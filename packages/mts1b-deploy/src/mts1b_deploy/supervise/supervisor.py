@@ -11,10 +11,10 @@ import contextlib
 import fcntl
 import logging
 import os
+import select
 import signal
 import subprocess
 import sys
-import threading
 import time
 from logging.handlers import RotatingFileHandler
 from pathlib import Path
@@ -45,7 +45,12 @@ class Supervisor:
 
     def __init__(self, layout: Layout) -> None:
         self._layout = layout
-        self._wake = threading.Event()
+        # Signals end a wait through a pipe that the interpreter itself writes to. A handler must not touch a lock,
+        # so no threading.Event: the thread that it interrupts may hold it.
+        self._wakeup, writing = os.pipe()
+        os.set_blocking(self._wakeup, False)
+        os.set_blocking(writing, False)
+        signal.set_wakeup_fd(writing, warn_on_full_buffer=False)
         self._stopping = False
         self._restarts = 0
         self._last_exit: str | None = None
@@ -98,11 +103,9 @@ class Supervisor:
 
     def _wait_for_end(self, server: psutil.Process, child: "subprocess.Popen[bytes] | None") -> None:
         while not self._stopping:
-            self._wake.clear()
             if (child.poll() is not None) if child else not is_alive(server):
                 return
-            if not self._stopping:
-                self._wake.wait(None if child else _ADOPTED_POLL)
+            self._wait_for_signal(None if child else _ADOPTED_POLL)
 
     def _end(self, server: psutil.Process, child: "subprocess.Popen[bytes] | None") -> None:
         """Let the server end gracefully, and kill it when it does not."""
@@ -121,8 +124,13 @@ class Supervisor:
     def _sleep(self, seconds: float) -> None:
         until = time.monotonic() + seconds
         while not self._stopping and (left := until - time.monotonic()) > 0:
-            self._wake.clear()
-            self._wake.wait(left)
+            self._wait_for_signal(left)
+
+    def _wait_for_signal(self, seconds: float | None) -> None:
+        """Until a signal came, also one that came since the last wait, or the time is over."""
+        select.select([self._wakeup], [], [], seconds)
+        with contextlib.suppress(BlockingIOError):
+            os.read(self._wakeup, 4096)
 
     def _tell(self, phase: str, server_pid: int | None) -> None:
         state = SupervisorState.model_validate(
@@ -141,10 +149,9 @@ class Supervisor:
 
     def _on_stop(self, _number: int, _frame: FrameType | None) -> None:
         self._stopping = True
-        self._wake.set()
 
     def _on_child(self, _number: int, _frame: FrameType | None) -> None:
-        self._wake.set()
+        """The wait is over: that is all."""
 
     def _on_reload(self, _number: int, _frame: FrameType | None) -> None:
         server = find_server_process(self._layout)

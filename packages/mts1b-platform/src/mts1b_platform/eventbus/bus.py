@@ -24,6 +24,7 @@ from mts1b_platform.eventbus.hooks import Hooks
 from mts1b_platform.eventbus.jetstream import JetStream, complete
 from mts1b_platform.eventbus.lane import Lane
 from mts1b_platform.eventbus.listener import Listener
+from mts1b_platform.eventbus.pipeline import AckPipeline
 from mts1b_platform.eventbus.plain import open_lane
 from mts1b_platform.eventbus.publish import Ack, prepare, send, send_watched
 from mts1b_platform.eventbus.publisher import Publisher
@@ -39,6 +40,8 @@ DEFAULT_DEADLINE = 30.0
 DEFAULT_RETRY = RetryPolicy()
 _DRAIN_BUDGET = 10.0
 _BEST_EFFORT_WAIT = 0.1
+_ACK_TIMEOUT = 2.0
+"""Seconds until a durable publish is sent again; the stream recognises the repeat."""
 
 
 class EventBus(Client):
@@ -49,6 +52,8 @@ class EventBus(Client):
 
     lane: Lane
     """The hot path; the seam, or nats-py's public calls where the seam does not fit. Set by :meth:`open_lane`."""
+    pipeline: AckPipeline
+    """Durable publishes under way. Set by :meth:`open_lane`."""
 
     def __init__(self, settings: Settings) -> None:
         super().__init__()
@@ -280,6 +285,7 @@ class EventBus(Client):
         """Take the fast lane through the connection, or say why not; called once by :func:`connect`."""
         self.lane = await open_lane(self)
         self.lane.on_break(self._count_lane_drops)
+        self.pipeline = await AckPipeline.open(self.lane, timeout=_ACK_TIMEOUT)
         if not self.lane.fast:
             self.counters.plain_path = 1
             log.warning("the fast path does not fit this nats-py; events take the slow one", reason=self.lane.reason)

@@ -69,6 +69,10 @@ class Lane(Protocol):
         """
         ...
 
+    def send_many(self, frames: list[bytes], size: int) -> None:
+        """Queue frames of ``size`` payload bytes together, in one go; raises as :meth:`send`, all or none."""
+        ...
+
     def send_now(self, frame: bytes, size: int) -> bool:
         """Queue a frame that is worth nothing later; False when it was dropped (and counted) instead.
 
@@ -111,6 +115,10 @@ class Lane(Protocol):
 
     def on_ready(self, hook: Callable[[], None]) -> Callable[[], None]:
         """Call ``hook`` whenever the connection stands again and its subscriptions with it."""
+        ...
+
+    def on_close(self, hook: Callable[[], None]) -> Callable[[], None]:
+        """Call ``hook`` when the connection is closed for good."""
         ...
 
     def new_inbox(self) -> str:

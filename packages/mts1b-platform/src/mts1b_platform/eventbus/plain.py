@@ -55,6 +55,7 @@ class PlainLane:
         self._watch: asyncio.Task[None] | None = None
         self._breaks: dict[object, Callable[[], None]] = {}
         self._readies: dict[object, Callable[[], None]] = {}
+        self._closings: dict[object, Callable[[], None]] = {}
 
     # Sending.
 
@@ -65,6 +66,16 @@ class PlainLane:
         if self._waiting_bytes + len(frame) > DEFAULT_PENDING_LIMIT and self._waiting:
             raise errors.OutboundBufferLimitError
         self._queue(frame, volatile=False)
+
+    def send_many(self, frames: list[bytes], size: int) -> None:
+        """Queue frames together; see :meth:`Lane.send_many`."""
+        del size
+        for frame in frames:
+            self._admit(frame)
+        if self._waiting_bytes + sum(map(len, frames)) > DEFAULT_PENDING_LIMIT and self._waiting:
+            raise errors.OutboundBufferLimitError
+        for frame in frames:
+            self._queue(frame, volatile=False)
 
     def send_now(self, frame: bytes, size: int) -> bool:
         """Queue a frame that is worth nothing later; see :meth:`Lane.send_now`."""
@@ -167,17 +178,25 @@ class PlainLane:
         """Call ``hook`` after the connection stands again; see :meth:`Lane.on_ready`."""
         return self._register(self._readies, hook)
 
+    def on_close(self, hook: Callable[[], None]) -> Callable[[], None]:
+        """Call ``hook`` after the connection was closed; see :meth:`Lane.on_close`."""
+        return self._register(self._closings, hook)
+
     def _register(self, hooks: dict[object, Callable[[], None]], hook: Callable[[], None]) -> Callable[[], None]:
         key = object()
         hooks[key] = hook
         if self._watch is None or self._watch.done():
             self._watch = asyncio.create_task(self._watch_connection())
-        return lambda: hooks.pop(key, None) and None
+
+        def unhook() -> None:
+            hooks.pop(key, None)
+
+        return unhook
 
     async def _watch_connection(self) -> None:
         stats = self._client.stats
         up, reconnects = self._client.is_connected, stats["reconnects"]
-        while not self._client.is_closed and (self._breaks or self._readies):
+        while not self._client.is_closed and (self._breaks or self._readies or self._closings):
             await asyncio.sleep(POLL)
             now_up, now_reconnects = self._client.is_connected, stats["reconnects"]
             if up and (not now_up or now_reconnects != reconnects):
@@ -186,6 +205,7 @@ class PlainLane:
             if now_up and not up:
                 _call_all(self._readies)
             up, reconnects = now_up, now_reconnects
+        _call_all(self._closings)
 
 
 def _call_all(hooks: dict[object, Callable[[], None]]) -> None:

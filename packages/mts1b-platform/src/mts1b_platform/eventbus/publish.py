@@ -1,7 +1,7 @@
 """Publishing typed events: the tier of the subject decides what is promised.
 
 *Best effort*: handed to the connection and forgotten; while the connection is away the event is dropped and counted,
-because a stale quote that is flushed on reconnect is worse than none.
+because a stale quote that is flushed on reconnect is worse than none (``publisher.py``).
 
 *At least once*: sent until JetStream acknowledges that it is stored, through restarts and reconnects, always with the
 same message id, so that the stream keeps one however often it was sent. After the deadline the caller is told that
@@ -9,12 +9,11 @@ the event may have been stored or not.
 """
 
 import asyncio
-import json
 import random
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import nats.errors
 from mts1b_foundation.event import Event as Payload
@@ -24,14 +23,27 @@ from mts1b_platform.eventbus.api import ApiError, js_api, no_jetstream, where
 from mts1b_platform.eventbus.envelope import JSON, canonical
 from mts1b_platform.eventbus.errors import (
     BusClosed,
+    BusError,
+    InvalidHeader,
     JetStreamUnavailable,
     NoStream,
     PayloadTooLarge,
     PublishError,
     PublishUncertain,
 )
-from mts1b_platform.eventbus.headers import ACTOR, CONTENT_TYPE, MSG_ID, SCHEMA, SOURCE_REPO, TRACE_ID
+from mts1b_platform.eventbus.headers import (
+    ACTOR,
+    CONTENT_TYPE,
+    MSG_ID,
+    NO_LINES,
+    SCHEMA,
+    SOURCE_REPO,
+    TRACE_ID,
+    HeaderError,
+    header_lines,
+)
 from mts1b_platform.eventbus.hooks import Hooks
+from mts1b_platform.eventbus.pipeline import Draft, NoStreamResponse, PubAck, PublishFailed, PublishRefused
 from mts1b_platform.eventbus.trace import trace_id_for
 from mts1b_platform.logs import get_logger
 
@@ -41,9 +53,9 @@ if TYPE_CHECKING:
 
 log = get_logger("mts1b.eventbus.publish")
 
-_ATTEMPT = 2.0
-_BACKOFF = (0.05, 1.0)
-_TRANSIENT_CODES = frozenset({503, 408})
+_BACKOFF: Final = (0.05, 1.0)
+_TRANSIENT_CODES: Final = frozenset({503, 408})
+_IN_TEMPLATE: Final = frozenset({MSG_ID, CONTENT_TYPE, TRACE_ID, SOURCE_REPO, SCHEMA, ACTOR})
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +75,7 @@ class Ack:
 
 @dataclass(frozen=True, slots=True)
 class Outgoing:
-    """One event ready for the wire."""
+    """One event ready for the wire; ``headers`` is the whole envelope, in canonical case."""
 
     subject: str
     pattern: str
@@ -86,16 +98,10 @@ def prepare(
         SubjectError: the event is not of the subject's payload type.
         NotTheProducer: this process does not speak as the subject's producer.
         InvalidHeader: an extra header cannot go on the wire.
-        PayloadTooLarge: the event has more bytes than the server takes.
     """
     bus.publisher(subject)
     name = subject.format(event)
     data = event.__pydantic_serializer__.to_json(event)
-    if len(data) > bus.max_payload > 0:
-        raise PayloadTooLarge(
-            f"{name}: the event has {len(data)} bytes, the server takes {bus.max_payload}; send a reference to the "
-            "data instead, or raise max_payload on the server"
-        )
     envelope = canonical(headers) if headers else {}
     if (identity := msg_id or subject.message_id(event)) is not None:
         envelope[MSG_ID] = identity
@@ -105,14 +111,6 @@ def prepare(
     envelope[SCHEMA] = subject.schema_id
     envelope[ACTOR] = event.__dict__.get("actor") or bus.actor
     return Outgoing(name, subject.pattern, data, envelope)
-
-
-async def send(bus: "EventBus", subject: Subject[Any], out: Outgoing, *, deadline: float) -> Ack | None:
-    """Send with the guarantee of the subject's tier; raises what the two below raise."""
-    if isinstance(subject, DurableSubject):
-        return await send_durable(bus, subject, out, deadline=deadline)
-    await send_best_effort(bus, out)
-    return None
 
 
 async def send_watched(
@@ -138,25 +136,28 @@ async def send_watched(
     return ack
 
 
-async def send_best_effort(bus: "EventBus", out: Outgoing) -> None:
+async def send(bus: "EventBus", subject: Subject[Any], out: Outgoing, *, deadline: float) -> Ack | None:
+    """Send with the guarantee of the subject's tier; raises what the two below raise."""
+    if isinstance(subject, DurableSubject):
+        return await send_durable(bus, subject, out, deadline=deadline)
+    send_best_effort(bus, subject, out)
+    return None
+
+
+def send_best_effort(bus: "EventBus", subject: Subject[Any], out: Outgoing) -> None:
     """Hand the event to the connection, or drop and count it while there is none.
 
     Raises:
         BusClosed: the bus was closed.
+        PayloadTooLarge: the event has more bytes than the server takes.
     """
-    if bus.is_connected:
-        try:
-            await bus.publish(out.subject, out.payload, headers=out.headers)
-        except nats.errors.OutboundBufferLimitError:
-            pass
-        except (nats.errors.ConnectionClosedError, nats.errors.ConnectionDrainingError):
-            raise BusClosed(f"{out.subject}: the bus is closed; the event was not sent") from None
-        else:
-            bus.counters.published[out.pattern] += 1
-            return
-    elif bus.is_closed:
-        raise BusClosed(f"{out.subject}: the bus is closed; the event was not sent")
-    bus.counters.publish_dropped[out.pattern] += 1
+    draft, extra = _draft(bus, subject, out)
+    frame = draft.template.encode(draft.payload, draft.trace_id, draft.msg_id, b"", extra)
+    try:
+        sent = bus.lane.send_now(frame, len(draft.payload))
+    except nats.errors.Error as error:
+        raise _final(bus, out, error) from None
+    (bus.counters.published if sent else bus.counters.publish_dropped)[out.pattern] += 1
 
 
 async def send_durable(bus: "EventBus", subject: DurableSubject[Any], out: Outgoing, *, deadline: float) -> Ack:
@@ -169,73 +170,99 @@ async def send_durable(bus: "EventBus", subject: DurableSubject[Any], out: Outgo
         PublishError: JetStream refused the event.
         BusClosed: the bus was closed.
     """
+    draft, extra = _draft(bus, subject, out)
     end = time.monotonic() + deadline
     attempt = 0
-    reason = "no connection"
+    reason = "no connection to a NATS server"
     while (left := end - time.monotonic()) > 0:
         if attempt:
             bus.counters.publish_retries[out.pattern] += 1
             log.warning("publish is retried", subject=out.subject, attempt=attempt, reason=reason)
+            await asyncio.sleep(min(_pause(attempt), left))
         attempt += 1
-        if not await bus.wait_connected(min(left, _ATTEMPT)):
-            reason = "no connection to a NATS server"
+        if not await bus.wait_connected(max(0.0, end - time.monotonic())):
             continue
         try:
-            answer = await bus.request(
-                out.subject, out.payload, timeout=min(end - time.monotonic(), _ATTEMPT), headers=out.headers
-            )
-            return _acknowledged(bus, subject, out, json.loads(answer.data))
-        except nats.errors.NoRespondersError:
-            await _explain_no_responders(bus, out)
-            reason = "no stream leader answers"
-        except nats.errors.TimeoutError:
-            reason = f"no ack within {_ATTEMPT:g} s"
-        except _Unavailable as error:
-            reason = str(error)
-        except nats.errors.OutboundBufferLimitError:
-            reason = "the connection is away and its buffer is full"
-        except nats.errors.MaxPayloadError:
-            raise PayloadTooLarge(f"{out.subject}: event and headers exceed {bus.max_payload} bytes") from None
-        except (nats.errors.ConnectionClosedError, nats.errors.ConnectionDrainingError):
-            raise BusClosed(f"{out.subject}: the bus is closed; the event may not have been stored") from None
-        await asyncio.sleep(min(_pause(attempt), max(0.0, end - time.monotonic())))
+            sent = await bus.pipeline.publish(draft.template, draft.payload, draft.trace_id, draft.msg_id, extra)
+            async with asyncio.timeout_at(asyncio.get_running_loop().time() + end - time.monotonic()):
+                return acknowledged(bus, out, await sent)
+        except TimeoutError as error:
+            reason = str(error) or "no ack in time"
+        except nats.errors.Error as error:
+            if isinstance(failure := _final(bus, out, error), PublishError | BusClosed):
+                raise failure from None
+            reason = str(failure)
+        except PublishFailed as error:
+            reason = await _reason_to_retry(bus, out, error)
     bus.counters.publish_failed[out.pattern] += 1
     raise PublishUncertain(
         f"{out.subject}: no ack within {deadline:g} s after {attempt} attempts at {where(bus)} ({reason}). The event "
-        f"{out.headers[MSG_ID]!r} may have been stored or not; publishing it again with the same message id is safe"
+        f"{draft.msg_id!r} may have been stored or not; publishing it again with the same message id is safe"
     )
 
 
-class _Unavailable(Exception):
-    """JetStream answered that it cannot store right now."""
-
-
-def _acknowledged(bus: "EventBus", subject: DurableSubject[Any], out: Outgoing, document: dict[str, Any]) -> Ack:
-    if (error := document.get("error")) is not None:
-        if error.get("code") in _TRANSIENT_CODES:
-            raise _Unavailable(error.get("description", "JetStream is unavailable"))
-        bus.counters.publish_failed[out.pattern] += 1
-        raise PublishError(
-            f"{out.subject}: JetStream did not store the event: {error.get('description')} "
-            f"(error {error.get('err_code')})"
-        )
-    ack = Ack(
-        stream=document["stream"],
-        seq=document["seq"],
-        duplicate=bool(document.get("duplicate")),
-        subject=out.subject,
-        msg_id=out.headers[MSG_ID],
-    )
-    bus.counters.published[subject.pattern] += 1
+def acknowledged(bus: "EventBus", out: Outgoing, stored: PubAck) -> Ack:
+    """Count ``stored`` and give it the event's names."""
+    ack = Ack(stored.stream, stored.seq, stored.duplicate, out.subject, out.headers[MSG_ID])
+    bus.counters.published[out.pattern] += 1
     if ack.duplicate:
-        bus.counters.publish_duplicates[subject.pattern] += 1
-    log.debug("stored", subject=ack.subject, stream=ack.stream, seq=ack.seq, duplicate=ack.duplicate, id=ack.msg_id)
+        bus.counters.publish_duplicates[out.pattern] += 1
     return ack
 
 
-async def _explain_no_responders(bus: "EventBus", out: Outgoing) -> None:
+def draft_of(bus: "EventBus", subject: Subject[Any], out: Outgoing) -> Draft:
+    """``out`` as one message of an atomic batch.
+
+    Raises:
+        InvalidHeader: it has headers beyond the envelope, which a batch does not carry.
+    """
+    draft, extra = _draft(bus, subject, out)
+    if extra:
+        raise InvalidHeader(f"{out.subject}: an event of an atomic batch carries the envelope and no further headers")
+    return draft
+
+
+def _draft(bus: "EventBus", subject: Subject[Any], out: Outgoing) -> tuple[Draft, Any]:
+    headers = out.headers
+    template = bus.publisher(subject).template(headers[ACTOR], out.subject)
+    extra = NO_LINES
+    try:
+        if len(headers) > len(_IN_TEMPLATE) - (MSG_ID not in headers):
+            extra = header_lines({name: value for name, value in headers.items() if name not in _IN_TEMPLATE})
+    except HeaderError as error:
+        raise InvalidHeader(f"{out.subject}: {error}") from None
+    return Draft(template, out.payload, headers[TRACE_ID], headers.get(MSG_ID)), extra
+
+
+def _final(bus: "EventBus", out: Outgoing, error: nats.errors.Error) -> BusError:
+    """What nats-py's error means for the caller."""
+    if isinstance(error, nats.errors.MaxPayloadError):
+        return PayloadTooLarge(
+            f"{out.subject}: the event has {len(out.payload)} bytes, the server takes {bus.max_payload} with its "
+            "headers; send a reference to the data instead, or raise max_payload on the server"
+        )
+    if isinstance(error, nats.errors.ConnectionClosedError | nats.errors.ConnectionDrainingError):
+        return BusClosed(f"{out.subject}: the bus is closed; the event may not have been stored")
+    return BusError(str(error) or type(error).__name__)
+
+
+async def _reason_to_retry(bus: "EventBus", out: Outgoing, error: PublishFailed) -> str:
+    """Why to try again after ``error``; raises when that cannot help."""
+    if isinstance(error, NoStreamResponse):
+        await _explain_no_stream(bus, out)
+        return "no stream leader answers"
+    if isinstance(error, PublishRefused) and error.code not in _TRANSIENT_CODES:
+        bus.counters.publish_failed[out.pattern] += 1
+        raise PublishError(
+            f"{out.subject}: JetStream did not store the event: {error.description} (error {error.err_code})"
+        ) from None
+    return str(error)
+
+
+async def _explain_no_stream(bus: "EventBus", out: Outgoing) -> None:
     """Raise when retrying cannot help: no JetStream at all, or no stream that stores the subject."""
     if not bus.has_jetstream:
+        bus.counters.publish_failed[out.pattern] += 1
         raise JetStreamUnavailable(f"{out.subject}: {no_jetstream(bus)}")
     try:
         names = await js_api(bus, "STREAM.NAMES", {"subject": out.subject}, timeout=1)

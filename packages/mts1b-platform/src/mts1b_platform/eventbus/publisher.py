@@ -41,10 +41,8 @@ class Publisher(Generic[T]):
         self._subject = subject
         self._templates: dict[str, FrameTemplate] = {}
 
-    def template(self, event: T, name: str) -> FrameTemplate:
-        """The frame template for ``event`` on the concrete subject ``name``."""
-        # not getattr(): a missing attribute of a pydantic model costs more than the rest of this method
-        actor: str = event.__dict__.get("actor") or self._bus.actor
+    def template(self, actor: str, name: str) -> FrameTemplate:
+        """The frame template for events of ``actor`` on the concrete subject ``name``."""
         base = self._templates.get(actor)
         if base is None:
             base = self._bind(actor, name)
@@ -63,7 +61,9 @@ class Publisher(Generic[T]):
         bus, subject = self._bus, self._subject
         name = subject.format(event)
         data = event.__pydantic_serializer__.to_json(event)
-        frame = self.template(event, name).encode(data, trace_id_for(trace_id))
+        # not getattr(): a missing attribute of a pydantic model costs more than the rest of this method
+        actor = event.__dict__.get("actor") or bus.actor
+        frame = self.template(actor, name).encode(data, trace_id_for(trace_id))
         try:
             sent = bus.lane.send_now(frame, len(data))
         except nats.errors.MaxPayloadError:

@@ -37,7 +37,7 @@ PONG that comes after its ``flush`` gave up, no longer ends nats-py's read loop 
 import asyncio
 import json
 from collections.abc import Awaitable, Callable
-from typing import Any, Final, Self
+from typing import Any, Final, Self, cast
 
 from nats import errors
 from nats.aio.client import Client, _validate_queue, _validate_subject
@@ -79,6 +79,7 @@ class Seam:
         self._volatile = bytearray()
         self._breaks: dict[object, Callable[[], None]] = {}
         self._readies: dict[object, Callable[[], None]] = {}
+        self._closings: dict[object, Callable[[], None]] = {}
         self.dropped = 0
         self.parser = SeamParser(client, self)
 
@@ -99,7 +100,7 @@ class Seam:
         client = self._client
         self.parser.take_over(client._ps)
         client._ps = self.parser
-        send_ping: Callable[[asyncio.Future[Any] | None], Awaitable[None]] = client._send_ping
+        send_ping = cast("Callable[[asyncio.Future[Any] | None], Awaitable[None]]", client._send_ping)
 
         async def send_ping_in_order(future: asyncio.Future[Any] | None = None) -> None:
             # nats-py writes the PING past the frames that wait, and takes its PONG for theirs.
@@ -129,6 +130,27 @@ class Seam:
             self._kick(pending)
         stats = self._stats
         stats["out_msgs"] += 1
+        stats["out_bytes"] += size
+
+    def send_many(self, frames: list[bytes], size: int) -> None:
+        """Queue frames together; see :meth:`Lane.send_many`."""
+        client = self._client
+        if client._status != Client.CONNECTED:
+            self._refuse_to_send()
+        length = sum(map(len, frames))
+        waiting = client._pending_data_size + length
+        if waiting > (client._max_pending_size or DEFAULT_PENDING_LIMIT) and client._pending:
+            raise errors.OutboundBufferLimitError
+        most = client._max_payload
+        if length > most and any(len(frame) > most and frame_size(frame) > most for frame in frames):
+            raise errors.MaxPayloadError
+        client._pending_data_size = waiting
+        pending = client._pending
+        pending += frames
+        if pending is not self._kicked:
+            self._kick(pending)
+        stats = self._stats
+        stats["out_msgs"] += len(frames)
         stats["out_bytes"] += size
 
     def send_now(self, frame: bytes, size: int) -> bool:
@@ -241,6 +263,7 @@ class Seam:
             pending_msgs_limit=pending_msgs_limit,
             pending_bytes_limit=pending_bytes_limit,
             unroute=self.parser.unroute,
+            closed=self.closed,
         )
         client._subs[batches._id] = batches
         self.parser.route(batches)
@@ -263,6 +286,17 @@ class Seam:
         """Call ``hook`` whenever the connection stands again; see :meth:`Lane.on_ready`."""
         return _register(self._readies, hook)
 
+    def on_close(self, hook: Callable[[], None]) -> Callable[[], None]:
+        """Call ``hook`` when the connection is closed for good; see :meth:`Lane.on_close`."""
+        return _register(self._closings, hook)
+
+    def closed(self) -> None:
+        """The connection is being closed (called by each subscription that nats-py lets go)."""
+        hooks, self._closings = self._closings, {}
+        for hook in hooks.values():
+            # nats-py is in the middle of its own books.
+            asyncio.get_running_loop().call_soon(hook)
+
     def broke(self) -> None:
         """The connection broke (called by the parser, which nats-py resets then)."""
         self.drop_volatile()
@@ -278,7 +312,11 @@ class Seam:
 def _register(hooks: dict[object, Callable[[], None]], hook: Callable[[], None]) -> Callable[[], None]:
     key = object()
     hooks[key] = hook
-    return lambda: hooks.pop(key, None) and None
+
+    def unhook() -> None:
+        hooks.pop(key, None)
+
+    return unhook
 
 
 class SeamParser(NatsParser):

@@ -40,6 +40,7 @@ class BatchSubscription(Subscription):
         pending_msgs_limit: int,
         pending_bytes_limit: int,
         unroute: Callable[["BatchSubscription"], None],
+        closed: Callable[[], None],
     ) -> None:
         super().__init__(
             client,
@@ -56,6 +57,7 @@ class BatchSubscription(Subscription):
         self._message_iterator = cast("Any", self._backlog)
         self._batch_callback = callback
         self._unroute = unroute
+        self.closed = closed
         self._waiting: list[WireMsg] = []
         self._ended = False
         self.dropped = 0
@@ -176,6 +178,7 @@ class _Backlog:
     def _cancel(self) -> None:
         """The connection is being closed."""
         self.wake()
+        self._batches.closed()
 
     def wake(self) -> None:
         waiter, self._waiter = self._waiter, None

@@ -17,7 +17,7 @@ def schema_document(model: type[Event]) -> dict[str, Any]:
     examples = examples or document.pop("examples", [])
     return {
         "$schema": DIALECT,
-        "$id": f"urn:{model.schema_id()}",
+        "$id": f"urn:mts1b:{model.schema_id()}",
         "title": model.__name__,
         **{key: value for key, value in document.items() if key not in ("title", "examples")},
         **({"examples": examples} if examples else {}),

@@ -11,6 +11,7 @@ from mts1b_foundation.event import Event
 from mts1b_foundation.samples import ORDER, SAMPLES
 from mts1b_foundation.subjects import SUBJECTS, registry
 from mts1b_foundation.views import asyncapi, jsonschema, typescript
+from mts1b_platform.eventbus import EventBus
 from mts1b_platform.testing_bus import ConnectBus
 from nats.aio.msg import Msg
 

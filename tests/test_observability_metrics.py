@@ -183,6 +183,19 @@ async def test_the_endpoint_announces_itself_and_sweeps_what_a_killed_process_le
     assert not list((tmp_path / "targets").iterdir())
 
 
+async def test_records_of_the_audit_log_are_counted(
+    bus: EventBus, connect_bus: ConnectBus, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    await apply_streams(bus)
+    monkeypatch.setenv("MTS1B_AUDIT_DIR", str(tmp_path / "audit"))
+    audited = await connect_bus("mts1b-oms")
+    async with observe(audited, port=0) as observed:
+        await audited.emit(OMS_ORDERS_CREATED, ORDER)
+        seen = await scrape(observed)
+    assert seen[key("nats_audit_records_total", repo="mts1b-oms")] == 1
+    assert seen[key("nats_audit_failures_total", repo="mts1b-oms")] == 0
+
+
 async def test_counts_of_two_connections_of_a_process_are_summed_and_survive_a_close(
     bus: EventBus, connect_bus: ConnectBus
 ):

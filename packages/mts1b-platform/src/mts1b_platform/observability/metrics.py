@@ -20,9 +20,10 @@ from prometheus_client.metrics_core import Metric as Family
 from prometheus_client.registry import Collector
 
 from mts1b_platform.eventbus import Ack, Consumer, Event, EventBus, Heard
-from mts1b_platform.eventbus.hooks import Hooks, joined
+from mts1b_platform.eventbus.hooks import Chain, Hooks, joined
 from mts1b_platform.eventbus.publish import Outgoing
 from mts1b_platform.observability import names
+from mts1b_platform.observability.audit import AuditHook
 from mts1b_platform.observability.histogram import Histogram
 from mts1b_platform.observability.names import Metric
 
@@ -121,6 +122,7 @@ class BusMetrics(Collector):
         """What Prometheus scrapes; runs in the endpoint's thread, reads only."""
         watched = list(self._watched)
         yield from self._counters(watched)
+        yield from _audit(watched)
         yield from _gauges(watched)
         yield from _histograms(watched)
 
@@ -137,6 +139,18 @@ class BusMetrics(Collector):
             for bus, _ in watched:
                 values[(bus.service,)] += getattr(bus.counters, name)
             yield family(metric, values)
+
+
+def _audit(watched: list[tuple[EventBus, Timings]]) -> Iterator[Family]:
+    records: Values = defaultdict(float)
+    failures: Values = defaultdict(float)
+    for bus, _ in watched:
+        for hook in bus.hooks.hooks if isinstance(bus.hooks, Chain) else ():
+            if isinstance(hook, AuditHook):
+                records[(bus.service,)] += hook.audit.written
+                failures[(bus.service,)] += hook.audit.failures
+    yield family(names.AUDIT_RECORDS, records)
+    yield family(names.AUDIT_FAILURES, failures)
 
 
 def _gauges(watched: list[tuple[EventBus, Timings]]) -> Iterator[Family]:

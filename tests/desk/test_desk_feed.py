@@ -45,12 +45,10 @@ class Reader:
 
 
 async def close_of(bus: EventBus) -> SessionClosed:
-    async with (
-        bus.consume(MARKETDATA_SESSIONS_CLOSED, durable="test", deliver="all") as consumer,
-        await anext(consumer) as event,
-    ):
-        closed = event.payload
-    return closed
+    async with bus.consume(MARKETDATA_SESSIONS_CLOSED, durable="test", deliver="all") as consumer:
+        event = await anext(consumer)
+        await event.ack()
+    return event.payload
 
 
 async def test_a_reader_who_heard_nothing_gets_every_quote_and_bar_in_order(

@@ -33,6 +33,7 @@ from mts1b_desk.settings import (
     StrategySettings,
     explain,
 )
+from mts1b_desk.strategies.strategy import make_strategy
 
 app = typer.Typer(
     name="mts1b-desk",
@@ -99,6 +100,8 @@ def run(
             time_in_force=tif,
             market_start=SIMULATION_START if summary is None else summary.first,
         )
+        for each in settings.strategies:
+            make_strategy(each)  # a name that no plugin has is said here, not by a process that dies
         title = _title(settings, summary, data)
         console.print(title, highlight=False, soft_wrap=True)
         document = asyncio.run(Run(settings, console, title)())

@@ -47,17 +47,19 @@ def print_ledger(document: dict[str, Any], console: Console) -> None:
     """The ledger as tables."""
     source = f", {document['source']}" if "source" in document else ""
     console.print(f"\n[bold]Ledger[/] of session {document['session']}{source}")
-    view = View()
-    for title in ("fund", "orders", "fills", "position", "cash", "NAV", "realised", "unrealised", "fees"):
-        view.add_column(title, justify="left" if title in ("fund", "orders", "position") else "right")
+    trades, money = View(), View()  # two, so that no figure is cut on a narrow terminal
+    for title in ("fund", "orders", "fills", "position"):
+        trades.add_column(title, justify="right" if title == "fills" else "left")
+    for title in ("fund", "cash", "NAV", "realised", "unrealised", "fees"):
+        money.add_column(title, justify="left" if title == "fund" else "right")
     for fund, row in document["funds"].items():
-        orders = "\n".join(f"{row['orders'][state]} {state}" for state in _STATES if row["orders"].get(state))
+        orders = ", ".join(f"{row['orders'][state]} {state}" for state in _STATES if row["orders"].get(state))
         positions = "\n".join(f"{quantity} {symbol}" for symbol, quantity in row["positions"].items())
-        money = (row["cash"], row["nav"], row["realised_pnl"], row["unrealised_pnl"], row["fees"])
-        view.add_row(
-            fund, orders or "none", str(row["fills"]), positions or "flat", *(_cents(amount) for amount in money)
-        )
-    console.print(view)
+        trades.add_row(fund, orders or "none", str(row["fills"]), positions or "flat")
+        amounts = (row["cash"], row["nav"], row["realised_pnl"], row["unrealised_pnl"], row["fees"])
+        money.add_row(fund, *(_cents(amount) for amount in amounts))
+    console.print(trades)
+    console.print(money)
     if document["reconciled"]:
         console.print("[green]reconciled[/]: order management, brokers and treasury agree to the last digit")
     for difference in document["differences"]:

@@ -68,7 +68,7 @@ class ProgressView:
             table.add_column(name, justify="right")
         at = statuses["marketdata"].market_time if "marketdata" in statuses else None
         lag = f"{_lag(statuses)} quotes"
-        table.add_row(*(f"{value:,}" for value in figures.values()), lag, f"{at:%H:%M:%S.%f}"[:-3] if at else "-")
+        table.add_row(*(f"{value:,}" for value in figures.values()), lag, f"{at:%H:%M:%S}" if at else "-")
         funds = Table(show_edge=False)
         for name in ("fund", "fills", "cash", "NAV", "realised", "unrealised"):
             funds.add_column(name, justify="left" if name == "fund" else "right")

@@ -10,6 +10,7 @@ from typing import Any, cast
 from mts1b_foundation.errors import Mts1bError
 from mts1b_platform.eventbus import EventBus, connect
 from mts1b_platform.logs import configure_logging, get_logger
+from mts1b_platform.observability import observe
 
 from mts1b_desk.protocol import SERVICES
 from mts1b_desk.services.core_service import CoreService, Fatal
@@ -66,7 +67,9 @@ async def _serve(name: str, settings: DeskSettings, *, lifeline: bool) -> None:
         loop.add_signal_handler(number, service.stop)
     watch = asyncio.create_task(_parent_gone(service)) if lifeline else None
     try:
-        await service.run()
+        async with observe(bus) as observed:
+            observed.check("service", service.readiness)
+            await service.run()
     finally:
         if watch is not None:
             watch.cancel()

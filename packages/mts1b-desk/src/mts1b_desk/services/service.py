@@ -90,6 +90,10 @@ class Service:
             durables=tuple(self.durables),
         )
 
+    async def readiness(self) -> str | None:
+        """What still keeps the service from working; None when it is ready."""
+        return None if self.ready else "not ready yet: finding out what was decided before the session"
+
     def progress(self) -> Progress:
         """How far the service is."""
         return Progress()

@@ -86,9 +86,11 @@ async def stopped(server: NatsServer) -> None:
     """Stop the server's process; returns when each of its threads has noticed."""
     server.pause()
     threads = Path(f"/proc/{server.pid}/task")
-    await until(
-        lambda: all((thread / "stat").read_text().rpartition(")")[2].split()[0] == "T" for thread in threads.iterdir())
-    )
+
+    def state(thread: Path) -> str:
+        return (thread / "stat").read_text().rpartition(")")[2].split()[0]
+
+    await until(lambda: all(state(thread) == "T" for thread in threads.iterdir()))
 
 
 async def until(true: Callable[[], bool]) -> None:
@@ -116,6 +118,42 @@ async def test_a_frame_arrives_whole_and_in_order_many_per_wakeup(nats_server: N
         assert got[7].headers.to_dict() == {"mts-actor": "me", "mts-trace-id": "t", "Nats-Msg-Id": "id-7"}
         assert wakeups < 500
         assert not bus.errors
+
+
+async def test_a_frame_leaves_at_once_without_anybody_flushing(nats_server: NatsServer):
+    async with connected(nats_server) as bus:
+        batches = await bus.seam.subscribe_batches("a")
+        await bus.client.flush()
+        frame = pub_frame(b"a", b"x")
+        started = asyncio.get_running_loop().time()
+        for _ in range(20):
+            bus.seam.send(frame, 1)
+            await collect(batches, 1)
+            bus.seam.send_now(frame, 1)
+            await collect(batches, 1)
+            bus.seam.send_many([frame] * 3, 3)
+            await collect(batches, 3)
+        # The server's own first PING, which would flush too, comes after two seconds.
+        assert asyncio.get_running_loop().time() - started < 1.5
+
+
+async def test_many_frames_are_queued_together_or_not_at_all(nats_server: NatsServer):
+    async with connected(nats_server, pending_size=1000) as bus:
+        batches = await bus.seam.subscribe_batches("a")
+        await bus.client.flush()
+        bus.seam.send_many([pub_frame(b"a", b"%d" % n) for n in range(10)], 10)
+        with pytest.raises(errors.OutboundBufferLimitError):
+            bus.seam.send_many([pub_frame(b"a", bytes(100))] * 20, 2000)
+        too_large = pub_frame(b"a", bytes(bus.client.max_payload + 1))
+        await bus.client.flush()
+        with pytest.raises(errors.MaxPayloadError):
+            bus.seam.send_many([pub_frame(b"a"), too_large], bus.client.max_payload + 1)
+        assert [msg.payload for msg in await collect(batches, 10)] == [b"%d" % n for n in range(10)]
+        assert bus.client.stats["out_msgs"] == 10
+        assert bus.client.stats["out_bytes"] == 10
+        await bus.client.close()
+        with pytest.raises(errors.ConnectionClosedError):
+            bus.seam.send_many([pub_frame(b"a")], 0)
 
 
 async def test_a_message_larger_than_many_reads_arrives(nats_server: NatsServer):

@@ -1,0 +1,271 @@
+"""Pipelined publishes and atomic batches on a real server: every future ends, and says what is known."""
+# pyright: reportUnknownMemberType=false
+# reason: nats-py's signatures are partly untyped.
+
+import asyncio
+import json
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager, suppress
+from typing import Any
+
+import pytest
+from mts1b_platform.eventbus.headers import header_lines
+from mts1b_platform.eventbus.lane import Lane
+from mts1b_platform.eventbus.pipeline import (
+    AckLost,
+    AckPipeline,
+    AckTimeout,
+    Draft,
+    NoStreamResponse,
+    PubAck,
+    PublishRefused,
+)
+from mts1b_platform.eventbus.plain import PlainLane
+from mts1b_platform.eventbus.seam import Seam
+from mts1b_platform.eventbus.wire import FrameTemplate, pub_frame
+from mts1b_platform.server import NatsServer
+from nats.aio.client import Client
+
+WAIT = 10.0
+TEMPLATE = FrameTemplate("s.a", {"mts-actor": "me"})
+kinds = pytest.mark.parametrize("kind", ["seam", "plain"])
+
+
+@asynccontextmanager
+async def pipeline_to(
+    server: NatsServer, kind: str = "seam", **options: Any
+) -> AsyncGenerator[tuple[AckPipeline, Lane, Client]]:
+    client = Client()
+    lane: Lane = await Seam.attach(client) if kind == "seam" else PlainLane(client, reason="asked for")
+
+    async def quiet(_: Exception) -> None:
+        """Reconnects are part of the test."""
+
+    await client.connect(
+        server.url,
+        error_cb=quiet,
+        max_reconnect_attempts=-1,
+        reconnect_time_wait=0.02,  # pyright: ignore[reportArgumentType] - fractions work
+    )
+    try:
+        yield await AckPipeline.open(lane, **options), lane, client
+    finally:
+        with suppress(OSError):
+            await client.close()
+
+
+async def stream(client: Client, **config: Any) -> None:
+    body = {"name": "S", "subjects": ["s.>"], **config}
+    answer = await client.request("$JS.API.STREAM.CREATE.S", json.dumps(body).encode(), timeout=WAIT)
+    assert "error" not in json.loads(answer.data), answer.data
+
+
+async def stored(client: Client) -> int:
+    return (await client.jetstream().stream_info("S")).state.messages
+
+
+@kinds
+async def test_every_publish_has_its_own_ack(nats_server: NatsServer, kind: str):
+    async with pipeline_to(nats_server, kind) as (pipeline, _, client), asyncio.timeout(3 * WAIT):
+        await stream(client)
+        futures = [await pipeline.publish(TEMPLATE, b"%d" % n, "t", f"id-{n}") for n in range(3000)]
+        acks = [await future for future in futures]
+        assert acks == [PubAck("S", n + 1) for n in range(3000)]
+        again = await (await pipeline.publish(TEMPLATE, b"7", "t", "id-7"))
+        assert again == PubAck("S", 8, duplicate=True)
+        after = await (await pipeline.publish(TEMPLATE, b"new", "t", "id-new"))
+        assert after == PubAck("S", 3001)
+        assert await stored(client) == 3001
+        assert pipeline.outstanding == pipeline.strays == 0
+
+
+@kinds
+async def test_a_refusal_has_the_servers_number_and_words(nats_server: NatsServer, kind: str):
+    async with pipeline_to(nats_server, kind) as (pipeline, _, client):
+        await stream(client)
+        wrong = header_lines({"Nats-Expected-Last-Sequence": "99"})
+        good, bad = (
+            pipeline.publish_nowait(TEMPLATE, b"", "t"),
+            pipeline.publish_nowait(TEMPLATE, b"", "t", None, wrong),
+        )
+        assert (await good).seq == 1
+        with pytest.raises(PublishRefused, match="wrong last sequence") as refused:
+            await asyncio.wait_for(bad, WAIT)
+        assert (refused.value.code, refused.value.err_code) == (400, 10071)
+
+
+@kinds
+async def test_a_subject_without_stream_is_known_at_once(nats_server: NatsServer, kind: str):
+    async with pipeline_to(nats_server, kind) as (pipeline, _, _):
+        with pytest.raises(NoStreamResponse):
+            await asyncio.wait_for(await pipeline.publish(TEMPLATE, b"", "t"), WAIT)
+
+
+async def test_no_more_than_the_window_is_under_way(nats_server: NatsServer):
+    async with pipeline_to(nats_server, window=10) as (pipeline, _, client), asyncio.timeout(WAIT):
+        await stream(client)
+        nats_server.pause()
+
+        async def one(n: int) -> PubAck:
+            return await (await pipeline.publish(TEMPLATE, b"", "t", str(n)))
+
+        tasks = [asyncio.create_task(one(n)) for n in range(50)]
+        for _ in range(20):
+            await asyncio.sleep(0.005)
+            assert pipeline.outstanding <= 10
+        assert pipeline.outstanding == 10
+        nats_server.resume()
+        assert sorted(ack.seq for ack in await asyncio.gather(*tasks)) == list(range(1, 51))
+
+
+async def test_a_missing_ack_is_said_in_time_and_a_late_one_counted(nats_server: NatsServer):
+    async with pipeline_to(nats_server, timeout=0.4) as (pipeline, _, client), asyncio.timeout(WAIT):
+        await stream(client)
+        await (await pipeline.publish(TEMPLATE, b"", "t"))
+        nats_server.pause()
+        loop = asyncio.get_running_loop()
+        started = loop.time()
+        early = await pipeline.publish(TEMPLATE, b"", "t")
+        await asyncio.sleep(0.2)
+        late = await pipeline.publish(TEMPLATE, b"", "t")
+        with pytest.raises(AckTimeout, match="may have been stored or not"):
+            await early
+        assert 0.4 <= loop.time() - started < 0.55
+        with pytest.raises(AckTimeout):
+            await late
+        assert 0.6 <= loop.time() - started < 0.75
+        assert pipeline.outstanding == 0
+        nats_server.resume()
+        async with asyncio.timeout(WAIT):
+            while pipeline.strays < 2:  # noqa: ASYNC110 - a stray wakes nobody
+                await asyncio.sleep(0.01)
+        assert await stored(client) == 3
+
+
+@kinds
+async def test_a_break_ends_every_wait_and_sending_again_stores_each_once(nats_server: NatsServer, kind: str):
+    async with pipeline_to(nats_server, kind, timeout=60) as (pipeline, _, client), asyncio.timeout(3 * WAIT):
+        await stream(client)
+        await (await pipeline.publish(TEMPLATE, b"", "t", "0"))
+        nats_server.pause()
+        futures = [await pipeline.publish(TEMPLATE, b"", "t", str(n)) for n in range(1, 100)]
+        asked = pipeline.ask(b"$JS.API.INFO", b"")
+        nats_server.kill()
+        outcomes = await asyncio.gather(*futures, return_exceptions=True)
+        assert {type(outcome) for outcome in outcomes} == {AckLost}
+        with pytest.raises(AckLost):
+            await asked
+        await nats_server.restart()
+        acks = await asyncio.gather(*[await pipeline.publish(TEMPLATE, b"", "t", str(n)) for n in range(200)])
+        assert sorted({ack.seq for ack in acks}) == list(range(1, 201))
+        assert await stored(client) == 200
+
+
+@kinds
+async def test_closing_ends_every_wait(nats_server: NatsServer, kind: str):
+    for close_client in (False, True):
+        async with pipeline_to(nats_server, kind) as (pipeline, _, client), asyncio.timeout(WAIT):
+            await pipeline.settled()
+            nats_server.pause()
+            future = await pipeline.publish(TEMPLATE, b"", "t")
+            nats_server.resume() if close_client else None
+            future = pipeline.publish_nowait(TEMPLATE, b"", "t") if close_client else future
+            await (client.close() if close_client else pipeline.close())
+            nats_server.resume()
+            with pytest.raises((AckLost, NoStreamResponse)):
+                await future
+            await asyncio.wait_for(pipeline.settled(), WAIT)
+
+
+async def test_rubbish_in_the_inbox_of_acks_costs_nothing_else(nats_server: NatsServer):
+    async with pipeline_to(nats_server) as (pipeline, lane, client):
+        await stream(client)
+        inbox = pipeline._inbox.encode()  # pyright: ignore[reportPrivateUsage]
+        for token in (b"x", b"999", b"-1", b"1_0"):
+            lane.send(pub_frame(inbox + token, b"?"), 1)
+        future = pipeline.publish_nowait(TEMPLATE, b"", "t")
+        assert await asyncio.wait_for(future, WAIT) == PubAck("S", 1)
+        assert pipeline.strays == 4
+        for payload in (b"rubbish", b"[]", b"{}", b'{"stream":"S","seq":"x"}', b'{"error":1}'):
+            nats_server.pause()
+            future = pipeline.publish_nowait(TEMPLATE, b"", "t")
+            lane.send(pub_frame(inbox + b"%d" % pipeline._token, payload), len(payload))  # pyright: ignore[reportPrivateUsage]
+            nats_server.resume()
+            try:
+                ack = await asyncio.wait_for(future, WAIT)
+            except PublishRefused as refused:
+                assert "no ack" in str(refused)  # noqa: PT017 - whichever answer is first
+            else:
+                assert ack.stream == "S"
+
+
+async def test_a_double_ack_is_answered(nats_server: NatsServer):
+    async with pipeline_to(nats_server) as (pipeline, _, client):
+        await stream(client)
+        await (await pipeline.publish(TEMPLATE, b"x", "t"))
+        sub = await client.jetstream().pull_subscribe("s.a", durable="d")
+        (msg,) = await sub.fetch(1, timeout=WAIT)
+        answer = await asyncio.wait_for(pipeline.ask(msg.reply.encode(), b"+ACK"), WAIT)
+        assert answer.payload == b""
+        assert (await sub.consumer_info()).ack_floor.stream_seq == 1  # pyright: ignore[reportOptionalMemberAccess]
+
+
+# Atomic batches.
+
+
+def drafts(count: int, first: int = 0) -> list[Draft]:
+    return [Draft(TEMPLATE.at(f"s.{n % 7}"), b"%d" % n, "t", f"id-{n}") for n in range(first, first + count)]
+
+
+@kinds
+@pytest.mark.parametrize("count", [1, 2, 1000])
+async def test_an_atomic_batch_is_stored_whole(nats_server: NatsServer, kind: str, count: int):
+    async with pipeline_to(nats_server, kind) as (pipeline, _, client), asyncio.timeout(WAIT):
+        await stream(client, allow_atomic=True)
+        await (await pipeline.publish(TEMPLATE, b"before", "t"))
+        ack = await pipeline.publish_atomic(drafts(count))
+        assert (ack.stream, ack.seq, ack.batch_size) == ("S", count + 1, count)
+        assert ack.batch_id
+        assert await stored(client) == count + 1
+        last = await client.jetstream().get_msg("S", count + 1)
+        assert last.data == b"%d" % (count - 1)
+        assert last.headers
+        assert last.headers["Nats-Msg-Id"] == f"id-{count - 1}"
+
+
+async def test_one_known_message_refuses_the_whole_batch(nats_server: NatsServer):
+    async with pipeline_to(nats_server) as (pipeline, _, client), asyncio.timeout(WAIT):
+        await stream(client, allow_atomic=True)
+        await (await pipeline.publish(TEMPLATE, b"", "t", "id-5"))
+        with pytest.raises(PublishRefused) as refused:
+            await pipeline.publish_atomic(drafts(10))
+        assert refused.value.err_code == 10201
+        assert await stored(client) == 1
+
+
+@pytest.mark.parametrize("count", [1, 10])
+async def test_a_stream_without_atomic_batches_stores_none_of_it(nats_server: NatsServer, count: int):
+    async with pipeline_to(nats_server) as (pipeline, _, client), asyncio.timeout(WAIT):
+        await stream(client)
+        with pytest.raises(PublishRefused, match="atomic"):
+            await pipeline.publish_atomic(drafts(count))
+        assert await stored(client) == 0
+
+
+async def test_a_batch_has_between_one_and_a_thousand_messages(nats_server: NatsServer):
+    async with pipeline_to(nats_server) as (pipeline, _, _):
+        for count in (0, 1001):
+            with pytest.raises(ValueError, match="1 to 1000"):
+                await pipeline.publish_atomic(drafts(count))
+
+
+async def test_a_break_in_the_middle_of_a_batch_stores_all_or_none(nats_server: NatsServer):
+    async with pipeline_to(nats_server) as (pipeline, _, client), asyncio.timeout(3 * WAIT):
+        await stream(client, allow_atomic=True)
+        batch = asyncio.create_task(pipeline.publish_atomic(drafts(1000)))
+        await asyncio.sleep(0.002)
+        nats_server.kill()
+        with suppress(AckLost):
+            await batch
+        await nats_server.restart()
+        assert await stored(client) in {0, 1000}

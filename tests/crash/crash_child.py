@@ -68,7 +68,7 @@ def order(number: int, poison_every: int) -> Order:
 
 async def _produce(job: dict[str, Any], place: crash_places.Place, fuse: Fuse) -> None:
     done = set(place.committed(job["producer"]))
-    async with await connect(job["url"], service="mts1b-oms") as bus:
+    async with await connect(job["url"], service="mts1b-oms", connect_timeout=30) as bus:
         for number in range(job["producer"], job["events"], 2):
             if number in done:
                 continue
@@ -81,7 +81,7 @@ async def _produce(job: dict[str, Any], place: crash_places.Place, fuse: Fuse) -
 async def _produce_by_outbox(job: dict[str, Any], place: crash_places.Place, fuse: Fuse) -> None:
     done = set(place.committed(job["producer"]))
     async with AsyncExitStack() as stack:
-        bus = await stack.enter_async_context(await connect(job["url"], service="mts1b-oms"))
+        bus = await stack.enter_async_context(await connect(job["url"], service="mts1b-oms", connect_timeout=30))
         outbox = await place.outbox(stack)
         remove = outbox.remove
 
@@ -114,7 +114,7 @@ async def _consume(job: dict[str, Any], place: crash_places.Place, fuse: Fuse) -
 
     setattr(consumer_module, "store_dead_letter", burning_dead_letter)  # noqa: B010 - the same
     policy = RetryPolicy(max_deliveries=1000, base=0.05, factor=1.5, cap=0.5)
-    async with await connect(job["url"], service="mts1b-brokers") as bus:
+    async with await connect(job["url"], service="mts1b-brokers", connect_timeout=30) as bus:
         store = place.store(bus)
         events = bus.consume(OMS_ORDERS_CREATED, durable=DURABLE, ack_wait=ACK_WAIT, policy=policy)
         ack = events.ack

@@ -174,7 +174,7 @@ class Run:
                     fuses.append(point)
                 return
             if code != -signal.SIGKILL:
-                self.figures.complaints.append(f"{role} ended with {code}; see {self._log}")
+                self.figures.complaints.append(f"{role} ended with {code}: {self._log.read_text()[-1000:]}")
                 return
             self.figures.kills[point or "random"] += 1
 

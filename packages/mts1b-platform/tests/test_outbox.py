@@ -296,7 +296,7 @@ async def test_the_right_to_publish_is_free_at_once_when_a_connection_dies(new_p
         assert not await second.hold("second", 1)
         async with await AsyncConnection.connect(url, autocommit=True) as killer:
             await killer.execute(
-                "SELECT pg_terminate_backend(pid) FROM pg_locks WHERE locktype = 'advisory' AND granted"
+                "SELECT pg_terminate_backend(pid, 5000) FROM pg_locks WHERE locktype = 'advisory' AND granted"
             )
         assert await second.hold("second", 1)
         with pytest.raises(StoreError, match="does not answer"):

@@ -3,6 +3,7 @@
 import json
 import secrets
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import nats.errors
@@ -15,14 +16,23 @@ if TYPE_CHECKING:
 Message = tuple[str, Mapping[str, str], bytes]
 """Subject, headers, payload."""
 
+
+@dataclass(frozen=True, slots=True)
+class BatchAck:
+    """The stream's word that a batch is stored: its sequences begin at ``first`` and have no gaps."""
+
+    stream: str
+    first: int
+
+
 _ID, _SEQUENCE, _COMMIT = "Nats-Batch-Id", "Nats-Batch-Sequence", "Nats-Batch-Commit"
 _TIMEOUT = 5.0
 
 
-async def publish_atomically(bus: "EventBus", messages: Sequence[Message]) -> bool:
-    """Store ``messages`` (two to a thousand of one stream) as one batch; True when the stream says that it has them.
+async def publish_atomically(bus: "EventBus", messages: Sequence[Message]) -> BatchAck | None:
+    """Store ``messages`` (two to a thousand of one stream) as one batch; the stream's word that it has them.
 
-    False says nothing: the batch was refused (one id that the stream knows refuses all), or the ack was lost and all
+    None says nothing: the batch was refused (one id that the stream knows refuses all), or the ack was lost and all
     are stored. Publishing them one by one with the same ids then finds out and completes what is missing, in order.
 
     Raises:
@@ -32,19 +42,21 @@ async def publish_atomically(bus: "EventBus", messages: Sequence[Message]) -> bo
     last = len(messages)
     try:
         if not bus.is_connected:
-            return False
+            return None
         for number, (subject, headers, payload) in enumerate(messages, 1):
             marked = {**headers, _ID: batch, _SEQUENCE: str(number)}
             if number == last:
                 answer = await bus.request(subject, payload, timeout=_TIMEOUT, headers={**marked, _COMMIT: "1"})
                 document = json.loads(answer.data)
-                return "error" not in document and document.get("count") == last
+                if "error" in document or document.get("count") != last:
+                    return None
+                return BatchAck(document["stream"], document["seq"] - last + 1)
             if number > 1:
                 await bus.publish(subject, payload, headers=marked)
             elif (await bus.request(subject, payload, timeout=_TIMEOUT, headers=marked)).data:
-                return False  # a batch that may begin is answered with nothing
+                return None  # a batch that may begin is answered with nothing
     except (nats.errors.ConnectionClosedError, nats.errors.ConnectionDrainingError):
         raise BusClosed("the bus is closed; what was not published waits in the outbox") from None
     except nats.errors.Error:
-        return False
-    return False
+        return None
+    return None

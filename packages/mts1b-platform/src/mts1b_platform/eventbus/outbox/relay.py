@@ -20,7 +20,7 @@ from itertools import groupby
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Protocol, Self
 
-from mts1b_foundation.subjects import DurableSubject, registry
+from mts1b_foundation.subjects import DurableSubject, Subject, registry
 
 from mts1b_platform.eventbus.durables import stream_of
 from mts1b_platform.eventbus.errors import (
@@ -34,7 +34,7 @@ from mts1b_platform.eventbus.errors import (
 )
 from mts1b_platform.eventbus.outbox.batch import publish_atomically
 from mts1b_platform.eventbus.outbox.message import Row
-from mts1b_platform.eventbus.publish import Outgoing, send_durable
+from mts1b_platform.eventbus.publish import Ack, Outgoing, send_durable
 from mts1b_platform.logs import get_logger
 
 if TYPE_CHECKING:
@@ -186,17 +186,32 @@ class Relay:
         """All of ``rows`` as one atomic batch; False when they must go one by one."""
         if len(rows) == 1 or any(row.attempts for row in rows):
             return False
-        if not await publish_atomically(self._bus, [(row.subject, row.headers, row.payload) for row in rows]):
+        subjects = [registry().find(row.subject) for row in rows]
+        sent = [_outgoing(row, subject) for row, subject in zip(rows, subjects, strict=True) if subject is not None]
+        if len(sent) < len(rows):
+            return False  # one by one, so that the unknown subject is named
+        hooks = self._bus.hooks
+        marks = [hooks.publishing(s, None, out, None) for s, out in zip(subjects, sent, strict=True) if hooks and s]
+        stored = await publish_atomically(self._bus, [(out.subject, out.headers, out.payload) for out in sent])
+        if stored is None:
             return False
-        for row in rows:
-            self._bus.counters.published[_subject(row).pattern] += 1
+        for number, out in enumerate(sent):
+            self._bus.counters.published[out.pattern] += 1
+            if hooks:
+                ack = Ack(
+                    stored.stream,
+                    stored.first + number,
+                    duplicate=False,
+                    subject=out.subject,
+                    msg_id=rows[number].msg_id,
+                )
+                hooks.published(marks[number], out, ack, None)
         await self._outbox.remove(rows)
         self.counters.published += len(rows)
         self.counters.batches += 1
         return True
 
     async def _one_by_one(self, rows: list[Row]) -> None:
-        deadline = self._lease / 3
         stored: list[Row] = []
         try:
             for row in rows:
@@ -204,9 +219,7 @@ class Relay:
                 if not await self._outbox.hold(self._owner, self._lease):
                     return
                 try:
-                    subject = _subject(row)
-                    out = Outgoing(row.subject, subject.pattern, row.payload, row.headers)
-                    ack = await send_durable(self._bus, subject, out, deadline=deadline)
+                    ack = await self._send(row)
                 except (PublishUncertain, JetStreamUnavailable, NoStream, BusClosed):
                     raise
                 except PublishError as error:
@@ -220,6 +233,26 @@ class Relay:
         finally:
             if stored:
                 await asyncio.shield(self._outbox.remove(stored))
+
+    async def _send(self, row: Row) -> Ack:
+        subject = registry().find(row.subject)
+        if not isinstance(subject, DurableSubject):
+            raise PublishError(
+                f"{row.subject}: no durable subject of that name is registered here; run the relay with the version of "
+                "mts1b-foundation that the producer runs with"
+            )
+        out = _outgoing(row, subject)
+        deadline = self._lease / 3
+        if (hooks := self._bus.hooks) is None:
+            return await send_durable(self._bus, subject, out, deadline=deadline)
+        mark = hooks.publishing(subject, None, out, None)
+        try:
+            ack = await send_durable(self._bus, subject, out, deadline=deadline)
+        except BaseException as error:
+            hooks.published(mark, out, None, error)
+            raise
+        hooks.published(mark, out, ack, None)
+        return ack
 
     async def _refused(self, row: Row, error: BusError) -> None:
         park = row.attempts + 1 >= self._attempts
@@ -251,11 +284,5 @@ class Relay:
             return
 
 
-def _subject(row: Row) -> DurableSubject[Any]:
-    found = registry().find(row.subject)
-    if not isinstance(found, DurableSubject):
-        raise PublishError(
-            f"{row.subject}: no durable subject of that name is registered here; run the relay with the version of "
-            "mts1b-foundation that the producer runs with"
-        )
-    return found
+def _outgoing(row: Row, subject: Subject[Any]) -> Outgoing:
+    return Outgoing(row.subject, subject.pattern, row.payload, dict(row.headers))

@@ -1,0 +1,1 @@
+"""A sample repo: bells that ring."""

@@ -1,0 +1,10 @@
+"""Where the rings are stored, and who reads them."""
+
+from mts1b_foundation.subjects.contributions import ConsumerDeclaration
+from mts1b_platform.eventbus import StreamDefinition
+
+STREAMS = (StreamDefinition(name="BELLS", subjects=("mts.v1.bells.rings.*",), description="Every ring."),)
+
+CONSUMERS = (
+    ConsumerDeclaration(durable="sexton", service="mts1b-bells", stream="BELLS", filters=("mts.v1.bells.rings.*",)),
+)

@@ -22,6 +22,7 @@ from mts1b_desk.cores.oms import Oms
 from mts1b_desk.cores.research import Research
 from mts1b_desk.cores.treasury import Treasury
 from mts1b_desk.protocol import Durable, HistoryRequest, Progress, Quotes, Status
+from mts1b_desk.services.causes import Causes
 from mts1b_desk.services.feed import Feed
 from mts1b_desk.services.requests import Answer, NoAnswer, ask
 from mts1b_desk.services.service import Job, Service
@@ -47,6 +48,7 @@ class CoreService(Service):
         self.closed = False
         self._time: datetime | None = None
         self._order = asyncio.Lock()
+        self._causes = Causes()
         self._needs: asyncio.Queue[NeedQuotes] = asyncio.Queue()
         self._fetching = False
         self._consumers: list[tuple[Input, Consumer[Any]]] = []
@@ -175,6 +177,7 @@ class CoreService(Service):
 
     async def _handle(self, event: Event[Any]) -> None:
         payload = event.payload
+        self._causes.remember(event)
         if isinstance(payload, SessionClosed):
             if payload.session != self.settings.session:
                 return
@@ -202,7 +205,8 @@ class CoreService(Service):
 
     async def _emit(self, effect: Emit) -> None:
         try:
-            await self.bus.emit(effect.subject, effect.payload, msg_id=effect.msg_id)
+            cause = self._causes.of(effect.payload)
+            await self.bus.emit(effect.subject, effect.payload, cause=cause, msg_id=effect.msg_id)
         except BusError as error:
             log.critical("an effect cannot be published; the service ends", subject=effect.subject.pattern)
             raise Fatal(f"{self.name} cannot publish {effect.subject.pattern}: {error}") from error

@@ -77,7 +77,8 @@ class Feed(Generic[F]):
                 if number % _TURN == 0:
                     await asyncio.sleep(0)
                 if heard.payload.session == self._session:
-                    await self._take((heard.payload,))
+                    async with heard:  # what is made of it joins its trace
+                        await self._take((heard.payload,))
             filler.cancel()
 
     async def finish(self, total: int) -> None:

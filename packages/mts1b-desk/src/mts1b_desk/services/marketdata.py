@@ -10,6 +10,7 @@ from datetime import datetime
 from mts1b_foundation.marketdata import Quote
 from mts1b_foundation.subjects import MARKETDATA_BARS, MARKETDATA_QUOTES, MARKETDATA_SESSIONS_CLOSED
 from mts1b_platform.eventbus import EventBus
+from mts1b_platform.eventbus.trace import new_trace_id
 from mts1b_platform.logs import get_logger
 from pydantic import BaseModel
 
@@ -90,12 +91,13 @@ class MarketdataService(Service):
         log.info("session closed", quotes=self._core.quotes, bars=self._core.bars)
 
     async def _publish(self, tick: Tick | BarTick) -> None:
+        trace_id = new_trace_id()  # one trace for all that a tick leads to
         for item in self._core.on_tick(tick):
             self._archive.add(item)
             if isinstance(item, Quote):
-                await self.bus.emit(MARKETDATA_QUOTES, item)
+                await self.bus.emit(MARKETDATA_QUOTES, item, trace_id=trace_id)
             else:
-                await self.bus.emit(MARKETDATA_BARS, item)
+                await self.bus.emit(MARKETDATA_BARS, item, trace_id=trace_id)
         self._time = tick.timestamp
 
     async def _let_readers_follow(self) -> None:

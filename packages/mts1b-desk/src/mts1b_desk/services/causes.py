@@ -1,0 +1,36 @@
+"""What caused what, across the time between them: a later quote makes the fill, which is its order's all the same.
+
+Inside the handling of an event its trace is inherited. What a core makes later joins the trace of the order, or of the
+signal, that it is about.
+"""
+
+from collections import OrderedDict
+from typing import Any
+
+from mts1b_foundation.event import Event as Payload
+from mts1b_platform.eventbus import Event
+
+
+class Causes:
+    """The last event about each order and signal, at most ``limit`` of them."""
+
+    def __init__(self, limit: int = 10_000) -> None:
+        self._limit = limit
+        self._events: OrderedDict[str, Event[Any]] = OrderedDict()
+
+    def remember(self, event: Event[Any]) -> None:
+        """``event`` is being handled."""
+        for name in _names(event.payload):
+            self._events[name] = event
+            self._events.move_to_end(name)
+        while len(self._events) > self._limit:
+            self._events.popitem(last=False)
+
+    def of(self, payload: Payload) -> Event[Any] | None:
+        """The event that led to ``payload``; None when none is known."""
+        return next((self._events[name] for name in _names(payload) if name in self._events), None)
+
+
+def _names(payload: Payload) -> list[str]:
+    found = [getattr(payload, name, None) for name in ("order_id", "signal_id")]
+    return [name for name in found if isinstance(name, str)]

@@ -172,13 +172,16 @@ class Subject(Generic[T]):
     def filters(self, **parameters: str | None) -> tuple[str, ...]:
         """The subjects to subscribe to: both forms of a verb subject, or the one fund or key asked for.
 
-        Parameters left out (or None) match everything.
+        Parameters left out (or None) match everything. What this subject replaces is asked for too.
 
         Raises:
             UnknownParameter: when a name is none of this subject's, or a value is a wildcard.
             InvalidToken: when a value is empty.
         """
         given = {name: value for name, value in parameters.items() if value is not None}
+        return tuple(form for subject in self.lineage for form in subject._own_filters(given))  # pyright: ignore[reportPrivateUsage]
+
+    def _own_filters(self, given: Mapping[str, str]) -> tuple[str, ...]:
         known = (*self.parameters, FUND) if self.fund_scoped else self.parameters
         for name, value in given.items():
             if name not in known:

@@ -2,13 +2,17 @@
 
 A message is only taken for what it says it is: its subject is one that was asked for, its ``mts-schema`` is the one
 registered for that subject, its ``mts-source-repo`` is the subject's one producer, and its payload validates.
+
+Who asks for a subject that replaces another reads both: events of the older one are brought up to the payload that
+was asked for by the registry's upcasters.
 """
 
 from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 from mts1b_foundation.deadletters import DeadLetterReason
-from mts1b_foundation.subjects import Registry, Subject
+from mts1b_foundation.errors import SchemaMismatch
+from mts1b_foundation.subjects import Registry, Subject, registry
 from pydantic import ValidationError
 
 from mts1b_platform.eventbus.headers import SCHEMA, SOURCE_REPO, HeaderError, StaticHeaderCache, StaticHeaders
@@ -33,12 +37,20 @@ class Decoder:
 
     Args:
         subjects: what the reader asked for; others are refused, and counted under the first one's pattern.
+
+    Raises:
+        SchemaMismatch: one of ``subjects`` replaces another, and no upcaster leads from the old payload to the new one.
     """
 
-    __slots__ = ("_fallback", "_found", "_registry", "_static")
+    __slots__ = ("_fallback", "_found", "_registry", "_static", "_validators")
 
     def __init__(self, subjects: Sequence[Subject[Any]]) -> None:
-        self._registry = Registry(subjects)
+        lineage = {old: subject for subject in subjects for old in reversed(subject.lineage)}
+        self._registry = Registry(lineage)
+        self._validators: dict[Subject[Any], Validate] = {
+            old: old.payload.__pydantic_validator__.validate_json if old is subject else _upcast(old, subject)
+            for old, subject in lineage.items()
+        }
         self._fallback = subjects[0].pattern
         self._static = StaticHeaderCache()
         self._found: dict[bytes, tuple[Subject[Any], str, Validate]] = {}
@@ -69,8 +81,18 @@ class Decoder:
             raise Refused(DeadLetterReason.UNEXPECTED_SUBJECT, why, self._fallback)
         if len(self._found) >= _MAX_SUBJECTS:
             self._found.clear()
-        found = self._found[wire_subject] = (subject, name, subject.payload.__pydantic_validator__.validate_json)
+        found = self._found[wire_subject] = (subject, name, self._validators[subject])
         return found
+
+
+def _upcast(old: Subject[Any], wanted: Subject[Any]) -> Validate:
+    upcasters, schema, payload = registry().upcasters, old.schema_id, wanted.payload
+    if not upcasters.reads(schema, payload):
+        raise SchemaMismatch(
+            f"{wanted.pattern} replaces {old.pattern}, but no upcaster leads from {schema} to {wanted.schema_id}: "
+            "contribute one, `mts1b subjects check` asks for it too"
+        )
+    return lambda data: upcasters.decode(schema, data, payload)
 
 
 def _mismatch(subject: Subject[Any], name: str, static: StaticHeaders) -> Refused:

@@ -65,6 +65,9 @@ async def ensure_durable(
 ) -> None:
     """Create the durable, or check that the one that exists reads the same subjects.
 
+    One that reads fewer is widened when the stream holds nothing yet of what comes to it: a reader moves on to the next
+    version of a subject, keeping what it has read. Were something stored already, the server could skip it silently.
+
     Redelivery is unlimited on the server: the consumer wrapper counts, and dead-letters before it gives up.
 
     Raises:
@@ -83,6 +86,8 @@ async def ensure_durable(
         if error.err_code != NOT_FOUND_CONSUMER:
             raise ConsumeError(f"durable {durable!r} on {stream}: {error}") from error
     else:
+        if set(held_filters(held)) < set(filters):
+            held = await _widen(client, stream, durable, held, filters)
         _check_same(stream, durable, held, filters)
         return
     config: dict[str, Any] = {
@@ -108,6 +113,36 @@ async def ensure_durable(
         raise ConsumeError(f"durable {durable!r} on {stream}: {error}") from error
 
 
+def held_filters(held: dict[str, Any]) -> list[str]:
+    """The subjects that a consumer reads by its configuration; one empty name when it reads the whole stream."""
+    return held.get("filter_subjects") or [held.get("filter_subject", "")]
+
+
+async def _widen(
+    client: Client, stream: str, durable: str, held: dict[str, Any], filters: Sequence[str]
+) -> dict[str, Any]:
+    reads = held_filters(held)
+    new = [each for each in filters if each not in reads]
+    if "" in reads or await _stores(client, stream, new):
+        return held  # it reads everything, or would skip what is stored: the comparison that follows says so
+    config = {name: value for name, value in held.items() if name != "filter_subject"} | {
+        "filter_subjects": list(filters)
+    }
+    body = {"stream_name": stream, "config": config, "action": "update"}
+    try:
+        return (await js_api(client, f"CONSUMER.CREATE.{stream}.{durable}", body))["config"]
+    except ApiError as error:
+        raise ConsumeError(f"durable {durable!r} on {stream} cannot be widened to {', '.join(new)}: {error}") from error
+
+
+async def _stores(client: Client, stream: str, patterns: Sequence[str]) -> bool:
+    for pattern in patterns:
+        state = (await js_api(client, f"STREAM.INFO.{stream}", {"subjects_filter": pattern}))["state"]
+        if state.get("subjects"):
+            return True
+    return False
+
+
 async def durable_exists(client: Client, stream: str, durable: str) -> bool:
     """Whether the server still has the durable.
 
@@ -131,7 +166,7 @@ def _start(deliver: Deliver) -> dict[str, str]:
 
 
 def _check_same(stream: str, durable: str, held: dict[str, Any], filters: Sequence[str]) -> None:
-    reads = held.get("filter_subjects") or [held.get("filter_subject", "")]
+    reads = held_filters(held)
     problems: list[str] = []
     if set(reads) != set(filters):
         problems.append(f"it reads {', '.join(reads)}, wanted {', '.join(filters)}")

@@ -1,0 +1,378 @@
+"""What the service runner promises, on a real server; signals and exit codes in real processes."""
+
+import asyncio
+import json
+import os
+import signal
+import sys
+import urllib.error
+import urllib.request
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from mts1b_foundation.samples import FILL, ORDER, QUOTE
+from mts1b_foundation.subjects import MARKETDATA_QUOTES, OMS_FILLS_CREATED, OMS_ORDERS_CREATED
+from mts1b_platform.eventbus import BusClosed, ConsumerGone, Event, EventBus, RetryPolicy, ServerUnavailable
+from mts1b_platform.eventbus.dedupe import KvDedupe
+from mts1b_platform.eventbus.dedupe.sqlite import SqliteDedupe
+from mts1b_platform.server import NatsServer
+from mts1b_platform.service import CUT_SHORT, DRAINED, Service
+from mts1b_platform.testing_bus import ConnectBus
+
+QUICK = RetryPolicy(max_deliveries=3, base=0.02, jitter=0)
+
+
+def treasury(server: NatsServer, **options: Any) -> Service:
+    return Service("mts1b-treasury", servers=server.url, **options)
+
+
+@asynccontextmanager
+async def running(service: Service) -> AsyncGenerator[asyncio.Task[int], None]:
+    task = asyncio.create_task(service.serve())
+    started = asyncio.create_task(service.started())
+    await asyncio.wait([task, started], timeout=15, return_when=asyncio.FIRST_COMPLETED)
+    started.cancel()
+    try:
+        yield task
+    finally:
+        service.stop()
+        await asyncio.wait([task], timeout=15)
+
+
+async def until(condition: Any, seconds: float = 15) -> None:
+    async with asyncio.timeout(seconds):
+        while not condition():  # noqa: ASYNC110 - nothing announces it
+            await asyncio.sleep(0.01)
+
+
+async def open_acks(bus: EventBus, durable: str = "treasury", stream: str = "OMS_FILLS") -> int | None:
+    return (await bus.jetstream().consumer_info(stream, durable)).num_ack_pending
+
+
+def fill(number: int) -> Any:
+    return FILL.model_copy(update={"fill_id": f"fill-{number}"})
+
+
+async def test_each_handler_gets_its_events_and_they_are_acknowledged(bus: EventBus, nats_server: NatsServer):
+    service, booked = treasury(nats_server), list[str]()
+
+    @service.consumes(OMS_FILLS_CREATED, durable="treasury")
+    async def book(event: Event[Any]) -> None:
+        booked.append(event.payload.fill_id)
+
+    async with running(service) as task:
+        for number in range(5):
+            await bus.emit(OMS_FILLS_CREATED, fill(number))
+        await until(lambda: len(booked) == 5)
+        service.stop()
+        assert await task == DRAINED
+    assert booked == [f"fill-{number}" for number in range(5)]
+    assert await open_acks(bus) == 0
+
+
+async def test_a_handler_that_raises_is_tried_again_and_the_service_goes_on(bus: EventBus, nats_server: NatsServer):
+    service, tries = treasury(nats_server), list[str]()
+
+    @service.consumes(OMS_FILLS_CREATED, durable="treasury", policy=QUICK)
+    async def book(event: Event[Any]) -> None:
+        tries.append(event.payload.fill_id)
+        if event.deliveries == 1:
+            raise ZeroDivisionError
+
+    async with running(service):
+        await bus.emit(OMS_FILLS_CREATED, fill(1))
+        await bus.emit(OMS_FILLS_CREATED, fill(2))
+        await until(lambda: len(tries) == 4)
+    assert sorted(tries) == ["fill-1", "fill-1", "fill-2", "fill-2"]
+
+
+@pytest.mark.parametrize("kind", ["kv", "sqlite"])
+async def test_with_a_store_the_handler_gets_a_transaction_and_acts_once(
+    kind: str, bus: EventBus, nats_server: NatsServer, tmp_path: Path
+):
+    service, handled = treasury(nats_server), list[Any]()
+    store = KvDedupe if kind == "kv" else SqliteDedupe(tmp_path / "books.db")
+
+    @service.consumes(OMS_ORDERS_CREATED, durable="treasury", dedupe=store)
+    async def book(event: Event[Any], tx: Any) -> None:
+        assert tx is not None
+        handled.append(event.payload.idempotency_key)
+
+    async with running(service):
+        for number in range(3):
+            await bus.emit(OMS_ORDERS_CREATED, ORDER, msg_id=f"publish-{number}")
+        await until(lambda: sum(service.bus.counters.deduplicated.values()) == 2)
+    assert handled == [ORDER.idempotency_key]
+    if isinstance(store, SqliteDedupe):
+        await store.close()
+
+
+async def test_handlers_run_side_by_side_up_to_the_limit(bus: EventBus, nats_server: NatsServer):
+    service, at_work, most = treasury(nats_server), set[int](), list[int]()
+    enough = asyncio.Event()
+
+    @service.consumes(OMS_FILLS_CREATED, durable="treasury", concurrency=3)
+    async def book(event: Event[Any]) -> None:
+        at_work.add(event.seq)
+        most.append(len(at_work))
+        if len(at_work) == 3:
+            enough.set()
+        await asyncio.wait_for(enough.wait(), 10)
+        await asyncio.sleep(0.01)
+        at_work.discard(event.seq)
+
+    async with running(service):
+        for number in range(12):
+            await bus.emit(OMS_FILLS_CREATED, fill(number))
+        await until(lambda: len(most) == 12 and not at_work)
+    assert max(most) == 3
+
+
+async def test_listeners_and_tickers_go_on_after_an_error(connect_bus: ConnectBus, nats_server: NatsServer):
+    market = await connect_bus("mts1b-marketdata")
+    service, heard, ticks = treasury(nats_server), list[str](), list[int]()
+
+    @service.listens(MARKETDATA_QUOTES)
+    async def price(event: Any) -> None:
+        heard.append(event.payload.symbol)
+        raise ZeroDivisionError
+
+    @service.every(0.02)
+    async def tick() -> None:
+        ticks.append(1)
+        raise ZeroDivisionError
+
+    async with running(service):
+
+        async def quotes() -> None:
+            while len(heard) < 2:
+                await market.emit(MARKETDATA_QUOTES, QUOTE)
+                await asyncio.sleep(0.02)
+
+        await asyncio.wait_for(quotes(), 10)
+        await until(lambda: len(ticks) >= 3)
+
+
+async def test_hooks_run_around_the_work_with_the_bus_up(bus: EventBus, nats_server: NatsServer):
+    service, seen = treasury(nats_server), list[str]()
+    with pytest.raises(BusClosed, match="not running"):
+        _ = service.bus
+
+    @service.on_start
+    async def start() -> None:
+        seen.append(f"start {service.bus.is_connected}")
+
+    @service.on_stop
+    async def stop() -> None:
+        seen.append(f"stop {service.bus.is_connected}")
+
+    @service.on_stop
+    async def stop_first() -> None:
+        seen.append("stop first")
+        raise ZeroDivisionError
+
+    @service.consumes(OMS_FILLS_CREATED, durable="treasury")
+    async def book(event: Event[Any]) -> None:  # noqa: ARG001 - its being called is the point
+        seen.append("book")
+
+    await bus.emit(OMS_FILLS_CREATED, fill(1))
+    async with running(service):
+        await until(lambda: "book" in seen)
+    assert seen == ["start True", "book", "stop first", "stop True"]
+
+
+async def test_ending_lets_handlers_finish_and_acknowledges_their_events(bus: EventBus, nats_server: NatsServer):
+    service, begun, finished = treasury(nats_server), asyncio.Event(), list[int]()
+
+    @service.consumes(OMS_FILLS_CREATED, durable="treasury")
+    async def book(event: Event[Any]) -> None:
+        begun.set()
+        await asyncio.sleep(0.5)
+        finished.append(event.seq)
+
+    for number in range(3):
+        await bus.emit(OMS_FILLS_CREATED, fill(number))
+    async with running(service) as task:
+        await asyncio.wait_for(begun.wait(), 10)
+        service.stop()
+        assert await task == DRAINED
+    assert finished == [1], "the one at work finished, no other began"
+    info = await bus.jetstream().consumer_info("OMS_FILLS", "treasury")
+    assert info.ack_floor is not None
+    assert info.ack_floor.stream_seq == 1
+    async with bus.consume(OMS_FILLS_CREATED, durable="treasury") as rest:
+        assert (await asyncio.wait_for(anext(rest), 5)).seq == 2, "what waited went back at once"
+
+
+async def test_a_handler_that_outlasts_the_budget_is_cancelled_and_its_event_comes_again(
+    bus: EventBus, nats_server: NatsServer
+):
+    service, begun = treasury(nats_server, drain_budget=0.2), asyncio.Event()
+
+    @service.consumes(OMS_FILLS_CREATED, durable="treasury")
+    async def book(event: Event[Any]) -> None:  # noqa: ARG001 - it hangs whatever it gets
+        begun.set()
+        await asyncio.sleep(60)
+
+    await bus.emit(OMS_FILLS_CREATED, fill(1))
+    async with running(service) as task:
+        await asyncio.wait_for(begun.wait(), 10)
+        service.stop()
+        assert await asyncio.wait_for(task, 5) == CUT_SHORT
+    async with bus.consume(OMS_FILLS_CREATED, durable="treasury") as again:
+        assert (await asyncio.wait_for(anext(again), 5)).deliveries == 2
+
+
+async def test_a_reader_that_cannot_go_on_ends_the_service_with_its_error(bus: EventBus, nats_server: NatsServer):
+    service, other_begun, other_done = treasury(nats_server), asyncio.Event(), list[int]()
+
+    @service.consumes(OMS_FILLS_CREATED, durable="treasury")
+    async def book(event: Event[Any]) -> None: ...
+
+    @service.consumes(OMS_ORDERS_CREATED, durable="treasury-orders")
+    async def other(event: Event[Any]) -> None:
+        other_begun.set()
+        await asyncio.sleep(3)
+        other_done.append(event.seq)
+
+    async with running(service) as task:
+        await bus.emit(OMS_ORDERS_CREATED, ORDER)
+        await asyncio.wait_for(other_begun.wait(), 10)
+        await bus.jetstream().delete_consumer("OMS_FILLS", "treasury")
+        with pytest.raises(ConsumerGone):
+            await asyncio.wait_for(task, 20)
+    assert other_done == [1], "the others finished first"
+
+
+async def test_a_service_without_a_server_says_so(free_url: str):
+    with pytest.raises(ServerUnavailable):
+        await Service("mts1b-treasury", servers=free_url, connect_timeout=0.3).serve()
+
+
+# Health.
+
+
+def ask(service: Service, path: str) -> tuple[int, dict[str, Any]]:
+    try:
+        with urllib.request.urlopen(f"http://{service.health_address}{path}", timeout=10) as answer:
+            return answer.status, json.loads(answer.read())
+    except urllib.error.HTTPError as error:
+        with error:
+            return error.code, json.loads(error.read())
+
+
+@pytest.fixture
+def health_port(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MTS1B_METRICS_PORT", "0")
+
+
+@pytest.mark.usefixtures("health_port", "bus")
+async def test_ready_means_that_the_streams_answer_a_publish_end_to_end(nats_server: NatsServer):
+    service = treasury(nats_server)
+
+    @service.consumes(OMS_FILLS_CREATED, durable="treasury")
+    async def book(event: Event[Any]) -> None: ...
+
+    async with running(service):
+        assert (await asyncio.to_thread(ask, service, "/readyz"))[0] == 200
+        js = service.bus.plain_jetstream()
+        assert (await js.stream_info("DEADLETTERS")).state.messages == 0, "asking stores nothing"
+        await js.delete_stream("DEADLETTERS")
+        status, body = await asyncio.to_thread(ask, service, "/readyz")
+        assert status == 503
+        assert "no stream answers" in body["problems"]["streams"]
+        nats_server.pause()
+        assert (await asyncio.to_thread(ask, service, "/readyz"))[0] == 503
+        assert (await asyncio.to_thread(ask, service, "/healthz"))[0] == 200, "alive though not ready"
+        nats_server.resume()
+
+
+@pytest.mark.usefixtures("health_port", "bus")
+async def test_a_draining_service_is_not_ready(nats_server: NatsServer):
+    service, answers = treasury(nats_server), list[Any]()
+
+    @service.on_stop
+    async def stop() -> None:
+        answers.append(await asyncio.to_thread(ask, service, "/readyz"))
+
+    async with running(service):
+        pass
+    assert answers[0][0] == 503
+    assert answers[0][1]["problems"]["service"] == "draining"
+
+
+# Signals, in processes of their own.
+
+PROGRAM = """
+import asyncio, sys
+from mts1b_foundation.subjects import OMS_FILLS_CREATED
+from mts1b_platform.service import Service
+
+service = Service("mts1b-treasury", servers=sys.argv[1], drain_budget=float(sys.argv[2]))
+
+@service.consumes(OMS_FILLS_CREATED, durable="treasury")
+async def book(event):
+    print("begun", flush=True)
+    await asyncio.sleep(float(sys.argv[3]))
+    print("finished", flush=True)
+
+@service.on_stop
+async def stop():
+    print("stopped", flush=True)
+
+service.run()
+"""
+
+
+async def start(url: str, budget: float, work: float) -> asyncio.subprocess.Process:
+    pipe = asyncio.subprocess.PIPE
+    return await asyncio.create_subprocess_exec(
+        sys.executable, "-c", PROGRAM, url, str(budget), str(work), stdout=pipe, stderr=pipe, env={**os.environ}
+    )
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+async def test_a_signal_drains_and_the_exit_code_is_0(number: signal.Signals, bus: EventBus, nats_server: NatsServer):
+    await bus.emit(OMS_FILLS_CREATED, fill(1))
+    process = await start(nats_server.url, 10, 0.5)
+    assert process.stdout is not None
+    assert await asyncio.wait_for(process.stdout.readline(), 20) == b"begun\n"
+    process.send_signal(number)
+    out, _ = await asyncio.wait_for(process.communicate(), 20)
+    assert out == b"finished\nstopped\n"
+    assert process.returncode == DRAINED
+    assert await open_acks(bus) == 0
+
+
+async def test_a_drain_cut_short_exits_with_3(bus: EventBus, nats_server: NatsServer):
+    await bus.emit(OMS_FILLS_CREATED, fill(1))
+    process = await start(nats_server.url, 0.2, 60)
+    assert process.stdout is not None
+    await asyncio.wait_for(process.stdout.readline(), 20)
+    process.terminate()
+    out, _ = await asyncio.wait_for(process.communicate(), 20)
+    assert (out, process.returncode) == (b"stopped\n", CUT_SHORT)
+
+
+async def test_a_second_signal_ends_at_once(bus: EventBus, nats_server: NatsServer):
+    await bus.emit(OMS_FILLS_CREATED, fill(1))
+    process = await start(nats_server.url, 60, 60)
+    assert process.stdout is not None
+    assert process.stderr is not None
+    await asyncio.wait_for(process.stdout.readline(), 20)
+    process.terminate()
+    while b"ending" not in await asyncio.wait_for(process.stderr.readline(), 20):
+        pass
+    process.terminate()
+    await asyncio.wait_for(process.communicate(), 20)
+    assert process.returncode == 128 + signal.SIGTERM
+
+
+async def test_a_service_that_cannot_start_says_why_in_one_line_and_exits_with_1(free_url: str):
+    process = await start(free_url, 1, 1)
+    _, err = await asyncio.wait_for(process.communicate(), 30)
+    assert process.returncode == 1
+    assert err.decode().splitlines()[-1].startswith("mts1b-treasury: no NATS server at")

@@ -1,0 +1,96 @@
+"""Halts: in force until cleared, seen by everybody, obedience counted."""
+
+import asyncio
+from datetime import timedelta
+
+import pytest
+from mts1b_foundation.event import utc_now
+from mts1b_foundation.operations import HaltObedience, HaltRequest
+from mts1b_foundation.subjects import OMS_HALT_OBEYED, OPERATIONS_HALT_REQUESTED
+from mts1b_operations.halt import HaltError, clear_halt, halts_in_force, request_halt, wait_for_obedience
+from mts1b_platform.cli import run
+from mts1b_platform.eventbus import EventBus, apply_streams
+from mts1b_platform.server import NatsServer
+from mts1b_platform.testing_bus import ConnectBus
+
+
+@pytest.fixture
+async def operations(connect_bus: ConnectBus) -> EventBus:
+    bus = await connect_bus("mts1b-operations")
+    await apply_streams(bus)
+    return bus
+
+
+async def test_a_halt_is_in_force_until_it_is_cleared(operations: EventBus):
+    assert await halts_in_force(operations) == ()
+    first = await request_halt(operations, fund_id="alpha", reason="a", actor="me")
+    second = await request_halt(operations, fund_id=None, reason="b", actor="me")
+    assert [halt.request for halt in await halts_in_force(operations)] == [first, second]
+    assert [halt.scope for halt in await halts_in_force(operations)] == ["fund alpha", "every fund"]
+    clearance = await clear_halt(operations, first.halt_id, reason="ok", actor="you")
+    assert (clearance.fund_id, clearance.actor) == ("alpha", "you")
+    assert [halt.request for halt in await halts_in_force(operations)] == [second]
+
+
+async def test_a_halt_that_is_not_in_force_cannot_be_cleared(operations: EventBus):
+    known = await request_halt(operations, fund_id=None, reason="a", actor="me")
+    with pytest.raises(HaltError, match=f"no halt 'halt-x' is in force .in force: {known.halt_id}"):
+        await clear_halt(operations, "halt-x", reason="ok", actor="me")
+
+
+async def test_obedience_is_waited_for_and_who_is_silent_is_named(operations: EventBus, connect_bus: ConnectBus):
+    oms = await connect_bus("mts1b-oms")
+
+    listener = oms.listen(OPERATIONS_HALT_REQUESTED)
+    await listener.start()
+
+    async def obey() -> None:
+        async for heard in listener:
+            said = HaltObedience(
+                halt_id=heard.payload.halt_id, service="mts1b-oms", canceled_orders=3, obeyed_at=utc_now()
+            )
+            await oms.emit(OMS_HALT_OBEYED, said)
+
+    obeying = asyncio.create_task(obey())
+    halt = await request_halt(operations, fund_id=None, reason="a", actor="me")
+    found, silent = await wait_for_obedience(operations, halt, ("mts1b-oms",), timeout=timedelta(seconds=10))
+    assert silent == []
+    assert found.obeyed["mts1b-oms"][0].canceled_orders == 3
+    soon = timedelta(milliseconds=50)
+    _, silent = await wait_for_obedience(operations, halt, ("mts1b-oms", "mts1b-brokers"), timeout=soon)
+    assert silent == ["mts1b-brokers"]
+    obeying.cancel()
+
+
+async def test_waiting_for_a_halt_that_nobody_requested_is_an_error(operations: EventBus):
+    ghost = HaltRequest(halt_id="halt-x", reason="a", actor="me", requested_at=utc_now())
+    with pytest.raises(HaltError, match="halt halt-x is not in force"):
+        await wait_for_obedience(operations, ghost, (), timeout=timedelta(seconds=1))
+
+
+async def test_looking_leaves_no_consumer_behind(operations: EventBus):
+    await request_halt(operations, fund_id=None, reason="a", actor="me")
+    await halts_in_force(operations)
+    info = await operations.plain_jetstream().stream_info("OPERATIONS_HALTS")
+    assert info.state.consumer_count == 0
+
+
+async def test_the_command_halts_lists_and_clears(
+    operations: EventBus, nats_server: NatsServer, capsys: pytest.CaptureFixture[str]
+):
+    async def mts1b(*arguments: str) -> tuple[int, str, str]:
+        code = await asyncio.to_thread(run, ["halt", *arguments, "--servers", nats_server.url])
+        said = capsys.readouterr()
+        return code, said.out, said.err
+
+    assert (await mts1b("ls"))[1] == "no halt is in force\n"
+    code, _, err = await mts1b("request", "--reason", "x")
+    assert (code, err) == (1, "mts1b: say whom to halt: either --fund ID or --all\n")
+    code, out, _ = await mts1b("request", "--all", "--reason", "wrong prices", "--wait", "0.1")
+    halt_id = (await halts_in_force(operations))[0].request.halt_id
+    assert code == 0
+    assert f"halt {halt_id} is in force" in out
+    assert "mts1b-oms has not obeyed within 0.1 s" in out
+    assert "wrong prices" in (await mts1b("ls"))[1]
+    assert halt_id in (await mts1b("ls", "--json"))[1]
+    assert await mts1b("clear", halt_id) == (0, f"halt {halt_id} is cleared\n", "")

@@ -20,6 +20,7 @@ from mts1b_platform.eventbus import (
     Consumer,
     ConsumerConflict,
     ConsumerGone,
+    Event,
     EventBus,
     NoStream,
     NotStored,
@@ -234,14 +235,138 @@ async def test_two_instances_share_one_durable_without_handling_anything_twice(b
     assert min(one.result(), two.result()) > 0
 
 
-async def test_a_handler_slower_than_the_ack_wait_sees_its_event_once(bus: EventBus):
-    await bus.emit_many(OMS_ORDERS_CREATED, [order("slow"), order("waits"), order("waits-too")])
-    orders = bus.consume(OMS_ORDERS_CREATED, durable="t", ack_wait=0.3)
-    for expected in ("slow", "waits", "waits-too"):
+async def test_a_handler_slower_than_the_ack_wait_sees_its_event_once_and_so_do_those_behind_it(bus: EventBus):
+    keys = [*(f"quick-{n}" for n in range(8)), "slow", "waits", "waits-too"]
+    await bus.emit_many(OMS_ORDERS_CREATED, [order(key) for key in keys])
+    orders = bus.consume(OMS_ORDERS_CREATED, durable="t", ack_wait=1)
+    for expected in keys:
         async with await next_of(orders) as event:
             assert (event.payload.idempotency_key, event.deliveries) == (expected, 1)
-            await asyncio.sleep(0.7)
+            if expected == "slow":
+                assert orders.waiting == 2
+                await asyncio.sleep(2.5)
     assert await settled(bus, "OMS_ORDERS", "t")
+
+
+async def test_order_is_kept_per_key_while_one_event_fails_and_other_keys_go_on(bus: EventBus):
+    await bus.emit_many(OMS_ORDERS_CREATED, [order(f"{key}-{n}") for n in range(3) for key in "abc"])
+    orders = bus.consume(
+        OMS_ORDERS_CREATED,
+        durable="t",
+        ordered_by=lambda payload: payload.idempotency_key[0],
+        policy=RetryPolicy(max_deliveries=3, base=0.2, jitter=0),
+    )
+    handled: list[str] = []
+    fails = iter([True, True])
+
+    async def handle(event: Event[Order]) -> None:
+        key = event.payload.idempotency_key
+        if key == "b-0" and next(fails, False):
+            raise ConnectionError("not yet")
+        handled.append(key)
+        if len(handled) == 9:
+            await orders.stop()
+
+    await asyncio.wait_for(orders.run(handle, concurrency=4), 20)
+    assert len(handled) == 9
+    for key in "abc":
+        assert [k for k in handled if k[0] == key] == [f"{key}-{n}" for n in range(3)]
+    assert handled.index("b-0") > handled.index("a-2"), "other keys do not wait for the one that fails"
+    assert await settled(bus, "OMS_ORDERS", "t")
+
+
+async def test_an_event_that_fails_for_good_lets_the_next_of_its_key_go(bus: EventBus):
+    await bus.emit_many(OMS_ORDERS_CREATED, [order("a-0"), order("a-1")])
+    orders = bus.consume(OMS_ORDERS_CREATED, durable="t", ordered_by="fund_id", policy=QUICK)
+    for _ in range(3):
+        async with await next_of(orders) as event:
+            assert event.payload.idempotency_key == "a-0"
+            raise ValueError("never")
+    async with await next_of(orders) as event:
+        assert event.payload.idempotency_key == "a-1"
+    (letter,) = await dead_letters(bus, 1)
+    assert (letter.reason, letter.deliveries) == (DeadLetterReason.MAX_DELIVERIES, 3)
+    assert await settled(bus, "OMS_ORDERS", "t")
+
+
+async def test_a_crash_is_blamed_on_one_event_only(bus: EventBus, connect_bus: ConnectBus):
+    await bus.emit_many(OMS_ORDERS_CREATED, [order(key) for key in ("poison", "n1", "n2", "n3")])
+    async with bus.consume(OMS_ORDERS_CREATED, durable="t", ack_wait=0.3, prefetch=1):
+        pass
+    careless = await connect_bus()
+    pulls = await careless.plain_jetstream().pull_subscribe_bind(consumer="t", stream="OMS_ORDERS")
+    taken = 0
+    while taken < 12:  # three processes die with all four in their hands
+        taken += len(await pulls.fetch(4, timeout=5))
+    await careless.close()
+    handled: set[str] = set()
+    survivor = bus.consume(OMS_ORDERS_CREATED, durable="t", ack_wait=0.3, policy=QUICK)
+    while len(handled) < 3:
+        async with await next_of(survivor) as event:
+            assert event.deliveries > QUICK.max_deliveries
+            handled.add(event.payload.idempotency_key)
+    (letter,) = await dead_letters(bus, 1)
+    assert "crashed or hung" in letter.error
+    assert handled | {Order.model_validate_json(letter.payload).idempotency_key} == {"poison", "n1", "n2", "n3"}
+
+
+async def test_order_is_kept_over_a_crash(bus: EventBus, connect_bus: ConnectBus):
+    await bus.emit_many(OMS_ORDERS_CREATED, [order(f"k-{n}") for n in range(3)])
+    victim = await connect_bus()
+    dying = victim.consume(OMS_ORDERS_CREATED, durable="t", ack_wait=1, ordered_by="fund_id")
+    await next_of(dying)
+    await victim.close()
+    await bus.emit_many(OMS_ORDERS_CREATED, [order(f"k-{n}") for n in range(3, 6)])
+    survivor = bus.consume(OMS_ORDERS_CREATED, durable="t", ordered_by="fund_id", ack_wait=1)
+    handled: list[str] = []
+    while len(handled) < 6:
+        async with await next_of(survivor) as event:
+            handled.append(event.payload.idempotency_key)
+    assert handled == [f"k-{n}" for n in range(6)]
+    assert await settled(bus, "OMS_ORDERS", "t")
+
+
+async def test_in_order_an_event_blamed_for_the_crash_lets_the_next_of_its_key_go(
+    bus: EventBus, connect_bus: ConnectBus
+):
+    await bus.emit(OMS_ORDERS_CREATED, order("a-0"))
+    for _ in range(2):
+        victim = await connect_bus()
+        await next_of(victim.consume(OMS_ORDERS_CREATED, durable="t", ack_wait=0.3))
+        await victim.close()
+    await bus.emit_many(OMS_ORDERS_CREATED, [order("a-1"), order("a-2")])
+    policy = RetryPolicy(max_deliveries=2, base=0.05)
+    survivor = bus.consume(OMS_ORDERS_CREATED, durable="t", ack_wait=0.3, ordered_by="fund_id", policy=policy)
+    handled: list[str] = []
+    while len(handled) < 2:
+        async with await next_of(survivor) as event:
+            handled.append(event.payload.idempotency_key)
+    assert handled == ["a-1", "a-2"]
+    (letter,) = await dead_letters(bus, 1)
+    assert "crashed or hung" in letter.error
+
+
+async def test_handlers_run_at_the_same_time_up_to_the_limit(bus: EventBus):
+    await bus.emit_many(OMS_ORDERS_CREATED, [order(f"k-{n}") for n in range(20)])
+    orders = bus.consume(OMS_ORDERS_CREATED, durable="t")
+    running = peak = done = 0
+    full = asyncio.Event()
+
+    async def handle(_: Event[Order]) -> None:
+        nonlocal running, peak, done
+        running += 1
+        peak = max(peak, running)
+        if running == 4:
+            full.set()
+        await full.wait()
+        running -= 1
+        done += 1
+        if done == 20:
+            await orders.stop()
+
+    await asyncio.wait_for(orders.run(handle, concurrency=4), 20)
+    assert peak == 4
+    assert done == 20
 
 
 async def test_a_loop_that_was_left_gives_its_events_to_others(bus: EventBus, connect_bus: ConnectBus):

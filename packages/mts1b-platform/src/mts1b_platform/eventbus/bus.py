@@ -12,15 +12,20 @@ import nats.errors
 from mts1b_foundation.subjects import DurableSubject, Subject
 from mts1b_foundation.subjects.subject import T
 from nats.aio.client import Client
+from nats.aio.msg import Msg
+from nats.aio.subscription import Subscription
 from nats.js import JetStreamContext
 
 from mts1b_platform.config import Settings
-from mts1b_platform.eventbus.consumer import Consumer
+from mts1b_platform.eventbus.asking import ASKS, ask
+from mts1b_platform.eventbus.consumer import Consumer, Key
 from mts1b_platform.eventbus.counters import UNSENT, Counters
+from mts1b_platform.eventbus.denials import Action, Denials
 from mts1b_platform.eventbus.durables import Deliver
-from mts1b_platform.eventbus.errors import BusClosed
+from mts1b_platform.eventbus.errors import AccessDenied, BusClosed, BusError
 from mts1b_platform.eventbus.event import Heard
 from mts1b_platform.eventbus.hooks import Hooks
+from mts1b_platform.eventbus.identity import Identity
 from mts1b_platform.eventbus.jetstream import JetStream, complete
 from mts1b_platform.eventbus.lane import Lane
 from mts1b_platform.eventbus.listener import Listener
@@ -58,6 +63,11 @@ class EventBus(Client):
     def __init__(self, settings: Settings) -> None:
         super().__init__()
         self.settings = settings
+        self.identity = Identity(settings)
+        self.denials = Denials(lambda: self.identity.name)
+        """What the server refused this process."""
+        self.ending: BusError | None = None
+        """Why the bus was closed by the other side, when it was."""
         self.counters = Counters()
         self.hooks: Hooks | None = None
         """What watches this bus; set before it is used (see ``mts1b_platform.observability``)."""
@@ -208,6 +218,7 @@ class EventBus(Client):
         prefetch: int = 256,
         ack_wait: float = 30.0,
         inactive_threshold: float | None = None,
+        ordered_by: Key | None = None,
         **parameters: str | None,
     ) -> Consumer[T]:
         """Read a durable subject: ``async for event in bus.consume(…): async with event: …``.
@@ -218,9 +229,11 @@ class EventBus(Client):
             durable: the name under which the server remembers what was read; instances that share it share the work.
             policy: when a failed event comes again, and when it becomes a dead letter.
             deliver: where a durable that does not exist yet begins.
-            prefetch: most events that wait here.
+            prefetch: most events that are asked for, wait here or are being handled.
             ack_wait: seconds after which an event of a crashed process is given to another.
             inactive_threshold: seconds without a reader after which the server forgets the durable; None: never.
+            ordered_by: a field of the payload, or a function of it: events that agree in it are handled one after the
+                other, in the stream's order, a failed one before those behind it.
             parameters: read one key or fund only, such as ``fund_id="alpha"``.
 
         Raises:
@@ -238,6 +251,7 @@ class EventBus(Client):
             prefetch=prefetch,
             ack_wait=ack_wait,
             inactive_threshold=inactive_threshold,
+            ordered_by=ordered_by,
         )
         self._readers.add(consumer)
         return consumer
@@ -268,8 +282,66 @@ class EventBus(Client):
     async def publish(
         self, subject: str, payload: bytes = b"", reply: str = "", headers: dict[str, str] | None = None
     ) -> None:
-        """As nats-py's; reserved headers go out in the case that the server and consumers look for."""
+        """As nats-py's; reserved headers go out in the case that the server and consumers look for.
+
+        Raises:
+            AccessDenied: the server refused this subject within the last second. It does so after the call for the
+                first time; :meth:`flush` waits for its word.
+        """
+        if self.denials.recent:
+            self.denials.check("publish", subject)
         await super().publish(subject, payload, reply, complete(subject, headers) if headers else None)
+
+    async def request(
+        self,
+        subject: str,
+        payload: bytes = b"",
+        timeout: float = 0.5,
+        old_style: bool = False,  # noqa: FBT001, FBT002 - the signature is nats-py's
+        headers: dict[str, Any] | None = None,
+    ) -> Msg:
+        """As nats-py's.
+
+        Raises:
+            AccessDenied: this identity may not publish on ``subject``; said at once, not when the time is over.
+        """
+        with self.denials.watch(subject):
+            if subject.startswith(ASKS) and self._server_info.get("auth_required"):
+                return await ask(self, subject, payload, timeout, headers)
+            return await super().request(subject, payload, timeout, old_style, headers)
+
+    async def subscribe(self, subject: str, *arguments: Any, **options: Any) -> Subscription:
+        """As nats-py's; on a server with identities it waits for the server's word.
+
+        Raises:
+            AccessDenied: this identity may not subscribe to ``subject``.
+        """
+        made: Subscription = await super().subscribe(subject, *arguments, **options)  # pyright: ignore[reportUnknownMemberType]
+        if self.is_connected and self._server_info.get("auth_required"):
+            try:
+                await self.confirm("subscribe", subject)
+            except AccessDenied:
+                await made.unsubscribe()
+                raise
+        return made
+
+    async def flush(self, timeout: int = 10) -> None:
+        """As nats-py's: the server has taken note of everything sent before.
+
+        Raises:
+            AccessDenied: it refused some of it, and nobody was told yet.
+        """
+        await super().flush(timeout)
+        self.denials.tell()
+
+    async def confirm(self, action: Action, subject: str) -> None:
+        """Wait until the server has taken note of everything sent so far.
+
+        Raises:
+            AccessDenied: it refused this.
+        """
+        await super().flush()
+        self.denials.check(action, subject)
 
     def jetstream(self, **options: Any) -> JetStream:
         """As nats-py's; see :class:`JetStream` for what is different underneath."""
@@ -317,7 +389,7 @@ class EventBus(Client):
             try:
                 await super().flush(timeout=2)
                 await super().drain()
-            except nats.errors.Error as error:
+            except (nats.errors.Error, AccessDenied) as error:
                 log.warning("drain was cut short", error=str(error) or type(error).__name__)
         await self.close()
 

@@ -5,38 +5,35 @@ Guarantees:
 - Pull consumers underneath: several instances share one durable, each event goes to one of them at a time.
 - An event leaves the consumer in one of two ways only: acknowledged, or stored as a dead letter first.
 - A failing handler is tried again after an exponential delay, never in a tight loop.
-- Events that wait here, or are being handled, are kept from redelivery however long the handler takes.
-- After a crash the first pull is of one event and doubles from there, so that a poisonous event that kills the process
-  does not use up the deliveries of its neighbours.
+- Ordered by key (``ordered_by``): of the events with one key, the next is handed out when the one before it is done
+  with, however often that one had to be tried again, and after a crash too (``barrier.py``). Holds for one instance at
+  a time; to share the work and keep the order, give each instance a durable for funds or keys of its own.
+- A crash is blamed on one event at most: the oldest of those that were handed out too often becomes a dead letter, the
+  others were merely near it and get their chance.
+- What waits here or is being handled is kept from redelivery however long it takes (see ``intake.py``).
 - A durable that is deleted while in use raises; a server that restarts is waited for.
 """
 
 import asyncio
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Hashable, Sequence
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Generic, Self
+from typing import TYPE_CHECKING, Any, Final, Generic, Self
 
 import nats.errors
 from mts1b_foundation.deadletters import DeadLetterReason
 from mts1b_foundation.subjects import DurableSubject
 from mts1b_foundation.subjects.subject import T
-from nats.js import JetStreamContext
 
-from mts1b_platform.eventbus.api import ApiError
+from mts1b_platform.eventbus.api import js_api
+from mts1b_platform.eventbus.barrier import Barrier
 from mts1b_platform.eventbus.deadletters import store_dead_letter
 from mts1b_platform.eventbus.decode import Decoder, Refused
-from mts1b_platform.eventbus.durables import Deliver, durable_exists, ensure_durable, stream_of
-from mts1b_platform.eventbus.errors import (
-    BusClosed,
-    BusError,
-    ConsumeError,
-    ConsumerGone,
-    JetStreamUnavailable,
-    NotStored,
-)
+from mts1b_platform.eventbus.durables import Deliver, ensure_durable, stream_of
+from mts1b_platform.eventbus.errors import BusError, ConsumeError, NotStored
 from mts1b_platform.eventbus.event import Event
-from mts1b_platform.eventbus.plain import wire_msg
+from mts1b_platform.eventbus.intake import Intake
+from mts1b_platform.eventbus.key_lanes import KeyLanes
 from mts1b_platform.eventbus.position import Position
 from mts1b_platform.eventbus.retry import RetryPolicy
 from mts1b_platform.eventbus.verdict import judge
@@ -48,10 +45,10 @@ if TYPE_CHECKING:
 
 log = get_logger("mts1b.eventbus.consumer")
 
-_FETCH = 1.0
-"""Seconds a pull waits. Longer ones delay the first event after a server restart by as much."""
+_MAX_ACK_PENDING: Final = 10_000
 
-_MAX_ACK_PENDING = 10_000
+Key = str | Callable[[Any], Hashable]
+"""What orders events: the name of a payload's field, or a function of the payload."""
 
 
 class Consumer(Generic[T]):
@@ -72,6 +69,7 @@ class Consumer(Generic[T]):
         prefetch: int,
         ack_wait: float,
         inactive_threshold: float | None,
+        ordered_by: Key | None,
     ) -> None:
         for subject in subjects:
             if not isinstance(subject, DurableSubject):  # pyright: ignore[reportUnnecessaryIsInstance]
@@ -88,14 +86,20 @@ class Consumer(Generic[T]):
         self._prefetch = prefetch
         self._ack_wait = ack_wait
         self._inactive_threshold = inactive_threshold
-        self._pull: JetStreamContext.PullSubscription | None = None
+        self._key_of = _key_function(ordered_by)
         self._stream = ""
-        self._window = 1
-        self._buffer: deque[WireMsg] = deque()
+        self._intake: Intake | None = None
+        self._lanes: KeyLanes[Event[T]] = KeyLanes()
+        self._in_lanes: set[int] = set()
+        self._barrier: Barrier[Event[T]] | None = None
+        self._impatient = False
+        self._blame = 1
+        self._ready: deque[Event[T]] = deque()
+        self._retries: dict[int, tuple[asyncio.TimerHandle, Event[T]]] = {}
         self._open: dict[int, Event[T]] = {}
-        self._stopping = asyncio.Event()
-        self._iterating = False
-        self._keeper: asyncio.Task[None] | None = None
+        self._stopping = False
+        self._waiters = 0
+        self._wake = asyncio.Event()
         self._start_lock = asyncio.Lock()
 
     def __repr__(self) -> str:
@@ -114,10 +118,13 @@ class Consumer(Generic[T]):
     @property
     def waiting(self) -> int:
         """How many events wait here for the handler."""
-        return len(self._buffer)
+        taken_in = self._intake.waiting if self._intake is not None else 0
+        return taken_in + len(self._ready) + len(self._lanes) + len(self._retries)
 
     async def start(self) -> None:
-        """Find or create the durable. Iterating does it by itself; calling it first surfaces errors early.
+        """Find or create the durable and begin to pull.
+
+        Iterating does it by itself; calling it first surfaces errors early.
 
         Raises:
             ConsumerConflict: the durable exists and reads something else.
@@ -125,42 +132,59 @@ class Consumer(Generic[T]):
             JetStreamUnavailable: JetStream does not answer.
         """
         async with self._start_lock:
-            if self._pull is not None:
-                return
-            self._stream = await stream_of(self._bus, self._subjects)
-            await ensure_durable(
-                self._bus,
-                stream=self._stream,
-                durable=self.durable,
-                filters=self._filters,
-                ack_wait=self._ack_wait,
-                deliver=self._deliver,
-                max_ack_pending=_MAX_ACK_PENDING,
-                inactive_threshold=self._inactive_threshold,
-            )
-            self._pull = await self._bus.plain_jetstream().pull_subscribe_bind(
-                consumer=self.durable, stream=self._stream
-            )
-            self._keeper = asyncio.create_task(self._keep_alive(), name=f"keep-alive {self.durable}")
+            fresh = self._intake is None
+            if self._intake is None:
+                self._stream = await stream_of(self._bus, self._subjects)
+                await ensure_durable(
+                    self._bus,
+                    stream=self._stream,
+                    durable=self.durable,
+                    filters=self._filters,
+                    ack_wait=self._ack_wait,
+                    deliver=self._deliver,
+                    max_ack_pending=_MAX_ACK_PENDING,
+                    inactive_threshold=self._inactive_threshold,
+                )
+                self._intake = Intake(
+                    self._bus,
+                    self._stream,
+                    self.durable,
+                    prefetch=self._prefetch,
+                    ack_wait=self._ack_wait,
+                    wake=self._wake.set,
+                )
+            if fresh and self._key_of is not None:
+                await self._look_behind()
+            await self._intake.start()
 
     async def stop(self) -> None:
         """Stop pulling; events that nobody has begun to handle go back to the server at once."""
-        self._stopping.set()
-        while self._buffer:
-            await self._answer(self._buffer.popleft(), b"-NAK")
+        self._stopping = True
+        self._wake.set()
+        if self._intake is not None:
+            await self._intake.stop()
+        retries = [event for timer, event in self._retries.values() if timer.cancel() is None]
+        self._retries.clear()
+        held = self._barrier.release() if self._barrier is not None else []
+        for event in [*retries, *held, *self._ready, *self._lanes.clear()]:
+            await self._answer(event.wire, b"-NAK")
+        self._ready.clear()
         if not self._open:
-            await self._release()
+            self._release()
 
     def release(self, event: Event[Any]) -> None:
         """Leave ``event`` to a caller who answers the server himself: it is not kept from redelivery any more."""
         self._open.pop(event.seq, None)
+        if self._intake is not None:
+            self._intake.settled(event.wire)
 
     def closed(self) -> None:
         """The connection is closed for good: nothing held here can be answered any more."""
-        self._buffer.clear()
-        if self._keeper is not None:
-            self._keeper.cancel()
-            self._keeper = None
+        for timer, _ in self._retries.values():
+            timer.cancel()
+        if self._intake is not None:
+            self._intake.close()
+        self._wake.set()
 
     async def __aenter__(self) -> Self:
         await self.start()
@@ -175,29 +199,106 @@ class Consumer(Generic[T]):
         return self
 
     async def __anext__(self) -> Event[T]:
-        """The next event.
+        """The next event. Several tasks may ask at a time; each event goes to one of them.
 
         Raises:
             ConsumerGone: the durable was deleted.
             BusClosed: the bus was closed under the iteration.
         """
-        if self._pull is None and not self._stopping.is_set():
-            await self.start()
-        self._iterating = True
-        try:
-            while not self._stopping.is_set():
-                if not self._buffer:
-                    await self._fetch()
-                    continue
-                if (event := await self._admit(self._buffer.popleft())) is not None:
-                    self._open[event.seq] = event
-                    if event.hooks is not None:
-                        event.hooks.received(event)
-                    return event
-        finally:
-            self._iterating = False
-        await self.stop()
+        while not self._stopping:
+            if (event := await self._next()) is not None:
+                self._open[event.seq] = event
+                if event.hooks is not None:
+                    event.hooks.received(event)
+                return event
         raise StopAsyncIteration
+
+    async def run(self, handler: Callable[[Event[T]], Awaitable[None]], *, concurrency: int = 1) -> None:
+        """Hand every event to ``handler``, up to ``concurrency`` at a time, until the consumer is stopped.
+
+        Each call runs inside ``async with event``: it returns and the event is acknowledged, it raises and the event
+        comes again, at last as a dead letter.
+
+        Raises:
+            ConsumeError, BusClosed: as iterating does.
+        """
+        if concurrency < 1:
+            raise ConsumeError(f"concurrency is {concurrency}: at least one event must be handled at a time")
+
+        async def work() -> None:
+            async for event in self:
+                async with event:
+                    await handler(event)
+
+        async with asyncio.TaskGroup() as workers:
+            for number in range(concurrency):
+                workers.create_task(work(), name=f"{self.durable} {number}")
+
+    async def _next(self) -> Event[T] | None:
+        """The next event, or None when something may have changed."""
+        if self._intake is None or not self._intake.running:
+            await self.start()
+        intake = self._intake
+        assert intake is not None  # noqa: S101 - start() has made it
+        if self._impatient:
+            self._impatient = False
+            await self._lift_barrier()
+        if self._ready:
+            return self._ready.popleft()
+        if (msg := intake.take()) is not None:
+            event = await self._admit(msg)
+            return event if event is not None and await self._may_go(event) else None
+        if intake.failure is not None:
+            raise intake.failure
+        self._wake.clear()
+        intake.reading(+1)
+        try:
+            await self._wake.wait()
+        finally:
+            intake.reading(-1)
+        return None
+
+    async def _may_go(self, event: Event[T]) -> bool:
+        """Whether ``event`` is handed out now; otherwise it waits for others, or was given up."""
+        if self._barrier is not None:
+            self._barrier.hold(event.seq, event)
+            if self._barrier.missing == 0:
+                await self._lift_barrier()
+            return False
+        if event.deliveries > self.policy.max_deliveries and self._blame:
+            self._blame -= 1
+            await self._give_up(event, DeadLetterReason.MAX_DELIVERIES, _crashed(event.deliveries - 1))
+            return False
+        if self._key_of is None:
+            return True
+        self._in_lanes.add(event.seq)
+        return self._lanes.enter(self._key_of(event.payload), event)
+
+    async def _look_behind(self) -> None:
+        """Raise the barrier when messages are under way from before."""
+        info = await js_api(self._bus, f"CONSUMER.INFO.{self._stream}.{self.durable}")
+        if behind := info["num_ack_pending"]:
+            self._barrier = Barrier(behind, info["delivered"]["stream_seq"])
+            patience = 2 * self._ack_wait + 1
+            asyncio.get_running_loop().call_later(patience, self._lose_patience)
+            log.warning("waiting for what was under way", durable=self.durable, events=behind, at_most=patience)
+
+    def _lose_patience(self) -> None:
+        if self._barrier is not None:
+            log.error(
+                "what was under way has not come again: another instance may be at work on it, and order is not kept",
+                durable=self.durable,
+                missing=self._barrier.missing,
+            )
+            self._impatient = True
+            self._wake.set()
+
+    async def _lift_barrier(self) -> None:
+        barrier, self._barrier = self._barrier, None
+        for event in barrier.release() if barrier is not None else ():
+            if await self._may_go(event):
+                self._ready.append(event)
+        self._wake.set()
 
     # What an event asks of its consumer (the protocol Settler).
 
@@ -207,9 +308,24 @@ class Consumer(Generic[T]):
         self._bus.counters.consumed[event.registered.pattern] += 1
 
     async def nak(self, event: Event[Any], delay: float | None) -> None:
-        """Have ``event`` redelivered after ``delay`` seconds, or the policy's."""
+        """Have ``event`` handed out again after ``delay`` seconds, or the policy's."""
         seconds = self.policy.delay(event.deliveries) if delay is None else delay
-        await self._settle(event, b'-NAK {"delay": %d}' % int(seconds * 1_000_000_000))
+        if self._key_of is None or self._stopping:
+            await self._settle(event, b'-NAK {"delay": %d}' % int(seconds * 1_000_000_000))
+            return
+        # Those behind it in its lane must wait for it, so it stays here rather than on the server.
+        event.settled = True
+        self._open.pop(event.seq, None)
+        if event.hooks is not None:
+            event.hooks.settled(event)
+        again = event.again()
+        timer = asyncio.get_running_loop().call_later(seconds, self._retry, event.seq)
+        self._retries[event.seq] = timer, again
+
+    def _retry(self, seq: int) -> None:
+        _, event = self._retries.pop(seq)
+        self._ready.append(event)
+        self._wake.set()
 
     async def in_progress(self, event: Event[Any]) -> None:
         """Restart the server's clock for ``event``."""
@@ -255,62 +371,20 @@ class Consumer(Generic[T]):
             **_where(event),
         )
 
-    # Pulling.
-
-    async def _fetch(self) -> None:
-        if self._pull is None:
-            return
-        try:
-            self._buffer.extend(map(wire_msg, await self._pull.fetch(self._window, timeout=_FETCH)))
-        except TimeoutError:  # nats-py raises its own kind, and now and then the bare one
-            return
-        except (nats.errors.ConnectionClosedError, nats.errors.ConnectionDrainingError):
-            if self._stopping.is_set():
-                return
-            raise BusClosed(f"{self!r}: the bus was closed; open events are redelivered") from None
-        except nats.errors.Error as error:
-            await self._heal(error)
-            return
-        self._window = min(self._window * 2, self._prefetch)
-
-    async def _heal(self, error: Exception) -> None:
-        """After a pull failed: raise when the durable is gone, else wait a moment and go on."""
-        log.warning("pull failed", durable=self.durable, stream=self._stream, error=str(error))
-        if self._bus.is_closed:
-            raise BusClosed(f"{self!r}: the bus was closed; open events are redelivered") from error
-        await self._bus.wait_connected(_FETCH)
-        try:
-            exists = await durable_exists(self._bus, self._stream, self.durable)
-        except (JetStreamUnavailable, ApiError):
-            await asyncio.sleep(0.1)
-            return
-        if not exists:
-            raise ConsumerGone(
-                f"durable {self.durable!r} on {self._stream} was deleted while in use; its position is lost. Consuming "
-                "again creates it anew and starts from its beginning"
-            )
+    # Deciding.
 
     async def _admit(self, msg: WireMsg) -> Event[T] | None:
         """The message as a typed event; None when it was given up instead."""
         position = Position.of(msg.reply)
+        if self._barrier is not None:
+            self._barrier.came(position.seq)
         try:
             registered, name, payload = self._decoder.decode(msg)
         except Refused as refused:
             self._bus.counters.schema_mismatch[refused.pattern] += 1
             await self._refuse(msg, position, refused)
             return None
-        event: Event[Any] = Event(
-            registered, name, msg, payload, position=position, settler=self, hooks=self._bus.hooks
-        )
-        if position.deliveries > self.policy.max_deliveries:
-            times = position.deliveries - 1
-            await self._give_up(
-                event,
-                DeadLetterReason.MAX_DELIVERIES,
-                f"delivered {times} times and never settled: its handler crashed or hung each time",
-            )
-            return None
-        return event
+        return Event(registered, name, msg, payload, position=position, settler=self, hooks=self._bus.hooks)
 
     async def _refuse(self, msg: WireMsg, position: Position, refused: Refused) -> None:
         stored = await self._dead_letter(msg, refused.pattern, position, refused.reason, str(refused))
@@ -341,39 +415,44 @@ class Consumer(Generic[T]):
         if event.hooks is not None:
             event.hooks.settled(event)
         await self._answer(event.wire, answer)
-        if self._stopping.is_set() and not self._open:
-            await self._release()
+        if (following := self._leave_lane(event)) is not None:
+            self._ready.append(following)
+            self._wake.set()
+        if self._stopping and not self._open:
+            self._release()
+
+    def _leave_lane(self, event: Event[Any]) -> Event[T] | None:
+        if self._key_of is None or self._stopping or event.seq not in self._in_lanes:
+            return None
+        self._in_lanes.discard(event.seq)
+        return self._lanes.leave(self._key_of(event.payload))
 
     async def _answer(self, msg: WireMsg, answer: bytes) -> None:
+        lane = self._bus.lane
         try:
-            self._bus.lane.send(pub_frame(msg.reply, answer), len(answer))
-            if self._bus.lane.crowded:
-                await self._bus.lane.room()
+            lane.send(pub_frame(msg.reply, answer), len(answer))
+            if lane.crowded:
+                await lane.room()
         except nats.errors.Error as error:
             log.warning("no answer to the server; it delivers again", durable=self.durable, error=str(error))
+        if self._intake is not None and answer != b"+WPI":
+            self._intake.settled(msg)
 
-    async def _keep_alive(self) -> None:
-        """Restart the server's clock for everything held here, three times within each ``ack_wait``."""
-        while True:
-            await asyncio.sleep(self._ack_wait / 3)
-            if not self._open and not self._iterating:
-                continue  # nobody is working here: let the server give the rest to somebody else
-            for msg in list(self._buffer):
-                await self._answer(msg, b"+WPI")
-            for event in list(self._open.values()):
-                await self.in_progress(event)
-
-    async def _release(self) -> None:
-        if self._keeper is not None:
-            self._keeper.cancel()
-            self._keeper = None
-        if self._pull is not None:
-            pull, self._pull = self._pull, None
-            try:
-                await pull.unsubscribe()
-            except nats.errors.Error as error:
-                log.debug("unsubscribe", error=str(error))
+    def _release(self) -> None:
+        if self._intake is not None:
+            self._intake.close()
         self._bus.forget(self)
+
+
+def _key_function(ordered_by: Key | None) -> Callable[[Any], Hashable] | None:
+    if isinstance(ordered_by, str):
+        name = ordered_by
+        return lambda payload: payload.__dict__[name]
+    return ordered_by
+
+
+def _crashed(times: int) -> str:
+    return f"handed out {times} times and never settled: its handler crashed or hung each time"
 
 
 def _where(event: Event[Any]) -> dict[str, Any]:

@@ -6,6 +6,7 @@ or ``reject``; the first decision counts, and leaving the block then changes not
 """
 
 from contextlib import AbstractAsyncContextManager
+from dataclasses import replace
 from datetime import datetime
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Generic, Protocol, Self, TypeVar
@@ -196,6 +197,18 @@ class Event(Heard[T]):
         SQL store the block's writes on ``tx`` and the mark commit together.
         """
         return store.once(self.position.consumer, self.identity)
+
+    def again(self) -> "Event[T]":
+        """The same message as a further delivery of it, not decided on yet."""
+        return Event(
+            self.registered,
+            self.subject,
+            self.wire,
+            self.payload,
+            position=replace(self.position, deliveries=self.position.deliveries + 1),
+            settler=self._settler,
+            hooks=self.hooks,
+        )
 
     async def ack(self) -> None:
         """Done: never again for this consumer."""

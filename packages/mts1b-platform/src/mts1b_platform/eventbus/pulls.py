@@ -29,6 +29,8 @@ from mts1b_platform.eventbus.lane import Batches, Lane
 from mts1b_platform.eventbus.wire import WireMsg, pub_frame
 
 _BACKOFF: Final = (0.05, 2.0)
+_STOP: Final = 2.0
+"""Most seconds to wait for what the server had sent already when reading stops."""
 _OVERLAP: Final = 4
 """Pulls that a window is split into."""
 
@@ -167,8 +169,9 @@ class Pulls:
         batches, self._batches = self._batches, None
         if batches is not None:
             try:
-                await batches.drain()
-            except errors.Error:
+                async with asyncio.timeout(_STOP):
+                    await batches.drain()
+            except (errors.Error, TimeoutError):
                 pass  # no connection: the server gives up our pulls by itself
         rest, self._waiting = self._waiting, []
         return rest
@@ -243,6 +246,8 @@ class Pulls:
         if self._paused or self._closed or self._ended is not None or self._retry is not None:
             return
         while self._outstanding + len(self._waiting) + self._held <= self._window - self._size:
+            if self._outstanding == 0:
+                self._heard = asyncio.get_running_loop().time()  # silence counts from when something was asked
             self._pulled += 1
             self._outstanding += self._size
             try:

@@ -1,0 +1,199 @@
+"""What a consumer takes in: pulled from one durable, kept from redelivery while it is here, given back when idle.
+
+Guarantees:
+
+- At most ``prefetch`` messages are asked for, waiting or being handled at a time.
+- A fresh intake pulls one message. When that is a redelivery, somebody may have crashed on it: the intake then doubles
+  only as messages are settled, so that a poisonous one does not use up the deliveries of its neighbours.
+- The server's clock is restarted for everything held here, three times within each ``ack_wait``; when nobody has been
+  reading for that long, what waits goes back to the server at once.
+- A durable that was deleted is an error, never silence; everything else that happens to a pull is logged and healed.
+"""
+
+import asyncio
+from collections import deque
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Final
+
+import nats.errors
+
+from mts1b_platform.eventbus.acks import nak_frame, progress_frame
+from mts1b_platform.eventbus.api import ApiError
+from mts1b_platform.eventbus.durables import durable_exists
+from mts1b_platform.eventbus.errors import BusClosed, BusError, ConsumerGone, JetStreamUnavailable
+from mts1b_platform.eventbus.position import Position
+from mts1b_platform.eventbus.pulls import PullEvent, PullEventKind, Pulls, PullsEnded
+from mts1b_platform.eventbus.wire import WireMsg
+from mts1b_platform.logs import get_logger
+
+if TYPE_CHECKING:
+    from mts1b_platform.eventbus.bus import EventBus
+
+log = get_logger("mts1b.eventbus.consumer")
+
+_QUIET: Final = frozenset({PullEventKind.RECONNECTED})
+
+
+class Intake:
+    """The messages of one durable, as they come off the wire. Belongs to one consumer."""
+
+    def __init__(
+        self,
+        bus: "EventBus",
+        stream: str,
+        durable: str,
+        *,
+        prefetch: int,
+        ack_wait: float,
+        wake: Callable[[], None],
+    ) -> None:
+        self._bus, self._stream, self._durable = bus, stream, durable
+        self._prefetch = prefetch
+        self._ack_wait = ack_wait
+        self._wake = wake
+        self._window = 1
+        self._careful: bool | None = None
+        self._settled = 0
+        self._waiting: deque[WireMsg] = deque()
+        self._handled: dict[bytes, WireMsg] = {}
+        self._pulls: Pulls | None = None
+        self._pump: asyncio.Task[None] | None = None
+        self._keeper: asyncio.Task[None] | None = None
+        self._checks: set[asyncio.Task[None]] = set()
+        self._readers = 0
+        self._idle_since = 0.0
+        self.failure: BusError | None = None
+        """Why no more messages will come, if so."""
+
+    @property
+    def running(self) -> bool:
+        """Whether it pulls."""
+        return self._pulls is not None
+
+    def reading(self, change: int) -> None:
+        """So many readers more (or fewer) wait for a message."""
+        self._readers += change
+        self._idle_since = asyncio.get_running_loop().time()
+
+    @property
+    def waiting(self) -> int:
+        """Messages that wait to be taken."""
+        return len(self._waiting)
+
+    async def start(self) -> None:
+        """Begin to pull; does nothing when it has begun."""
+        if self._pulls is not None:
+            return
+        self._idle_since = asyncio.get_running_loop().time()
+        self._pulls = await Pulls.open(
+            self._bus.lane, self._stream, self._durable, window=self._window, on_event=self._on_pull_event
+        )
+        self._pump = asyncio.create_task(self._fill(self._pulls), name=f"pull {self._durable}")
+        if self._keeper is None:
+            self._keeper = asyncio.create_task(self._keep(), name=f"keep {self._durable}")
+
+    def take(self) -> WireMsg | None:
+        """The next message, which counts as handled from now on until :meth:`settled`; None when none waits."""
+        if not self._waiting:
+            return None
+        msg = self._waiting.popleft()
+        self._handled[msg.reply] = msg
+        return msg
+
+    def settled(self, msg: WireMsg) -> None:
+        """The server was answered for ``msg``, or somebody else will answer it."""
+        if self._handled.pop(msg.reply, None) is None:
+            return
+        self._settled += 1
+        if self._pulls is None:
+            return
+        if self._window < self._prefetch and self._settled >= self._window:
+            self._settled = 0
+            self._widen(self._pulls, self._window * 2)
+        self._pulls.hold(len(self._waiting) + len(self._handled))
+
+    async def stop(self) -> None:
+        """Ask for nothing more and give back what waits; messages being handled are kept until they are settled."""
+        pulls, self._pulls = self._pulls, None
+        if self._pump is not None:
+            self._pump.cancel()
+            self._pump = None
+        rest = list(self._waiting)
+        self._waiting.clear()
+        try:
+            if pulls is not None:
+                rest += await pulls.stop()
+            for msg in rest:
+                self._bus.lane.send(nak_frame(msg.reply), 0)
+        except nats.errors.Error as error:
+            log.debug("what waited is not given back; it comes again by itself", error=str(error))
+
+    def close(self) -> None:
+        """End for good, without a word to the server."""
+        self._waiting.clear()
+        for task in (self._pump, self._keeper, *self._checks):
+            if task is not None:
+                task.cancel()
+        self._pump = self._keeper = None
+
+    async def _fill(self, pulls: Pulls) -> None:
+        try:
+            while batch := await pulls.next_batch():
+                if self._careful is None:
+                    self._careful = Position.of(batch[0].reply).deliveries > 1
+                    if not self._careful:
+                        self._widen(pulls, self._prefetch)
+                self._waiting.extend(batch)
+                pulls.hold(len(self._waiting) + len(self._handled))
+                self._wake()
+        except PullsEnded as end:
+            if end.event.kind is PullEventKind.CONSUMER_DELETED:
+                self._fail(self._gone())
+            else:
+                self._fail(ConsumerGone(f"{end}; it is no pull consumer that this bus can read"))
+        except nats.errors.ConnectionClosedError:
+            self._fail(BusClosed(f"durable {self._durable!r}: the bus was closed; open events are redelivered"))
+
+    def _widen(self, pulls: Pulls, window: int) -> None:
+        self._window = min(self._prefetch, window)
+        pulls.resize(self._window)
+
+    def _fail(self, error: BusError) -> None:
+        self.failure = self.failure or error
+        self._wake()
+
+    def _gone(self) -> ConsumerGone:
+        return ConsumerGone(
+            f"durable {self._durable!r} on {self._stream} was deleted while in use; its position is lost. Consuming "
+            "again creates it anew and starts from its beginning"
+        )
+
+    def _on_pull_event(self, event: PullEvent) -> None:
+        level = log.debug if event.kind in _QUIET else log.warning
+        level("pull", durable=self._durable, stream=self._stream, what=event.kind.value, server=event.description)
+        if event.kind in (PullEventKind.NO_RESPONDERS, PullEventKind.HEARTBEAT_MISSED):
+            check = asyncio.get_running_loop().create_task(self._check_it_exists())
+            self._checks.add(check)
+            check.add_done_callback(self._checks.discard)
+
+    async def _check_it_exists(self) -> None:
+        try:
+            if not await durable_exists(self._bus, self._stream, self._durable):
+                self._fail(self._gone())
+        except (JetStreamUnavailable, ApiError, BusClosed) as error:
+            log.debug("nobody can say whether the durable exists", durable=self._durable, error=str(error))
+
+    async def _keep(self) -> None:
+        loop = asyncio.get_running_loop()
+        while True:
+            await asyncio.sleep(self._ack_wait / 3)
+            idle = not self._handled and not self._readers and loop.time() - self._idle_since > self._ack_wait / 3
+            if idle and self._pulls is not None:
+                await self.stop()
+                continue
+            held = [*self._handled.values(), *self._waiting]
+            try:
+                for msg in held:
+                    self._bus.lane.send(progress_frame(msg.reply), 0)
+            except nats.errors.Error as error:
+                log.debug("the server's clock is not restarted", durable=self._durable, error=str(error))

@@ -1,7 +1,7 @@
 """What `emit` promises, tier by tier, on a real server."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path
@@ -26,10 +26,12 @@ from mts1b_platform.eventbus import (
     NoStream,
     NotTheProducer,
     PayloadTooLarge,
+    PublishError,
     PublishUncertain,
     ServerUnavailable,
     connect,
 )
+from mts1b_platform.eventbus.pipeline import AckLost, Draft, PubAck
 from mts1b_platform.server import NatsServer
 from mts1b_platform.testing import StartNatsServer
 from mts1b_platform.testing_bus import ConnectBus
@@ -228,3 +230,57 @@ async def test_the_trace_is_inherited_from_the_event_being_handled(bus: EventBus
         await bus.emit(OMS_ORDERS_ACCEPTED, event.payload.accept(NOW))
     message = await bus.jetstream().get_msg("OMS_ORDERS", 2)
     assert (message.headers or {})["mts-trace-id"] == "ab" * 16
+
+
+async def test_an_atomic_batch_is_stored_whole_and_in_order(bus: EventBus):
+    await bus.emit(OMS_ORDERS_CREATED, order("before"))
+    acks = await bus.emit_many(OMS_ORDERS_CREATED, [order(f"intent-{n}") for n in range(50)], atomic=True)
+    assert [ack.seq for ack in acks] == list(range(2, 52))
+    for ack in (acks[0], acks[-1]):
+        message = await bus.jetstream().get_msg(ack.stream, ack.seq)
+        assert (message.headers or {})["Nats-Msg-Id"] == ack.msg_id
+
+
+async def test_an_atomic_batch_with_a_known_event_stores_nothing_and_says_so(bus: EventBus):
+    await bus.emit(OMS_ORDERS_CREATED, order("intent-7"))
+    with pytest.raises(PublishError, match=r"none of the 20 events was stored.*knows the message id"):
+        await bus.emit_many(OMS_ORDERS_CREATED, [order(f"intent-{n}") for n in range(20)], atomic=True)
+    assert await stored(bus, "OMS_ORDERS") == 1
+
+
+async def test_more_than_a_thousand_events_are_split_into_atomic_batches(bus: EventBus):
+    acks = await bus.emit_many(OMS_ORDERS_CREATED, [order(f"intent-{n}") for n in range(2500)], atomic=True)
+    assert [ack.seq for ack in acks] == list(range(1, 2501))
+    assert await stored(bus, "OMS_ORDERS") == 2500
+
+
+async def test_an_atomic_batch_whose_ack_is_lost_is_found_and_not_sent_again(bus: EventBus):
+    publish, lost = bus.pipeline.publish_atomic, 0
+
+    async def lose_the_ack(drafts: Sequence[Draft]) -> PubAck:
+        nonlocal lost
+        await publish(drafts)
+        lost += 1
+        raise AckLost("the connection broke before the ack")
+
+    bus.pipeline.publish_atomic = lose_the_ack  # the server has it, the answer never comes
+    acks = await bus.emit_many(OMS_ORDERS_CREATED, [order(f"intent-{n}") for n in range(30)], atomic=True)
+    assert lost == 1
+    assert [ack.seq for ack in acks] == list(range(1, 31))
+    assert await stored(bus, "OMS_ORDERS") == 30
+
+
+async def test_many_events_survive_a_server_kill_in_order_and_once(bus: EventBus, nats_server: NatsServer):
+    async def restart() -> None:
+        await asyncio.sleep(0.01)
+        nats_server.kill()
+        await nats_server.restart()
+
+    async with asyncio.TaskGroup() as group:
+        sending = group.create_task(
+            bus.emit_many(OMS_ORDERS_CREATED, [order(f"intent-{n}") for n in range(5000)], window=200)
+        )
+        group.create_task(restart())
+    acks = sending.result()
+    assert [ack.seq for ack in acks] == sorted({ack.seq for ack in acks})
+    assert await stored(bus, "OMS_ORDERS") == 5000

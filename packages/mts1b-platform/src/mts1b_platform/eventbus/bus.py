@@ -31,7 +31,8 @@ from mts1b_platform.eventbus.lane import Lane
 from mts1b_platform.eventbus.listener import Listener
 from mts1b_platform.eventbus.pipeline import AckPipeline
 from mts1b_platform.eventbus.plain import open_lane
-from mts1b_platform.eventbus.publish import Ack, prepare, send, send_watched
+from mts1b_platform.eventbus.publish import Ack, Outgoing, prepare, send, send_watched
+from mts1b_platform.eventbus.publish_many import send_atomic, send_pipelined
 from mts1b_platform.eventbus.publisher import Publisher
 from mts1b_platform.eventbus.retry import RetryPolicy
 from mts1b_platform.logs import get_logger
@@ -172,27 +173,59 @@ class EventBus(Client):
         subject: DurableSubject[T],
         events: Iterable[T],
         *,
+        atomic: bool = False,
         cause: Heard[Any] | None = None,
-        window: int = 256,
+        window: int = 1024,
         deadline: float = DEFAULT_DEADLINE,
     ) -> list[Ack]:
-        """Publish ``events`` in order, ``window`` of them under way at a time; one ack each, in their order.
+        """Publish ``events`` in order; one ack each, in their order.
 
-        Not all or nothing: when one fails, earlier ones are stored and the error of the first failure is raised.
+        Args:
+            subject: where.
+            events: the payloads, of the subject's type.
+            atomic: store all or none, with one fsync. The server takes 1000 at a time; more are split into batches of
+                1000, each of them all or none. An event that is stored already makes the server refuse its batch.
+            cause: the event that led to these; they join its trace.
+            window: most events under way at a time when not atomic.
+            deadline: seconds until the publish of one event, or of one atomic batch, gives up.
 
         Raises:
-            PublishError: as :meth:`emit`.
+            PublishError: as :meth:`emit`, of the first event or batch that failed; those before it are stored.
         """
-        acks: list[Ack] = []
-        batch: list[T] = []
         trace = cause.trace_id if cause else None
-        for event in [*events, None]:
-            if event is not None:
-                batch.append(event)
-            if batch and (event is None or len(batch) >= window):
-                waiting = [self.emit(subject, item, trace_id=trace, deadline=deadline) for item in batch]
-                acks.extend(await asyncio.gather(*waiting))
-                batch.clear()
+        outs = [prepare(self, subject, event, trace_id=trace) for event in events]
+        if self.hooks is not None:
+            return await self._emit_many_watched(
+                self.hooks, subject, outs, atomic=atomic, window=window, deadline=deadline
+            )
+        return await self._send_many(subject, outs, atomic=atomic, window=window, deadline=deadline)
+
+    async def _send_many(
+        self, subject: DurableSubject[Any], outs: list[Outgoing], *, atomic: bool, window: int, deadline: float
+    ) -> list[Ack]:
+        if atomic:
+            return await send_atomic(self, subject, outs, deadline=deadline)
+        return await send_pipelined(self, subject, outs, window=window, deadline=deadline)
+
+    async def _emit_many_watched(
+        self,
+        hooks: Hooks,
+        subject: DurableSubject[Any],
+        outs: list[Outgoing],
+        *,
+        atomic: bool,
+        window: int,
+        deadline: float,
+    ) -> list[Ack]:
+        marks = [hooks.publishing(subject, None, out, None) for out in outs]
+        try:
+            acks = await self._send_many(subject, outs, atomic=atomic, window=window, deadline=deadline)
+        except BaseException as error:
+            for mark, out in zip(marks, outs, strict=True):
+                hooks.published(mark, out, None, error)
+            raise
+        for mark, out, ack in zip(marks, outs, acks, strict=True):
+            hooks.published(mark, out, ack, None)
         return acks
 
     def publisher(self, subject: Subject[T]) -> Publisher[T]:

@@ -156,7 +156,7 @@ def send_best_effort(bus: "EventBus", subject: Subject[Any], out: Outgoing) -> N
     try:
         sent = bus.lane.send_now(frame, len(draft.payload))
     except nats.errors.Error as error:
-        raise _final(bus, out, error) from None
+        raise publish_error(bus, out, error) from None
     (bus.counters.published if sent else bus.counters.publish_dropped)[out.pattern] += 1
 
 
@@ -168,6 +168,7 @@ async def send_durable(bus: "EventBus", subject: DurableSubject[Any], out: Outgo
         NoStream: no stream stores the subject.
         JetStreamUnavailable: the server runs without JetStream.
         PublishError: JetStream refused the event.
+        AccessDenied: the server lets this identity not publish here.
         BusClosed: the bus was closed.
     """
     draft, extra = _draft(bus, subject, out)
@@ -183,17 +184,18 @@ async def send_durable(bus: "EventBus", subject: DurableSubject[Any], out: Outgo
         if not await bus.wait_connected(max(0.0, end - time.monotonic())):
             continue
         try:
-            sent = await bus.pipeline.publish(draft.template, draft.payload, draft.trace_id, draft.msg_id, extra)
-            async with asyncio.timeout_at(asyncio.get_running_loop().time() + end - time.monotonic()):
-                return acknowledged(bus, out, await sent)
+            with bus.denials.watch(out.subject):
+                sent = await bus.pipeline.publish(draft.template, draft.payload, draft.trace_id, draft.msg_id, extra)
+                async with asyncio.timeout_at(asyncio.get_running_loop().time() + end - time.monotonic()):
+                    return acknowledged(bus, out, await sent)
         except TimeoutError as error:
             reason = str(error) or "no ack in time"
         except nats.errors.Error as error:
-            if isinstance(failure := _final(bus, out, error), PublishError | BusClosed):
+            if isinstance(failure := publish_error(bus, out, error), PublishError | BusClosed):
                 raise failure from None
             reason = str(failure)
         except PublishFailed as error:
-            reason = await _reason_to_retry(bus, out, error)
+            reason = await reason_to_retry(bus, out, error)
     bus.counters.publish_failed[out.pattern] += 1
     raise PublishUncertain(
         f"{out.subject}: no ack within {deadline:g} s after {attempt} attempts at {where(bus)} ({reason}). The event "
@@ -208,6 +210,20 @@ def acknowledged(bus: "EventBus", out: Outgoing, stored: PubAck) -> Ack:
     if ack.duplicate:
         bus.counters.publish_duplicates[out.pattern] += 1
     return ack
+
+
+async def start_publish(bus: "EventBus", subject: DurableSubject[Any], out: Outgoing) -> "asyncio.Future[PubAck]":
+    """Send once, when there is room; the future of the ack fails with the pipeline's errors.
+
+    Raises:
+        InvalidHeader, PayloadTooLarge, BusClosed: as the names say.
+        BusError: the connection took no more.
+    """
+    draft, extra = _draft(bus, subject, out)
+    try:
+        return await bus.pipeline.publish(draft.template, draft.payload, draft.trace_id, draft.msg_id, extra)
+    except nats.errors.Error as error:
+        raise publish_error(bus, out, error) from None
 
 
 def draft_of(bus: "EventBus", subject: Subject[Any], out: Outgoing) -> Draft:
@@ -234,7 +250,7 @@ def _draft(bus: "EventBus", subject: Subject[Any], out: Outgoing) -> tuple[Draft
     return Draft(template, out.payload, headers[TRACE_ID], headers.get(MSG_ID)), extra
 
 
-def _final(bus: "EventBus", out: Outgoing, error: nats.errors.Error) -> BusError:
+def publish_error(bus: "EventBus", out: Outgoing, error: nats.errors.Error) -> BusError:
     """What nats-py's error means for the caller."""
     if isinstance(error, nats.errors.MaxPayloadError):
         return PayloadTooLarge(
@@ -246,7 +262,7 @@ def _final(bus: "EventBus", out: Outgoing, error: nats.errors.Error) -> BusError
     return BusError(str(error) or type(error).__name__)
 
 
-async def _reason_to_retry(bus: "EventBus", out: Outgoing, error: PublishFailed) -> str:
+async def reason_to_retry(bus: "EventBus", out: Outgoing, error: PublishFailed) -> str:
     """Why to try again after ``error``; raises when that cannot help."""
     if isinstance(error, NoStreamResponse):
         await _explain_no_stream(bus, out)

@@ -12,6 +12,7 @@
         ├── Busy                 1  another mts1b-deploy works on the same prefix
         ├── StartFailed          1  the server did not come up; the message carries its log
         ├── StreamsFailed        1  the server is up, the streams could not be applied
+        ├── PkiError             1  a certificate cannot be made, renewed or withdrawn
         └── NotInstalled         4  nothing is installed under this prefix
 
 ``status`` ends with 3 when an installed server does not run, with 1 when it runs but not as it should.
@@ -58,6 +59,10 @@ class StartFailed(DeployError):
 
 class StreamsFailed(DeployError):
     """The streams could not be applied."""
+
+
+class PkiError(DeployError):
+    """A certificate cannot be made, renewed or withdrawn."""
 
 
 class NotInstalled(DeployError):

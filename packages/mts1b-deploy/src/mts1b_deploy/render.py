@@ -22,12 +22,15 @@ def _systemd(value: object) -> str:
     return '"' + str(value).replace("%", "%%") + '"'
 
 
-def _environment() -> Environment:
+def template_environment() -> Environment:
+    """Where the templates are, and how they are rendered: a name without a value is an error."""
     # Nothing here is HTML; each template quotes for the language that it writes.
     environment = Environment(
         loader=PackageLoader("mts1b_deploy", "nats"),
         undefined=StrictUndefined,
         keep_trailing_newline=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
         autoescape=False,  # noqa: S701
     )
     environment.filters["quoted"] = _quoted
@@ -38,7 +41,7 @@ def _environment() -> Environment:
 def render_nats_conf(layout: Layout, profile: Profile, *, port: int, monitor_port: int) -> str:
     """The server's configuration."""
     return (
-        _environment()
+        template_environment()
         .get_template(profile.template)
         .render(
             template=f"mts1b_deploy/nats/{profile.template}",
@@ -65,7 +68,7 @@ def render_unit(layout: Layout, profile: Profile) -> str:
             f"choose another --prefix, or use --supervisor detached"
         )
     return (
-        _environment()
+        template_environment()
         .get_template("nats.service.j2")
         .render(
             template="mts1b_deploy/nats/nats.service.j2",

@@ -13,7 +13,7 @@ from typing import Annotated, Any, Literal, Self, cast, get_args
 from urllib.parse import urlsplit
 
 from mts1b_foundation.errors import Mts1bError
-from pydantic import AliasChoices, Field, ValidationError, field_validator
+from pydantic import AliasChoices, Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
 
 Profile = Literal["minimal", "single", "production"]
@@ -48,6 +48,20 @@ class Settings(BaseSettings):
     profile: Profile = "minimal"
     connect_timeout: Annotated[float, Field(gt=0)] = 3.0
     """Seconds until the first connection must stand."""
+
+    tls_dir: Path | None = None
+    """Directory with ``ca.crt`` and one ``<service>.pem`` (key and certificate) per service, as `mts1b-deploy pki`
+    makes it: one setting for every service of a host. The three below win over it."""
+    tls_ca: Path | None = None
+    """Whom to trust: the authorities that sign servers, PEM. None: ``tls_dir``, else those of the system."""
+    tls_cert: Path | None = None
+    """This process's certificate, PEM; it says who the process is."""
+    tls_key: Path | None = None
+    """Its key, PEM. None: in the same file as the certificate."""
+    token: Annotated[SecretStr, Field(min_length=1)] | None = None
+    """A person's token (JWT). Services have certificates instead."""
+    token_file: Path | None = None
+    """File that holds a person's token, as `mts1b login` writes it; read anew whenever a connection is made."""
 
     metrics_port: Annotated[int, Field(ge=0, le=65_535)] | None = None
     """Port of ``/metrics``, ``/healthz`` and ``/readyz`` of this process. 0: any free one. None: no endpoint."""
@@ -165,6 +179,7 @@ def _explain(error: ValidationError, path: Path | None) -> str:
             known = ", ".join(Settings.model_fields)
             lines.append(f"unknown setting {name!r} (known: {known})")
         else:
-            lines.append(f"setting {name!r} is wrong: {detail['msg']} (got {detail['input']!r})")
+            given = "" if name == "token" else f" (got {detail['input']!r})"
+            lines.append(f"setting {name!r} is wrong: {detail['msg']}{given}")
     where = f" (arguments, environment MTS1B_…, {path})" if path else " (arguments, environment MTS1B_…)"
     return "; ".join(lines) + where

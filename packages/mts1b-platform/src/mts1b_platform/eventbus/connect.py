@@ -1,6 +1,7 @@
 """Connecting: settings in, a bus out, or an error that says what to start."""
 
 import asyncio
+import ssl
 from collections.abc import Sequence
 from importlib.metadata import entry_points
 from pathlib import Path
@@ -13,6 +14,7 @@ from mts1b_platform.config import Settings
 from mts1b_platform.eventbus.api import where
 from mts1b_platform.eventbus.bus import EventBus
 from mts1b_platform.eventbus.errors import AccessDenied, BusError, ServerUnavailable
+from mts1b_platform.eventbus.session import reconsider, survive_endings
 from mts1b_platform.logs import get_logger
 
 log = get_logger("mts1b.eventbus.connection")
@@ -59,15 +61,16 @@ async def connect(
     )
     bus = EventBus(settings)
     refusals: list[Exception] = []
-    options = {**_callbacks(bus, refusals), **_defaults(settings), **nats_options}
+    options = {**_callbacks(bus, refusals), **_defaults(settings), **bus.identity.options(), **nats_options}
+    survive_endings(bus)
     try:
         await asyncio.wait_for(bus.connect(list(settings.servers), **options), settings.connect_timeout)
     except (TimeoutError, OSError, nats.errors.Error) as error:
         await bus.close()
-        raise _explain(settings, error, refusals) from None
+        raise bus.identity.expired() or _explain(bus, error, refusals) from None
     if not bus.is_connected:
         await bus.close()
-        raise _explain(settings, bus.last_error or TimeoutError(), refusals)
+        raise bus.identity.expired() or _explain(bus, bus.last_error or TimeoutError(), refusals)
     try:
         _attach_hooks(bus)
     except BaseException:
@@ -100,7 +103,10 @@ def _defaults(settings: Settings) -> dict[str, Any]:
 def _callbacks(bus: EventBus, refusals: list[Exception]) -> dict[str, Any]:
     async def on_error(error: Exception) -> None:
         bus.counters.errors += 1
-        if not bus.is_connected:
+        if (denied := bus.denials.heard(str(error))) is not None:
+            log.warning("the server refuses", error=str(denied))
+        elif not bus.is_connected:
+            reconsider(bus, refused=_is_refusal(error))
             refusals[:] = [*refusals[-9:], error]
             log.debug("connection attempt failed", error=str(error) or type(error).__name__)
         else:
@@ -108,6 +114,7 @@ def _callbacks(bus: EventBus, refusals: list[Exception]) -> dict[str, Any]:
 
     async def on_disconnect() -> None:
         bus.went_down()
+        reconsider(bus)
         if not bus.is_closed:
             bus.counters.disconnects += 1
             log.warning("connection lost; reconnecting", service=bus.service)
@@ -129,13 +136,17 @@ def _callbacks(bus: EventBus, refusals: list[Exception]) -> dict[str, Any]:
     }
 
 
-def _explain(settings: Settings, error: BaseException, refusals: list[Exception]) -> BusError:
+def _explain(bus: EventBus, error: BaseException, refusals: list[Exception]) -> BusError:
+    settings = bus.settings
     servers = ", ".join(_without_credentials(server) for server in settings.servers)
     refusal = next((seen for seen in (error, *refusals) if _is_refusal(seen)), None)
     if refusal is not None:
-        return AccessDenied(
-            f"the NATS server at {servers} refuses this identity ({settings.service or 'no service set'}): check its "
-            "credentials and certificate"
+        return AccessDenied(f"the NATS server at {servers} refuses this identity ({bus.identity.name}): {_remedy(bus)}")
+    distrust = next((seen for seen in (error, *refusals) if isinstance(seen, ssl.SSLCertVerificationError)), None)
+    if distrust is not None:
+        return ServerUnavailable(
+            f"what answers at {servers} is not to be trusted: {distrust.verify_message or distrust}. Set MTS1B_TLS_CA "
+            "(or MTS1B_TLS_DIR) to the authority that signed the server, and dial it by a name in its certificate"
         )
     last = refusals[-1] if refusals else error
     why = str(last) or type(last).__name__
@@ -145,8 +156,21 @@ def _explain(settings: Settings, error: BaseException, refusals: list[Exception]
     )
 
 
+def _remedy(bus: EventBus) -> str:
+    if bus.identity.has_token:
+        return "its token is not accepted; `mts1b login` gets a new one"
+    if bus.identity.certificate is None:
+        return "it has no certificate; set MTS1B_SERVICE and MTS1B_TLS_DIR (or MTS1B_TLS_CERT), or `mts1b login`"
+    return (
+        f"its certificate {bus.identity.certificate} is unknown there, ended, or signed by another authority; "
+        "`mts1b-deploy pki ls` says which"
+    )
+
+
 def _is_refusal(error: BaseException) -> bool:
-    return isinstance(error, nats.errors.AuthorizationError) or "authorization" in str(error).lower()
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return False  # it is we who refuse
+    return isinstance(error, nats.errors.AuthorizationError | ssl.SSLError) or "authorization" in str(error).lower()
 
 
 def _without_credentials(server: str) -> str:

@@ -65,14 +65,19 @@ class Listener(Generic[T]):
         return len(self._waiting)
 
     async def start(self) -> None:
-        """Subscribe; returns when the server has taken note."""
+        """Subscribe; returns when the server has taken note.
+
+        Raises:
+            AccessDenied: this identity may not hear the subject.
+        """
         if self._subscriptions:
             return
         try:
             for pattern in self._filters:
                 subscription = await self._bus.lane.subscribe_batches(pattern, callback=self._take)
                 self._subscriptions.append(subscription)
-            await self._bus.flush()
+            for pattern in self._filters:
+                await self._bus.confirm("subscribe", pattern)
         except (nats.errors.ConnectionClosedError, nats.errors.ConnectionDrainingError):
             raise BusClosed(f"{self!r}: the bus is closed") from None
 
@@ -114,6 +119,8 @@ class Listener(Generic[T]):
                 if (heard := self._admit(msg)) is not None:
                     return heard
             if self._stopped:
+                if self._bus.ending is not None:
+                    raise self._bus.ending
                 raise StopAsyncIteration
             self._ready.clear()
             await self._ready.wait()

@@ -56,10 +56,13 @@ class Publisher(Generic[T]):
         Raises:
             SubjectError: the event is not of the subject's payload type.
             PayloadTooLarge: the event has more bytes than the server takes.
+            AccessDenied: the server refused this subject within the last second.
             BusClosed: the bus was closed.
         """
         bus, subject = self._bus, self._subject
         name = subject.format(event)
+        if bus.denials.recent:
+            bus.denials.check("publish", name)
         data = event.__pydantic_serializer__.to_json(event)
         # not getattr(): a missing attribute of a pydantic model costs more than the rest of this method
         actor = event.__dict__.get("actor") or bus.actor

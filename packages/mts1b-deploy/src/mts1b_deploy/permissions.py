@@ -1,0 +1,182 @@
+"""What each service may do on the bus, derived from the registry and the declared consumers; nothing by hand.
+
+A service may publish below the prefix that it claims, answer requests, and pull and acknowledge its own durables. It
+may read ``mts.>`` and its own inbox. It may not create, change, pause or delete anything: that is the administration's
+(``mts1b-deploy``), which in turn may publish no event.
+
+Whoever hears an event that was published to a stream sees where its producer waits for the ack. So nobody may publish
+into another's inbox; services answer each other on subjects of their own, ``_SVC.<asker>.…``.
+
+NATS does not check reply subjects, so a right to ask is also a right to have the answer sent anywhere. What a service
+may ask is therefore kept to what answers with nothing that could pass for an event: see ``docs/security.md``.
+"""
+
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Final, Literal
+
+from mts1b_foundation.subjects import encode_token
+from mts1b_foundation.subjects.algebra import overlaps
+from mts1b_foundation.subjects.contributions import ConsumerDeclaration
+from mts1b_foundation.subjects.lint import claim_of
+from mts1b_foundation.subjects.sources import Sources, load_sources
+from mts1b_platform.eventbus.dedupe.kv import BUCKET
+
+from mts1b_deploy.errors import UnknownName
+
+ADMIN: Final = "mts1b-deploy"
+"""Creates streams and consumers; publishes no events."""
+OPERATIONS: Final = "mts1b-operations"
+"""Looks at everything, on top of what it publishes itself."""
+AUTH: Final = "mts1b-auth"
+"""Lets people in: the auth-callout responder, in an account of its own."""
+
+_LOOK: Final = (
+    "$JS.API.INFO",
+    "$JS.API.STREAM.LIST",
+    "$JS.API.STREAM.INFO.*",
+    "$JS.API.CONSUMER.LIST.*",
+    "$JS.API.CONSUMER.NAMES.*",
+    "$JS.API.CONSUMER.INFO.*.*",
+    "$JS.API.STREAM.MSG.GET.*",
+)
+"""Questions whose answers are JSON about the bus: sent astray, none of them passes for an event."""
+
+
+@dataclass(frozen=True, slots=True)
+class Grant:
+    """One thing that is allowed, and why."""
+
+    action: Literal["publish", "subscribe"]
+    subject: str
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class Permissions:
+    """Everything that one service may do. What is not granted is refused."""
+
+    repo: str
+    grants: tuple[Grant, ...]
+    problems: tuple[str, ...] = field(default=())
+    """Declared durables that are not granted, because granting them would open a hole."""
+
+    @property
+    def publish(self) -> tuple[str, ...]:
+        """Subjects it may publish on."""
+        return tuple(grant.subject for grant in self.grants if grant.action == "publish")
+
+    @property
+    def subscribe(self) -> tuple[str, ...]:
+        """Subjects it may subscribe to."""
+        return tuple(grant.subject for grant in self.grants if grant.action == "subscribe")
+
+
+def inbox_prefix(repo: str) -> str:
+    """Where answers to ``repo`` arrive; no other service may listen there."""
+    return f"_INBOX_{repo}"
+
+
+def all_permissions(sources: Sources | None = None) -> dict[str, Permissions]:
+    """The permissions of every service that publishes or consumes, and of the administration, by repo."""
+    found = load_sources() if sources is None else sources
+    claims = _claims(found)
+    consumers = [each for source in found for each in source.consumers]
+    services = sorted({*claims, *(each.service for each in consumers), OPERATIONS} - {ADMIN, AUTH})
+    granted = {repo: _of(repo, claims.get(repo, []), _own(repo, consumers)) for repo in services}
+    return granted | {ADMIN: _admin()}
+
+
+def permissions_of(repo: str, sources: Sources | None = None) -> Permissions:
+    """The permissions of one service.
+
+    Raises:
+        UnknownName: no such service publishes or consumes.
+    """
+    known = all_permissions(sources)
+    if repo not in known:
+        raise UnknownName(
+            f"{repo!r} is no service of this bus: known are {', '.join(known)}. A repo becomes one by an entry point "
+            "in mts1b.subjects or mts1b.consumers"
+        )
+    return known[repo]
+
+
+def _of(repo: str, claims: Collection[str], consumers: Collection[ConsumerDeclaration]) -> Permissions:
+    grants: list[Grant] = []
+    problems: list[str] = []
+
+    def publish(subject: str, why: str) -> None:
+        grants.append(Grant("publish", subject, why))
+
+    def subscribe(subject: str, why: str) -> None:
+        grants.append(Grant("subscribe", subject, why))
+
+    for claim in claims:
+        publish(claim, "its own events")
+    for each in consumers:
+        if own := [wanted for wanted in each.filters if any(overlaps(wanted, claim) for claim in claims)]:
+            problems.append(
+                f"durable {each.durable} on {each.stream} reads {', '.join(own)}, which {repo} publishes itself: "
+                "pulled with a foreign reply subject, its own event would come out as somebody else's"
+            )
+            continue
+        at = f"{each.stream}.{each.durable}"
+        publish(f"$JS.API.CONSUMER.INFO.{at}", f"durable {each.durable}: does it exist")
+        publish(f"$JS.API.CONSUMER.MSG.NEXT.{at}", f"durable {each.durable}: pull")
+        publish(f"$JS.ACK.{at}.>", f"durable {each.durable}: acknowledge")
+        publish(f"$KV.{BUCKET}.{encode_token(each.durable)}.>", f"durable {each.durable}: what was handled before")
+    if consumers:
+        publish(f"$JS.API.STREAM.INFO.KV_{BUCKET}", "dedupe store: does it exist")
+        publish(f"$JS.API.STREAM.MSG.GET.KV_{BUCKET}", "dedupe store: read a mark")
+    publish("$JS.API.STREAM.NAMES", "which stream stores a subject")
+    if repo == OPERATIONS:
+        for subject in _LOOK:
+            publish(subject, "lag, drift, dead letters, halts")
+        publish("svc.v1.>", "ask every service")
+        publish("$SRV.>", "find services")
+        subscribe("$JS.EVENT.ADVISORY.>", "what JetStream reports")
+    else:
+        publish("svc.v1.marketdata.*", "ask for market data again")
+    publish("_SVC.>", "answer services that asked")
+    subscribe("mts.>", "every event")
+    subscribe(f"{inbox_prefix(repo)}.>", "acks and answers of the server")
+    subscribe(f"_SVC.{repo}.>", "answers of services")
+    subscribe(f"svc.v1.{repo.removeprefix('mts1b-')}.>", "questions to it")
+    subscribe("$SRV.>", "be found")
+    return Permissions(repo, tuple(grants), tuple(problems))
+
+
+def _admin() -> Permissions:
+    why = "streams, consumers, backups"
+    return Permissions(
+        ADMIN,
+        (
+            Grant("publish", "$JS.API.>", why),
+            Grant("publish", "$JS.SNAPSHOT.>", why),
+            Grant("publish", "$JS.FC.>", why),
+            Grant("subscribe", f"{inbox_prefix(ADMIN)}.>", "answers of the server"),
+            Grant("subscribe", "$JS.EVENT.>", "what JetStream reports"),
+        ),
+    )
+
+
+def _claims(sources: Sources) -> Mapping[str, list[str]]:
+    claims: dict[str, list[str]] = {}
+    for source in sources:
+        for repo, value in source.contribution.producers.items() if source.contribution else ():
+            claims.setdefault(repo, []).append(claim_of(value))
+    return claims
+
+
+def _own(repo: str, consumers: Iterable[ConsumerDeclaration]) -> list[ConsumerDeclaration]:
+    return [each for each in _once(consumers) if each.service == repo]
+
+
+def _once(consumers: Iterable[ConsumerDeclaration]) -> Iterator[ConsumerDeclaration]:
+    """Each durable once; of two services that claim one name in one stream the first has it."""
+    seen: set[tuple[str, str]] = set()
+    for each in consumers:
+        if (each.stream, each.durable) not in seen:
+            seen.add((each.stream, each.durable))
+            yield each

@@ -1,0 +1,1 @@
+"""Certificates of the bus: an authority of one's own, or somebody else's."""

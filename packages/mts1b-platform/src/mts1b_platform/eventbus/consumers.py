@@ -1,0 +1,143 @@
+"""The durable consumers of every service, declared: what each one may read, and under which name.
+
+On a secured bus services have no right to create consumers, because whoever may do that can have any stored message
+delivered to any subject. The platform's administration creates them from these declarations (``mts1b streams
+apply``), and the permissions of a service name its own durables one by one.
+
+Other packages declare theirs through the entry point group ``mts1b.consumers``. A service that makes up durables per
+run cannot have that on a secured bus: NATS permissions match whole tokens, so a right to ``desk-*`` does not exist.
+It declares a fixed set of durables instead, one per reader, and a new run resumes or resets them.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from mts1b_foundation.subjects import OMS_ORDERS_FILLED, DurableSubject
+from mts1b_foundation.subjects.contributions import CONSUMERS_GROUP, ConsumerDeclaration, installed
+from nats.aio.client import Client
+
+from mts1b_platform.eventbus.api import NOT_FOUND_CONSUMER, ApiError, js_api
+from mts1b_platform.eventbus.durables import Deliver, ensure_durable
+from mts1b_platform.eventbus.errors import ConsumeError
+from mts1b_platform.eventbus.streams import STREAMS
+
+MAX_ACK_PENDING = 10_000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ConsumerDefinition(ConsumerDeclaration):
+    """One durable as it shall be on the server.
+
+    Attributes:
+        deliver: where it begins when it is created: at the first stored message or at the next.
+        ack_wait: seconds after which an event of a crashed reader is given to another.
+    """
+
+    deliver: Deliver = "all"
+    ack_wait: float = 30.0
+
+
+@dataclass(frozen=True, slots=True)
+class ConsumerChange:
+    """What was done about one declared consumer."""
+
+    stream: str
+    durable: str
+    service: str
+    action: Literal["created", "unchanged"]
+
+
+def reads(
+    service: str,
+    durable: str,
+    *subjects: DurableSubject[Any],
+    stream: str | None = None,
+    deliver: Deliver = "all",
+    ack_wait: float = 30.0,
+) -> ConsumerDefinition:
+    """Declare that ``service`` reads ``subjects`` under the name ``durable``.
+
+    Args:
+        service: the repo that reads.
+        durable: the name on the server, unique within the stream.
+        subjects: what is read; all of one stream.
+        stream: where they are stored; found among the platform's own streams when left out.
+        deliver: where it begins.
+        ack_wait: seconds until an unanswered event is given to another reader.
+
+    Raises:
+        ConsumeError: no stream, or more than one, stores them.
+    """
+    filters = tuple(form for subject in subjects for form in subject.patterns)
+    return ConsumerDefinition(
+        service=service,
+        durable=durable,
+        stream=stream or _stream_of(durable, filters),
+        filters=filters,
+        deliver=deliver,
+        ack_wait=ack_wait,
+    )
+
+
+def _stream_of(durable: str, filters: tuple[str, ...]) -> str:
+    from mts1b_foundation.subjects.algebra import covers
+
+    found = [each.name for each in STREAMS if all(covers(each.subjects, wanted) for wanted in filters)]
+    if len(found) != 1:
+        raise ConsumeError(
+            f"durable {durable!r}: {', '.join(filters)} lie in no single stream of the platform: name one"
+        )
+    return found[0]
+
+
+CONSUMERS: tuple[ConsumerDefinition, ...] = (
+    # The reader of the specification's example, so that it runs against a fresh install of every profile.
+    reads("mts1b-treasury", "my-consumer", OMS_ORDERS_FILLED),
+)
+"""What the platform itself declares; the services declare theirs."""
+
+
+def declared_consumers() -> tuple[ConsumerDeclaration, ...]:
+    """Every consumer that an installed package declares."""
+    return tuple(each for _, found in installed(CONSUMERS_GROUP) for each in found)
+
+
+async def apply_consumers(
+    client: Client, consumers: Iterable[ConsumerDeclaration] | None = None
+) -> list[ConsumerChange]:
+    """Create the declared consumers that are missing; those that exist must read what they are declared to.
+
+    Raises:
+        ConsumerConflict: one exists and reads something else; nothing of it was changed.
+        NoStream: its stream does not exist.
+        JetStreamUnavailable: the server has no JetStream, or does not answer.
+    """
+    changes: list[ConsumerChange] = []
+    for wanted in declared_consumers() if consumers is None else consumers:
+        there = await _exists(client, wanted)
+        full = isinstance(wanted, ConsumerDefinition)
+        await ensure_durable(
+            client,
+            stream=wanted.stream,
+            durable=wanted.durable,
+            filters=wanted.filters,
+            ack_wait=wanted.ack_wait if full else 30.0,
+            deliver=wanted.deliver if full else "all",
+            max_ack_pending=MAX_ACK_PENDING,
+        )
+        action: Literal["created", "unchanged"] = "unchanged" if there else "created"
+        changes.append(ConsumerChange(wanted.stream, wanted.durable, wanted.service, action))
+    return changes
+
+
+async def _exists(client: Client, wanted: ConsumerDeclaration) -> bool:
+    try:
+        await js_api(client, f"CONSUMER.INFO.{wanted.stream}.{wanted.durable}")
+    except ApiError as error:
+        if error.err_code == NOT_FOUND_CONSUMER:
+            return False
+        if error.code == 404:
+            return False  # no stream: creating says so, with the remedy
+        raise
+    return True

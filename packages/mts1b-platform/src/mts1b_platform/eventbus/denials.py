@@ -1,0 +1,146 @@
+"""What the server refuses, as errors of those who asked.
+
+nats-server tells of a refused publish or subscription on the side, by an error line that names the subject; whoever
+asked would learn nothing (core) or wait for an answer until its time is over (JetStream). Here those who wait say on
+which subject, and a refusal of that subject ends their waiting with :class:`AccessDenied`. A publish nobody waits for
+is remembered: for a second, publishing on the subject raises; after that the server is asked again, as permissions
+may have changed.
+"""
+
+import asyncio
+import re
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
+from typing import Final, Literal
+
+from mts1b_platform.eventbus.errors import AccessDenied
+
+Action = Literal["publish", "subscribe"]
+
+REMEMBERED: Final = 1.0
+"""Seconds for which a refusal is taken to hold."""
+_MOST: Final = 1024
+
+_REFUSAL = re.compile(
+    r'permissions violation for (?P<action>publish with reply of|publish|subscription)(?: to)? "(?P<subject>[^"]*)"',
+    re.IGNORECASE,
+)
+
+
+class Denials:
+    """The refusals of one connection. Belongs to its event loop.
+
+    Args:
+        identity: names this process in errors.
+    """
+
+    def __init__(self, identity: Callable[[], str]) -> None:
+        self.count = 0
+        self.recent = False
+        """Whether something was refused within the last second; looked at on the hot path."""
+        self._identity = identity
+        self._untold: AccessDenied | None = None
+        self._watchers: dict[tuple[Action, str], dict[object, Callable[[AccessDenied], None]]] = {}
+        self._remembered: dict[tuple[Action, str], tuple[float, AccessDenied]] = {}
+
+    def heard(self, words: str) -> AccessDenied | None:
+        """Take what the server said; None when it is no refusal."""
+        match = _REFUSAL.search(words)
+        if match is None:
+            return None
+        action: Action = "subscribe" if match["action"].lower() == "subscription" else "publish"
+        subject = match["subject"]
+        # Subjects arrive in lower case through nats-py, hence the keys; those who wait know the true spelling.
+        key = (action, subject.lower())
+        error = self._error(action, subject)
+        self.count += 1
+        loop = asyncio.get_running_loop()
+        if len(self._remembered) < _MOST:
+            self._remembered[key] = (loop.time() + REMEMBERED, error)
+            self.recent = True
+            loop.call_later(REMEMBERED, self._forget)
+        waiting = list(self._watchers.get(key, {}).values())
+        if not waiting and action == "publish" and not subject.startswith("$"):
+            self._untold = error
+        for told in waiting:
+            told(error)
+        return error
+
+    def tell(self) -> None:
+        """Raise the latest refusal of a publish that nobody has heard of yet.
+
+        Raises:
+            AccessDenied: there is one.
+        """
+        error, self._untold = self._untold, None
+        if error is not None:
+            raise error
+
+    def check(self, action: Action, subject: str) -> None:
+        """Raise when this was refused within the last second.
+
+        Raises:
+            AccessDenied: it was.
+        """
+        found = self._remembered.get((action, subject.lower()))
+        if found is not None and found[0] > asyncio.get_running_loop().time():
+            self._untold = None
+            raise self._error(action, subject)
+
+    def on(self, action: Action, subject: str, told: Callable[[AccessDenied], None]) -> Callable[[], None]:
+        """Call ``told`` when this is refused; returns what takes it off again."""
+        mark = object()
+        key: tuple[Action, str] = (action, subject.lower())
+        self._watchers.setdefault(key, {})[mark] = told
+
+        def off() -> None:
+            if (those := self._watchers.get(key)) is not None:
+                those.pop(mark, None)
+                if not those:
+                    self._watchers.pop(key, None)
+
+        return off
+
+    @contextmanager
+    def watch(self, subject: str, action: Action = "publish") -> Generator[None, None, None]:
+        """While the block runs, a refusal of ``subject`` interrupts it, whatever it awaits.
+
+        Raises:
+            AccessDenied: the server refused.
+        """
+        task = asyncio.current_task()
+        assert task is not None  # noqa: S101 - there is one wherever something is awaited
+        refused: list[AccessDenied] = []
+
+        def told(_: AccessDenied) -> None:
+            if not refused:
+                refused.append(self._error(action, subject))
+                task.cancel()
+
+        off = self.on(action, subject, told)
+        try:
+            yield
+        except asyncio.CancelledError:
+            # More cancellations than ours: somebody else wants this task to end.
+            if not refused or task.uncancel() > 0:
+                raise
+            raise refused[0] from None
+        else:
+            if refused:  # an await in the block has swallowed the cancellation
+                task.uncancel()
+                raise refused[0]
+        finally:
+            off()
+
+    def _error(self, action: Action, subject: str) -> AccessDenied:
+        who = self._identity()
+        may = "publish on" if action == "publish" else "subscribe to"
+        return AccessDenied(
+            f"{subject}: {who} may not {may} it; the server refuses. `mts1b-deploy permissions show {who}` lists what "
+            "it may do"
+        )
+
+    def _forget(self) -> None:
+        now = asyncio.get_running_loop().time()
+        self._remembered = {key: held for key, held in self._remembered.items() if held[0] > now}
+        self.recent = bool(self._remembered)

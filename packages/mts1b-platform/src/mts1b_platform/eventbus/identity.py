@@ -1,0 +1,164 @@
+"""Who this process is on the bus: a service by its certificate, a person by a token.
+
+Certificates and tokens are short-lived and renewed in place: both are read again whenever a connection is made, so
+that a process which runs for months needs nobody to restart it. A connection that stands outlives the certificate
+that it was made with; with a token it ends when the token does.
+"""
+
+import json
+import ssl
+import time
+from base64 import urlsafe_b64decode
+from pathlib import Path
+from typing import Any, cast
+from urllib.parse import urlsplit
+
+from mts1b_foundation.subjects import encode_token
+
+from mts1b_platform.config import ConfigError, Settings
+from mts1b_platform.eventbus.errors import AccessDenied
+
+_TLS = ("tls", "wss")
+_EARLY = 1.0
+"""Seconds by which the server may be ahead of us when it ends a token."""
+
+
+class Identity:
+    """What of the settings says who connects. Made once per bus; asked again at every connect.
+
+    Raises:
+        ConfigError: a file that the settings name cannot be read or does not fit.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._ca = settings.tls_ca or (settings.tls_dir / "ca.crt" if settings.tls_dir else None)
+        self._certificate, self._key = _certificate_files(settings)
+        self._loaded: tuple[int, ...] = ()
+        self._context: ssl.SSLContext | None = None
+        if self._ca is not None or self._certificate is not None or _dials_tls(settings):
+            self._context = _new_context(self._ca)
+            self.refresh()
+
+    def __repr__(self) -> str:
+        return f"<Identity {self.name}>"
+
+    @property
+    def name(self) -> str:
+        """Whom an error names: the person, the service, or that nobody was named. Never a secret."""
+        if (claims := self.claims()) is not None:
+            return str(claims.get("sub") or "somebody with a token")
+        return self._settings.service or "no service set"
+
+    @property
+    def certificate(self) -> Path | None:
+        """The file of the certificate that is presented."""
+        return self._certificate
+
+    @property
+    def has_token(self) -> bool:
+        """Whether this is a person, who comes with a token."""
+        return self._settings.token is not None or self._settings.token_file is not None
+
+    def options(self) -> dict[str, Any]:
+        """The options of nats-py's ``connect`` that follow from it."""
+        options: dict[str, Any] = {}
+        if self._context is not None:
+            options["tls"] = self._context
+        if self.has_token:
+            options["token"] = self.token
+        claims = self.claims()
+        owner = self._settings.service if claims is None else claims.get("sub")
+        if owner:
+            options["inbox_prefix"] = f"_INBOX_{encode_token(str(owner))}"
+        return options
+
+    def refresh(self) -> None:
+        """Take certificate and key as they are on the disk now; connections made from now on present them.
+
+        Raises:
+            ConfigError: they cannot be read, or do not belong together.
+        """
+        if self._context is None or self._certificate is None:
+            return
+        try:
+            state = tuple(path.stat().st_mtime_ns for path in (self._certificate, self._key) if path is not None)
+            if state == self._loaded:
+                return
+            self._context.load_cert_chain(self._certificate, self._key)
+        except (OSError, ssl.SSLError) as error:
+            raise ConfigError(
+                f"certificate {self._certificate}{f' with key {self._key}' if self._key else ''} cannot be used: "
+                f"{_words(error)}. `mts1b-deploy pki issue {self._settings.service or '<service>'}` makes one"
+            ) from None
+        self._loaded = state
+
+    def token(self) -> str:
+        """The token as it is now.
+
+        Raises:
+            ConfigError: its file cannot be read.
+        """
+        if self._settings.token is not None:
+            return self._settings.token.get_secret_value()
+        path = self._settings.token_file
+        assert path is not None  # noqa: S101 - asked only when there is one
+        try:
+            return path.read_text().strip()
+        except OSError as error:
+            raise ConfigError(f"no token in {path} ({error.strerror}): `mts1b login` gets one") from None
+
+    def claims(self) -> dict[str, Any] | None:
+        """What the token says of itself, unchecked (checking is the server's); None without a readable token."""
+        if not self.has_token:
+            return None
+        try:
+            body = self.token().split(".")[1]
+            found = json.loads(urlsafe_b64decode(body + "=" * (-len(body) % 4)))
+        except (ConfigError, ValueError, IndexError):
+            return {}
+        return cast("dict[str, Any]", found) if isinstance(found, dict) else {}
+
+    @property
+    def expires_at(self) -> float | None:
+        """When the token ends, in seconds since 1970; None when it does not say or there is none."""
+        expiry = (self.claims() or {}).get("exp")
+        return float(expiry) if isinstance(expiry, int | float) else None
+
+    def expired(self) -> AccessDenied | None:
+        """What to raise when the token has ended; None while it is good, and for services."""
+        end = self.expires_at
+        if end is None or time.time() < end - _EARLY:
+            return None
+        moment = time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(end))
+        return AccessDenied(f"the token of {self.name} ended at {moment}: `mts1b login` gets a new one")
+
+
+def _certificate_files(settings: Settings) -> tuple[Path | None, Path | None]:
+    if settings.tls_cert is not None:
+        return settings.tls_cert, settings.tls_key
+    if settings.tls_key is not None:
+        raise ConfigError(f"setting tls_key names {settings.tls_key}, but tls_cert is missing: set MTS1B_TLS_CERT")
+    person = settings.token is not None or settings.token_file is not None
+    if settings.tls_dir is None or settings.service is None or person:
+        return None, None
+    return settings.tls_dir / f"{settings.service}.pem", None
+
+
+def _dials_tls(settings: Settings) -> bool:
+    return any(urlsplit(server).scheme in _TLS for server in settings.servers)
+
+
+def _new_context(ca: Path | None) -> ssl.SSLContext:
+    try:
+        context = ssl.create_default_context(ssl.Purpose.SERVER_AUTH, cafile=str(ca) if ca else None)
+    except (OSError, ssl.SSLError) as error:
+        raise ConfigError(
+            f"the authorities in {ca} cannot be used: {_words(error)}. Copy ca.crt from the server, or set MTS1B_TLS_CA"
+        ) from None
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    return context
+
+
+def _words(error: OSError) -> str:
+    return error.strerror or str(error)

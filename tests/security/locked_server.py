@@ -1,0 +1,125 @@
+"""A locked-down server as profile ``single`` renders it: real certificates, real permissions, real TLS."""
+
+import asyncio
+import os
+import random
+import signal
+import ssl
+from collections.abc import AsyncGenerator, Mapping
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import nats
+from mts1b_deploy.permissions import ADMIN, Permissions
+from mts1b_deploy.pki.store import Pki
+from mts1b_deploy.secure import Callout, SecureSettings, issue_missing, render_single
+from mts1b_platform.eventbus import EventBus, apply_streams, connect
+from mts1b_platform.eventbus.consumers import apply_consumers
+from mts1b_platform.server import NatsServer
+from nats.aio.client import Client
+
+
+class Locked:
+    """One server of profile ``single`` and everybody's certificates."""
+
+    def __init__(self, directory: Path, *, callout: Callout | None = None, websocket: bool = False) -> None:
+        self.pki = Pki(directory / "pki")
+        self.pki.init()
+        issue_missing(self.pki, ["127.0.0.1", "localhost"])
+        self.websocket_port = random.randrange(12_000, 19_000) if websocket else None  # noqa: S311
+        self.conf = directory / "nats.conf"
+        self.settings = SecureSettings(
+            server_name="locked",
+            listen="127.0.0.1:0",
+            monitor="127.0.0.1:0",
+            pid_file=directory / "nats.pid",
+            log_file=directory / "nats.log",
+            store_dir=directory / "store",
+            tls_ca=self.pki.ca,
+            tls_pem=self.pki.pem("server"),
+            websocket=f"127.0.0.1:{self.websocket_port}" if websocket else None,
+            callout=callout,
+        )
+        self.render()
+        self.server = NatsServer(directory / "server", config=self.conf, jetstream=False)  # the configuration has it
+        self.opened: list[Client] = []
+
+    @property
+    def url(self) -> str:
+        return self.server.url
+
+    @property
+    def websocket_url(self) -> str:
+        return f"wss://127.0.0.1:{self.websocket_port}"
+
+    def render(self, permissions: Mapping[str, Permissions] | None = None) -> None:
+        self.conf.write_text(render_single(self.settings, self.pki.identities(), permissions))
+
+    def log(self) -> str:
+        return self.settings.log_file.read_text()
+
+    async def logged(self, text: str) -> None:
+        """Wait until the server has logged ``text``."""
+        async with asyncio.timeout(5):
+            while text.lower() not in self.log().lower():  # noqa: ASYNC110 - a log has no event
+                await asyncio.sleep(0.01)
+
+    async def reload(self) -> None:
+        """Have the server read its configuration again, and wait until it has."""
+        pid, before = self.server.pid, self.log().count("Reloaded server configuration")
+        assert pid is not None
+        os.kill(pid, signal.SIGHUP)
+        async with asyncio.timeout(5):
+            while self.log().count("Reloaded server configuration") == before:  # noqa: ASYNC110 - as above
+                await asyncio.sleep(0.01)
+
+    async def bus(self, service: str | None = None, **options: Any) -> EventBus:
+        made = await connect(self.url, service=service, config=self.empty_config(), **options)
+        self.opened.append(made)
+        return made
+
+    def empty_config(self) -> Path:
+        path = self.conf.with_name("mts1b.toml")
+        path.write_text(f'tls_dir = "{self.pki.directory}"\nprofile = "single"\n')
+        return path
+
+    async def raw(self, repo: str, *, inbox: str | None = None, **options: Any) -> Client:
+        """Plain nats-py with the certificate of ``repo``: an attacker who has stolen it, and uses no code of ours."""
+        errors: list[Exception] = []
+
+        async def on_error(error: Exception) -> None:
+            errors.append(error)
+
+        client: Client = await nats.connect(
+            self.url,
+            tls=self.context(self.pki.pem(repo)),
+            inbox_prefix=inbox or f"_INBOX_{repo}",
+            error_cb=on_error,
+            allow_reconnect=False,
+            connect_timeout=2,
+            **options,
+        )
+        client.refused = errors  # pyright: ignore[reportAttributeAccessIssue]
+        self.opened.append(client)
+        return client
+
+    def context(self, pem: Path | None, ca: Path | None = None) -> ssl.SSLContext:
+        context = ssl.create_default_context(cafile=str(ca or self.pki.ca))
+        if pem is not None:
+            context.load_cert_chain(pem)
+        return context
+
+
+@asynccontextmanager
+async def started(made: Locked) -> AsyncGenerator[Locked, None]:
+    """Start it; streams and declared consumers are applied by the administration, as an install does."""
+    async with made.server:
+        admin = await made.bus(ADMIN)
+        await apply_streams(admin, profile="single")
+        await apply_consumers(admin)
+        try:
+            yield made
+        finally:
+            for client in made.opened:
+                await client.close()

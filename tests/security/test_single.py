@@ -1,0 +1,82 @@
+"""Services on a locked-down server: what they need works, and the specification's examples run unchanged."""
+
+import asyncio
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from locked_server import Locked
+from mts1b_foundation.orders import Order
+from mts1b_foundation.samples import FILL, ORDER, QUOTE
+from mts1b_foundation.subjects import (
+    MARKETDATA_QUOTES,
+    OMS_FILLS_CREATED,
+    OMS_ORDERS_CREATED,
+    OMS_ORDERS_FILLED,
+)
+from mts1b_platform.eventbus import AccessDenied
+
+EXAMPLES = Path(__file__).parents[2] / "examples"
+
+
+def environment(locked: Locked, service: str) -> dict[str, str]:
+    return {
+        **os.environ,
+        "MTS1B_NATS_URL": locked.url,
+        "MTS1B_CONFIG": str(locked.empty_config()),
+        "MTS1B_SERVICE": service,
+    }
+
+
+async def test_the_specs_two_examples_run_unchanged_as_two_services(locked: Locked):
+    producer = await asyncio.create_subprocess_exec(
+        sys.executable,
+        EXAMPLES / "spec_producer.py",
+        env=environment(locked, "mts1b-oms"),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+    out, err = await asyncio.wait_for(producer.communicate(), 30)
+    assert out.decode().splitlines() == ["OMS_ORDERS 1 stored", "OMS_ORDERS 1 duplicate"], err.decode()
+    consumer = await asyncio.create_subprocess_exec(
+        sys.executable,
+        EXAMPLES / "spec_consumer.py",
+        env=environment(locked, "mts1b-treasury"),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+    try:
+        oms = await locked.bus("mts1b-oms")
+        now = ORDER.updated_at
+        filled: Order = ORDER.accept(now).fill(ORDER.quantity, ORDER.limit_price or ORDER.quantity, now)
+        await oms.emit(OMS_ORDERS_FILLED, filled)
+        assert consumer.stdout is not None
+        assert consumer.stderr is not None
+        line = (await asyncio.wait_for(consumer.stdout.readline(), 20)).decode()
+        assert line.startswith(f"{filled.order_id} filled"), (await consumer.stderr.read()).decode()
+    finally:
+        consumer.kill()
+        await consumer.wait()
+
+
+async def test_typed_events_flow_between_services_of_both_tiers(locked: Locked):
+    oms, treasury = await locked.bus("mts1b-oms"), await locked.bus("mts1b-treasury")
+    marketdata = await locked.bus("mts1b-marketdata")
+    async with treasury.listen(MARKETDATA_QUOTES) as quotes:
+        await marketdata.emit(MARKETDATA_QUOTES, QUOTE)
+        assert (await asyncio.wait_for(anext(quotes), 5)).payload == QUOTE
+    assert (await oms.emit(OMS_FILLS_CREATED, FILL)).stream == "OMS_FILLS"
+    acks = await oms.emit_many(OMS_ORDERS_CREATED, [ORDER])
+    assert [ack.stream for ack in acks] == ["OMS_ORDERS"]
+
+
+async def test_each_service_answers_to_its_own_inbox_prefix(locked: Locked):
+    oms = await locked.bus("mts1b-oms")
+    assert oms.new_inbox().startswith("_INBOX_mts1b-oms.")
+
+
+async def test_a_service_without_a_certificate_is_told_what_is_missing(locked: Locked):
+    with pytest.raises(AccessDenied, match=r"refuses this identity.*MTS1B_TLS_DIR"):
+        await locked.bus(None)

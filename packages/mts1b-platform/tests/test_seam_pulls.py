@@ -10,10 +10,7 @@ from typing import Any
 
 import pytest
 from mts1b_platform.eventbus.acks import (
-    Delivery,
-    NotADelivery,
     ack_frame,
-    delivery_of,
     nak_frame,
     progress_frame,
     term_frame,
@@ -21,6 +18,7 @@ from mts1b_platform.eventbus.acks import (
 from mts1b_platform.eventbus.lane import Lane
 from mts1b_platform.eventbus.pipeline import AckPipeline
 from mts1b_platform.eventbus.plain import PlainLane
+from mts1b_platform.eventbus.position import NotJetStream, Position
 from mts1b_platform.eventbus.pulls import PullEvent, PullEventKind, Pulls, PullsEnded
 from mts1b_platform.eventbus.seam import Seam
 from mts1b_platform.eventbus.wire import FrameTemplate, WireMsg, hpub_frame
@@ -324,7 +322,7 @@ async def test_stop_hands_back_what_waits_and_a_nak_gives_it_to_another(nats_ser
         other = await reader.open(window=8)
         got = await take(other, 8)
         assert sorted(numbers(got)) == list(range(2, 10))
-        redelivered = [delivery_of(msg.reply).num_delivered for msg in got if int(msg.payload) < 2 + len(rest)]
+        redelivered = [Position.of(msg.reply).deliveries for msg in got if int(msg.payload) < 2 + len(rest)]
         assert set(redelivered) <= {2}
 
 
@@ -394,9 +392,9 @@ async def test_a_negative_ack_waits_a_term_ends_and_progress_extends(nats_server
 
 
 def test_the_reply_subject_tells_of_the_delivery():
-    expected = Delivery("S", "d", 2, 30, 40, 1611100000123456789, 5)
-    assert delivery_of(b"$JS.ACK.S.d.2.30.40.1611100000123456789.5") == expected
-    assert delivery_of(b"$JS.ACK.hub.AbC.S.d.2.30.40.1611100000123456789.5.rnd") == expected
+    expected = Position("S", "d", 2, 30, 40, 1611100000123456789, 5)
+    assert Position.of(b"$JS.ACK.S.d.2.30.40.1611100000123456789.5") == expected
+    assert Position.of(b"$JS.ACK.hub.AbC.S.d.2.30.40.1611100000123456789.5.rnd") == expected
     for reply in (b"", b"_INBOX.a.b", b"$JS.ACK.S.d.2.30.40.1.x", b"$JS.ACK.S.d.2.30.40", b"$JS.API.S.d.2.30.40.1.1"):
-        with pytest.raises(NotADelivery):
-            delivery_of(reply)
+        with pytest.raises(NotJetStream):
+            Position.of(reply)

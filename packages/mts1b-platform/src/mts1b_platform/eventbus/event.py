@@ -6,7 +6,6 @@ or ``reject``; the first decision counts, and leaving the block then changes not
 """
 
 from contextlib import AbstractAsyncContextManager
-from dataclasses import replace
 from datetime import datetime
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Generic, Protocol, Self, TypeVar
@@ -205,7 +204,7 @@ class Event(Heard[T]):
             self.subject,
             self.wire,
             self.payload,
-            position=replace(self.position, deliveries=self.position.deliveries + 1),
+            position=self.position._replace(deliveries=self.position.deliveries + 1),
             settler=self._settler,
             hooks=self.hooks,
         )

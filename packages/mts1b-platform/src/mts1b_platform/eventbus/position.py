@@ -4,26 +4,30 @@ JetStream writes ``$JS.ACK.<stream>.<consumer>.<deliveries>.<seq>.<consumer seq>
 the domain and an account hash before the stream and may add a token at the end.
 """
 
-from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Final
+from typing import Final, NamedTuple, Self
+
+from mts1b_foundation.errors import Mts1bError
 
 _SHORT: Final = 9
 _LONG: Final = 11
 
 
-class NotJetStream(ValueError):
+class NotJetStream(Mts1bError, ValueError):
     """The reply subject is none that JetStream writes."""
 
 
-@dataclass(frozen=True, slots=True)
-class Position:
-    """Where a stream holds a message, and how often this consumer was given it (the first time is 1)."""
+class Position(NamedTuple):
+    """Where a stream holds a message, and how often this consumer was given it."""
 
     stream: str
-    seq: int
     consumer: str
     deliveries: int
+    """1 for the first delivery."""
+    seq: int
+    """Sequence in the stream."""
+    consumer_seq: int
+    """Number of this delivery, counted over everything that the consumer was given."""
     stored_at: int
     """When the stream stored it, in nanoseconds since 1970 UTC."""
     pending: int
@@ -36,18 +40,19 @@ class Position:
         return datetime.fromtimestamp(seconds, UTC).replace(microsecond=nanoseconds // 1000)
 
     @classmethod
-    def of(cls, reply: bytes) -> "Position":
-        """The position that the reply subject tells.
+    def of(cls, reply: bytes) -> Self:
+        """The position that the reply subject of a delivery tells.
 
         Raises:
             NotJetStream: it is no reply subject of JetStream.
         """
-        tokens = reply.decode().split(".")
-        if len(tokens) == _SHORT:
-            tokens = tokens[2:]
-        elif len(tokens) >= _LONG:
-            tokens = tokens[4:]
-        else:
-            raise NotJetStream(f"{reply!r} is no reply subject of JetStream")
-        stream, consumer, deliveries, seq, _, stored_at, pending, *_ = tokens
-        return cls(stream, int(seq), consumer, int(deliveries), int(stored_at), int(pending))
+        tokens = reply.split(b".")
+        if len(tokens) >= _LONG:
+            del tokens[2:4]  # domain and account hash
+        if len(tokens) < _SHORT or tokens[0] != b"$JS" or tokens[1] != b"ACK":
+            raise NotJetStream(f"reply subject {reply[:120]!r} is not that of a JetStream delivery")
+        try:
+            numbers = [int(token) for token in tokens[4:9]]
+            return cls(tokens[2].decode(), tokens[3].decode(), *numbers)
+        except ValueError as error:
+            raise NotJetStream(f"reply subject {reply[:120]!r} has a count that is no number") from error

@@ -18,7 +18,7 @@ from nats.js import JetStreamContext
 
 from mts1b_platform.config import Settings
 from mts1b_platform.eventbus.asking import ASKS, ask
-from mts1b_platform.eventbus.consumer import Consumer
+from mts1b_platform.eventbus.consumer import Consumer, Key
 from mts1b_platform.eventbus.counters import UNSENT, Counters
 from mts1b_platform.eventbus.denials import Action, Denials
 from mts1b_platform.eventbus.durables import Deliver
@@ -251,6 +251,7 @@ class EventBus(Client):
         prefetch: int = 256,
         ack_wait: float = 30.0,
         inactive_threshold: float | None = None,
+        ordered_by: Key | None = None,
         **parameters: str | None,
     ) -> Consumer[T]:
         """Read a durable subject: ``async for event in bus.consume(…): async with event: …``.
@@ -261,9 +262,11 @@ class EventBus(Client):
             durable: the name under which the server remembers what was read; instances that share it share the work.
             policy: when a failed event comes again, and when it becomes a dead letter.
             deliver: where a durable that does not exist yet begins.
-            prefetch: most events that wait here.
+            prefetch: most events that are asked for, wait here or are being handled.
             ack_wait: seconds after which an event of a crashed process is given to another.
             inactive_threshold: seconds without a reader after which the server forgets the durable; None: never.
+            ordered_by: a field of the payload, or a function of it: events that agree in it are handled one after the
+                other, in the stream's order, a failed one before those behind it.
             parameters: read one key or fund only, such as ``fund_id="alpha"``.
 
         Raises:
@@ -281,6 +284,7 @@ class EventBus(Client):
             prefetch=prefetch,
             ack_wait=ack_wait,
             inactive_threshold=inactive_threshold,
+            ordered_by=ordered_by,
         )
         self._readers.add(consumer)
         return consumer

@@ -10,6 +10,7 @@ a bad block costs its own message and nothing else.
 
 import re
 from collections.abc import Iterator, Mapping
+from functools import lru_cache
 from typing import Final, NamedTuple, NewType
 
 from mts1b_foundation.errors import Mts1bError
@@ -23,6 +24,8 @@ SCHEMA: Final = "mts-schema"
 ACTOR: Final = "mts-actor"
 ORIGINAL_MSG_ID: Final = "mts-original-msg-id"
 """On a requeued or replayed message: the message id of its first publication, by which consumers recognise it."""
+ONLY_DURABLE: Final = "mts-only-durable"
+"""On a message requeued for one durable: every other one acknowledges it unseen."""
 REQUEUES: Final = "mts-requeues"
 """How often the message was requeued from the dead letters."""
 
@@ -36,8 +39,8 @@ _NAME: Final = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 _NAME_BYTES: Final = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 _STATUS: Final = re.compile(rb"[0-9]{3}")
 _CACHED_BLOCK_LIMIT: Final = 1024
-_MSG_ID_LINE: Final = b"\r\nNats-Msg-Id: "
-_TRACE_LINE: Final = b"\r\nmts-trace-id: "
+_MSG_ID_LINE: Final = b"Nats-Msg-Id: "
+_TRACE_LINE: Final = b"mts-trace-id: "
 
 
 class HeaderError(Mts1bError, ValueError):
@@ -214,13 +217,13 @@ class StaticHeaderCache:
     message id where there is one. The first sight of such a prefix is parsed in full, later ones are found.
     Everything else (foreign clients in their own order, a sampled span's ``traceparent``, duplicates) is parsed in
     full every time, so a block never means something else cached than parsed. The two ids are checked when
-    :func:`read_ids` reads them. Holds at most ``limit`` prefixes of at most 1 KiB.
+    :func:`read_ids` reads them. Holds at most ``limit`` prefixes, of blocks of at most 1 KiB.
     """
 
     __slots__ = ("_known", "_limit")
 
     def __init__(self, limit: int = 1024) -> None:
-        self._known: dict[bytes, StaticHeaders] = {}
+        self._known: dict[bytes | tuple[bytes, bytes], StaticHeaders] = {}
         self._limit = limit
 
     def __len__(self) -> int:
@@ -232,12 +235,18 @@ class StaticHeaderCache:
         Raises:
             HeaderError: the block is malformed, or one of these headers occurs twice.
         """
-        cut = block.find(_TRACE_LINE)
-        prefix = block[:cut]
-        known = self._known.get(prefix)
-        regular = cut > 0 and _ends_with_ids(block, cut)
-        if known is not None and regular:
-            return known
+        # From the end: the empty line, then our one or two lines, then a prefix that is the same every time. With two
+        # lines known, nothing can hide behind the prefix.
+        lines = block.rsplit(b"\r\n", 4)
+        key: bytes | tuple[bytes, bytes] | None = None
+        if len(lines) == 5 and lines[4] == lines[3] == b"":
+            if lines[1].startswith(_TRACE_LINE) and lines[2].startswith(_MSG_ID_LINE):
+                key = lines[0]
+            elif lines[2].startswith(_TRACE_LINE):
+                key = lines[0], lines[1]
+            known = self._known.get(key) if key is not None else None
+            if known is not None:
+                return known
         headers = Headers(block)
         static = StaticHeaders(
             schema=headers.get(SCHEMA) or "",
@@ -245,10 +254,10 @@ class StaticHeaderCache:
             actor=headers.get(ACTOR) or "",
             content_type=headers.get(CONTENT_TYPE) or "",
         )
-        if regular and len(prefix) <= _CACHED_BLOCK_LIMIT:
+        if key is not None and len(block) <= _CACHED_BLOCK_LIMIT:
             if len(self._known) >= self._limit:
                 self._known.clear()
-            self._known[prefix] = static
+            self._known[key] = static
         return static
 
 
@@ -266,23 +275,24 @@ def read_ids(block: bytes) -> MessageIds:
     Raises:
         HeaderError: the block is malformed, or one of the ids occurs twice.
     """
-    cut = block.find(_TRACE_LINE)
-    if cut > 0 and _ends_with_ids(block, cut) and not _is_suspect(block, cut):
-        trace_id, _, msg_id = block[cut + len(_TRACE_LINE) : -4].partition(_MSG_ID_LINE)
-        return MessageIds(_decode(MSG_ID, msg_id.strip()), _decode(TRACE_ID, trace_id.strip()), "")
+    lines = block.rsplit(b"\r\n", 4)
+    if len(lines) == 5 and lines[4] == lines[3] == b"" and b"\0" not in block:
+        msg_id = b""
+        if lines[1].startswith(_TRACE_LINE) and lines[2].startswith(_MSG_ID_LINE):
+            trace_id, msg_id, clean = lines[1], lines[2], _is_clean(lines[0])
+        elif lines[2].startswith(_TRACE_LINE):
+            trace_id, clean = lines[2], _is_clean(lines[0]) and _is_clean(lines[1])
+        else:
+            trace_id, clean = b"", False
+        if clean and b"\r" not in trace_id + msg_id and b"\n" not in trace_id + msg_id:
+            mid = _decode(MSG_ID, msg_id[len(_MSG_ID_LINE) :].strip())
+            return MessageIds(mid, _decode(TRACE_ID, trace_id[len(_TRACE_LINE) :].strip()), "")
     headers = Headers(block)
     return MessageIds(headers.get(MSG_ID) or "", headers.get(TRACE_ID) or "", headers.get(TRACEPARENT) or "")
 
 
-def _ends_with_ids(block: bytes, cut: int) -> bool:
-    """Tell whether our one or two lines and nothing else follow ``cut``: nothing hides behind a known prefix."""
-    lines = block.count(b"\n", cut)
-    return (lines == 3 or (lines == 4 and block.find(_MSG_ID_LINE, cut) > 0)) and block.endswith(b"\r\n\r\n")
-
-
-def _is_suspect(block: bytes, cut: int) -> bool:
-    """Tell whether an id holds what no value may, or the prefix holds an id of its own, in any case."""
-    if b"\0" in block or block.count(b"\r", cut) != block.count(b"\n", cut):
-        return True
-    prefix = block[:cut].lower()
-    return b"\nnats-msg-id" in prefix or b"\nmts-trace-id" in prefix or b"\ntraceparent" in prefix
+@lru_cache(maxsize=1024)
+def _is_clean(prefix: bytes) -> bool:
+    """Tell whether there is no id in the lines before ours, however it is spelled; they are the same every time."""
+    lowered = prefix.lower()
+    return not any(name.lower().encode() in lowered for name in (MSG_ID, TRACE_ID, TRACEPARENT))

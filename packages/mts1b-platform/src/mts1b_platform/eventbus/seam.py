@@ -47,7 +47,7 @@ from nats.protocol.parser import Parser as NatsParser
 from mts1b_platform.eventbus.lane import DEFAULT_PENDING_BYTES, DEFAULT_PENDING_MSGS, BatchCallback
 from mts1b_platform.eventbus.seam_batches import BatchSubscription
 from mts1b_platform.eventbus.seam_rehearsal import rehearse
-from mts1b_platform.eventbus.wire import Control, Malformed, Parser, Unrouted, count_frames, frame_size
+from mts1b_platform.eventbus.wire import Control, Malformed, Parser, Unrouted, frame_size
 
 DEFAULT_PENDING_LIMIT: Final = 2 * 1024 * 1024
 CROWDED_AT: Final = 256 * 1024
@@ -76,7 +76,7 @@ class Seam:
         self._client = client
         self._stats = client.stats
         self._kicked: list[bytes] = []
-        self._volatile = bytearray()
+        self._volatile: list[bytes] = []
         self._breaks: dict[object, Callable[[], None]] = {}
         self._readies: dict[object, Callable[[], None]] = {}
         self._closings: dict[object, Callable[[], None]] = {}
@@ -163,20 +163,16 @@ class Seam:
             self._refuse_to_send()
         if len(frame) > client._max_payload and frame_size(frame) > client._max_payload:
             raise errors.MaxPayloadError
-        pending: list[Any] = client._pending
+        pending = client._pending
         waiting = client._pending_data_size + len(frame)
         if waiting > (client._max_pending_size or DEFAULT_PENDING_LIMIT) and pending:
             self.dropped += 1
             return False
         client._pending_data_size = waiting
-        # Volatile frames of one turn share a bytearray, which is how they are told from what must be kept.
-        if pending and pending[-1] is self._volatile:
-            self._volatile += frame
-        else:
-            self._volatile = bytearray(frame)
-            pending.append(self._volatile)
+        pending.append(frame)
         if pending is not self._kicked:
             self._kick(pending)
+        self._volatile.append(frame)
         stats = self._stats
         stats["out_msgs"] += 1
         stats["out_bytes"] += size
@@ -205,6 +201,7 @@ class Seam:
     def _kick(self, pending: list[bytes]) -> None:
         """Wake the flusher once per list that it is going to take; it replaces the list when it does."""
         self._kicked = pending
+        self._volatile = []
         queue = self._client._flush_queue
         if queue is not None and queue.empty() and self._client.is_connected:
             queue.put_nowait(asyncio.get_running_loop().create_future())
@@ -221,11 +218,13 @@ class Seam:
     def drop_volatile(self) -> None:
         """Throw away what is worth nothing after a reconnect."""
         client = self._client
-        stale = [part for part in client._pending if isinstance(part, bytearray)]
-        if stale:
-            self.dropped += sum(map(count_frames, stale))
-            client._pending = [part for part in client._pending if not isinstance(part, bytearray)]
-            client._pending_data_size -= sum(map(len, stale))
+        # Told apart by identity: equal bytes may be worth keeping elsewhere.
+        stale = set(map(id, self._volatile))
+        kept = [frame for frame in client._pending if id(frame) not in stale]
+        self.dropped += len(client._pending) - len(kept)
+        client._pending_data_size = sum(map(len, kept))
+        client._pending = kept
+        self._volatile = []
 
     # Receiving.
 

@@ -26,7 +26,6 @@ from mts1b_platform.eventbus.headers import (
 _CRLF: Final = b"\r\n"
 _MSG_ID_LINE: Final = b"\r\nNats-Msg-Id: "
 _END: Final = b"\r\n\r\n"
-_DIGITS: Final = tuple(b"%d" % n for n in range(8192))
 _SIZE_LINES: Final = tuple(b"%d\r\n" % n for n in range(8192))
 _SIZES: Final = {b"%d" % n: n + 2 for n in range(8192)}
 """Counts as the server writes them, to offsets from the CR of their line; other spellings take the slow way."""
@@ -142,16 +141,6 @@ def split_frame(frame: bytes) -> WireMsg:
     return WireMsg(args[1], reply, rest[:head], rest[head:size])
 
 
-def count_frames(buffer: bytes | bytearray) -> int:
-    """Return how many whole PUB and HPUB frames ``buffer`` is made of."""
-    count = pos = 0
-    while pos < len(buffer):
-        eol = buffer.index(_CRLF, pos)
-        pos = eol + 4 + int(buffer[pos:eol].rsplit(b" ", 1)[1])
-        count += 1
-    return count
-
-
 class FrameTemplate:
     """A subject and its static headers, encoded once; a frame per message is one ``join``.
 
@@ -163,9 +152,10 @@ class FrameTemplate:
         HeaderError: a static header is malformed, or is one of the two that change with every message.
     """
 
-    __slots__ = ("_at", "_block", "_block_size", "_line", "subject")
+    __slots__ = ("_at", "_block", "_block_size", "_leads", "_line", "subject")
 
     _MAX_SUBJECTS: Final = 4096
+    _MAX_LEADS: Final = 64
 
     def __init__(self, subject: str, headers: Mapping[str, str]) -> None:
         for name in headers:
@@ -179,6 +169,7 @@ class FrameTemplate:
     def _bind(self, subject: str) -> None:
         self.subject = subject
         self._line = b"HPUB %b " % checked_subject(subject)
+        self._leads: dict[int, bytes] = {}
 
     def at(self, subject: str) -> "FrameTemplate":
         """Return the template with the same headers for another subject; remembers the last few thousand."""
@@ -213,25 +204,24 @@ class FrameTemplate:
         else:
             plain = msg_id.isprintable() and msg_id and " " not in msg_id
             mid, mid_line = msg_id.encode() if plain else header_value(MSG_ID, msg_id), _MSG_ID_LINE
-        head = self._block_size + len(trace) + len(mid_line) + len(mid) + len(extra)
+        head = self._block_size + len(trace) + len(mid_line) + len(mid)
+        if reply or extra:
+            head += len(extra)
+            lead = b"%b%b %d " % (self._line, reply, head) if reply else b"%b%d " % (self._line, head)
+            end = b"\r\n" + extra + _CRLF if extra else _END
+        else:
+            lead = self._leads.get(head) or self._lead(head)
+            end = _END
         size = head + len(payload)
-        return b"".join(
-            (
-                self._line,
-                reply,
-                b" " if reply else b"",
-                _DIGITS[head] if head < 8192 else b"%d" % head,
-                b" ",
-                _SIZE_LINES[size] if size < 8192 else b"%d\r\n" % size,
-                self._block,
-                trace,
-                mid_line,
-                mid,
-                b"\r\n" + extra + _CRLF if extra else _END,
-                payload,
-                _CRLF,
-            )
-        )
+        size_line = _SIZE_LINES[size] if size < 8192 else b"%d\r\n" % size
+        return b"".join((lead, size_line, self._block, trace, mid_line, mid, end, payload, _CRLF))
+
+    def _lead(self, head: int) -> bytes:
+        """Return what precedes the total size for a block of this length; ids have few different lengths."""
+        lead = b"%b%d " % (self._line, head)
+        if len(self._leads) < self._MAX_LEADS:
+            self._leads[head] = lead
+        return lead
 
 
 class Parser:

@@ -1,5 +1,6 @@
 """The audit log: complete, chained, readable after any crash, and honest about what was changed."""
 
+import asyncio
 import hashlib
 import json
 import os
@@ -99,6 +100,17 @@ async def test_operators_actions_are_recorded(directory: Path, bus: EventBus):
     assert audit_action(bus, "halt", actor="alice", halt_id="h-1")
     (record,) = search(directory, kind="action")
     assert (record["action"], record["actor"], record["halt_id"]) == ("halt", "alice", "h-1")
+
+
+async def test_applying_streams_is_recorded_when_it_changes_something(
+    directory: Path, nats_server: NatsServer, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setenv("MTS1B_NATS_URL", nats_server.url)
+    for _ in range(2):
+        assert await asyncio.to_thread(run, ["streams", "apply"]) == 0
+    (record,) = search(directory, kind="action")
+    assert record["action"] == "streams apply"
+    assert "OMS_ORDERS" in record["streams"]
 
 
 def test_files_are_rotated_and_the_chain_goes_on(tmp_path: Path):

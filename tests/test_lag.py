@@ -2,7 +2,9 @@
 
 import asyncio
 import json
+import os
 import time
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -166,6 +168,22 @@ async def test_more_consumers_than_a_page_are_all_seen(bus: EventBus):
     lags = await consumer_lags(bus)
     assert len(lags) == 300
     assert all(lag.messages == 1 for lag in lags)
+
+
+async def test_looking_at_two_hundred_consumers_costs_the_server_little(bus: EventBus, nats_server: NatsServer):
+    await Stored(bus).order()
+    for number in range(200):
+        await raw(bus, f"c{number}")
+    before, began = cpu(nats_server), time.perf_counter()
+    for _ in range(10):
+        assert len(await consumer_lags(bus)) == 200
+    assert (time.perf_counter() - began) / 10 < 1.0
+    assert (cpu(nats_server) - before) / 10 < 0.25  # every 5 s: less than 5 % of a core
+
+
+def cpu(server: NatsServer) -> float:
+    fields = Path(f"/proc/{server.pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 async def test_the_command_lists_the_worst_first(

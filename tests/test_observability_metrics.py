@@ -2,9 +2,13 @@
 
 import asyncio
 import json
+import os
+import re
+import sys
 import time
 import urllib.error
 import urllib.request
+from asyncio.subprocess import PIPE
 from pathlib import Path
 
 import pytest
@@ -150,6 +154,24 @@ async def test_a_check_of_the_service_counts_into_readiness(bus: EventBus):
     assert json.loads(text)["problems"] == {"books": "books are locked"}
 
 
+async def test_slow_checks_are_asked_side_by_side_and_a_broken_one_is_a_problem(bus: EventBus):
+    async def slow() -> str | None:
+        await asyncio.sleep(0.8)
+        return None
+
+    async def broken() -> str | None:
+        raise KeyError("table")
+
+    async with observe(bus, port=0) as observed:
+        for number in range(4):
+            observed.check(f"slow {number}", slow)
+        assert (await asyncio.to_thread(get, observed, "/readyz"))[0] == 200
+        observed.check("broken", broken)
+        status, text = await asyncio.to_thread(get, observed, "/readyz")
+    assert status == 503
+    assert json.loads(text)["problems"] == {"broken": "KeyError: 'table'"}
+
+
 async def test_a_blocked_event_loop_is_unhealthy_not_silent(bus: EventBus):
     async with observe(bus, port=0) as observed:
         asking = asyncio.get_running_loop().run_in_executor(None, get, observed, "/healthz")
@@ -194,6 +216,65 @@ async def test_records_of_the_audit_log_are_counted(
         seen = await scrape(observed)
     assert seen[key("nats_audit_records_total", repo="mts1b-oms")] == 1
     assert seen[key("nats_audit_failures_total", repo="mts1b-oms")] == 0
+
+
+TWIN = """
+import asyncio, sys
+from mts1b_foundation.samples import ORDER
+from mts1b_foundation.subjects import OMS_ORDERS_CREATED
+from mts1b_platform.eventbus import connect
+from mts1b_platform.observability import observe
+async def main():
+    async with await connect() as bus, observe(bus):
+        for number in range(int(sys.argv[1])):
+            await bus.emit(OMS_ORDERS_CREATED, ORDER, msg_id=f"{sys.argv[1]}-{number}")
+        print("ready", flush=True)
+        await asyncio.to_thread(sys.stdin.read)
+asyncio.run(main())
+"""
+
+
+async def test_two_processes_of_a_service_are_scraped_apart_and_nothing_is_lost(
+    bus: EventBus, nats_server: NatsServer, tmp_path: Path
+):
+    await apply_streams(bus)
+    environment = {
+        **os.environ,
+        "MTS1B_NATS_URL": nats_server.url,
+        "MTS1B_SERVICE": "mts1b-oms",
+        "MTS1B_METRICS_PORT": "0",
+        "MTS1B_METRICS_DIR": str(tmp_path),
+    }
+    twins = [
+        await asyncio.create_subprocess_exec(
+            sys.executable, "-c", TWIN, number, stdin=PIPE, stdout=PIPE, env=environment
+        )
+        for number in ("3", "5")
+    ]
+    try:
+        for twin in twins:
+            assert twin.stdout is not None
+            assert await twin.stdout.readline() == b"ready\n"
+        counts = [
+            re.search(r"nats_publish_total\{.*\} (\d+)", await asyncio.to_thread(read, one))
+            for one in announced(tmp_path)
+        ]
+        assert sorted(int(count[1]) for count in counts if count) == [3, 5]
+    finally:
+        for twin in twins:
+            assert twin.stdin is not None
+            twin.stdin.close()
+            await twin.wait()
+    assert announced(tmp_path) == []
+
+
+def announced(directory: Path) -> list[str]:
+    return [json.loads(path.read_text())[0]["targets"][0] for path in directory.glob("mts1b-oms-*.json")]
+
+
+def read(address: str) -> str:
+    with urllib.request.urlopen(f"http://{address}/metrics", timeout=10) as answer:
+        return answer.read().decode()
 
 
 async def test_counts_of_two_connections_of_a_process_are_summed_and_survive_a_close(

@@ -1,6 +1,7 @@
 """Streams: what is declared, what the server has, and bringing one to the other."""
 
 import asyncio
+import getpass
 import sys
 from collections.abc import Awaitable, Callable
 from typing import Annotated, Any, TypeVar
@@ -20,6 +21,7 @@ from mts1b_platform.eventbus import (
     unknown_streams,
 )
 from mts1b_platform.eventbus.api import js_api
+from mts1b_platform.observability.audit import audit_action
 from mts1b_platform.output import Json, noun, print_json, print_listing, say
 
 app = noun(__doc__ or "")
@@ -84,10 +86,22 @@ def apply(
 
     Example: mts1b streams apply
     """
-    changes = _on_bus(
-        lambda bus: apply_streams(bus, profile=_profile(bus, profile), allow_destructive=allow_destructive), servers
-    )
-    _print_changes(changes, as_json=as_json)
+
+    async def act(bus: EventBus) -> list[StreamChange]:
+        wanted = _profile(bus, profile)
+        planned = [change.stream for change in await plan_streams(bus, profile=wanted) if change.action != "unchanged"]
+        if planned:
+            audit_action(bus, "streams apply", actor=_user(), streams=planned, allow_destructive=allow_destructive)
+        return await apply_streams(bus, profile=wanted, allow_destructive=allow_destructive)
+
+    _print_changes(_on_bus(act, servers), as_json=as_json)
+
+
+def _user() -> str | None:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # a container without a user database
+        return None
 
 
 def _on_bus(work: Callable[[EventBus], Awaitable[R]], servers: str | None) -> R:

@@ -111,15 +111,16 @@ class Endpoint:
             return {"event loop": f"no answer within {_PATIENCE:g} s: blocked, or a check hangs"}
 
     async def _ready(self) -> dict[str, str]:
-        problems: dict[str, str] = {}
-        for name, check in list(self.checks.items()):
-            try:
-                problem = await check()
-            except Exception as error:  # noqa: BLE001 - a check that breaks is a problem to report
-                problem = f"{type(error).__name__}: {error}"
-            if problem:
-                problems[name] = problem
-        return problems
+        names = list(self.checks)
+        answers = await asyncio.gather(*(_problem(self.checks[name]) for name in names))
+        return {name: problem for name, problem in zip(names, answers, strict=True) if problem}
+
+
+async def _problem(check: Check) -> str | None:
+    try:
+        return await check()
+    except Exception as error:  # noqa: BLE001 - a check that breaks is a problem to report
+        return f"{type(error).__name__}: {error}"
 
 
 async def _alive() -> dict[str, str]:

@@ -1,0 +1,121 @@
+"""What being watched costs an event: CPU per event with metrics off, on, with the audit log, and with traces.
+
+``python benchmarks/metrics_cost.py [rounds]``. Publisher and reader share one process, so that its CPU time is the
+whole cost of an event; the variants take turns, and the least of each is printed, as noise only ever adds.
+"""
+
+import asyncio
+import resource
+import sys
+import tempfile
+import time
+from collections import defaultdict
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+from mts1b_foundation.samples import ORDER, QUOTE
+from mts1b_foundation.subjects import MARKETDATA_QUOTES, OMS_ORDERS_CREATED
+from mts1b_platform.eventbus import EventBus, apply_streams, connect
+from mts1b_platform.eventbus.hooks import joined
+from mts1b_platform.observability import observe
+from mts1b_platform.observability.audit import AuditHook, AuditLog
+from mts1b_platform.observability.tracing import Tracing, provider_for
+from mts1b_platform.server import NatsServer
+
+QUOTES = 40_000
+ORDERS = 4_000
+
+
+async def quotes(market: EventBus, reader: EventBus) -> int:
+    async with reader.listen(MARKETDATA_QUOTES) as listener:
+        sent = 0
+        while sent < QUOTES:
+            for _ in range(1_000):
+                await market.emit(MARKETDATA_QUOTES, QUOTE)
+            sent += 1_000
+            await market.flush()
+            heard = 0
+            async for _ in listener:
+                heard += 1
+                if heard == 1_000:
+                    break
+    return QUOTES
+
+
+async def orders(oms: EventBus, reader: EventBus) -> int:
+    events = [ORDER.model_copy(update={"idempotency_key": f"{time.time_ns()}-{n}"}) for n in range(ORDERS)]
+    await oms.emit_many(OMS_ORDERS_CREATED, events)
+    done = 0
+    async for event in reader.consume(OMS_ORDERS_CREATED, durable="bench"):
+        async with event:
+            done += 1
+        if done == ORDERS:
+            break
+    return ORDERS
+
+
+def nothing(_: EventBus) -> None:
+    pass
+
+
+def metrics(bus: EventBus) -> None:
+    observe(bus, port=0)
+
+
+def unsampled(bus: EventBus) -> None:
+    bus.hooks = joined(bus.hooks, Tracing(provider_for(bus.service), ratio=0.0))
+
+
+def sampled(bus: EventBus) -> None:
+    bus.hooks = joined(bus.hooks, Tracing(provider_for(bus.service), ratio=1.0))
+
+
+def audit(bus: EventBus) -> None:
+    bus.hooks = joined(bus.hooks, AuditHook(AuditLog(Path(tempfile.mkdtemp(prefix="mts1b-audit-")), bus.service)))
+
+
+VARIANTS: dict[str, Callable[[EventBus], None]] = {
+    "off": nothing,
+    "metrics": metrics,
+    "traces, none recorded": unsampled,
+    "traces, all recorded": sampled,
+    "audit log": audit,
+}
+
+
+async def cost(publisher: str, work: Callable[[EventBus, EventBus], Awaitable[int]], watch: str) -> tuple[float, float]:
+    """CPU and wall microseconds an event."""
+    async with (
+        NatsServer() as server,
+        await connect(server.url, service=publisher) as sender,
+        await connect(server.url, service="mts1b-treasury") as reader,
+    ):
+        await apply_streams(sender)
+        for bus in (sender, reader):
+            VARIANTS[watch](bus)
+        before, began = cpu(), time.perf_counter()
+        count = await work(sender, reader)
+        return (cpu() - before) / count * 1e6, (time.perf_counter() - began) / count * 1e6
+
+
+def cpu() -> float:
+    used = resource.getrusage(resource.RUSAGE_SELF)
+    return used.ru_utime + used.ru_stime
+
+
+async def main(rounds: int) -> None:
+    found: defaultdict[tuple[str, str], list[tuple[float, float]]] = defaultdict(list)
+    for _ in range(rounds):
+        for watch in VARIANTS:
+            found["quotes", watch].append(await cost("mts1b-marketdata", quotes, watch))
+            found["orders", watch].append(await cost("mts1b-oms", orders, watch))
+    for kind in ("quotes", "orders"):
+        base = min(cpu for cpu, _ in found[kind, "off"])
+        for watch in VARIANTS:
+            least = min(cpu for cpu, _ in found[kind, watch])
+            wall = min(wall for _, wall in found[kind, watch])
+            print(f"{kind}  {watch:22} {least:7.2f} us CPU  {least / base - 1:+7.1%}   {wall:7.2f} us wall")
+
+
+if __name__ == "__main__":
+    asyncio.run(main(int(sys.argv[1]) if len(sys.argv) > 1 else 5))

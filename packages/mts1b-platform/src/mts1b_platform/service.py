@@ -36,7 +36,7 @@ import signal
 import sys
 from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import AsyncExitStack
-from typing import Any, NoReturn
+from typing import Any, NoReturn, Protocol
 
 from mts1b_foundation.errors import Mts1bError
 from mts1b_foundation.subjects import DurableSubject, Subject
@@ -56,6 +56,20 @@ log = get_logger("mts1b.service")
 
 Hook = Callable[[], Awaitable[None]]
 Handler = Callable[..., Awaitable[None]]
+
+
+class Runner(Protocol):
+    """Something that works beside the handlers until it is told to stop, such as an outbox's relay."""
+
+    async def run(self) -> None:
+        """Work until :meth:`stop`; an error ends the service."""
+        ...
+
+    def stop(self) -> None:
+        """Finish what is at hand and return from :meth:`run`."""
+        ...
+
+
 Store = DedupeStore[Any] | Callable[[EventBus], DedupeStore[Any]]
 Job = Callable[[], Coroutine[Any, Any, None]]
 
@@ -80,6 +94,8 @@ class Service:
         self._bus: EventBus | None = None
         self._jobs: list[Job] = []
         self._tickers: list[Job] = []
+        self._beside: list[Job] = []
+        self._runners: list[Runner] = []
         self._on_start: list[Hook] = []
         self._on_stop: list[Hook] = []
         self._readers: list[Consumer[Any] | Listener[Any]] = []
@@ -174,6 +190,20 @@ class Service:
 
         return register
 
+    def runs(self, make: Callable[[EventBus], Runner]) -> None:
+        """Have what ``make`` makes work beside the handlers: ``service.runs(lambda bus: Relay(bus, outbox))``.
+
+        It is stopped when the handlers are done, so that a relay still carries what they left in the outbox.
+        """
+
+        async def job() -> None:
+            runner = make(self.bus)
+            self._runners.append(runner)
+            await runner.run()
+
+        job.__name__ = "runner"
+        self._beside.append(job)
+
     def on_start(self, hook: Hook) -> Hook:
         """Call ``hook`` when the bus is connected and nothing is read yet; an error ends the service."""
         self._on_start.append(hook)
@@ -218,12 +248,13 @@ class Service:
             failure: BaseException | None = None
             self._working = [_task(job) for job in self._jobs]
             tickers = [_task(job) for job in self._tickers]
+            beside = [_task(job) for job in self._beside]
             try:
                 await self._all_read()
                 self._started.set()
-                failure = await self._until_told([*self._working, *tickers])
+                failure = await self._until_told([*self._working, *tickers, *beside])
             finally:
-                cut_short = await self._end(tickers)
+                cut_short = await self._end(tickers, beside)
             if failure is not None:
                 raise failure
         return CUT_SHORT if cut_short else DRAINED
@@ -259,7 +290,7 @@ class Service:
                 return error
         return None
 
-    async def _end(self, tickers: list[asyncio.Task[None]]) -> bool:
+    async def _end(self, tickers: list[asyncio.Task[None]], beside: list[asyncio.Task[None]]) -> bool:
         """Stop reading and let handlers finish; says whether some had to be cancelled."""
         self._stopping.set()
         self._started.clear()
@@ -267,15 +298,23 @@ class Service:
         for reader in self._readers:
             await reader.stop()
         self._readers.clear()
-        late: set[asyncio.Task[None]] = set()
-        if self._working:
-            _, late = await asyncio.wait(self._working, timeout=self._drain_budget)
-        if late:
-            names = sorted(task.get_name() for task in late)
-            log.warning("handlers were cancelled; their events come again", seconds=self._drain_budget, readers=names)
-            await _cancelled(list(late))
+        late = await self._finished(self._working)
         for hook in reversed(self._on_stop):
             await _unharmed(hook(), "on_stop")
+        for runner in self._runners:
+            runner.stop()
+        self._runners.clear()
+        return await self._finished(beside) or late
+
+    async def _finished(self, tasks: list[asyncio.Task[None]]) -> bool:
+        """Wait for ``tasks`` within the budget and cancel the rest; says whether there was one."""
+        if not tasks:
+            return False
+        _, late = await asyncio.wait(tasks, timeout=self._drain_budget)
+        if late:
+            names = sorted(task.get_name() for task in late)
+            log.warning("cancelled; events at work come again", seconds=self._drain_budget, tasks=names)
+            await _cancelled(list(late))
         return bool(late)
 
     async def _leave(self) -> None:

@@ -32,6 +32,7 @@ from mts1b_platform.eventbus.decode import Decoder, Refused
 from mts1b_platform.eventbus.durables import Deliver, ensure_durable, stream_of
 from mts1b_platform.eventbus.errors import BusError, ConsumeError, NotStored
 from mts1b_platform.eventbus.event import Event
+from mts1b_platform.eventbus.headers import ONLY_DURABLE
 from mts1b_platform.eventbus.intake import Intake
 from mts1b_platform.eventbus.key_lanes import KeyLanes
 from mts1b_platform.eventbus.position import Position
@@ -46,6 +47,8 @@ if TYPE_CHECKING:
 log = get_logger("mts1b.eventbus.consumer")
 
 _MAX_ACK_PENDING: Final = 10_000
+
+_ONLY: Final = ONLY_DURABLE.encode()
 
 Key = str | Callable[[Any], Hashable]
 """What orders events: the name of a payload's field, or a function of the payload."""
@@ -378,6 +381,9 @@ class Consumer(Generic[T]):
         position = Position.of(msg.reply)
         if self._barrier is not None:
             self._barrier.came(position.seq)
+        if _ONLY in msg.head and msg.headers.get(ONLY_DURABLE, self.durable) != self.durable:
+            await self._answer(msg, b"+ACK")  # requeued for another durable, which had failed with it
+            return None
         try:
             registered, name, payload = self._decoder.decode(msg)
         except Refused as refused:

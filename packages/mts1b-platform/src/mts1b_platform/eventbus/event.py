@@ -16,7 +16,7 @@ from mts1b_foundation.subjects.subject import T
 from mts1b_platform.eventbus.headers import ACTOR, MSG_ID, ORIGINAL_MSG_ID, SOURCE_REPO, Headers, read_ids
 from mts1b_platform.eventbus.hooks import Hooks
 from mts1b_platform.eventbus.position import Position
-from mts1b_platform.eventbus.trace import current_trace
+from mts1b_platform.eventbus.trace import current_event
 from mts1b_platform.eventbus.wire import WireMsg
 from mts1b_platform.logs import log_context
 
@@ -111,7 +111,7 @@ class Heard(Generic[T]):
 
     async def __aenter__(self) -> Self:
         mark = None if self.hooks is None else self.hooks.entered(self)
-        self._entered = current_trace.set(self.trace_id), log_context.set(self), mark
+        self._entered = current_event.set(self), log_context.set(self), mark
         return self
 
     async def __aexit__(
@@ -123,7 +123,7 @@ class Heard(Generic[T]):
     def _leave(self, error: BaseException | None) -> None:
         trace, context, mark = self._entered
         log_context.reset(context)
-        current_trace.reset(trace)
+        current_event.reset(trace)
         if self.hooks is not None:
             self.hooks.left(mark, self, error)
 

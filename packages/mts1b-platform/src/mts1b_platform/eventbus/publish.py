@@ -40,6 +40,7 @@ from mts1b_platform.eventbus.headers import (
     SOURCE_REPO,
     TRACE_ID,
     HeaderError,
+    HeaderLines,
     header_lines,
 )
 from mts1b_platform.eventbus.hooks import Hooks
@@ -73,14 +74,54 @@ class Ack:
     msg_id: str
 
 
-@dataclass(frozen=True, slots=True)
 class Outgoing:
-    """One event ready for the wire; ``headers`` is the whole envelope, in canonical case."""
+    """One event ready for the wire. Its envelope is written out only when somebody looks at it."""
 
-    subject: str
-    pattern: str
-    payload: bytes
-    headers: dict[str, str]
+    __slots__ = ("_draft", "_headers", "pattern", "payload", "subject")
+
+    def __init__(self, subject: str, pattern: str, payload: bytes, headers: dict[str, str] | None = None) -> None:
+        self.subject = subject
+        self.pattern = pattern
+        self.payload = payload
+        self._headers = headers
+        self._draft: tuple[Draft, Subject[Any], str] | None = None
+
+    @classmethod
+    def of(cls, subject: Subject[Any], name: str, draft: Draft, actor: str) -> "Outgoing":
+        """An event of a registered subject with the plain envelope."""
+        out = cls(name, subject.pattern, draft.payload)
+        out._draft = draft, subject, actor
+        return out
+
+    @property
+    def draft(self) -> Draft | None:
+        """The event with its ready header block; None when its envelope was looked at, and may have been added to."""
+        return self._draft[0] if self._draft is not None and self._headers is None else None
+
+    @property
+    def msg_id(self) -> str:
+        """The message id; empty for a best-effort event."""
+        if self._headers is not None:
+            return self._headers.get(MSG_ID, "")
+        return self._draft[0].msg_id or "" if self._draft is not None else ""
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """The whole envelope in canonical case; what is added to it goes out with the event."""
+        if self._headers is None:
+            self._headers = dict[str, str]()
+            if self._draft is not None:
+                draft, subject, actor = self._draft
+                if draft.msg_id is not None:
+                    self._headers[MSG_ID] = draft.msg_id
+                self._headers |= {
+                    CONTENT_TYPE: JSON,
+                    TRACE_ID: draft.trace_id,
+                    SOURCE_REPO: subject.producer,
+                    SCHEMA: subject.schema_id,
+                    ACTOR: actor,
+                }
+        return self._headers
 
 
 def prepare(
@@ -99,18 +140,18 @@ def prepare(
         NotTheProducer: this process does not speak as the subject's producer.
         InvalidHeader: an extra header cannot go on the wire.
     """
-    bus.publisher(subject)
+    publisher = bus.publisher(subject)
     name = subject.format(event)
     data = event.__pydantic_serializer__.to_json(event)
-    envelope = canonical(headers) if headers else {}
-    if (identity := msg_id or subject.message_id(event)) is not None:
-        envelope[MSG_ID] = identity
-    envelope[CONTENT_TYPE] = JSON
-    envelope[TRACE_ID] = trace_id_for(trace_id)
-    envelope[SOURCE_REPO] = subject.producer
-    envelope[SCHEMA] = subject.schema_id
-    envelope[ACTOR] = event.__dict__.get("actor") or bus.actor
-    return Outgoing(name, subject.pattern, data, envelope)
+    actor = event.__dict__.get("actor") or bus.actor
+    draft = Draft(publisher.template(actor, name), data, trace_id_for(trace_id), msg_id or subject.message_id(event))
+    out = Outgoing.of(subject, name, draft, actor)
+    if headers:
+        extra = canonical(headers)
+        for reserved in out.headers:
+            extra.pop(reserved, None)
+        out.headers.update(extra)
+    return out
 
 
 async def send_watched(
@@ -205,15 +246,15 @@ async def send_durable(bus: "EventBus", subject: DurableSubject[Any], out: Outgo
 
 def acknowledged(bus: "EventBus", out: Outgoing, stored: PubAck) -> Ack:
     """Count ``stored`` and give it the event's names."""
-    ack = Ack(stored.stream, stored.seq, stored.duplicate, out.subject, out.headers[MSG_ID])
+    ack = Ack(stored.stream, stored.seq, stored.duplicate, out.subject, out.msg_id)
     bus.counters.published[out.pattern] += 1
     if ack.duplicate:
         bus.counters.publish_duplicates[out.pattern] += 1
     return ack
 
 
-async def start_publish(bus: "EventBus", subject: DurableSubject[Any], out: Outgoing) -> "asyncio.Future[PubAck]":
-    """Send once, when there is room; the future of the ack fails with the pipeline's errors.
+def start_publish(bus: "EventBus", subject: DurableSubject[Any], out: Outgoing) -> "asyncio.Future[PubAck]":
+    """Send once, now; the future of the ack fails with the pipeline's errors.
 
     Raises:
         InvalidHeader, PayloadTooLarge, BusClosed: as the names say.
@@ -221,7 +262,7 @@ async def start_publish(bus: "EventBus", subject: DurableSubject[Any], out: Outg
     """
     draft, extra = _draft(bus, subject, out)
     try:
-        return await bus.pipeline.publish(draft.template, draft.payload, draft.trace_id, draft.msg_id, extra)
+        return bus.pipeline.publish_nowait(draft.template, draft.payload, draft.trace_id, draft.msg_id, extra)
     except nats.errors.Error as error:
         raise publish_error(bus, out, error) from None
 
@@ -238,7 +279,9 @@ def draft_of(bus: "EventBus", subject: Subject[Any], out: Outgoing) -> Draft:
     return draft
 
 
-def _draft(bus: "EventBus", subject: Subject[Any], out: Outgoing) -> tuple[Draft, Any]:
+def _draft(bus: "EventBus", subject: Subject[Any], out: Outgoing) -> tuple[Draft, HeaderLines]:
+    if (ready := out.draft) is not None:
+        return ready, NO_LINES
     headers = out.headers
     template = bus.publisher(subject).template(headers[ACTOR], out.subject)
     extra = NO_LINES

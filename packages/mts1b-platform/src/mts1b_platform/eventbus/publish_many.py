@@ -11,6 +11,7 @@ asked whether it holds the batch before anything is sent again: a known id would
 import asyncio
 import base64
 import time
+from collections import deque
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
@@ -53,17 +54,30 @@ async def send_pipelined(
         PublishError, BusClosed: of the first that failed; those before it are stored, those behind it may be.
     """
     acks: list[Ack] = []
-    for chunk in _chunks(outs, window):
-        if not await bus.wait_connected(deadline):
-            acks += [await send_durable(bus, subject, out, deadline=deadline) for out in chunk]
-            continue
-        begun = [await start_publish(bus, subject, out) for out in chunk]
-        results = await asyncio.gather(*begun, return_exceptions=True)
-        for out, result in zip(chunk, results, strict=True):
-            if isinstance(result, PubAck):
-                acks.append(acknowledged(bus, out, result))
-            else:  # again, with the same id and everything that a single publish knows about failures
-                acks.append(await send_durable(bus, subject, out, deadline=deadline))
+    under_way: deque[tuple[Outgoing, asyncio.Future[PubAck]]] = deque()
+
+    async def next_ack() -> None:
+        out, sent = under_way.popleft()
+        try:
+            acks.append(acknowledged(bus, out, await sent))
+        except PublishFailed:  # again, with the same id and everything that a single publish knows about failures
+            acks.append(await send_durable(bus, subject, out, deadline=deadline))
+            while under_way:  # those behind it first: what comes later must not overtake them
+                await next_ack()
+
+    try:
+        for out in outs:
+            if len(under_way) >= window:
+                await next_ack()
+            if bus.lane.crowded or not bus.is_connected:
+                await bus.wait_connected(deadline)
+                await bus.lane.room()
+            under_way.append((out, start_publish(bus, subject, out)))
+        while under_way:
+            await next_ack()
+    finally:
+        for _, sent in under_way:
+            sent.cancel()
     return acks
 
 
@@ -120,7 +134,7 @@ async def _store_batch(
     bus.counters.publish_failed[subject.pattern] += len(chunk)
     raise PublishUncertain(
         f"{subject.pattern}: no word on an atomic batch of {len(chunk)} events within {deadline:g} s at {where(bus)} "
-        f"({reason}). All of it or none may have been stored; look for message id {chunk[-1].headers[MSG_ID]!r}"
+        f"({reason}). All of it or none may have been stored; look for message id {chunk[-1].msg_id!r}"
     )
 
 
@@ -134,7 +148,7 @@ def _known_ids(bus: "EventBus", chunk: Sequence[Outgoing]) -> PublishError:
 
 async def _find(bus: "EventBus", stream: str, out: Outgoing, *, since: float) -> int | None:
     """Sequence of the stored message with the id of ``out``, looked for from ``since`` (seconds since 1970) on."""
-    wanted = out.headers[MSG_ID]
+    wanted = out.msg_id
     moment = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(since))
     ask: dict[str, Any] = {"start_time": moment, "next_by_subj": out.subject}
     while True:

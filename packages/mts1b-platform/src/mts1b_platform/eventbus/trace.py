@@ -2,9 +2,20 @@
 
 import random
 from contextvars import ContextVar
+from typing import Protocol
 
-current_trace: ContextVar[str | None] = ContextVar("mts1b_trace_id", default=None)
-"""Trace id of the event being handled in this task, if any."""
+
+class Traced(Protocol):
+    """Something that belongs to a trace."""
+
+    @property
+    def trace_id(self) -> str | None:
+        """The trace it belongs to."""
+        ...
+
+
+current_event: ContextVar[Traced | None] = ContextVar("mts1b_event", default=None)
+"""The event being handled in this task, if any; asked for its trace id only when somebody needs it."""
 
 
 def new_trace_id() -> str:
@@ -14,4 +25,7 @@ def new_trace_id() -> str:
 
 def trace_id_for(cause: str | None = None) -> str:
     """The trace id for an event: its cause's, else that of the event being handled, else a fresh one."""
-    return cause or current_trace.get() or new_trace_id()
+    if cause:
+        return cause
+    event = current_event.get()
+    return (event.trace_id if event is not None else None) or new_trace_id()

@@ -56,25 +56,27 @@ async def send_pipelined(
     acks: list[Ack] = []
     under_way: deque[tuple[Outgoing, asyncio.Future[PubAck]]] = deque()
 
-    async def next_ack() -> None:
+    async def oldest_is_stored() -> bool:
+        """Wait for the oldest under way; False when it had to be sent again."""
         out, sent = under_way.popleft()
         try:
             acks.append(acknowledged(bus, out, await sent))
         except PublishFailed:  # again, with the same id and everything that a single publish knows about failures
             acks.append(await send_durable(bus, subject, out, deadline=deadline))
-            while under_way:  # those behind it first: what comes later must not overtake them
-                await next_ack()
+            return False
+        return True
 
     try:
         for out in outs:
-            if len(under_way) >= window:
-                await next_ack()
+            if len(under_way) >= window and not await oldest_is_stored():
+                while under_way:  # what comes later must not overtake those that may be lost, too
+                    await oldest_is_stored()
             if bus.lane.crowded or not bus.is_connected:
                 await bus.wait_connected(deadline)
                 await bus.lane.room()
             under_way.append((out, start_publish(bus, subject, out)))
         while under_way:
-            await next_ack()
+            await oldest_is_stored()
     finally:
         for _, sent in under_way:
             sent.cancel()

@@ -60,11 +60,11 @@ stop: $(READY) ## stop the NATS server that `make run` started
 
 .PHONY: test
 test: $(READY) ## run all tests, on real servers
-	@pytest $(ARGS)
+	@pytest -n auto --dist worksteal $(ARGS)
 
 .PHONY: test-fast
 test-fast: $(READY) ## run the tests that take seconds
-	@pytest -m "not slow" $(ARGS)
+	@pytest -n auto --dist worksteal -m "not slow" $(ARGS)
 
 .PHONY: lint
 lint: $(READY) ## style, imports between packages

@@ -125,10 +125,14 @@ def test_the_typescript_types_fit_the_events(node_bin: Path, tmp_path: Path):
 
 
 def _use(event: Event) -> str:
+    """The event as a producer writes it, and the shortest form that a foreign one may write."""
     subject = next(subject for subject in registry() if subject.payload is type(event))
-    body = json.dumps(json.loads(event.model_dump_json()))
+    document = json.loads(event.model_dump_json())
+    body = json.dumps(document)
+    short = json.dumps({key: value for key, value in document.items() if type(event).model_fields[key].is_required()})
     name = f"{type(event).__name__}{id(event)}"
     return (
         f"export const {name}: Payloads[{json.dumps(subject.pattern)}] = {body};\n"
+        f"export const {name}short: Payloads[{json.dumps(subject.pattern)}] = {short};\n"
         f"export const {name}s: Schemas[{json.dumps(subject.schema_id)}] = {name};\n"
     )

@@ -17,8 +17,11 @@ FOOT = """
 if "CONTRIBUTION" not in globals():
     CONTRIBUTION = Contribution(producers=PRODUCERS, subjects=SUBJECTS, upcasters=UPCASTERS)
 """
-_PAIR = re.compile(r"^## (\S+)\n[^`#]*```python\n(.*?)```\n+```python\n(.*?)```", re.MULTILINE | re.DOTALL)
-PAIRS: list[tuple[str, str, str]] = _PAIR.findall((HERE / "rules.md").read_text())
+_SECTION = re.compile(r"(\S+)\n.*?```python\n(.*?)```\n+```python\n(.*?)```\n*", re.DOTALL)
+SECTIONS = (HERE / "rules.md").read_text().split("\n## ")[1:]
+PAIRS: list[tuple[str, str, str]] = [
+    (found[1], found[2], found[3]) for text in SECTIONS if (found := _SECTION.fullmatch(text))
+]
 NAMES = [f"{rule}-{number}" for number, (rule, _, _) in enumerate(PAIRS)]
 NUMBERS = count(1)
 
@@ -58,10 +61,20 @@ def test_its_neighbour_passes(tmp_path: Path, sound: str):
 
 
 def test_every_rule_has_a_pair():
+    assert len(PAIRS) == len(SECTIONS)
     written = "".join(Path(str(sys.modules[rule.__module__].__file__)).read_text() for rule in RULES)
     declared = set(re.findall(r'"((?:claim|subject|producer|stream|consumer|version|schema)-[a-z]+)"', written))
     assert len(declared) > 10
     assert declared | {"grammar", "description", "prefix"} == {rule for rule, _, _ in PAIRS}
+
+
+def test_every_rule_is_documented():
+    written = (HERE.parent.parent / "docs" / "registry.md").read_text()
+    assert {rule for rule, _, _ in PAIRS if not rule.startswith("schema-")} == {
+        rule
+        for rule in re.findall(r"^\| `([a-z-]+)` \|", written, re.MULTILINE)
+        if rule not in ("schema-", "view-stale") and not rule.startswith("schema-")
+    }
 
 
 def test_every_defect_is_found_in_one_run(tmp_path: Path):

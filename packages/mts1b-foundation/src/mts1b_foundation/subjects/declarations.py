@@ -17,6 +17,7 @@ from mts1b_foundation.risk import OrderApproval, OrderRejection, RiskEnvelope
 from mts1b_foundation.signals import Signal
 from mts1b_foundation.subjects.subject import DurableSubject, Subject, Tier
 from mts1b_foundation.treasury import NavSnapshot
+from mts1b_foundation.upcasting import Upcaster
 
 PRODUCERS = {
     "mts1b-brokers": "brokers",
@@ -275,3 +276,6 @@ SUBJECTS: tuple[Subject[Any], ...] = (
     TREASURY_DEADLETTERS_CREATED,
 )
 """All of the above, in the order of their declaration."""
+
+UPCASTERS: tuple[Upcaster[Any, Any], ...] = ()
+"""How events of older versions of the payloads are read; ``docs/schemas.md`` has the recipe."""

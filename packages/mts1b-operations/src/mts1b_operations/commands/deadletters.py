@@ -1,0 +1,210 @@
+"""Messages that a consumer gave up on: look at them, have them handled again, or let them go."""
+
+import getpass
+import json
+from typing import Annotated, Any
+
+import typer
+from mts1b_platform.eventbus import EventBus
+from mts1b_platform.output import Json, noun, print_json, print_listing, say
+from mts1b_platform.service import Service
+
+from mts1b_operations.commands._bus import Servers, on_bus
+from mts1b_operations.deadletters.letters import Letter, Selection, grouped, letters, only
+from mts1b_operations.deadletters.mover import Mover
+from mts1b_operations.deadletters.requeue import DeadLetterError, Outcome, discard, requeue
+
+app = noun(__doc__ or "")
+
+Ids = Annotated[list[str] | None, typer.Argument(help="Ids of dead letters, or their numbers.", show_default=False)]
+ByConsumer = Annotated[str | None, typer.Option("--consumer", help="Given up by this durable.")]
+ByStream = Annotated[str | None, typer.Option("--stream", help="From this stream.")]
+BySubject = Annotated[str | None, typer.Option("--subject", help="Whose subject begins so.")]
+ByReason = Annotated[str | None, typer.Option("--reason", help="For this reason, such as rejected.")]
+ByError = Annotated[str | None, typer.Option("--error", help="With this text in the error.")]
+All = Annotated[bool, typer.Option("--all", help="Every dead letter there is.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would be done, and do nothing.")]
+Actor = Annotated[str | None, typer.Option(help="Who acts, for the audit log. Default: the user logged in.")]
+
+_SERVICE = "mts1b-operations"
+
+
+@app.command("ls")
+def ls(
+    *,
+    consumer: ByConsumer = None,
+    stream: ByStream = None,
+    subject: BySubject = None,
+    reason: ByReason = None,
+    error: ByError = None,
+    servers: Servers = None,
+    as_json: Json = False,
+) -> None:
+    """List dead letters, the oldest first.
+
+    Example: mts1b deadletters ls --consumer treasury
+    """
+    wanted = Selection(consumer=consumer, stream=stream, subject=subject, reason=reason, error=error)
+    found = on_bus(lambda bus: letters(bus, wanted), servers)
+    print_listing([_row(one) for one in found], as_json=as_json, empty="no dead letters")
+
+
+@app.command("show")
+def show(
+    identity: Annotated[str, typer.Argument(metavar="ID")], *, servers: Servers = None, as_json: Json = False
+) -> None:
+    """Print one dead letter: where it came from, why it failed, its headers, payload and traceback."""
+    found = only(on_bus(lambda bus: letters(bus, Selection(ids=(identity,))), servers))
+    if found is None:
+        raise DeadLetterError(f"there is no dead letter {identity!r}: see `mts1b deadletters ls`")
+    document = {"number": found.seq, **found.letter.model_dump(mode="json"), "payload": _payload(found)}
+    if as_json:
+        print_json(document)
+        return
+    traceback = document.pop("traceback")
+    for name, value in document.items():
+        say(f"{name:15} {json.dumps(value, indent=2) if isinstance(value, dict) else value}")
+    say(f"\n{traceback}" if traceback else "\nno traceback")
+
+
+@app.command("stats")
+def stats(*, servers: Servers = None, as_json: Json = False) -> None:
+    """Count dead letters by consumer and kind of error, the most frequent first."""
+    groups = grouped(on_bus(letters, servers))
+    rows: list[dict[str, Any]] = [
+        {
+            "count": group.count,
+            "consumer": group.consumer,
+            "reason": group.reason,
+            "error": group.error,
+            "subjects": sorted(group.subjects) if as_json else len(group.subjects),
+            "first": group.first and group.first.isoformat(timespec="seconds"),
+            "last": group.last and group.last.isoformat(timespec="seconds"),
+            "example": group.example,
+        }
+        for group in groups
+    ]
+    print_listing(rows, as_json=as_json, empty="no dead letters")
+
+
+@app.command("requeue")
+def requeue_command(
+    ids: Ids = None,
+    *,
+    to: Annotated[
+        str, typer.Option(help="consumer: only the durable that gave up. subject: everyone who reads the subject.")
+    ] = "consumer",
+    consumer: ByConsumer = None,
+    stream: ByStream = None,
+    subject: BySubject = None,
+    reason: ByReason = None,
+    error: ByError = None,
+    everything: All = False,
+    dry_run: DryRun = False,
+    keep: Annotated[bool, typer.Option(help="Leave the dead letters where they are.")] = False,
+    force: Annotated[bool, typer.Option(help="Also what was requeued too often.")] = False,
+    actor: Actor = None,
+    servers: Servers = None,
+    as_json: Json = False,
+) -> None:
+    """Have messages handled again, and remove their dead letters.
+
+    Example: mts1b deadletters requeue --consumer treasury --error "division by zero" --dry-run
+    """
+    if to not in ("consumer", "subject"):
+        raise DeadLetterError(f"--to {to!r}: write consumer or subject")
+    wanted = _selection(ids, consumer, stream, subject, reason, error, everything=everything)
+
+    async def act(bus: EventBus, one: Letter) -> Outcome:
+        return await requeue(bus, one, to=to, actor=actor or getpass.getuser(), dry_run=dry_run, keep=keep, force=force)
+
+    _on_each(wanted, act, servers, as_json=as_json)
+
+
+@app.command("discard")
+def discard_command(
+    ids: Ids = None,
+    *,
+    why: Annotated[str, typer.Option(help="Why nobody shall handle them, for the audit log.")],
+    consumer: ByConsumer = None,
+    stream: ByStream = None,
+    subject: BySubject = None,
+    reason: ByReason = None,
+    error: ByError = None,
+    everything: All = False,
+    dry_run: DryRun = False,
+    actor: Actor = None,
+    servers: Servers = None,
+    as_json: Json = False,
+) -> None:
+    """Delete dead letters for good.
+
+    Example: mts1b deadletters discard OMS_FILLS:17:treasury --why "booked by hand"
+    """
+    wanted = _selection(ids, consumer, stream, subject, reason, error, everything=everything)
+
+    async def act(bus: EventBus, one: Letter) -> Outcome:
+        return await discard(bus, one, actor=actor or getpass.getuser(), reason=why, dry_run=dry_run)
+
+    _on_each(wanted, act, servers, as_json=as_json)
+
+
+@app.command("move")
+def move(*, servers: Servers = None) -> None:
+    """Run the mover until a signal: dead letters for consumers outside this project's wrapper."""
+    options: dict[str, Any] = {"servers": servers} if servers else {}
+    service = Service(_SERVICE, **options)
+    service.runs(Mover)
+    service.run()
+
+
+def _selection(ids: list[str] | None, *by: str | None, everything: bool) -> Selection:
+    consumer, stream, subject, reason, error = by
+    wanted = Selection(
+        ids=tuple(ids or ()), consumer=consumer, stream=stream, subject=subject, reason=reason, error=error
+    )
+    if wanted.everything and not everything:
+        raise DeadLetterError("say which: ids, or --consumer, --error, --reason, --stream, --subject, or --all")
+    return wanted
+
+
+def _on_each(wanted: Selection, act: Any, servers: str | None, *, as_json: bool) -> None:
+    async def work(bus: EventBus) -> tuple[list[Outcome], list[str]]:
+        found = await letters(bus, wanted)
+        known = {name for one in found for name in (one.id, str(one.seq))}
+        problems = [f"there is no dead letter {name!r}" for name in wanted.ids if name not in known]
+        done: list[Outcome] = []
+        for one in found:
+            try:
+                done.append(await act(bus, one))
+            except DeadLetterError as error:
+                problems.append(str(error))
+        return done, problems
+
+    done, problems = on_bus(work, servers, service=_SERVICE)
+    rows = [{"id": one.letter.id, "action": one.action, "detail": one.detail} for one in done]
+    print_listing(rows, as_json=as_json, empty="nothing done")
+    if problems:
+        raise DeadLetterError("\n  ".join([f"{len(problems)} refused:", *problems]))
+
+
+def _row(one: Letter) -> dict[str, Any]:
+    letter = one.letter
+    return {
+        "number": one.seq,
+        "id": one.id,
+        "subject": letter.subject,
+        "reason": letter.reason.value,
+        "deliveries": letter.deliveries,
+        "requeues": one.requeues,
+        "failed_at": letter.failed_at.isoformat(timespec="seconds"),
+        "error": letter.error.splitlines()[0][:80] if letter.error else "",
+    }
+
+
+def _payload(one: Letter) -> Any:
+    """The payload as JSON where it is, else as text."""
+    try:
+        return json.loads(one.letter.payload)
+    except ValueError:
+        return one.letter.payload.decode(errors="backslashreplace")

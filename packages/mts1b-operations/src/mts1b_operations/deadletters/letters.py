@@ -1,0 +1,162 @@
+"""Reading the dead letters: all of them, some of them, and in groups by consumer and error."""
+
+import re
+from collections.abc import AsyncGenerator, Iterable, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Final
+
+import nats.errors
+from mts1b_foundation.deadletters import DeadLetter
+from mts1b_platform.eventbus import EventBus
+from mts1b_platform.eventbus.errors import JetStreamUnavailable, NoStream
+from mts1b_platform.eventbus.headers import REQUEUES
+from nats.js import api
+from nats.js.errors import NotFoundError
+from pydantic import ValidationError
+
+STREAM: Final = "DEADLETTERS"
+_FETCH: Final = 200
+_PATIENCE: Final = 5.0
+_VARIABLE: Final = re.compile(r"0x[0-9a-f]+|'[^']*'|\"[^\"]*\"|\d+(\.\d+)?")
+
+
+@dataclass(frozen=True, slots=True)
+class Letter:
+    """One dead letter as the stream holds it."""
+
+    seq: int
+    """Its own sequence in the stream of dead letters."""
+    letter: DeadLetter
+
+    @property
+    def id(self) -> str:
+        """Stream, sequence and consumer of the failure."""
+        return self.letter.dead_letter_id
+
+    @property
+    def requeues(self) -> int:
+        """How often the message had been requeued before it failed this time."""
+        for name, value in self.letter.headers.items():
+            if name.lower() == REQUEUES and value.isdecimal():
+                return int(value)
+        return 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Selection:
+    """Which dead letters are meant; what is left out matches all.
+
+    Attributes:
+        ids: dead letter ids, or their sequences as digits.
+        consumer: the durable that gave up.
+        stream: the stream of the original.
+        subject: beginning of the original's subject.
+        reason: why, such as ``rejected``.
+        error: text within the error.
+    """
+
+    ids: tuple[str, ...] = ()
+    consumer: str | None = None
+    stream: str | None = None
+    subject: str | None = None
+    reason: str | None = None
+    error: str | None = None
+
+    @property
+    def everything(self) -> bool:
+        """Whether nothing narrows it."""
+        return self == Selection()
+
+    def matches(self, found: Letter) -> bool:
+        """Whether ``found`` is meant."""
+        letter = found.letter
+        return (
+            (not self.ids or found.id in self.ids or str(found.seq) in self.ids)
+            and self.consumer in (None, letter.consumer)
+            and self.stream in (None, letter.stream)
+            and self.reason in (None, letter.reason.value)
+            and (self.subject is None or letter.subject.startswith(self.subject))
+            and (self.error is None or self.error in letter.error)
+        )
+
+
+@dataclass(slots=True)
+class Group:
+    """Dead letters of one consumer with one kind of error."""
+
+    consumer: str
+    reason: str
+    error: str
+    """The error with numbers and quoted text taken out, so that one bug is one group."""
+    count: int = 0
+    first: datetime | None = None
+    last: datetime | None = None
+    subjects: set[str] = field(default_factory=set[str])
+    example: str = ""
+    """The id of the latest."""
+
+
+async def letters(bus: EventBus, selection: Selection | None = None) -> list[Letter]:
+    """The dead letters that ``selection`` means, oldest first.
+
+    Raises:
+        NoStream: there is no stream of dead letters.
+        JetStreamUnavailable: JetStream does not answer.
+    """
+    wanted = selection or Selection()
+    return [found async for found in _all(bus) if wanted.matches(found)]
+
+
+def grouped(found: Iterable[Letter]) -> list[Group]:
+    """``found`` by consumer, reason and kind of error, the largest group first."""
+    groups: dict[tuple[str, str, str], Group] = {}
+    for one in found:
+        letter = one.letter
+        first_line = letter.error.splitlines()[0] if letter.error else ""
+        key = (letter.consumer, letter.reason.value, _VARIABLE.sub("…", first_line)[:120])
+        group = groups.setdefault(key, Group(*key))
+        group.count += 1
+        group.first = min(group.first or letter.failed_at, letter.failed_at)
+        if group.last is None or letter.failed_at >= group.last:
+            group.last, group.example = letter.failed_at, one.id
+        group.subjects.add(letter.subject)
+    return sorted(groups.values(), key=lambda group: (-group.count, group.consumer, group.error))
+
+
+async def _all(bus: EventBus) -> AsyncGenerator[Letter, None]:
+    js = bus.plain_jetstream()
+    try:
+        left = (await js.stream_info(STREAM)).state.messages
+        if not left:
+            return
+        pull = await js.pull_subscribe(
+            "mts.v1.*.deadletters.created",
+            stream=STREAM,
+            config=api.ConsumerConfig(ack_policy=api.AckPolicy.NONE, inactive_threshold=30.0, mem_storage=True),
+        )
+        try:
+            while left > 0:
+                batch = await pull.fetch(min(left, _FETCH), timeout=_PATIENCE)
+                for msg in batch:
+                    left = msg.metadata.num_pending
+                    if (found := _parsed(msg.metadata.sequence.stream, msg.data)) is not None:
+                        yield found
+        finally:
+            await pull.unsubscribe()
+    except NotFoundError:
+        raise NoStream(f"there is no stream {STREAM}: create the streams with `mts1b streams apply`") from None
+    except nats.errors.Error as error:
+        raise JetStreamUnavailable(f"{STREAM} cannot be read: {str(error) or type(error).__name__}") from error
+
+
+def _parsed(seq: int, data: bytes) -> Letter | None:
+    try:
+        return Letter(seq, DeadLetter.model_validate_json(data))
+    except ValidationError:
+        return None  # somebody published by hand what is no dead letter
+
+
+def only(found: Sequence[Letter]) -> Letter | None:
+    """The one that was found; None when it was not exactly one."""
+    return found[0] if len(found) == 1 else None

@@ -1,0 +1,158 @@
+"""The mover: a dead letter for every message that a consumer outside this project's wrapper gave up on.
+
+Reads the captured advisories with a durable of its own, fetches the original, stores the dead letter, and only then
+acknowledges the advisory. The dead letter has the id that the wrapper gives the same failure, so that whichever comes
+first stores it and the other changes nothing; a mover that is killed at any moment repeats a step and stores one.
+"""
+
+import asyncio
+from typing import TYPE_CHECKING, Final
+
+import nats.errors
+from mts1b_foundation.deadletters import DeadLetter
+from mts1b_foundation.event import utc_now
+from mts1b_foundation.subjects import deadletters_of
+from mts1b_platform.eventbus import EventBus, apply_streams
+from mts1b_platform.eventbus.durables import ensure_durable
+from mts1b_platform.eventbus.errors import BusClosed, BusError
+from mts1b_platform.eventbus.headers import TRACE_ID
+from mts1b_platform.logs import get_logger
+
+from mts1b_operations.deadletters.advisories import ADVISORIES, Advisory, Original, read_original
+
+if TYPE_CHECKING:
+    from nats.aio.msg import Msg
+
+log = get_logger("mts1b.operations.deadletters")
+
+DURABLE: Final = "deadletter-mover"
+_FETCH: Final = 1.0
+_AGAIN: Final = 5.0
+_OWN: Final = "mts."
+
+
+class Mover:
+    """Moves until :meth:`stop`. Several may run: they share the durable, and each failure is moved once.
+
+    Attributes:
+        moved: dead letters stored by this mover.
+        known: failures that had their dead letter already.
+        gone: failures whose message the stream had dropped before it could be saved; logged as errors.
+        ignored: advisories about streams outside this project, and about dead letters themselves.
+    """
+
+    def __init__(self, bus: EventBus) -> None:
+        self.moved = 0
+        self.known = 0
+        self.gone = 0
+        self.ignored = 0
+        self._bus = bus
+        self._stopping = asyncio.Event()
+
+    def stop(self) -> None:
+        """Finish the advisory at hand and return from :meth:`run`."""
+        self._stopping.set()
+
+    async def prepare(self) -> None:
+        """Create the stream of advisories and the durable where they are missing; needs an identity that may.
+
+        Raises:
+            BusError: the server refuses, or does not answer.
+        """
+        await apply_streams(self._bus, streams=[ADVISORIES])
+        await ensure_durable(
+            self._bus,
+            stream=ADVISORIES.name,
+            durable=DURABLE,
+            filters=ADVISORIES.subjects,
+            ack_wait=30,
+            deliver="all",
+            max_ack_pending=1000,
+        )
+
+    async def run(self) -> None:
+        """Move until :meth:`stop`.
+
+        Raises:
+            BusClosed: the bus was closed.
+            BusError: the stream or the durable cannot be created.
+        """
+        await self.prepare()
+        pull = await self._bus.plain_jetstream().pull_subscribe_bind(consumer=DURABLE, stream=ADVISORIES.name)
+        while not self._stopping.is_set():
+            try:
+                for msg in await pull.fetch(50, timeout=_FETCH):
+                    await self._one(msg)
+            except nats.errors.TimeoutError:
+                continue
+            except (nats.errors.ConnectionClosedError, nats.errors.ConnectionDrainingError):
+                raise BusClosed("the bus was closed under the dead-letter mover; advisories wait") from None
+            except nats.errors.Error as error:
+                log.warning("advisories cannot be read; trying again", error=str(error))
+                await self._bus.wait_connected(_FETCH)
+                await asyncio.sleep(0.1)
+
+    async def _one(self, msg: "Msg") -> None:
+        try:
+            advisory = Advisory.parse(msg.data)
+        except ValueError as error:
+            log.error("an advisory cannot be read", error=str(error))
+            self.ignored += 1
+            await msg.ack()
+            return
+        try:
+            await self._move(advisory)
+        except BusError as error:
+            log.warning("not moved; trying again", advisory=str(advisory), error=str(error), seconds=_AGAIN)
+            await msg.nak(delay=_AGAIN)
+        else:
+            await msg.ack()
+
+    async def _move(self, advisory: Advisory) -> None:
+        original = await read_original(self._bus, advisory.stream, advisory.sequence)
+        if original is None:
+            self.gone += 1
+            log.error(
+                "a message was given up and its stream has dropped it: nothing is left to save",
+                stream=advisory.stream,
+                seq=advisory.sequence,
+                consumer=advisory.consumer,
+            )
+            return
+        if not original.subject.startswith(_OWN) or original.subject.endswith(".deadletters.created"):
+            self.ignored += 1
+            return
+        letter = _letter(advisory, original)
+        subject = deadletters_of(self._bus.service)
+        ack = await self._bus.emit(subject, letter, trace_id=original.headers.get(TRACE_ID))
+        if ack.duplicate:
+            self.known += 1
+            return
+        self.moved += 1
+        log.error(
+            "dead letter",
+            subject=letter.subject,
+            stream=letter.stream,
+            seq=letter.sequence,
+            durable=letter.consumer,
+            reason=letter.reason.value,
+            error=letter.error,
+            id=letter.dead_letter_id,
+        )
+
+
+def _letter(advisory: Advisory, original: Original) -> DeadLetter:
+    return DeadLetter(
+        dead_letter_id=f"{advisory.stream}:{advisory.sequence}:{advisory.consumer}",
+        reason=advisory.reason,
+        subject=original.subject,
+        headers=original.headers,
+        payload=original.payload,
+        stream=advisory.stream,
+        sequence=advisory.sequence,
+        consumer=advisory.consumer,
+        deliveries=max(1, advisory.deliveries),
+        error=advisory.error,
+        stored_at=original.stored_at,
+        failed_at=utc_now(),
+    )

@@ -5,7 +5,7 @@ import os
 import random
 import signal
 import ssl
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -29,8 +29,9 @@ class Locked:
         issue_missing(self.pki, ["127.0.0.1", "localhost"])
         self.websocket_port = random.randrange(12_000, 19_000) if websocket else None  # noqa: S311
         self.conf = directory / "nats.conf"
+        self.server = NatsServer(directory / "server", config=self.conf, jetstream=False)  # the configuration has it
         self.settings = SecureSettings(
-            server_name="locked",
+            server_name=self.server._name,
             listen="127.0.0.1:0",
             monitor="127.0.0.1:0",
             pid_file=directory / "nats.pid",
@@ -42,7 +43,6 @@ class Locked:
             callout=callout,
         )
         self.render()
-        self.server = NatsServer(directory / "server", config=self.conf, jetstream=False)  # the configuration has it
         self.opened: list[Client] = []
 
     @property
@@ -83,6 +83,18 @@ class Locked:
         path = self.conf.with_name("mts1b.toml")
         path.write_text(f'tls_dir = "{self.pki.directory}"\nprofile = "single"\n')
         return path
+
+    def bare_config(self) -> Path:
+        """A configuration without any identity, so that a test says what is presented."""
+        path = self.conf.with_name("bare.toml")
+        path.write_text('profile = "single"\n')
+        return path
+
+    async def until(self, condition: Callable[[], bool]) -> None:
+        """Wait until ``condition`` holds."""
+        async with asyncio.timeout(5):
+            while not condition():  # noqa: ASYNC110 - as above
+                await asyncio.sleep(0.01)
 
     async def raw(self, repo: str, *, inbox: str | None = None, **options: Any) -> Client:
         """Plain nats-py with the certificate of ``repo``: an attacker who has stolen it, and uses no code of ours."""

@@ -18,7 +18,7 @@ from nats.js import JetStreamContext
 
 from mts1b_platform.config import Settings
 from mts1b_platform.eventbus.asking import ASKS, ask
-from mts1b_platform.eventbus.consumer import Consumer, Key
+from mts1b_platform.eventbus.consumer import Consumer
 from mts1b_platform.eventbus.counters import UNSENT, Counters
 from mts1b_platform.eventbus.denials import Action, Denials
 from mts1b_platform.eventbus.durables import Deliver
@@ -27,6 +27,7 @@ from mts1b_platform.eventbus.event import Heard
 from mts1b_platform.eventbus.hooks import Hooks
 from mts1b_platform.eventbus.identity import Identity
 from mts1b_platform.eventbus.jetstream import JetStream, complete
+from mts1b_platform.eventbus.key_order import Key
 from mts1b_platform.eventbus.lane import Lane
 from mts1b_platform.eventbus.listener import Listener
 from mts1b_platform.eventbus.pipeline import AckPipeline
@@ -366,6 +367,10 @@ class EventBus(Client):
         """
         await super().flush(timeout)
         self.denials.tell()
+
+    def server_said(self, words: str) -> None:
+        """The server's error line as it was spelled; nats-py hands it on in lower case."""
+        self.denials.spelling = words
 
     async def confirm(self, action: Action, subject: str) -> None:
         """Wait until the server has taken note of everything sent so far.

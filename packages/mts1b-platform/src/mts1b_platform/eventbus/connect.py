@@ -31,6 +31,12 @@ async def connect(
     profile: str | None = None,
     config: str | Path | None = None,
     connect_timeout: float | None = None,
+    tls_dir: Path | None = None,
+    tls_ca: Path | None = None,
+    tls_cert: Path | None = None,
+    tls_key: Path | None = None,
+    token: str | None = None,
+    token_file: Path | None = None,
     **nats_options: Any,
 ) -> EventBus:
     """Connect to the bus. Without arguments: as environment and ``mts1b.toml`` say (see ``mts1b_platform.config``).
@@ -44,6 +50,12 @@ async def connect(
         profile: minimal, single or production.
         config: a configuration file in place of the one that would be found.
         connect_timeout: seconds until the first connection must stand.
+        tls_dir: directory with the authorities and certificates of services (``mts1b-deploy pki`` makes one).
+        tls_ca: file of the authorities to trust, in place of the directory's.
+        tls_cert: file of this process's certificate, in place of the directory's.
+        tls_key: file of its key, when it is not in the same file.
+        token: a person's token.
+        token_file: file with a person's token, read anew at every connect.
         nats_options: further options of nats-py's ``connect``.
 
     Raises:
@@ -58,6 +70,12 @@ async def connect(
         actor=actor,
         profile=profile,
         connect_timeout=connect_timeout,
+        tls_dir=tls_dir,
+        tls_ca=tls_ca,
+        tls_cert=tls_cert,
+        tls_key=tls_key,
+        token=token,
+        token_file=token_file,
     )
     bus = EventBus(settings)
     refusals: list[Exception] = []

@@ -38,6 +38,8 @@ class Denials:
         self.count = 0
         self.recent = False
         """Whether something was refused within the last second; looked at on the hot path."""
+        self.spelling = ""
+        """The server's latest error line as it was spelled, when somebody knows."""
         self._identity = identity
         self._untold: AccessDenied | None = None
         self._watchers: dict[tuple[Action, str], dict[object, Callable[[AccessDenied], None]]] = {}
@@ -45,12 +47,13 @@ class Denials:
 
     def heard(self, words: str) -> AccessDenied | None:
         """Take what the server said; None when it is no refusal."""
-        match = _REFUSAL.search(words)
+        spelled, self.spelling = self.spelling, ""
+        # Subjects arrive in lower case through nats-py, hence the keys below; those who wait know the true spelling.
+        match = _REFUSAL.search(spelled) or _REFUSAL.search(words)
         if match is None:
             return None
         action: Action = "subscribe" if match["action"].lower() == "subscription" else "publish"
         subject = match["subject"]
-        # Subjects arrive in lower case through nats-py, hence the keys; those who wait know the true spelling.
         key = (action, subject.lower())
         error = self._error(action, subject)
         self.count += 1

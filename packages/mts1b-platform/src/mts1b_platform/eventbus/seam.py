@@ -434,7 +434,10 @@ class SeamParser(NatsParser):
                 self._broken = False
                 self._seam.stands()
         elif event.op == b"-ERR":
-            await client._process_err(event.argument.decode(errors="replace").lower())
+            words = event.argument.decode(errors="replace")
+            if (told := getattr(client, "server_said", None)) is not None:
+                told(words)  # as it was spelled; nats-py looks for lower case
+            await client._process_err(words.lower())
         elif event.op == b"INFO":
             try:
                 info = json.loads(event.argument)

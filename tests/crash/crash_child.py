@@ -19,12 +19,15 @@ import crash_places
 from mts1b_foundation.orders import Order
 from mts1b_foundation.samples import ORDER
 from mts1b_foundation.subjects import OMS_ORDERS_CREATED
+from mts1b_operations.deadletters import Mover
 from mts1b_platform.eventbus import Reject, RetryPolicy, connect
 from mts1b_platform.eventbus import consumer as consumer_module
 from mts1b_platform.eventbus.outbox import Relay
 
 DURABLE = "chaos"
 POISON = "poison"
+FUNDS = 5
+"""Funds that orders belong to; the key of the ordered mode."""
 ACK_WAIT = 1.0
 
 
@@ -45,6 +48,9 @@ class Fuse:
 def run(job: dict[str, Any]) -> None:
     """Do ``job`` until it is done or the fuse burns."""
     fuse = Fuse(job.get("point", ""), job.get("at", 1))
+    if job["role"] == "mover":
+        asyncio.run(_move(job, fuse))
+        return
     place = crash_places.Place(job["kind"], job["where"])
     if job["role"] == "consumer":
         asyncio.run(_consume(job, place, fuse))
@@ -61,7 +67,7 @@ def order(number: int, poison_every: int) -> Order:
         update={
             "order_id": f"order-{number}",
             "idempotency_key": str(number),
-            "fund_id": POISON if bad else "alpha",
+            "fund_id": f"{POISON if bad else 'fund'}-{number % FUNDS}",
         }
     )
 
@@ -91,7 +97,7 @@ async def _produce_by_outbox(job: dict[str, Any], place: crash_places.Place, fus
             fuse("after removal")
 
         outbox.remove = burning_remove
-        await stack.enter_async_context(Relay(bus, outbox, lease=2, batch=20))
+        await stack.enter_async_context(Relay(bus, outbox, lease=2, batch=5))
         for number in range(job["producer"], job["events"], 2):
             if number in done:
                 continue
@@ -116,7 +122,8 @@ async def _consume(job: dict[str, Any], place: crash_places.Place, fuse: Fuse) -
     policy = RetryPolicy(max_deliveries=1000, base=0.05, factor=1.5, cap=0.5)
     async with await connect(job["url"], service="mts1b-brokers", connect_timeout=30) as bus:
         store = place.store(bus)
-        events = bus.consume(OMS_ORDERS_CREATED, durable=DURABLE, ack_wait=ACK_WAIT, policy=policy)
+        options: dict[str, Any] = {"ordered_by": _fund} if job["ordered"] else {}
+        events = bus.consume(OMS_ORDERS_CREATED, durable=DURABLE, ack_wait=ACK_WAIT, policy=policy, **options)
         ack = events.ack
 
         async def burning_ack(event: Any) -> None:
@@ -124,20 +131,39 @@ async def _consume(job: dict[str, Any], place: crash_places.Place, fuse: Fuse) -
             await ack(event)
             fuse("after ack")
 
+        async def handle(event: Any) -> None:
+            if store is None:
+                await _handle(None, event.payload, place, fuse)
+            else:
+                async with event.once(store) as tx:
+                    await _handle(tx, event.payload, place, fuse)
+            fuse("after mark")
+
         events.ack = burning_ack
-        async for event in events:
-            async with event:
-                if store is None:
-                    await _handle(None, event.payload, place, fuse)
-                else:
-                    async with event.once(store) as tx:
-                        await _handle(tx, event.payload, place, fuse)
-                fuse("after mark")
+        await events.run(handle, concurrency=4 if job["ordered"] else 1)
+
+
+def _fund(payload: Order) -> int:
+    return int(payload.order_id.removeprefix("order-")) % FUNDS
 
 
 async def _handle(tx: Any, payload: Order, place: crash_places.Place, fuse: Fuse) -> None:
-    if payload.fund_id == POISON:
+    if payload.fund_id.startswith(POISON):
         raise Reject("no handler can digest this")
     fuse("before effect")
     await place.act(tx, payload.idempotency_key)
     fuse("after effect")
+
+
+async def _move(job: dict[str, Any], fuse: Fuse) -> None:
+    async with await connect(job["url"], service="mts1b-operations", connect_timeout=30) as bus:
+        emit: Any = bus.emit
+
+        async def burning_emit(*args: Any, **options: Any) -> Any:
+            fuse("before dead letter")
+            ack = await emit(*args, **options)
+            fuse("after dead letter")
+            return ack
+
+        bus.emit = burning_emit  # type: ignore[method-assign]
+        await Mover(bus, ack_wait=ACK_WAIT).run()

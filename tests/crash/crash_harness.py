@@ -8,14 +8,14 @@ import json
 import os
 import random
 import signal
-import sys
 import time
 from collections import Counter, deque
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from crash_child import DURABLE
+from crash_child import DURABLE, FUNDS
+from crash_children import Children
 from crash_places import Kind, Place
 from mts1b_foundation.deadletters import DeadLetter
 from mts1b_platform.eventbus import EventBus, apply_streams, connect
@@ -32,7 +32,8 @@ CONSUMER_POINTS = (
     "before dead letter",
     "after dead letter",
 )
-OUTBOX_POINTS = ("before commit", "between commit and publish", "between publish and mark", "after removal")
+RELAY_POINTS = ("between publish and mark", "after removal")
+OUTBOX_POINTS = ("before commit", "between commit and publish", *RELAY_POINTS)
 PLAIN_POINTS = ("before publish", "between ack and note")
 
 
@@ -51,6 +52,7 @@ class Plan:
         at_most: a fuse burns when its point is reached for a random time up to this one.
         random_kills: further kills of a consumer or producer at any moment.
         server_kills: kill -9 and restart of the server, at random moments.
+        ordered: one consumer, several handlers at a time, ordered by fund; the order of the effects is judged too.
         server_stops: SIGSTOP of the server for up to three seconds, at random moments.
     """
 
@@ -62,6 +64,7 @@ class Plan:
     server_kills: int = 1
     server_stops: int = 1
     poison_every: int = 5
+    ordered: bool = False
     seed: int = 0
     deadline: float = 600.0
 
@@ -110,29 +113,25 @@ class Run:
             "consumer": self._shuffled(CONSUMER_POINTS),
             "producer": self._shuffled(producer_points(plan.kind)),
         }
-        self._children: dict[int, tuple[dict[str, Any], asyncio.Future[int]]] = {}
-        self._started: asyncio.Queue[int] = asyncio.Queue()
-        self._start_turn = asyncio.Lock()
-        self._zygote: asyncio.subprocess.Process | None = None
+        self._children = Children()
         self._over = False
 
     async def carry_out(self) -> Figures:
         """Run to the end; the figures carry the complaints."""
         began = time.monotonic()
         self._place.prepare()
-        self._zygote = await asyncio.create_subprocess_exec(
-            sys.executable,
-            str(Path(__file__).with_name("crash_zygote.py")),
-            stdin=asyncio.subprocess.PIPE,
-            stdout=asyncio.subprocess.PIPE,
-        )
-        reader = asyncio.create_task(self._read_zygote())
         watched: list[asyncio.Task[None]] = []
         try:
-            async with await connect(self._server.url, service="mts1b-operations", connect_timeout=10) as bus:
+            async with (
+                await connect(self._server.url, service="mts1b-operations", connect_timeout=10) as bus,
+                self._children,
+            ):
                 await apply_streams(bus)
                 producers = [asyncio.create_task(self._keep_running("producer", number)) for number in (0, 1)]
-                consumers = [asyncio.create_task(self._keep_running("consumer", number)) for number in (0, 1)]
+                consumers = [
+                    asyncio.create_task(self._keep_running("consumer", number))
+                    for number in range(1 if self._plan.ordered else 2)
+                ]
                 havoc = asyncio.create_task(self._havoc())
                 watched = [*producers, *consumers, havoc]
                 async with asyncio.timeout(self._plan.deadline):
@@ -147,9 +146,6 @@ class Run:
             self._over = True
             for task in watched:
                 task.cancel()
-            self._zygote.stdin.close()  # type: ignore[union-attr]
-            await self._zygote.wait()
-            await reader
         self.figures.seconds = time.monotonic() - began
         self.figures.unburnt = [fuse for fuses in self._fuses.values() for fuse in fuses]
         return self.figures
@@ -157,7 +153,8 @@ class Run:
     def _shuffled(self, points: tuple[str, ...]) -> deque[str]:
         fuses = list(points) * self._plan.rounds
         self._chance.shuffle(fuses)
-        return deque(fuses)
+        # A relay that stands by reaches no point of the relay, so these come while both producers are sure to die.
+        return deque(sorted(fuses, key=lambda point: point not in RELAY_POINTS))
 
     # Children.
 
@@ -187,33 +184,12 @@ class Run:
             "url": self._server.url,
             "events": self._plan.events,
             "poison_every": self._plan.poison_every,
+            "ordered": self._plan.ordered,
             "point": point,
             "at": self._chance.randint(1, self._plan.at_most),
             "log": str(self._log),
         }
-        async with self._start_turn:
-            self._zygote.stdin.write(json.dumps(job).encode() + b"\n")  # type: ignore[union-attr]
-            pid = await self._started.get()
-        ended: asyncio.Future[int] = asyncio.get_running_loop().create_future()
-        self._children[pid] = (job, ended)
-        return await ended
-
-    async def _read_zygote(self) -> None:
-        early: dict[int, int] = {}
-        async for line in self._zygote.stdout:  # type: ignore[union-attr]
-            what, pid, *code = line.decode().split()
-            if what == "started":
-                self._started.put_nowait(int(pid))
-                await asyncio.sleep(0)
-            else:
-                early[int(pid)] = int(code[0])
-            for ended in [pid for pid in early if pid in self._children]:
-                _, future = self._children.pop(ended)
-                if not future.done():
-                    future.set_result(early.pop(ended))
-        for _, future in self._children.values():
-            if not future.done():
-                future.set_result(-signal.SIGKILL)
+        return await self._children.run(job)
 
     # Havoc.
 
@@ -234,9 +210,9 @@ class Run:
                 await asyncio.sleep(self._chance.uniform(0.5, 3.0))
                 self._server.resume()
                 self.figures.kills[what] += 1
-            elif self._children:
-                pid = self._chance.choice(sorted(self._children))
-                job, _ = self._children[pid]
+            elif self._children.alive:
+                pid = self._chance.choice(sorted(self._children.alive))
+                job = self._children.alive[pid]
                 if job["point"]:  # its fuse is still to burn: give it to the next
                     self._fuses[job["role"]].append(job["point"])
                     job["point"] = ""
@@ -271,6 +247,12 @@ class Run:
         figures.effects = effects.total()
         figures.effects_doubled = sum(count - 1 for count in effects.values())
         figures.dead_letters = len(letters)
+        if self._plan.ordered:
+            at = {number: place for place, number in enumerate(ids)}
+            for fund in range(FUNDS):
+                mine = [at[int(key)] for key in self._place.effects() if int(key) % FUNDS == fund]
+                if mine != sorted(mine):
+                    say(f"the order of fund {fund} is not kept")
         if len(ids) != len(set(ids)):
             say(f"{len(ids) - len(set(ids))} events are stored twice")
         if lost := set(committed) - set(ids):

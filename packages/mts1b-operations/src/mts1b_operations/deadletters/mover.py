@@ -34,6 +34,10 @@ _OWN: Final = "mts."
 class Mover:
     """Moves until :meth:`stop`. Several may run: they share the durable, and each failure is moved once.
 
+    Args:
+        bus: the connection; it speaks as the service that dead-letters, ``mts1b-operations``.
+        ack_wait: seconds after which what a crashed mover had in hand goes to another.
+
     Attributes:
         moved: dead letters stored by this mover.
         known: failures that had their dead letter already.
@@ -41,12 +45,13 @@ class Mover:
         ignored: advisories about streams outside this project, and about dead letters themselves.
     """
 
-    def __init__(self, bus: EventBus) -> None:
+    def __init__(self, bus: EventBus, *, ack_wait: float = 30.0) -> None:
         self.moved = 0
         self.known = 0
         self.gone = 0
         self.ignored = 0
         self._bus = bus
+        self._ack_wait = ack_wait
         self._stopping = asyncio.Event()
 
     def stop(self) -> None:
@@ -65,7 +70,7 @@ class Mover:
             stream=ADVISORIES.name,
             durable=DURABLE,
             filters=ADVISORIES.subjects,
-            ack_wait=30,
+            ack_wait=self._ack_wait,
             deliver="all",
             max_ack_pending=1000,
         )

@@ -15,6 +15,7 @@ from mts1b_foundation.subjects import MARKETDATA_QUOTES, OMS_FILLS_CREATED, OMS_
 from mts1b_platform.cli import run
 from mts1b_platform.eventbus import EventBus, NoStream, connect
 from mts1b_platform.observability.audit import AuditError, AuditLog, audit_action, search, verify
+from mts1b_platform.observability.audit.line import GENESIS, encode
 from mts1b_platform.server import NatsServer
 from mts1b_platform.testing_bus import ConnectBus
 
@@ -203,6 +204,17 @@ def test_verify_names_the_place_of_what_was_changed(
     path.write_bytes(b"".join(damage(path.read_bytes().splitlines(keepends=True))))
     assert run(["audit", "verify", str(tmp_path)]) == 1
     assert "mts1b-oms.1/000001.jsonl:5" in capsys.readouterr().err
+
+
+def test_a_number_left_out_is_found_in_a_chain_that_was_made_anew(tmp_path: Path):
+    chain, head = tmp_path / "mts1b-oms.1", GENESIS
+    chain.mkdir()
+    with (chain / "000001.jsonl").open("wb") as file:
+        for number in (1, 2, 4):
+            line, head = encode(number, head, {"kind": "publish"})
+            file.write(line)
+    (found,) = verify(tmp_path)
+    assert found.problems == ["mts1b-oms.1/000001.jsonl:3: record 3 expected, 4 found"]
 
 
 def test_a_log_whose_end_was_cut_off_is_found_by_the_head_noted_before(tmp_path: Path):

@@ -40,6 +40,8 @@ def test_between_the_levels_nothing_flaps():
     assert len(state.update([lag(31)], 0)) == 1
     for number in range(20):
         assert state.update([lag(31 if number % 2 else 6)], number) == []
+    for number in range(20, 60):
+        assert state.update([lag(6)], number) == []
     assert len(state.active) == 1
 
 

@@ -72,6 +72,8 @@ class Tracing(Hooks):
     ) -> Span | None:
         """Begin the producer span and send its ``traceparent`` along; None for a trace that is not recorded."""
         trace_id = _number(out.headers.get(TRACE_ID))
+        if trace_id is None:
+            return None
         parent = _ambient(trace_id) or (_remote(cause.headers.get(TRACEPARENT), trace_id) if cause else None)
         if not self._recorded(trace_id, parent):
             return None
@@ -115,6 +117,8 @@ class Tracing(Hooks):
         """Begin the consumer span and make it the present one, so that the handler's own spans are its children."""
         headers = event.headers
         trace_id = _number(headers.get(TRACE_ID))
+        if trace_id is None:
+            return None
         parent = _remote(headers.get(TRACEPARENT), trace_id)
         if not self._recorded(trace_id, parent):
             return None
@@ -151,13 +155,11 @@ class Tracing(Hooks):
         if self._close:
             self._provider.shutdown()
 
-    def _recorded(self, trace_id: int | None, parent: SpanContext | None) -> bool:
-        if trace_id is None:
-            return False
+    def _recorded(self, trace_id: int, parent: SpanContext | None) -> bool:
         return (parent is not None and parent.trace_flags.sampled) or trace_id & _LOW < self._bound
 
     def _start(
-        self, name: str, kind: SpanKind, trace_id: int | None, parent: SpanContext | None, attributes: dict[str, Any]
+        self, name: str, kind: SpanKind, trace_id: int, parent: SpanContext | None, attributes: dict[str, Any]
     ) -> Span:
         context = trace.set_span_in_context(NonRecordingSpan(parent), Context()) if parent else Context()
         token = _wanted_trace.set(trace_id)
@@ -204,15 +206,19 @@ def _number(trace_id: str | None) -> int | None:
         return None
 
 
-def _ambient(trace_id: int | None) -> SpanContext | None:
+def _ambient(trace_id: int) -> SpanContext | None:
     """The present span, when it is of this trace."""
+    if not otel_context.get_current():
+        return None  # no span at all: the common case, told apart cheaply
     present = trace.get_current_span().get_span_context()
     return present if present.is_valid and present.trace_id == trace_id else None
 
 
-def _remote(traceparent: str | None, trace_id: int | None) -> SpanContext | None:
+def _remote(traceparent: str | None, trace_id: int) -> SpanContext | None:
     """The span that a message names as its own, when it is of the message's trace."""
-    parts = traceparent.split("-") if traceparent else ()
+    if not traceparent:
+        return None
+    parts = traceparent.split("-")
     if len(parts) < 4 or len(parts[2]) != 16:
         return None
     try:

@@ -16,6 +16,7 @@ from mts1b_foundation.subjects import (
     OMS_ORDERS_CREATED,
 )
 from mts1b_platform.eventbus import (
+    BusClosed,
     ConsumeError,
     Consumer,
     ConsumerConflict,
@@ -466,6 +467,38 @@ async def test_cancelling_a_handler_gives_its_event_back(bus: EventBus):
         await task
     async with await next_of(orders, 5) as again:
         assert again.deliveries == 2
+
+
+async def test_closing_the_bus_under_an_iteration_raises_instead_of_ending_quietly(
+    bus: EventBus, connect_bus: ConnectBus
+):
+    await bus.emit(OMS_ORDERS_CREATED, order())
+    worker = await connect_bus()
+    orders = worker.consume(OMS_ORDERS_CREATED, durable="t")
+    async with await next_of(orders):
+        pass
+    quotes = worker.listen(MARKETDATA_QUOTES)
+    await quotes.start()
+    waiting: asyncio.Task[Any] = asyncio.create_task(anext(orders))
+    heard: asyncio.Task[Any] = asyncio.create_task(anext(quotes))
+    await worker.flush()
+    await worker.close()
+    tasks = (waiting, heard)
+    for task in tasks:
+        with pytest.raises(BusClosed, match="closed"):
+            await asyncio.wait_for(task, 5)
+
+
+async def test_an_existing_durable_keeps_its_own_ack_wait(bus: EventBus):
+    async with bus.consume(OMS_ORDERS_CREATED, durable="t", ack_wait=1):
+        pass
+    await bus.emit(OMS_ORDERS_CREATED, order())
+    orders = bus.consume(OMS_ORDERS_CREATED, durable="t", ack_wait=3600)
+    async with await next_of(orders) as event:
+        await asyncio.sleep(2.2)
+    assert event.deliveries == 1
+    assert await settled(bus, "OMS_ORDERS", "t")
+    assert (await bus.jetstream().consumer_info("OMS_ORDERS", "t")).num_redelivered == 0
 
 
 async def test_a_durable_that_reads_something_else_is_a_conflict(bus: EventBus):

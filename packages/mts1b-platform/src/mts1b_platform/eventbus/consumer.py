@@ -15,8 +15,7 @@ Guarantees:
 """
 
 import asyncio
-from collections import deque
-from collections.abc import Awaitable, Callable, Hashable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, Generic, Self
 
@@ -30,11 +29,11 @@ from mts1b_platform.eventbus.barrier import Barrier
 from mts1b_platform.eventbus.deadletters import store_dead_letter
 from mts1b_platform.eventbus.decode import Decoder, Refused
 from mts1b_platform.eventbus.durables import Deliver, ensure_durable, stream_of
-from mts1b_platform.eventbus.errors import BusError, ConsumeError, NotStored
+from mts1b_platform.eventbus.errors import BusClosed, BusError, ConsumeError, NotStored
 from mts1b_platform.eventbus.event import Event
 from mts1b_platform.eventbus.headers import ONLY_DURABLE
 from mts1b_platform.eventbus.intake import Intake
-from mts1b_platform.eventbus.key_lanes import KeyLanes
+from mts1b_platform.eventbus.key_order import Key, KeyOrder
 from mts1b_platform.eventbus.position import Position
 from mts1b_platform.eventbus.retry import RetryPolicy
 from mts1b_platform.eventbus.verdict import judge
@@ -49,9 +48,6 @@ log = get_logger("mts1b.eventbus.consumer")
 _MAX_ACK_PENDING: Final = 10_000
 
 _ONLY: Final = ONLY_DURABLE.encode()
-
-Key = str | Callable[[Any], Hashable]
-"""What orders events: the name of a payload's field, or a function of the payload."""
 
 
 class Consumer(Generic[T]):
@@ -89,20 +85,15 @@ class Consumer(Generic[T]):
         self._prefetch = prefetch
         self._ack_wait = ack_wait
         self._inactive_threshold = inactive_threshold
-        self._key_of = _key_function(ordered_by)
+        self._wake = asyncio.Event()
+        self._order: KeyOrder[T] | None = None if ordered_by is None else KeyOrder(ordered_by, self._wake.set)
         self._stream = ""
         self._intake: Intake | None = None
-        self._lanes: KeyLanes[Event[T]] = KeyLanes()
-        self._in_lanes: set[int] = set()
         self._barrier: Barrier[Event[T]] | None = None
         self._impatient = False
         self._blame = 1
-        self._ready: deque[Event[T]] = deque()
-        self._retries: dict[int, tuple[asyncio.TimerHandle, Event[T]]] = {}
         self._open: dict[int, Event[T]] = {}
         self._stopping = False
-        self._waiters = 0
-        self._wake = asyncio.Event()
         self._start_lock = asyncio.Lock()
 
     def __repr__(self) -> str:
@@ -122,7 +113,7 @@ class Consumer(Generic[T]):
     def waiting(self) -> int:
         """How many events wait here for the handler."""
         taken_in = self._intake.waiting if self._intake is not None else 0
-        return taken_in + len(self._ready) + len(self._lanes) + len(self._retries)
+        return taken_in + (len(self._order) if self._order is not None else 0)
 
     async def start(self) -> None:
         """Find or create the durable and begin to pull.
@@ -135,10 +126,9 @@ class Consumer(Generic[T]):
             JetStreamUnavailable: JetStream does not answer.
         """
         async with self._start_lock:
-            fresh = self._intake is None
             if self._intake is None:
                 self._stream = await stream_of(self._bus, self._subjects)
-                await ensure_durable(
+                self._ack_wait = await ensure_durable(
                     self._bus,
                     stream=self._stream,
                     durable=self.durable,
@@ -148,16 +138,16 @@ class Consumer(Generic[T]):
                     max_ack_pending=_MAX_ACK_PENDING,
                     inactive_threshold=self._inactive_threshold,
                 )
+                behind = await self._look_behind() if self._order is not None else 0
                 self._intake = Intake(
                     self._bus,
                     self._stream,
                     self.durable,
-                    prefetch=self._prefetch,
+                    prefetch=self._prefetch + behind,
                     ack_wait=self._ack_wait,
+                    careful=not behind,
                     wake=self._wake.set,
                 )
-            if fresh and self._key_of is not None:
-                await self._look_behind()
             await self._intake.start()
 
     async def stop(self) -> None:
@@ -166,12 +156,11 @@ class Consumer(Generic[T]):
         self._wake.set()
         if self._intake is not None:
             await self._intake.stop()
-        retries = [event for timer, event in self._retries.values() if timer.cancel() is None]
-        self._retries.clear()
-        held = self._barrier.release() if self._barrier is not None else []
-        for event in [*retries, *held, *self._ready, *self._lanes.clear()]:
+        waiting = self._barrier.release() if self._barrier is not None else []
+        if self._order is not None:
+            waiting += self._order.clear()
+        for event in waiting:
             await self._answer(event.wire, b"-NAK")
-        self._ready.clear()
         if not self._open:
             self._release()
 
@@ -183,10 +172,12 @@ class Consumer(Generic[T]):
 
     def closed(self) -> None:
         """The connection is closed for good: nothing held here can be answered any more."""
-        for timer, _ in self._retries.values():
-            timer.cancel()
+        if self._order is not None:
+            self._order.clear()
         if self._intake is not None:
             self._intake.close()
+            closed = BusClosed(f"{self!r}: the bus was closed; open events come again")
+            self._intake.failure = self._intake.failure or self._bus.ending or closed
         self._wake.set()
 
     async def __aenter__(self) -> Self:
@@ -246,8 +237,8 @@ class Consumer(Generic[T]):
         if self._impatient:
             self._impatient = False
             await self._lift_barrier()
-        if self._ready:
-            return self._ready.popleft()
+        if self._order is not None and self._order.ready:
+            return self._order.ready.popleft()
         if (msg := intake.take()) is not None:
             event = await self._admit(msg)
             return event if event is not None and await self._may_go(event) else None
@@ -272,19 +263,18 @@ class Consumer(Generic[T]):
             self._blame -= 1
             await self._give_up(event, DeadLetterReason.MAX_DELIVERIES, _crashed(event.deliveries - 1))
             return False
-        if self._key_of is None:
-            return True
-        self._in_lanes.add(event.seq)
-        return self._lanes.enter(self._key_of(event.payload), event)
+        return self._order is None or self._order.enter(event)
 
-    async def _look_behind(self) -> None:
-        """Raise the barrier when messages are under way from before."""
+    async def _look_behind(self) -> int:
+        """Raise the barrier when messages are under way from before; says how many are."""
         info = await js_api(self._bus, f"CONSUMER.INFO.{self._stream}.{self.durable}")
-        if behind := info["num_ack_pending"]:
+        behind: int = info["num_ack_pending"]
+        if behind:
             self._barrier = Barrier(behind, info["delivered"]["stream_seq"])
             patience = 2 * self._ack_wait + 1
             asyncio.get_running_loop().call_later(patience, self._lose_patience)
             log.warning("waiting for what was under way", durable=self.durable, events=behind, at_most=patience)
+        return behind
 
     def _lose_patience(self) -> None:
         if self._barrier is not None:
@@ -299,8 +289,8 @@ class Consumer(Generic[T]):
     async def _lift_barrier(self) -> None:
         barrier, self._barrier = self._barrier, None
         for event in barrier.release() if barrier is not None else ():
-            if await self._may_go(event):
-                self._ready.append(event)
+            if await self._may_go(event) and self._order is not None:
+                self._order.add(event)
         self._wake.set()
 
     # What an event asks of its consumer (the protocol Settler).
@@ -313,22 +303,11 @@ class Consumer(Generic[T]):
     async def nak(self, event: Event[Any], delay: float | None) -> None:
         """Have ``event`` handed out again after ``delay`` seconds, or the policy's."""
         seconds = self.policy.delay(event.deliveries) if delay is None else delay
-        if self._key_of is None or self._stopping:
+        if self._order is None or self._stopping:
             await self._settle(event, b'-NAK {"delay": %d}' % int(seconds * 1_000_000_000))
             return
-        # Those behind it in its lane must wait for it, so it stays here rather than on the server.
-        event.settled = True
-        self._open.pop(event.seq, None)
-        if event.hooks is not None:
-            event.hooks.settled(event)
-        again = event.again()
-        timer = asyncio.get_running_loop().call_later(seconds, self._retry, event.seq)
-        self._retries[event.seq] = timer, again
-
-    def _retry(self, seq: int) -> None:
-        _, event = self._retries.pop(seq)
-        self._ready.append(event)
-        self._wake.set()
+        self._decided(event)
+        self._order.again(event, seconds)
 
     async def in_progress(self, event: Event[Any]) -> None:
         """Restart the server's clock for ``event``."""
@@ -416,22 +395,18 @@ class Consumer(Generic[T]):
     # Answers to the server.
 
     async def _settle(self, event: Event[Any], answer: bytes) -> None:
+        self._decided(event)
+        await self._answer(event.wire, answer)
+        if self._order is not None:
+            self._order.leave(event)
+        if self._stopping and not self._open:
+            self._release()
+
+    def _decided(self, event: Event[Any]) -> None:
         event.settled = True
         self._open.pop(event.seq, None)
         if event.hooks is not None:
             event.hooks.settled(event)
-        await self._answer(event.wire, answer)
-        if (following := self._leave_lane(event)) is not None:
-            self._ready.append(following)
-            self._wake.set()
-        if self._stopping and not self._open:
-            self._release()
-
-    def _leave_lane(self, event: Event[Any]) -> Event[T] | None:
-        if self._key_of is None or self._stopping or event.seq not in self._in_lanes:
-            return None
-        self._in_lanes.discard(event.seq)
-        return self._lanes.leave(self._key_of(event.payload))
 
     async def _answer(self, msg: WireMsg, answer: bytes) -> None:
         lane = self._bus.lane
@@ -448,13 +423,6 @@ class Consumer(Generic[T]):
         if self._intake is not None:
             self._intake.close()
         self._bus.forget(self)
-
-
-def _key_function(ordered_by: Key | None) -> Callable[[Any], Hashable] | None:
-    if isinstance(ordered_by, str):
-        name = ordered_by
-        return lambda payload: payload.__dict__[name]
-    return ordered_by
 
 
 def _crashed(times: int) -> str:

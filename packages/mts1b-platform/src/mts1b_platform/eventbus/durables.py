@@ -62,8 +62,10 @@ async def ensure_durable(
     deliver: Deliver,
     max_ack_pending: int,
     inactive_threshold: float | None = None,
-) -> None:
-    """Create the durable, or check that the one that exists reads the same subjects.
+) -> float:
+    """Create the durable, or check that the one that exists reads the same subjects; its ack wait in seconds.
+
+    The ack wait of a durable that exists is the one it was created with, whatever is asked for now.
 
     One that reads fewer is widened when the stream holds nothing yet of what comes to it: a reader moves on to the next
     version of a subject, keeping what it has read. Were something stored already, the server could skip it silently.
@@ -88,8 +90,7 @@ async def ensure_durable(
     else:
         if set(held_filters(held)) < set(filters):
             held = await _widen(client, stream, durable, held, filters)
-        _check_same(stream, durable, held, filters)
-        return
+        return _same(stream, durable, held, filters)
     config: dict[str, Any] = {
         "durable_name": durable,
         "name": durable,
@@ -108,9 +109,9 @@ async def ensure_durable(
     except ApiError as error:
         if "already exists" in error.description:  # another instance was faster, with other settings
             held = (await js_api(client, f"CONSUMER.INFO.{stream}.{durable}"))["config"]
-            _check_same(stream, durable, held, filters)
-            return
+            return _same(stream, durable, held, filters)
         raise ConsumeError(f"durable {durable!r} on {stream}: {error}") from error
+    return ack_wait
 
 
 def held_filters(held: dict[str, Any]) -> list[str]:
@@ -165,7 +166,8 @@ def _start(deliver: Deliver) -> dict[str, str]:
     return {"deliver_policy": deliver}
 
 
-def _check_same(stream: str, durable: str, held: dict[str, Any], filters: Sequence[str]) -> None:
+def _same(stream: str, durable: str, held: dict[str, Any], filters: Sequence[str]) -> float:
+    """Check that ``held`` is what is wanted; its ack wait in seconds."""
     reads = held_filters(held)
     problems: list[str] = []
     if set(reads) != set(filters):
@@ -179,3 +181,4 @@ def _check_same(stream: str, durable: str, held: dict[str, Any], filters: Sequen
             f"durable {durable!r} on {stream} exists and differs: {'; '.join(problems)}. Use another durable name, or "
             f"delete this one with `nats consumer rm {stream} {durable}`, which forgets what it has read"
         )
+    return held["ack_wait"] / _SECOND

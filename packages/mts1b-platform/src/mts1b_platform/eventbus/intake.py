@@ -35,7 +35,17 @@ _QUIET: Final = frozenset({PullEventKind.RECONNECTED})
 
 
 class Intake:
-    """The messages of one durable, as they come off the wire. Belongs to one consumer."""
+    """The messages of one durable, as they come off the wire. Belongs to one consumer.
+
+    Args:
+        bus: the connection.
+        stream: name of the stream.
+        durable: name of its consumer, which exists.
+        prefetch: most messages that are asked for, wait or are being handled.
+        ack_wait: the durable's ack wait, in seconds.
+        careful: begin with a pull of one, as above; without it with all.
+        wake: called when there is something new to take, or a failure.
+    """
 
     def __init__(
         self,
@@ -45,14 +55,15 @@ class Intake:
         *,
         prefetch: int,
         ack_wait: float,
+        careful: bool,
         wake: Callable[[], None],
     ) -> None:
         self._bus, self._stream, self._durable = bus, stream, durable
         self._prefetch = prefetch
         self._ack_wait = ack_wait
         self._wake = wake
-        self._window = 1
-        self._careful: bool | None = None
+        self._window = 1 if careful else prefetch
+        self._careful: bool | None = None if careful else False
         self._settled = 0
         self._waiting: deque[WireMsg] = deque()
         self._handled: dict[bytes, WireMsg] = {}

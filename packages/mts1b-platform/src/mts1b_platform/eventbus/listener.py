@@ -13,8 +13,9 @@ import nats.errors
 from mts1b_foundation.subjects import Subject
 from mts1b_foundation.subjects.subject import T
 
+from mts1b_platform.eventbus.api import where
 from mts1b_platform.eventbus.decode import Decoder, Refused
-from mts1b_platform.eventbus.errors import BusClosed
+from mts1b_platform.eventbus.errors import BusClosed, ServerUnavailable
 from mts1b_platform.eventbus.event import Heard
 from mts1b_platform.eventbus.lane import Batches
 from mts1b_platform.eventbus.wire import WireMsg
@@ -48,6 +49,7 @@ class Listener(Generic[T]):
         self._ready = asyncio.Event()
         self._subscriptions: list[Batches] = []
         self._stopped = False
+        self._lost = False
         self.dropped = 0
         """Events that gave way because this reader was too slow."""
 
@@ -80,6 +82,13 @@ class Listener(Generic[T]):
                 await self._bus.confirm("subscribe", pattern)
         except (nats.errors.ConnectionClosedError, nats.errors.ConnectionDrainingError):
             raise BusClosed(f"{self!r}: the bus is closed") from None
+        except nats.errors.TimeoutError:
+            if self._bus.is_closed:
+                raise BusClosed(f"{self!r}: the bus was closed") from None
+            raise ServerUnavailable(
+                f"{self!r}: the server did not confirm the subscription at {where(self._bus)}; it takes effect when "
+                "the connection is back"
+            ) from None
 
     async def stop(self) -> None:
         """Unsubscribe; what waits is still handed out, then the iteration ends."""
@@ -121,12 +130,15 @@ class Listener(Generic[T]):
             if self._stopped:
                 if self._bus.ending is not None:
                     raise self._bus.ending
+                if self._lost:
+                    raise BusClosed(f"{self!r}: the bus was closed while it listened")
                 raise StopAsyncIteration
             self._ready.clear()
             await self._ready.wait()
 
     def closed(self) -> None:
-        """The bus is gone: wake a waiting reader."""
+        """The connection is closed for good: wake a waiting reader."""
+        self._lost = not self._stopped
         self._stopped = True
         self._ready.set()
 

@@ -88,8 +88,8 @@ class Timings(Hooks):
 
     def received(self, event: Event[Any], /) -> None:
         """Take the latency by the wall clocks of server and reader, and start the handler's clock."""
-        event.received_at = time.perf_counter()
-        self.latency[event.registered.pattern].observe(time.time() - event.timestamp.timestamp())
+        now = event.received_at = time.time()
+        self.latency[event.registered.pattern].observe(now - event.position.stored_at * 1e-9)
 
     def entered(self, _event: Heard[Any], /) -> None:
         """Nothing."""
@@ -100,7 +100,7 @@ class Timings(Hooks):
     def settled(self, event: Event[Any], /) -> None:
         """Stop the handler's clock."""
         if event.received_at:
-            self.handler[event.registered.pattern].observe(time.perf_counter() - event.received_at)
+            self.handler[event.registered.pattern].observe(time.time() - event.received_at)
 
     def closed(self) -> None:
         """Nothing: what was counted is still served."""

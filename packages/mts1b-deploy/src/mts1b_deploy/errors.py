@@ -11,6 +11,8 @@
         ├── PortTaken            1  something else listens on a port that is needed
         ├── Busy                 1  another mts1b-deploy works on the same prefix
         ├── StartFailed          1  the server did not come up; the message carries its log
+        ├── UpgradeRefused       1  a node is away or not well, so that no other may go
+        ├── BackupError          1  a backup cannot be made, read, or put back
         ├── StreamsFailed        1  the server is up, the streams could not be applied
         ├── PkiError             1  a certificate cannot be made, renewed or withdrawn
         └── NotInstalled         4  nothing is installed under this prefix
@@ -55,6 +57,14 @@ class Busy(DeployError):
 
 class StartFailed(DeployError):
     """The server did not come up."""
+
+
+class UpgradeRefused(DeployError):
+    """A node is away or not well, so that no other one may go."""
+
+
+class BackupError(DeployError):
+    """A backup cannot be made, read, or put back."""
 
 
 class StreamsFailed(DeployError):

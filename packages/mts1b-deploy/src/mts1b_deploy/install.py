@@ -6,9 +6,10 @@ from dataclasses import dataclass
 from mts1b_deploy.errors import PrefixError
 from mts1b_deploy.journal import Journal, remove_if_empty, remove_tree
 from mts1b_deploy.layout import Layout
-from mts1b_deploy.lifecycle import Started, ensure_ports_free, start, stop
+from mts1b_deploy.lifecycle import Started, ensure_ports_free, reload, start, stop, wait_for_peers
 from mts1b_deploy.lock import prefix_lock
 from mts1b_deploy.plan import FileChange, Plan, Request, make_plan
+from mts1b_deploy.record import InstallRecord
 from mts1b_deploy.streams import AppliedStream, apply_streams
 from mts1b_deploy.supervise.processes import find_server_process, ports_of
 from mts1b_deploy.supervise.systemd import SystemdSupervision
@@ -23,6 +24,10 @@ class Installed:
     plan: Plan
     server: Started
     streams: tuple[AppliedStream, ...]
+    certificates: tuple[str, ...] = ()
+    """Whose certificates were made."""
+    waiting_for: tuple[str, ...] = ()
+    """Nodes that must be installed before the streams can be made."""
 
     @property
     def changed(self) -> bool:
@@ -30,6 +35,7 @@ class Installed:
         return (
             self.plan.changed
             or self.server != "already running"
+            or bool(self.certificates)
             or any(stream.action != "unchanged" for stream in self.streams)
         )
 
@@ -58,25 +64,51 @@ def _check_ports(plan: Plan) -> None:
 
 
 def _carry_out(plan: Plan, journal: Journal, timeout: float) -> Installed:
-    layout, previous = plan.layout, plan.previous
-    if plan.needs_restart and find_server_process(layout) is not None:
-        running = previous or plan.record
-        journal.on_rollback(lambda: start(layout, running, timeout=timeout))
-        stop(layout, running, timeout=timeout)
-        if running.supervisor == "systemd" and plan.record.supervisor != "systemd":
-            SystemdSupervision().remove(layout)
+    layout, before = plan.layout, plan.previous or plan.record
+    if find_server_process(layout) is not None:
+        journal.on_rollback(lambda: _put_back(layout, before, timeout))
     _make_directories(layout, journal)
+    certificates = _secure(plan, journal) if plan.record.secure else []
+    if plan.needs_restart and not _reload_is_enough(plan):
+        stop(layout, before, timeout=timeout)
+        if before.supervisor == "systemd" and plan.record.supervisor != "systemd":
+            SystemdSupervision().remove(layout)
     for file in plan.files:
         if file.action != "unchanged":
             _write(file, journal)
-    was_running = find_server_process(layout) is not None
-    if not was_running:
+    if (certificates or plan.needs_restart) and find_server_process(layout) is not None and not reload(layout, before):
+        stop(layout, before, timeout=timeout)
+    if find_server_process(layout) is None:
         journal.on_rollback(lambda: stop(layout, plan.record, timeout=10.0))
     server = start(layout, plan.record, timeout=timeout)
-    streams = apply_streams(layout, plan.record.url, plan.profile.name)
-    if plan.record != previous:
+    missing = wait_for_peers(plan.record, timeout)
+    streams = [] if missing else apply_streams(layout, plan.record)
+    if plan.record != plan.previous:
         journal.write(layout.record, plan.record.text().encode())
-    return Installed(plan, server, tuple(streams))
+    return Installed(plan, server, tuple(streams), tuple(certificates), missing)
+
+
+def _put_back(layout: Layout, record: InstallRecord, timeout: float) -> None:
+    """Once the files are as they were: let the server run on them."""
+    if find_server_process(layout) is None or not reload(layout, record):
+        stop(layout, record, timeout=timeout)
+        start(layout, record, timeout=timeout)
+
+
+def _reload_is_enough(plan: Plan) -> bool:
+    """Whether only what the server reads again while it runs may have changed: permissions, certificates, limits."""
+    differing = {file.path for file in plan.files if file.action != "unchanged"}
+    same_keeper = plan.previous is not None and plan.previous.supervisor == plan.record.supervisor
+    return same_keeper and not differing & {plan.layout.binary, plan.layout.unit}
+
+
+def _secure(plan: Plan, journal: Journal) -> list[str]:
+    from mts1b_deploy.secured import make_certificates, make_encryption_key, take_certificates
+
+    if plan.pki is not None:
+        take_certificates(plan.layout, plan.pki, journal)
+    make_encryption_key(plan.layout, plan.record, journal)
+    return make_certificates(plan.layout, plan.record, journal)
 
 
 def _make_directories(layout: Layout, journal: Journal) -> None:

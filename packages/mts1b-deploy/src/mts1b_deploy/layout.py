@@ -45,6 +45,26 @@ class Layout:
         return self.prefix / "etc" / "nats.conf"
 
     @property
+    def pki(self) -> Path:
+        """Certificates and keys; on the node that made them the authority too."""
+        return self.prefix / "etc" / "pki"
+
+    @property
+    def encryption_key(self) -> Path:
+        """The key with which the store is encrypted, as a line of the server's configuration."""
+        return self.prefix / "etc" / "encryption.conf"
+
+    @property
+    def observability(self) -> Path:
+        """Settings for Prometheus and Grafana."""
+        return self.prefix / "etc" / "observability"
+
+    @property
+    def metrics(self) -> Path:
+        """Where services of this host announce what Prometheus may ask them."""
+        return self.prefix / "run" / "metrics"
+
+    @property
     def config(self) -> Path:
         """The prefix's copy of ``mts1b.toml``."""
         return self.prefix / "etc" / "mts1b.toml"

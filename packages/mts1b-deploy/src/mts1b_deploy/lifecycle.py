@@ -1,16 +1,21 @@
 """Starting and stopping the server of one installation, and knowing when it is really there."""
 
 import contextlib
+import signal
+import socket
+import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal, cast
 
 import psutil
-from mts1b_platform.server_probe import address_in_use, is_healthy, read_info
+from mts1b_platform.server_probe import address_in_use, is_healthy, read_info, read_monitor
 
 from mts1b_deploy.errors import PortTaken, PrefixError, StartFailed
 from mts1b_deploy.layout import Layout
+from mts1b_deploy.nodes import QUORUM, Peer
+from mts1b_deploy.profiles import LOOPBACK
 from mts1b_deploy.record import InstallRecord
 from mts1b_deploy.supervise.choose import Supervision, supervision
 from mts1b_deploy.supervise.processes import (
@@ -98,24 +103,111 @@ def ensure_ports_free(record: InstallRecord, *, but: frozenset[int] = frozenset(
     Raises:
         PortTaken: somebody does; the message says who, as far as this user may know.
     """
-    for port, option in ((record.port, "--port"), (record.monitor_port, "--monitor-port")):
+    for host, port, option in _addresses(record):
         if port in but:
             continue
         try:
-            taken = address_in_use(record.host, port)
+            taken = address_in_use(host, port)
         except PermissionError as error:
             raise PortTaken(f"port {port} may only be used by root: choose one above 1023 with {option}") from error
         if taken:
             raise PortTaken(
-                f"port {port} on {record.host} is taken by {listener_on(port)}: "
+                f"port {port} on {host} is taken by {listener_on(port)}: "
                 f"stop that, or choose another port with {option}"
             )
 
 
+def _addresses(record: InstallRecord) -> Iterator[tuple[str, int, str]]:
+    yield record.host, record.port, "--port"
+    yield LOOPBACK, record.monitor_port, "--monitor-port"
+    if record.websocket_port:
+        yield record.host, record.websocket_port, "--websocket-port"
+    for peer in record.nodes:
+        if peer.name == record.node:
+            yield record.host, peer.cluster_port, "--peers"
+
+
 def is_ready(layout: Layout, record: InstallRecord) -> bool:
-    """Whether our server, no other, answers and says that it is well."""
-    info = read_info(record.host, record.port)
-    return info is not None and info.server_name == layout.server_name and is_healthy(record.host, record.monitor_port)
+    """Whether our server, no other, answers and says that it is well.
+
+    A cluster member counts as soon as its own JetStream is up: what it needs the others for comes with them.
+    """
+    info = read_info(record.probe_host, record.port)
+    if info is None or info.server_name != record.server_name(layout):
+        return False
+    if record.clustered:
+        page = read_monitor(LOOPBACK, record.monitor_port, "/healthz?js-enabled-only=true") or {}
+        return page.get("status") == "ok"
+    return is_healthy(LOOPBACK, record.monitor_port)
+
+
+def wait_for_peers(record: InstallRecord, timeout: float) -> tuple[str, ...]:
+    """Wait until the cluster can store, as far as its nodes can be reached; those that keep it from storing.
+
+    Empty for a server that is no member of a cluster.
+    """
+    others = {peer.name: peer for peer in record.nodes if peer.name != record.node}
+    until = time.monotonic() + timeout
+    while others:
+        missing = sorted(set(others) - connected_peers(record))
+        if len(others) - len(missing) + 1 >= QUORUM:
+            if is_healthy(LOOPBACK, record.monitor_port) or time.monotonic() > until:
+                break
+        elif time.monotonic() > until or not all(_answers(others[name]) for name in missing):
+            return tuple(missing)
+        time.sleep(_POLL)
+    return ()
+
+
+def connected_peers(record: InstallRecord) -> set[str]:
+    """The nodes that this one has a connection to."""
+    page = read_monitor(LOOPBACK, record.monitor_port, "/routez") or {}
+    return {str(route.get("remote_name")) for route in cast("list[dict[str, Any]]", page.get("routes") or [])}
+
+
+def _answers(peer: Peer) -> bool:
+    try:
+        with socket.create_connection((peer.host, peer.cluster_port), timeout=1):
+            return True
+    except OSError:
+        return False
+
+
+def configured_digest(layout: Layout) -> str | None:
+    """What the server calls the configuration on the disk; None when it would refuse it."""
+    command = [layout.binary, "-t", "-c", layout.nats_conf]
+    answer = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
+    said = (answer.stdout + answer.stderr).strip()
+    return said.rpartition("(")[2].rstrip(")") if answer.returncode == 0 else None
+
+
+def running_digest(record: InstallRecord) -> str | None:
+    """What the server calls the configuration that it runs on."""
+    return (read_monitor(LOOPBACK, record.monitor_port, "/varz") or {}).get("config_digest")
+
+
+def reload(layout: Layout, record: InstallRecord, *, timeout: float = 5.0) -> bool:
+    """Let the running server read configuration and certificates again; connections stay.
+
+    False when it goes on with the old configuration: some settings need a restart.
+    """
+    process = find_server_process(layout)
+    wanted = configured_digest(layout)
+    if process is None or wanted is None:
+        return False
+    mark = layout.nats_log.stat().st_size if layout.nats_log.exists() else 0
+    process.send_signal(signal.SIGHUP)
+    until = time.monotonic() + timeout
+    while time.monotonic() < until:
+        with layout.nats_log.open("rb") as log:
+            log.seek(mark)
+            said = log.read()
+        if b"Failed to reload" in said:
+            return False
+        if b"Reloaded server configuration" in said:
+            return running_digest(record) == wanted
+        time.sleep(_POLL)
+    return False
 
 
 def _wait_until_ready(layout: Layout, record: InstallRecord, still_kept: Callable[[], bool], timeout: float) -> None:

@@ -15,9 +15,9 @@ from mts1b_deploy.errors import ConfigFileError
 _FRESH = """\
 # written by mts1b-deploy install; edit freely, a second install keeps your edits
 profile = {profile}
-
+{tls}
 [nats]
-servers = [{url}]
+servers = [{servers}]
 monitor = {monitor}
 """
 
@@ -29,13 +29,20 @@ class Endpoint:
     profile: str
     url: str
     monitor: str
+    others: tuple[str, ...] = ()
+    """Further nodes of a cluster."""
+    tls_dir: str | None = None
+    """Where certificates are; None: the connection is not encrypted."""
 
 
 def fresh(endpoint: Endpoint) -> str:
     """A new file."""
-    values = (endpoint.profile, endpoint.url, endpoint.monitor)
-    profile, url, monitor = (tomlkit.string(value).as_string() for value in values)
-    return _FRESH.format(profile=profile, url=url, monitor=monitor)
+    return _FRESH.format(
+        profile=_string(endpoint.profile),
+        tls=f"tls_dir = {_string(endpoint.tls_dir)}\n" if endpoint.tls_dir else "",
+        servers=", ".join(map(_string, (endpoint.url, *endpoint.others))),
+        monitor=_string(endpoint.monitor),
+    )
 
 
 def read_text(path: Path) -> str | None:
@@ -73,7 +80,7 @@ def merged(path: Path, text: str, endpoint: Endpoint, previous: Endpoint | None)
     nats = cast("dict[str, Any]", table)
     servers = _servers(path, nats.get("servers", document.get("servers")))
     if servers is None:
-        nats["servers"] = [endpoint.url]
+        nats["servers"] = [endpoint.url, *endpoint.others]
     elif endpoint.url not in servers:
         if previous is None or previous.url not in servers:
             return text, False
@@ -82,11 +89,18 @@ def merged(path: Path, text: str, endpoint: Endpoint, previous: Endpoint | None)
     for where, key, value, was in (
         (nats, "monitor", endpoint.monitor, previous and previous.monitor),
         (document, "profile", endpoint.profile, previous and previous.profile),
+        (document, "tls_dir", endpoint.tls_dir, previous and previous.tls_dir),
     ):
+        if value is None:
+            continue
         held = where.get(key, document.get(key))
         if held is None or (held == was and held != value):
             where[key] = value
     return tomlkit.dumps(cast("Any", document)), True
+
+
+def _string(value: str) -> str:
+    return tomlkit.string(value).as_string()
 
 
 def _servers(path: Path, value: object) -> list[str] | None:

@@ -80,6 +80,8 @@ def installed_as_dict(result: Installed) -> dict[str, Any]:
         "changed": result.changed,
         "state": result.server,
         "streams": [asdict(stream) for stream in result.streams],
+        "certificates": result.certificates,
+        "waiting_for": result.waiting_for,
     }
 
 
@@ -93,10 +95,17 @@ def show_installed(result: Installed) -> None:
         "unchanged" if result.server == "already running" else "started",
         f"nats-server {plan.record.server_version} ({result.server}, {plan.record.supervisor})",
     )
+    if result.certificates:
+        line("created", f"certificates of {', '.join(result.certificates)}")
     for stream in result.streams:
         line(stream.action, f"stream {stream.stream}")
     _warnings(plan)
     out = console()
+    if result.waiting_for:
+        complain(
+            f"warning: streams need three nodes: install {', '.join(result.waiting_for)} too, then the last install "
+            "makes the streams"
+        )
     out.print(f"NATS listens on {plan.record.url}, monitoring on {plan.record.monitor}")
     if not result.changed:
         out.print("unchanged: everything was as it should be")

@@ -14,6 +14,8 @@ from mts1b_deploy.errors import UnknownName
 
 DEFAULT_PORT = 4222
 DEFAULT_MONITOR_PORT = 8222
+DEFAULT_WEBSOCKET_PORT = 8443
+LOOPBACK = "127.0.0.1"
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,13 +35,20 @@ class Profile:
     template: str
     """The server's configuration, a file in ``mts1b_deploy/nats``."""
     parts: tuple[str, ...]
-    host: str
-    """Where the server listens."""
+    secure: bool = True
+    """Certificates for services, tokens for people, fsync before every acknowledgement."""
+    clustered: bool = False
+    """Whether it is one node of several."""
     warnings: tuple[str, ...] = ()
     """Said at every install and in every status."""
 
 
-PARTS: Mapping[str, Part] = MappingProxyType({"nats": Part("nats", "nats-server with JetStream")})
+PARTS: Mapping[str, Part] = MappingProxyType(
+    {
+        "nats": Part("nats", "nats-server with JetStream"),
+        "observability": Part("observability", "settings for Prometheus and Grafana: scraping, alerts, dashboards"),
+    }
+)
 
 PROFILES: Mapping[str, Profile] = MappingProxyType(
     {
@@ -47,13 +56,26 @@ PROFILES: Mapping[str, Profile] = MappingProxyType(
             name="minimal",
             summary="one server on this machine's loopback, without authentication",
             template="minimal.conf.j2",
-            parts=("nats",),
-            host="127.0.0.1",
+            parts=("nats", "observability"),
+            secure=False,
             warnings=(
                 "no authentication: development only. Every process on this machine can read, publish and delete",
                 "acknowledged messages survive a crash of the server, but a power cut may lose the last two minutes",
             ),
-        )
+        ),
+        "single": Profile(
+            name="single",
+            summary="one node, locked down, synced to disk before it acknowledges",
+            template="single.conf.j2",
+            parts=("nats", "observability"),
+        ),
+        "production": Profile(
+            name="production",
+            summary="a member of a cluster, locked down, three copies, synced to disk before it acknowledges",
+            template="production.conf.j2",
+            parts=("nats", "observability"),
+            clustered=True,
+        ),
     }
 )
 
@@ -82,6 +104,6 @@ def parts_named(include: str, profile: Profile) -> tuple[str, ...]:
         raise UnknownName(
             f"profile {profile.name} has no part {', '.join(map(repr, unknown))}: --include takes {', '.join(known)}"
         )
-    if not wanted:
-        raise UnknownName(f"--include names no part: it takes {', '.join(known)}")
+    if "nats" not in wanted:
+        raise UnknownName(f"--include leaves nats out, which is what is installed: it takes {', '.join(known)}")
     return tuple(name for name in known if name in wanted)

@@ -8,8 +8,12 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from mts1b_deploy.errors import ConfigFileError, NotInstalled
 from mts1b_deploy.layout import Layout
+from mts1b_deploy.nodes import DEFAULT_CLUSTER_PORT, Peer, peers_named
+from mts1b_deploy.profiles import LOOPBACK
 
 SupervisorName = Literal["systemd", "detached"]
+
+_EVERYWHERE = "0.0.0.0"  # noqa: S104 - compared with, not bound to
 
 
 class InstallRecord(BaseModel):
@@ -27,18 +31,63 @@ class InstallRecord(BaseModel):
     supervisor: SupervisorName
     server_version: str
     server_source: str
+    node: str | None = None
+    """Of a cluster member: its name."""
+    peers: tuple[str, ...] = ()
+    """Of a cluster member: all nodes, itself included, as ``name=host:cluster-port:client-port``."""
+    names: tuple[str, ...] = ()
+    """Host names and addresses in the server's certificate: what clients may dial."""
+    websocket_port: int | None = None
+    """Where people connect."""
+    encrypted: bool = False
+    """Whether what is stored is encrypted."""
     files: dict[str, str]
     """Path → SHA-256 of what was written. Empty for a file that was there before: ``uninstall`` keeps it."""
 
     @property
+    def secure(self) -> bool:
+        """Whether clients need a certificate or a token."""
+        return self.profile != "minimal"
+
+    @property
+    def clustered(self) -> bool:
+        """Whether this is one node of several."""
+        return self.node is not None
+
+    @property
+    def probe_host(self) -> str:
+        """Where this machine itself reaches the server."""
+        return LOOPBACK if self.host == _EVERYWHERE else self.host
+
+    @property
+    def public_host(self) -> str:
+        """What others dial: the first name in the certificate."""
+        return self.names[0] if self.names else self.probe_host
+
+    @property
     def url(self) -> str:
         """What clients connect to."""
-        return f"nats://{self.host}:{self.port}"
+        return f"{'tls' if self.secure else 'nats'}://{self.public_host}:{self.port}"
+
+    @property
+    def nodes(self) -> tuple[Peer, ...]:
+        """Every node of the cluster; none when this is no member of one."""
+        return peers_named(",".join(self.peers), cluster_port=DEFAULT_CLUSTER_PORT, port=self.port)
+
+    @property
+    def urls(self) -> tuple[str, ...]:
+        """What clients may connect to: this node first."""
+        others = [f"tls://{peer.host}:{peer.port}" for peer in self.nodes if peer.name != self.node]
+        return (self.url, *others)
+
+    def server_name(self, layout: Layout) -> str:
+        """What the server introduces itself as."""
+        return self.node or layout.server_name
 
     @property
     def monitor(self) -> str:
         """The monitoring endpoint."""
-        return f"http://{self.host}:{self.monitor_port}"
+        return f"http://{LOOPBACK}:{self.monitor_port}"
 
     def text(self) -> str:
         """The record as it is stored."""

@@ -2,6 +2,7 @@
 
 import subprocess
 import tempfile
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
@@ -9,6 +10,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from mts1b_deploy.errors import DeployError, PrefixError
 from mts1b_deploy.layout import Layout
 from mts1b_deploy.profiles import Profile
+from mts1b_deploy.record import InstallRecord
 
 
 def _quoted(value: object) -> str:
@@ -38,17 +40,17 @@ def template_environment() -> Environment:
     return environment
 
 
-def render_nats_conf(layout: Layout, profile: Profile, *, port: int, monitor_port: int) -> str:
-    """The server's configuration."""
+def render_minimal(layout: Layout, profile: Profile, record: InstallRecord) -> str:
+    """The configuration of a server without authentication; ``secured.py`` renders the others."""
     return (
         template_environment()
         .get_template(profile.template)
         .render(
             template=f"mts1b_deploy/nats/{profile.template}",
             server_name=layout.server_name,
-            host=profile.host,
-            port=port,
-            monitor_port=monitor_port,
+            host=record.host,
+            port=record.port,
+            monitor_port=record.monitor_port,
             pid_file=layout.nats_pid,
             log_file=layout.nats_log,
             store_dir=layout.store,
@@ -80,16 +82,25 @@ def render_unit(layout: Layout, profile: Profile) -> str:
     )
 
 
-def validate_nats_conf(binary: Path, text: str) -> None:
-    """Let the real server check a configuration before it goes anywhere.
+def validate_nats_conf(binary: Path, text: str, *, beside: Callable[[Path], Mapping[Path, Path]] | None = None) -> str:
+    """Let the real server check a configuration before it goes anywhere; the digest by which it will know it.
+
+    Args:
+        binary: the server.
+        text: the configuration.
+        beside: is given the directory in which it is checked; makes files there, and says which paths they stand for.
 
     Raises:
         DeployError: the server refuses it; the message has its words.
     """
     with tempfile.TemporaryDirectory(prefix="mts1b-deploy-") as directory:
         draft = Path(directory) / "nats.conf"
+        stand_ins: Mapping[Path, Path] = beside(Path(directory)) if beside else {}
+        for real, standing_in in stand_ins.items():
+            text = text.replace(_quoted(real)[1:-1], str(standing_in))
         draft.write_text(text)
         answer = subprocess.run([binary, "-t", "-c", draft], capture_output=True, text=True, timeout=30, check=False)
+    said = (answer.stdout + answer.stderr).strip()
     if answer.returncode != 0:
-        said = (answer.stdout + answer.stderr).strip().replace(str(draft), "line")
-        raise DeployError(f"nats-server refuses the configuration rendered for it: {said}")
+        raise DeployError(f"nats-server refuses the configuration rendered for it: {said.replace(str(draft), 'line')}")
+    return said.rpartition("(")[2].rstrip(")")

@@ -8,7 +8,7 @@ from mts1b_platform.server_probe import read_info, read_monitor
 from pydantic import BaseModel
 
 from mts1b_deploy.layout import Layout
-from mts1b_deploy.profiles import PROFILES
+from mts1b_deploy.profiles import LOOPBACK, PROFILES
 from mts1b_deploy.record import InstallRecord
 from mts1b_deploy.supervise.choose import supervision
 from mts1b_deploy.supervise.processes import find_server_process
@@ -58,10 +58,10 @@ class Status(BaseModel):
 def status(layout: Layout, record: InstallRecord) -> Status:
     """Ask everything that can be asked without changing anything; never waits longer than a few seconds."""
     process = find_server_process(layout)
-    info = read_info(record.host, record.port) if process else None
-    if info is not None and info.server_name != layout.server_name:
+    info = read_info(record.probe_host, record.port) if process else None
+    if info is not None and info.server_name != record.server_name(layout):
         info = None
-    health = read_monitor(record.host, record.monitor_port, "/healthz") if info else None
+    health = read_monitor(LOOPBACK, record.monitor_port, "/healthz") if info else None
     healthy = health is not None and health.get("status") == "ok"
     supervised = supervision(record.supervisor).is_enabled(layout)
     state = read_state(layout) if supervised and record.supervisor == "detached" else None
@@ -115,7 +115,7 @@ def _uptime(process: psutil.Process | None) -> float | None:
 
 
 def _streams(record: InstallRecord) -> list[StreamStatus]:
-    page = read_monitor(record.host, record.monitor_port, "/jsz?accounts=true&streams=true&limit=1000") or {}
+    page = read_monitor(LOOPBACK, record.monitor_port, "/jsz?accounts=true&streams=true&limit=1000") or {}
     found: list[StreamStatus] = []
     for account in cast("list[dict[str, Any]]", page.get("account_details") or []):
         for stream in cast("list[dict[str, Any]]", account.get("stream_detail") or []):

@@ -2,12 +2,20 @@
 
 import asyncio
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from mts1b_foundation.errors import Mts1bError
-from mts1b_platform.config import Profile
 
 from mts1b_deploy.errors import StreamsFailed
 from mts1b_deploy.layout import Layout
+from mts1b_deploy.profiles import profile_named
+from mts1b_deploy.record import InstallRecord
+
+if TYPE_CHECKING:
+    from mts1b_platform.eventbus import EventBus
+
+ADMIN = "mts1b-deploy"
+"""The identity that creates streams and consumers, and publishes no events."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,26 +26,51 @@ class AppliedStream:
     action: str
 
 
-def apply_streams(layout: Layout, url: str, profile: Profile) -> list[AppliedStream]:
+def apply_streams(layout: Layout, record: InstallRecord) -> list[AppliedStream]:
     """Create what is missing, update what differs; equal definitions send nothing.
 
     Raises:
         StreamsFailed: the server refused, or an update would have destroyed data.
     """
     try:
-        return asyncio.run(_apply(layout, url, profile))
+        return asyncio.run(_apply(layout, record))
     except Mts1bError as error:
-        raise StreamsFailed(f"the server on {url} runs, but its streams could not be applied: {error}") from error
+        raise StreamsFailed(
+            f"the server on {record.url} runs, but its streams could not be applied: {error}"
+        ) from error
 
 
-async def _apply(layout: Layout, url: str, profile: Profile) -> list[AppliedStream]:
+async def connect_as_admin(layout: Layout, record: InstallRecord) -> "EventBus":
+    """A connection to this very node, with the right to manage streams.
+
+    Raises:
+        Mts1bError: the node cannot be reached, or does not let us in.
+    """
     # Imported here: `status`, `stop` and `logs` start twice as fast without the bus.
-    from mts1b_platform.eventbus import apply_streams as apply
     from mts1b_platform.eventbus import connect
 
-    bus = await connect(servers=url, config=layout.config, profile=profile)
-    try:
-        changes = await apply(bus, profile=profile)
-    finally:
-        await bus.close()
-    return [AppliedStream(change.stream, change.action) for change in changes]
+    here = f"{'tls' if record.secure else 'nats'}://{record.probe_host}:{record.port}"
+    return await connect(
+        servers=here,
+        service=ADMIN if record.secure else None,
+        config=layout.config,
+        profile=record.profile,
+        connect_timeout=10,
+    )
+
+
+async def _apply(layout: Layout, record: InstallRecord) -> list[AppliedStream]:
+    from mts1b_platform.eventbus import apply_streams as apply
+    from mts1b_platform.eventbus.apply import wait_for_jetstream
+    from mts1b_platform.eventbus.consumers import apply_consumers
+
+    profile = profile_named(record.profile)
+    async with await connect_as_admin(layout, record) as bus:
+        await wait_for_jetstream(bus)
+        done = [AppliedStream(change.stream, change.action) for change in await apply(bus, profile=profile.name)]
+        if profile.secure:  # elsewhere services make their durables themselves
+            done += [
+                AppliedStream(f"{change.stream}, durable {change.durable}", change.action)
+                for change in await apply_consumers(bus)
+            ]
+    return done

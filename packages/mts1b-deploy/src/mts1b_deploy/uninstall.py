@@ -50,6 +50,7 @@ def uninstall(layout: Layout, *, purge: bool, timeout: float = 15.0) -> Uninstal
                 removed.append(layout.data)
             else:
                 kept.append((layout.data, "the streams' data: `mts1b-deploy uninstall --purge` deletes it"))
+        _remove_secrets(layout, removed, kept, purge=purge)
         # Last, so that an uninstall that was interrupted can be repeated.
         layout.record.unlink(missing_ok=True)
         for directory in (layout.binary.parent, layout.record.parent, layout.logs):
@@ -74,6 +75,19 @@ def _remove_files(record: InstallRecord, removed: list[Path], kept: list[tuple[P
             kept.append((path, "edited since it was installed"))
         else:
             kept.append((path, "it was there before"))
+
+
+def _remove_secrets(layout: Layout, removed: list[Path], kept: list[tuple[Path, str]], *, purge: bool) -> None:
+    """Certificates and the key of the store: as precious as the data."""
+    for path, what in ((layout.pki, "certificates and keys"), (layout.encryption_key, "the key of the streams' data")):
+        if not path.exists():
+            continue
+        if not purge:
+            kept.append((path, f"{what}: `mts1b-deploy uninstall --purge` deletes them"))
+            continue
+        with explained(path):
+            remove_tree(path) if path.is_dir() else path.unlink()
+        removed.append(path)
 
 
 def _remove_traces(layout: Layout) -> None:

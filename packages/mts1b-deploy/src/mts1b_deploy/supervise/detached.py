@@ -15,6 +15,9 @@ from mts1b_deploy.supervise.processes import (
     supervisor_command,
 )
 
+_reaped_here: list["subprocess.Popen[bytes]"] = []
+"""Supervisors that this process started. They outlive it; while it lives, somebody has to take note when they end."""
+
 
 class DetachedSupervision:
     """A process of its own session that outlives the command and the terminal, but not the machine's boot."""
@@ -37,6 +40,7 @@ class DetachedSupervision:
                 stderr=output,
                 start_new_session=True,
             )
+        _reaped_here[:] = [process for process in _reaped_here if process.poll() is None] + [started]
         return lambda: started.poll() is None
 
     def request_stop(self, layout: Layout) -> None:

@@ -1,0 +1,112 @@
+"""Typed events flowing through a cluster while it fails, and the judgement: none lost, none stored twice, which gap."""
+
+import asyncio
+import contextlib
+import time
+from collections import defaultdict
+from itertools import count, pairwise
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from mts1b_foundation.orders import Order
+from mts1b_foundation.samples import ORDER
+from mts1b_foundation.subjects import OMS_ORDERS_FILLED
+from mts1b_platform.eventbus import EventBus, connect
+
+DURABLE = "my-consumer"
+"""Declared by the platform: services of a locked-down bus make no durables."""
+
+_EMITTERS = 8
+
+
+class Load:
+    """Services on the bus: mts1b-oms emits orders as fast as they are acknowledged, mts1b-treasury reads them.
+
+    Args:
+        config: an ``mts1b.toml`` that leads to the cluster.
+    """
+
+    def __init__(self, config: Path) -> None:
+        self._config = config
+        self._numbers = count()
+        self._tasks: list[asyncio.Task[None]] = []
+        self._buses: list[EventBus] = []
+        self._stopping = False
+        self.acked: dict[str, int] = {}
+        """By id of every acknowledged event: the sequence that the ack named."""
+        self.acked_at: list[float] = []
+        self.read: defaultdict[str, set[int]] = defaultdict(set)
+        """By id of every event that was read: the sequences under which it is stored."""
+
+    async def __aenter__(self) -> Self:
+        for service in ("mts1b-oms", "mts1b-treasury"):
+            self._buses.append(await connect(config=self._config, service=service, connect_timeout=20))
+        self._tasks = [asyncio.create_task(self._emit()) for _ in range(_EMITTERS)]
+        self._reader = asyncio.create_task(self._consume())
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        for task in (*self._tasks, self._reader):
+            task.cancel()
+        await asyncio.gather(*self._tasks, self._reader, return_exceptions=True)
+        for bus in self._buses:
+            await bus.close()
+
+    async def more(self, acks: int = 200, within: float = 60.0) -> None:
+        """Wait until ``acks`` further events were acknowledged."""
+        wanted = len(self.acked) + acks
+        async with asyncio.timeout(within):
+            while len(self.acked) < wanted:
+                self._check()
+                await asyncio.sleep(0.01)
+
+    async def finish(self, within: float = 60.0) -> None:
+        """Emit no more, and wait until everything acknowledged was read."""
+        self._stopping = True
+        await asyncio.gather(*self._tasks)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(within):
+                while self.lost:
+                    self._check()
+                    await asyncio.sleep(0.05)
+
+    @property
+    def lost(self) -> set[str]:
+        """Acknowledged and never read."""
+        return set(self.acked) - set(self.read)
+
+    @property
+    def doubled(self) -> dict[str, set[int]]:
+        """Stored more than once."""
+        return {each: seqs for each, seqs in self.read.items() if len(seqs) > 1}
+
+    def gap(self, since: float) -> float:
+        """The longest time without an ack, in seconds, from ``since`` (monotonic) on."""
+        moments = [since, *(at for at in self.acked_at if at >= since)]
+        return max((later - earlier for earlier, later in pairwise(moments)), default=0.0)
+
+    def _check(self) -> None:
+        for task in (*self._tasks, self._reader):
+            if task.done() and not self._stopping and (error := task.exception()) is not None:
+                raise error
+
+    async def _emit(self) -> None:
+        bus = self._buses[0]
+        for number in self._numbers:
+            if self._stopping:
+                return
+            ack = await bus.emit(OMS_ORDERS_FILLED, _order(number), deadline=90)
+            self.acked[str(number)] = ack.seq
+            self.acked_at.append(time.monotonic())
+
+    async def _consume(self) -> None:
+        async for event in self._buses[1].consume(OMS_ORDERS_FILLED, durable=DURABLE):
+            async with event:
+                self.read[event.payload.idempotency_key].add(event.seq)
+
+
+def _order(number: int) -> Order:
+    return ORDER.model_copy(update={"order_id": f"order-{number}", "idempotency_key": str(number)})

@@ -1,0 +1,104 @@
+"""Three real nodes of profile production while typed events flow: what happens to one loses nothing."""
+
+import asyncio
+import shutil
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from cluster_load import Load
+from mts1b_deploy.cluster import Cluster
+from mts1b_deploy.errors import UpgradeRefused
+from mts1b_deploy.lifecycle import connected_peers
+from mts1b_deploy.record import record_of
+from mts1b_deploy.streams import connect_as_admin
+from mts1b_deploy.supervise.processes import find_server_process
+from mts1b_platform.eventbus.api import js_api
+from mts1b_platform.server_binary import find_server
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    """One for both tests; the second one leaves a node dead."""
+    made = Cluster(tmp_path_factory.mktemp("local") / "cluster")
+    try:
+        made.up(3)
+        yield made
+    finally:
+        made.down(purge=True, timeout=5)
+
+
+async def leader(cluster: Cluster) -> str:
+    """The node that leads the stream of orders."""
+    layout = cluster.layout("n1")
+    async with await connect_as_admin(layout, record_of(layout)) as bus:
+        return (await js_api(bus, "STREAM.INFO.OMS_ORDERS"))["cluster"]["leader"]
+
+
+async def settled(cluster: Cluster, within: float = 60.0) -> None:
+    """Until every node runs and has caught up."""
+    async with asyncio.timeout(within):
+        while not all(state.healthy for state in await asyncio.to_thread(cluster.status)):  # noqa: ASYNC110
+            await asyncio.sleep(0.05)
+
+
+def altered_server(directory: Path) -> Path:
+    """Another file of the same version: an upgrade in all that matters here, copied, started, verified."""
+    path = directory / "newer-nats-server"
+    shutil.copy(find_server().path, path)
+    with path.open("ab") as file:
+        file.write(b"newer")
+    return path
+
+
+async def test_nothing_acknowledged_is_lost_or_stored_twice_whatever_happens_to_one_node(
+    cluster: Cluster, tmp_path: Path
+):
+    gaps: dict[str, float] = {}
+
+    async def fails(node: str, fail: Callable[[str], object], heal: Callable[[str], object]) -> float:
+        began = time.monotonic()
+        await asyncio.to_thread(fail, node)
+        await load.more()
+        await asyncio.to_thread(heal, node)
+        await settled(cluster)
+        await load.more()
+        return load.gap(began)
+
+    async with Load(cluster.layout("n1").config) as load:
+        await load.more()
+        gaps["kill -9 of the leader"] = await fails(await leader(cluster), cluster.kill, cluster.restart)
+        leads = await leader(cluster)
+        follower = next(name for name in cluster.names() if name != leads)
+        gaps["kill -9 of a follower"] = await fails(follower, cluster.kill, cluster.restart)
+        gaps["SIGSTOP of the leader"] = await fails(await leader(cluster), cluster.freeze, cluster.thaw)
+        newer = altered_server(tmp_path)
+        for node in cluster.names():
+            began = time.monotonic()
+            assert (await asyncio.to_thread(cluster.upgrade, node, server=newer)).restarted
+            await load.more()
+            gaps[f"upgrade of {node}"] = load.gap(began)
+        await load.finish()
+
+    print(f"\n{len(load.acked)} acknowledged, {len(load.lost)} lost, {len(load.doubled)} stored twice")
+    for what, gap in gaps.items():
+        print(f"{what:<24} {gap:5.2f} s without an ack")
+    assert not load.lost
+    assert not load.doubled
+    assert max(gaps.values()) < 30
+
+
+async def test_no_node_is_upgraded_while_another_is_away(cluster: Cluster, tmp_path: Path):
+    layout = cluster.layout("n1")
+    server = find_server_process(layout)
+    cluster.kill("n2")
+    while "n2" in connected_peers(record_of(layout)):  # noqa: ASYNC110 - until n1 has noticed
+        await asyncio.sleep(0.02)
+    newer = altered_server(tmp_path)
+    with pytest.raises(UpgradeRefused, match="n1 has no connection to n2"):
+        cluster.upgrade("n1", server=newer)
+    assert find_server_process(layout) == server
+    assert layout.binary.stat().st_mtime < newer.stat().st_mtime

@@ -3,6 +3,7 @@
 import asyncio
 import json
 import os
+import re
 import time
 from pathlib import Path
 from typing import Any
@@ -204,3 +205,16 @@ async def test_the_command_lists_the_worst_first(
     out = capsys.readouterr().out
     assert "LAG_SECONDS" in out
     assert "mts.v1.oms.orders.filled.>" in out
+
+
+async def test_top_shows_streams_with_rates_and_consumers_with_lag(
+    bus: EventBus, nats_server: NatsServer, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    monkeypatch.setenv("MTS1B_NATS_URL", nats_server.url)
+    monkeypatch.setenv("COLUMNS", "120")
+    await Stored(bus).order()
+    await raw(bus, "late")
+    assert await asyncio.to_thread(run, ["top", "--interval", "0.2", "--looks", "2"]) == 0
+    shown = capsys.readouterr().out
+    assert re.search(r"OMS_ORDERS +1 +[\d,]+ +0\.0 +1", shown)
+    assert re.search(r"OMS_ORDERS +late +[\d.]+ s +1 +0 +0 +0", shown)

@@ -1,0 +1,88 @@
+"""Watch streams and consumers as they move: rates and lag, refreshed until Ctrl-C."""
+
+import asyncio
+import contextlib
+import time
+from collections.abc import Sequence
+from typing import Annotated
+
+import typer
+from mts1b_platform.eventbus import BusError, EventBus, connect
+from rich.console import Console, Group
+from rich.live import Live
+from rich.table import Table
+from rich.text import Text
+
+from mts1b_operations.commands._bus import Servers
+from mts1b_operations.lag import ConsumerLag
+from mts1b_operations.monitor.survey import Survey, survey
+
+app = typer.Typer(help=__doc__, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
+
+_SLOW = 30.0
+_LATE = 5.0
+
+
+@app.callback(invoke_without_command=True)
+def top(
+    *,
+    interval: Annotated[float, typer.Option(min=0.1, help="Seconds between two looks.")] = 1.0,
+    looks: Annotated[int | None, typer.Option(min=1, help="End after so many looks.")] = None,
+    servers: Servers = None,
+) -> None:
+    """Show streams with their rates, and consumers with their lag, the worst first.
+
+    Example: mts1b top --interval 2
+    """
+    with contextlib.suppress(KeyboardInterrupt):
+        asyncio.run(_top(interval, looks, servers))
+
+
+async def _top(interval: float, looks: int | None, servers: str | None) -> None:
+    console = Console()
+    async with await connect(servers) as bus:
+        with Live(console=console, screen=console.is_terminal and looks is None, auto_refresh=False) as live:
+            before: dict[str, int] = {}
+            began = time.monotonic()
+            number = 0
+            while True:
+                view, before, began = await _view(bus, before, began)
+                live.update(view, refresh=True)
+                number += 1
+                if number == looks:
+                    return
+                await asyncio.sleep(interval)
+
+
+async def _view(bus: EventBus, before: dict[str, int], began: float) -> tuple[Group, dict[str, int], float]:
+    """What to show, and what the next look is compared with. A look that fails is shown as such."""
+    try:
+        seen = await survey(bus)
+    except BusError as error:
+        return Group(Text(str(error), style="bold red")), before, began
+    now = time.monotonic()
+    last = {name: int(info["state"]["last_seq"]) for name, info in seen.streams.items()}
+    rates = {name: (seq - before[name]) / (now - began) for name, seq in last.items() if name in before}
+    return Group(_streams(seen, rates), _consumers(seen.lags)), last, now
+
+
+def _streams(seen: Survey, rates: dict[str, float]) -> Table:
+    table = Table("stream", title="streams", title_justify="left", box=None, header_style="bold")
+    for name in ("messages", "bytes", "stored/s", "consumers"):
+        table.add_column(name, justify="right")
+    for name, info in sorted(seen.streams.items()):
+        state = info["state"]
+        rate = f"{rates[name]:,.1f}" if name in rates else "-"
+        table.add_row(name, f"{state['messages']:,}", f"{state['bytes']:,}", rate, str(state["consumer_count"]))
+    return table
+
+
+def _consumers(lags: Sequence[ConsumerLag]) -> Table:
+    table = Table("stream", "consumer", title="consumers", title_justify="left", box=None, header_style="bold")
+    for name in ("lag", "waiting", "unacked", "again", "readers"):
+        table.add_column(name, justify="right")
+    for lag in sorted(lags, key=lambda lag: (-lag.seconds, lag.stream, lag.consumer)):
+        style = "bold red" if lag.seconds > _SLOW else "yellow" if lag.seconds > _LATE else ""
+        cells = (f"{lag.seconds:,.1f} s", f"{lag.messages:,}", f"{lag.ack_pending:,}", f"{lag.redelivered:,}")
+        table.add_row(lag.stream, lag.consumer, *cells, str(lag.waiting), style=style)
+    return table

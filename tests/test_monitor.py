@@ -20,7 +20,7 @@ from mts1b_operations.monitor import Monitor, MonitorSettings
 from mts1b_operations.monitor.reading import Watch
 from mts1b_operations.monitor.settings import Threshold
 from mts1b_platform.cli import run
-from mts1b_platform.eventbus import EventBus, RetryPolicy, apply_streams
+from mts1b_platform.eventbus import STREAMS, EventBus, RetryPolicy, apply_streams
 from mts1b_platform.observability import Observed, observe
 from mts1b_platform.server import NatsServer
 from mts1b_platform.testing_bus import ConnectBus
@@ -242,6 +242,34 @@ async def test_alertmanager_is_told_at_every_look_and_of_the_end(
     assert first["labels"]["alertname"] == "mts1b_stream_missing"
     now = datetime.now(UTC)
     assert datetime.fromisoformat(second["endsAt"]) > now > datetime.fromisoformat(last["endsAt"])
+
+
+async def test_a_restarted_monitor_goes_on_with_the_alerts_in_force(operations: EventBus, bus: EventBus):
+    js = bus.plain_jetstream()
+    await js.delete_stream("RISK")
+    await js.delete_stream("TREASURY_NAV")
+    before = Monitor(operations, settings())
+    raised = {alert.target: alert for alert in await before.look()}
+    assert set(raised) == {"RISK", "TREASURY_NAV"}
+    await apply_streams(bus, streams=[stream for stream in STREAMS if stream.name == "TREASURY_NAV"])
+    await before.look()
+    after = Monitor(operations, settings(interval=0.05))
+    running = asyncio.create_task(after.run())
+    while not after.gauges.looks:  # noqa: ASYNC110 - what is counted has no event
+        await asyncio.sleep(0.01)
+    assert {alert.alert_id for alert in after.alerts.active} == {raised["RISK"].alert_id}
+    await apply_streams(bus)
+    while after.alerts.active:  # noqa: ASYNC110
+        await asyncio.sleep(0.01)
+    running.cancel()
+    changes = [await js.get_msg("OPERATIONS_ALERTS", seq) for seq in range(1, 5)]
+    told = [(str(change.subject).rsplit(".", 1)[1], json.loads(change.data or b"")["target"]) for change in changes]
+    assert sorted(told) == [
+        ("cleared", "RISK"),
+        ("cleared", "TREASURY_NAV"),
+        ("raised", "RISK"),
+        ("raised", "TREASURY_NAV"),
+    ]
 
 
 async def test_what_the_monitor_sees_is_served_as_metrics(operations: EventBus, bus: EventBus):

@@ -44,6 +44,12 @@ class Alerts:
         """Raised and not cleared."""
         return [state.alert for state in self._states.values() if state.alert is not None]
 
+    def restore(self, alerts: Iterable[Alert]) -> None:
+        """Go on with ``alerts`` of before: they are in force and not raised again."""
+        for alert in alerts:
+            if alert.name in {watch.value for watch in Watch}:
+                self._states[Watch(alert.name), alert.target] = _State(alert=alert)
+
     def update(self, readings: Iterable[Reading], now: float) -> list[Alert]:
         """What changed: alerts raised, raised again with another severity, or cleared (``cleared_at`` is set).
 

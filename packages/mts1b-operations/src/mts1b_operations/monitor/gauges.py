@@ -40,11 +40,14 @@ class MonitorGauges(Collector):
         self._probe_limit = 0.0
         self.failures = 0
         """Looks that failed."""
+        self.looks = 0
+        """Looks that succeeded."""
 
     def saw(self, seen: Survey, readings: list[Reading], took: float) -> None:
         """A look succeeded."""
         self._seen, self._readings, self._took = seen, readings, took
         self._at = datetime.now(UTC)
+        self.looks += 1
 
     def probed(self, seconds: float, limit: float) -> None:
         """A probe was stored within ``seconds`` (infinite: not)."""

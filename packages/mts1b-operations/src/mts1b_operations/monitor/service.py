@@ -12,6 +12,7 @@ from mts1b_operations.monitor.alerts import Alerts
 from mts1b_operations.monitor.gauges import MonitorGauges
 from mts1b_operations.monitor.probe import probe
 from mts1b_operations.monitor.reading import Reading, Watch
+from mts1b_operations.monitor.restore import alerts_in_force
 from mts1b_operations.monitor.settings import MonitorSettings
 from mts1b_operations.monitor.sinks import AlertmanagerSink, BusSink, LogSink, Sink, SinkError, WebhookSink
 from mts1b_operations.monitor.survey import (
@@ -51,11 +52,12 @@ class Monitor:
         self._remembered = set(settings.expected_consumers)
 
     async def run(self) -> None:
-        """Look every ``interval`` seconds.
+        """Go on with the alerts of before, and look every ``interval`` seconds.
 
         Raises:
             BusClosed: the bus was closed.
         """
+        self.alerts.restore(await alerts_in_force(self._bus))
         while True:
             started = time.monotonic()
             await self.look()

@@ -1,0 +1,75 @@
+"""The monitor on a cluster: lag is seen through every member, and the loss of the quorum is noticed."""
+
+import asyncio
+import random
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+from mts1b_foundation.samples import ORDER
+from mts1b_foundation.subjects import OMS_ORDERS_CREATED
+from mts1b_operations.lag import consumer_lags
+from mts1b_operations.monitor import Monitor, MonitorSettings
+from mts1b_operations.monitor.reading import Watch
+from mts1b_operations.monitor.settings import Threshold
+from mts1b_platform.eventbus import BusError, EventBus, apply_streams, connect
+from mts1b_platform.server import NatsServer
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]
+
+CONFIG = """
+cluster {{ name: mts1b, listen: "127.0.0.1:{port}", routes: [{routes}] }}
+"""
+
+
+@pytest.fixture
+async def cluster(tmp_path: Path) -> AsyncIterator[list[NatsServer]]:
+    ports = random.sample(range(12_000, 19_000), 3)
+    routes = ", ".join(f'"nats://127.0.0.1:{port}"' for port in ports)
+    members: list[NatsServer] = []
+    for number, port in enumerate(ports):
+        config = tmp_path / f"member-{number}.conf"
+        config.write_text(CONFIG.format(port=port, routes=routes))
+        members.append(NatsServer(tmp_path / f"member-{number}", config=config, timeout=60))
+    try:
+        await asyncio.gather(*(member.start() for member in members))
+        yield members
+    finally:
+        await asyncio.gather(*(member.stop() for member in members))
+
+
+async def ready(bus: EventBus) -> None:
+    """Streams with three replicas, once the cluster has a leader."""
+    while True:
+        try:
+            await apply_streams(bus, profile="production")
+        except BusError:
+            await asyncio.sleep(0.2)
+        else:
+            return
+
+
+async def test_lag_is_seen_through_every_member_and_a_lost_quorum_is_an_alert(cluster: list[NatsServer]):
+    urls = [member.url for member in cluster]
+    async with await connect(urls[0], service="mts1b-oms") as oms:
+        await ready(oms)
+        await oms.emit(OMS_ORDERS_CREATED, ORDER)
+        await oms.consume(OMS_ORDERS_CREATED, durable="t").start()
+        for url in urls:
+            async with await connect(url) as bus:
+                (lag,) = await consumer_lags(bus)
+                assert (lag.consumer, lag.messages) == ("t", 1)
+        async with await connect(urls[0], service="mts1b-operations") as operations:
+            thresholds = {Watch.SERVER: Threshold(critical=4, clear=3, clear_hold=0)}
+            monitor = Monitor(operations, MonitorSettings(probe_timeout=5, thresholds=thresholds), sinks=[])
+            assert await monitor.look() == []
+            for member in cluster[1:]:
+                member.kill()
+            (raised,) = await monitor.look()
+            assert (raised.name, raised.severity.value) == ("server_health", "critical")
+            assert operations.is_connected
+            await asyncio.gather(*(member.restart() for member in cluster[1:]))
+            while not (changes := await monitor.look()):
+                pass
+            assert changes[0].alert_id == raised.alert_id
+            assert changes[0].cleared_at is not None

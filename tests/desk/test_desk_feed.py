@@ -16,6 +16,8 @@ from mts1b_desk.services.feed import Feed
 from mts1b_desk.services.marketdata import MarketdataService
 from mts1b_desk.services.requests import ask
 from mts1b_desk.settings import DeskSettings, ReplaySettings
+from mts1b_desk.state.sqlite import SqliteStore
+from mts1b_desk.state.store import Store
 from mts1b_foundation.marketdata import Bar, Quote, SessionClosed
 from mts1b_foundation.subjects import MARKETDATA_BARS, MARKETDATA_QUOTES, MARKETDATA_SESSIONS_CLOSED, Subject
 from mts1b_platform.eventbus import EventBus, connect
@@ -25,6 +27,10 @@ from mts1b_platform.server import NatsServer
 @pytest.fixture
 def desk_settings(quotes_csv: Path) -> DeskSettings:
     return DeskSettings(session="s1", source=ReplaySettings(path=quotes_csv), readers=())
+
+
+def store_in(directory: Path) -> Store:
+    return SqliteStore(directory / "marketdata.db", session="s1", repo="mts1b-marketdata", actor="test")
 
 
 def everything(settings: DeskSettings) -> list[Quote | Bar]:
@@ -52,10 +58,10 @@ async def close_of(bus: EventBus) -> SessionClosed:
 
 
 async def test_a_reader_who_heard_nothing_gets_every_quote_and_bar_in_order(
-    streams: NatsServer, desk_settings: DeskSettings
+    streams: NatsServer, desk_settings: DeskSettings, tmp_path: Path
 ):
     publisher = await connect(streams.url, service="mts1b-marketdata")
-    service = MarketdataService(publisher, desk_settings)
+    service = MarketdataService(publisher, desk_settings, store_in(tmp_path))
     serving = asyncio.create_task(service.run())
     async with await connect(streams.url) as bus:
         closed = await close_of(bus)
@@ -73,10 +79,12 @@ async def test_a_reader_who_heard_nothing_gets_every_quote_and_bar_in_order(
     assert quotes.feed.gaps >= 1
 
 
-async def test_a_gap_in_the_middle_is_filled_before_what_follows(streams: NatsServer, desk_settings: DeskSettings):
+async def test_a_gap_in_the_middle_is_filled_before_what_follows(
+    streams: NatsServer, desk_settings: DeskSettings, tmp_path: Path
+):
     published = [item for item in everything(desk_settings) if isinstance(item, Quote)]
     publisher = await connect(streams.url, service="mts1b-marketdata")
-    service = MarketdataService(publisher, desk_settings)
+    service = MarketdataService(publisher, desk_settings, store_in(tmp_path))
     serving = asyncio.create_task(service.run())
     async with await connect(streams.url) as bus, await connect(streams.url, service="mts1b-marketdata") as loose:
         await close_of(bus)
@@ -97,9 +105,11 @@ async def test_a_gap_in_the_middle_is_filled_before_what_follows(streams: NatsSe
 
 
 async def test_what_no_service_has_any_more_is_refused_with_the_session_it_has(
-    streams: NatsServer, desk_settings: DeskSettings
+    streams: NatsServer, desk_settings: DeskSettings, tmp_path: Path
 ):
-    service = MarketdataService(await connect(streams.url, service="mts1b-marketdata"), desk_settings)
+    service = MarketdataService(
+        await connect(streams.url, service="mts1b-marketdata"), desk_settings, store_in(tmp_path)
+    )
     serving = asyncio.create_task(service.run())
     async with await connect(streams.url) as bus:
         await close_of(bus)

@@ -125,14 +125,37 @@ async def test_a_second_desk_on_the_same_server_is_refused(start_desk: Starts, d
         assert await process.wait() == 0
 
 
-async def test_a_service_that_dies_ends_the_run_with_its_name(start_desk: Starts):
-    async with start_desk("run") as process:
+async def test_a_service_that_is_killed_is_started_again_and_the_run_says_so(start_desk: Starts):
+    async with start_desk("run", "--json") as process:
         await wait_for(process, "fills, lag")
         victim = next(child for child in psutil.Process(process.pid).children() if "riskengine" in child.cmdline())
         os.kill(victim.pid, signal.SIGKILL)
-        _, err = await process.communicate()
-    assert process.returncode == 1
-    assert "service riskengine was killed by signal 9" in err.decode()
+        await wait_for(process, "service riskengine was killed by signal 9; it was started again")
+        await wait_for(process, "fills, lag")
+        process.send_signal(signal.SIGINT)
+        out, err = await process.communicate()
+    assert process.returncode == 0, err.decode()
+    assert json.loads(out)["reconciled"] is True
+
+
+async def test_a_service_that_cannot_start_ends_the_run_with_its_name_and_last_words(desk: Desk, tmp_path: Path):
+    state = tmp_path / "state"
+    state.mkdir()
+    (state / "treasury.db").write_bytes(b"this is no database, " * 400)
+    ended = await desk("run", "--quotes", "10", "--state", str(state))
+    assert ended.code == 1
+    assert "service treasury ended with code 1, 5 times within 20 s" in ended.err
+    assert "treasury.db" in ended.err.replace("\n", "")
+
+
+async def test_a_state_of_other_data_is_refused_by_name(desk: Desk, quotes_csv: Path, tmp_path: Path):
+    state = tmp_path / "state"
+    done = await desk("run", "--quotes", "50", "--speed", "max", "--state", str(state), "--json")
+    assert done.code == 0, done.err
+    ended = await desk("run", "--data", str(quotes_csv), "--state", str(state))
+    assert ended.code == 1
+    assert f"{state} holds session {done.ledger['session']}" in ended.err
+    assert "Traceback" not in ended.err
 
 
 async def test_services_end_when_their_run_is_killed(start_desk: Starts):

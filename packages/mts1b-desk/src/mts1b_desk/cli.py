@@ -21,6 +21,7 @@ from mts1b_desk.data.replay import Replay, Summary
 from mts1b_desk.errors import DeskError
 from mts1b_desk.ledger import print_ledger
 from mts1b_desk.protocol import SERVICES
+from mts1b_desk.run.children import SETTINGS
 from mts1b_desk.run.desk import Run, ledger_of
 from mts1b_desk.services.process import run_service
 from mts1b_desk.settings import (
@@ -45,6 +46,9 @@ app = typer.Typer(
 
 _MTS1B = "from mts1b_platform.cli import main; main()"
 
+SIMULATED_SPEED = 10.0
+"""Market seconds per second of a simulated market: the first trades come within seconds."""
+
 Servers = Annotated[str | None, typer.Option(help="NATS URLs, comma-separated. Default: $MTS1B_NATS_URL, mts1b.toml.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document on standard output.")]
 
@@ -58,7 +62,7 @@ def run(
     symbol: Annotated[str | None, typer.Option(help="The instrument of a file without a symbol column.")] = None,
     utc: Annotated[bool, typer.Option("--utc", help="Read times without a zone in the file as UTC.")] = False,
     speed: Annotated[
-        str | None, typer.Option(help="Market seconds per second, or `max`. Default: max for a file, 1 if simulated.")
+        str | None, typer.Option(help="Market seconds per second, or `max`. Default: max for a file, 10 if simulated.")
     ] = None,
     fund: Annotated[list[str] | None, typer.Option(help="A fund; repeat for several.")] = None,
     cash: Annotated[str, typer.Option(help="Cash that each fund starts with.")] = "100000",
@@ -72,6 +76,17 @@ def run(
     tif: Annotated[TimeInForce, typer.Option(help="How long orders work.")] = TimeInForce.IOC,
     seed: Annotated[int, typer.Option(help="Seed of the simulated market.")] = 1,
     quotes: Annotated[int | None, typer.Option(help="Quotes of the simulated market. Default: until Ctrl-C.")] = None,
+    state: Annotated[
+        Path | None, typer.Option(help="Keep the run's state in this directory; a run that is there is gone on with.")
+    ] = None,
+    database: Annotated[
+        str | None,
+        typer.Option(help="Keep services' state in PostgreSQL: a URL with {service} in it, a database for each."),
+    ] = None,
+    file: Annotated[
+        Path | None,
+        typer.Option("--settings", help="Funds, brokers and strategies from this file (`mts1b-desk settings`)."),
+    ] = None,
     json_output: AsJson = False,
     servers: Servers = None,
 ) -> None:
@@ -79,37 +94,91 @@ def run(
     console = Console(stderr=True)
 
     def act() -> int:
+        stored = state / SETTINGS if state is not None else None
+        if stored is not None and stored.exists():
+            settings, summary = _resumed(stored, data, speed), None
+            console.print(f"Going on with session {settings.session} in {state}, with the settings it began with")
+        else:
+            settings, summary = _begun()
+        if servers:
+            settings = settings.model_copy(update={"servers": tuple(servers.split(","))})
+        for each in settings.strategies:
+            make_strategy(each)  # a name that no plugin has is said here, not by a process that dies
+        title = _title(settings, summary)
+        console.print(title, highlight=False, soft_wrap=True)
+        document = asyncio.run(Run(settings, console, title)())
+        document["source"] = _source(settings)
+        _print(document, json_output=json_output)
+        console.print(_next_steps(settings), highlight=False, soft_wrap=True)
+        return 0 if document["reconciled"] else 1
+
+    def _begun() -> tuple[DeskSettings, Summary | None]:
         summary = None
         source: ReplaySettings | SimulationSettings = SimulationSettings(seed=seed, quotes=quotes)
         if data is not None:
             source = ReplaySettings(path=data.resolve(), symbol=symbol, utc=utc)
             summary = Replay(source).check()
+        own: dict[str, Any] = {
+            "session": secrets.token_hex(4),
+            "source": source,
+            "speed": _speed(speed, SIMULATED_SPEED if summary is None else None),
+            "state": state.resolve() if state is not None else None,
+            "database": database,
+            "market_start": SIMULATION_START if summary is None else summary.first,
+        }
+        if file is not None:
+            base = DeskSettings.read(file)
+            if data is None:
+                own["source"] = base.source
+                own["market_start"] = base.market_start
+            if data is None and isinstance(base.source, ReplaySettings):
+                summary = Replay(base.source).check()
+                own["market_start"] = summary.first
+                own["speed"] = _speed(speed, None)
+            if summary is not None and summary.interval is not None:
+                own["intervals"] = (summary.interval,)
+            return DeskSettings.model_validate({**dict(base), **own}), summary
         funds = tuple(
             _fund(name, _decimal("--cash", cash), _decimal("--notional", notional), strategy)
             for name in fund or ["alpha"]
-        )  # fmt: skip
-        settings = DeskSettings(
-            session=secrets.token_hex(4),
-            servers=tuple(servers.split(",")) if servers else None,
+        )
+        return DeskSettings(
             funds=funds,
             brokers=(BrokerSettings(latency_ms=latency_ms, fee_bps=_decimal("--fee-bps", fee_bps)),),
             strategies=(StrategySettings(name=strategy, fast=fast, slow=slow),),
-            source=source,
-            speed=_speed(speed, 1.0 if summary is None else None),
             intervals=(_interval(interval, summary),),
             time_in_force=tif,
-            market_start=SIMULATION_START if summary is None else summary.first,
-        )
-        for each in settings.strategies:
-            make_strategy(each)  # a name that no plugin has is said here, not by a process that dies
-        title = _title(settings, summary, data)
-        console.print(title, highlight=False, soft_wrap=True)
-        document = asyncio.run(Run(settings, console, title)())
-        document["source"] = _source(settings)
-        _print(document, json_output=json_output)
-        return 0 if document["reconciled"] else 1
+            **own,
+        ), summary
 
     _exit(act)
+
+
+def _resumed(stored: Path, data: Path | None, speed: str | None) -> DeskSettings:
+    """The settings of the run whose state is kept beside ``stored``."""
+    settings = DeskSettings.read(stored)
+    if data is not None and not (
+        isinstance(settings.source, ReplaySettings) and settings.source.path == data.resolve()
+    ):
+        raise DeskError(
+            f"{stored.parent} holds session {settings.session}, which is a {_source(settings)}, not one of {data}: "
+            "leave --data out to go on with it, or name an empty directory to begin another"
+        )
+    return settings if speed is None else settings.model_copy(update={"speed": _speed(speed, None)})
+
+
+def _next_steps(settings: DeskSettings) -> str:
+    """What was seen, and what to try next."""
+    again = "" if settings.kept else "  make run ARGS='--state var/desk'        the same, with state that outlives it\n"
+    return (
+        "\nWhat you saw: quotes became bars, signals, orders that risk let through, fills and a NAV, each an event on "
+        "the bus.\nTry next:\n"
+        "  make run DATA=quotes.parquet              replay a file of your own at full speed\n"
+        f"{again}"
+        "  mts1b streams ls                          where those events are stored (mts1b lag: who reads them)\n"
+        "  mts1b-desk ledger                         the books of a desk that runs (from another terminal)\n"
+        "  make stop                                 stop the NATS server"
+    )
 
 
 @app.command()
@@ -264,16 +333,18 @@ def _source(settings: DeskSettings) -> str:
     return f"SIMULATED market, seed {source.seed}"
 
 
-def _title(settings: DeskSettings, summary: Summary | None, data: Path | None) -> str:
+def _title(settings: DeskSettings, summary: Summary | None) -> str:
     pace = "full speed" if settings.speed is None else f"{settings.speed:g}x"
     if summary is None:
-        return f"Desk {settings.session}: {_source(settings)} (no real prices), {pace}"
+        made = " (no real prices)" if isinstance(settings.source, SimulationSettings) else ""
+        return f"Desk {settings.session}: {_source(settings)}{made}, {pace}"
     if summary.derived_symbol is not None:
         symbol = f"{summary.derived_symbol} (no symbol column; taken from the file's name, --symbol overrides)"
     else:
         symbol = ", ".join(summary.symbols)
+    path = settings.source.path if isinstance(settings.source, ReplaySettings) else ""
     return (
-        f"Desk {settings.session}: {summary.ticks} {summary.kind} of {symbol} from {data}, "
+        f"Desk {settings.session}: {summary.ticks} {summary.kind} of {symbol} from {path}, "
         f"{summary.first:%Y-%m-%d %H:%M:%S} to {summary.last:%Y-%m-%d %H:%M:%S} UTC, {pace}"
     )
 

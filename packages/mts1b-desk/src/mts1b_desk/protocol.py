@@ -91,6 +91,8 @@ class HistoryRequest(_Document):
     symbol: Symbol
     since: UtcDatetime
     after: int = 0
+    known: int = 0
+    """How far whoever asks is with the feed: an answer by who is not that far would leave quotes out."""
 
 
 class Quotes(_Document):

@@ -120,11 +120,26 @@ class DeskSettings(_Frozen):
     """Time of the first quote: when the first risk envelopes take effect."""
     readers: tuple[str, ...] = READERS
     """Services that a replay at full speed waits for."""
+    state: Path | None = None
+    """Directory in which the services keep their state, a SQLite file each; None: for as long as they run."""
+    database: str | None = None
+    """PostgreSQL URL to keep it in instead; ``{service}`` in it stands for the service, each of which has its own."""
+    keep: bool = True
+    """Whether the run can be gone on with after its end; False when ``state`` goes with it."""
     window: Annotated[int, Field(ge=1)] = 2_000
     """Quotes that marketdata publishes at full speed before it looks how far the readers are."""
 
+    @property
+    def kept(self) -> bool:
+        """Whether the run can be gone on with after its end."""
+        return self.keep and (self.state is not None or self.database is not None)
+
     @model_validator(mode="after")
     def _consistent(self) -> Self:
+        if self.database is not None and "{service}" not in self.database:
+            raise ValueError(
+                "database must hold {service}, as in postgresql://localhost/desk_{service}: each service has its own"
+            )
         _unique("fund", [fund.fund_id for fund in self.funds])
         _unique("broker", [broker.name for broker in self.brokers])
         _unique("strategy", [strategy.name for strategy in self.strategies])

@@ -133,6 +133,14 @@ class Broker(Core):
         for order_id, row in self.orders.items():
             self._waiting.setdefault(row.order.symbol, {})[order_id] = None
 
+    def start(self) -> Effects:
+        """Ask again for the quotes that orders were waiting for."""
+        return [
+            NeedQuotes(order_id, row.order.symbol, row.due, row.seen)
+            for order_id, row in self.orders.items()
+            if row.fetching
+        ]
+
     def book(self) -> BrokerBook:
         """Executions, positions and cash of every account."""
         return BrokerBook(

@@ -11,7 +11,7 @@ from datetime import datetime
 from typing import Any, ClassVar
 
 from mts1b_foundation.event import Event
-from mts1b_foundation.subjects import Subject
+from mts1b_foundation.subjects import DurableSubject, Subject
 
 from mts1b_desk.money import exactly
 from mts1b_desk.tables import Change, Table
@@ -21,7 +21,7 @@ from mts1b_desk.tables import Change, Table
 class Emit:
     """Publish ``payload`` on ``subject``; ``msg_id`` when the subject's own key would repeat between sessions."""
 
-    subject: Subject[Any]
+    subject: DurableSubject[Any]
     payload: Event
     msg_id: str | None = None
 

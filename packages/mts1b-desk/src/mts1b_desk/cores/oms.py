@@ -105,9 +105,8 @@ class Oms(Core):
         self.orders: Table[OpenOrder] = Table("orders", OpenOrder)
         self.funds: Table[FundState] = Table("funds", FundState)
         self.halts: Table[ActiveHalt] = Table("halts", ActiveHalt)
-        self.tables = (self.orders, self.funds, self.halts)
-        self.signals = 0
-        """Signals taken up by this process."""
+        self.totals: Table[int] = Table("totals", int)
+        self.tables = (self.orders, self.funds, self.halts, self.totals)
         self.ignored: Counter[str] = Counter()
         """Events that changed nothing, by why."""
         self._recent = Recent()
@@ -125,6 +124,11 @@ class Oms(Core):
     def idle(self) -> bool:
         """Whether no order is open and no signal waits."""
         return not self.orders and not any(state.queue for state in self.funds.values())
+
+    @property
+    def signals(self) -> int:
+        """Signals taken up."""
+        return self.totals.get("signals", 0)
 
     @property
     def waiting(self) -> int:
@@ -158,7 +162,7 @@ class Oms(Core):
         if signal.signal_id in self._recent:
             return self._ignore("signal seen before")
         self._recent.add(signal.signal_id)
-        self.signals += 1
+        self.totals["signals"] = self.signals + 1
         effects: list[Effect] = []
         for fund_id, fund in self._funds.items():
             if signal.strategy != fund.strategy or signal.fund_id not in (None, fund_id):

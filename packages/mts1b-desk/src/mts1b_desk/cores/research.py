@@ -39,8 +39,12 @@ class Research(Core):
         self._strategies = {each.name: make_strategy(each) for each in settings.strategies}
         self.views: Table[View] = Table("views", View)
         self.tables = (self.views,)
-        self.signals = 0
         self.handlers = {MARKETDATA_SESSIONS_CLOSED: self._on_closed}
+
+    @property
+    def signals(self) -> int:
+        """Signals published."""
+        return sum(view.signals for view in self.views.values())
 
     def on_bar(self, bar: Bar) -> Effects:
         """What the strategies make of the next bar of a symbol."""
@@ -55,7 +59,6 @@ class Research(Core):
                 view = view.model_copy(update={"wants": wants, "signals": view.signals + 1})
                 effects.append(self._signal(name, bar, view))
             self.views[key] = view
-        self.signals += len(effects)
         return effects
 
     def _signal(self, strategy: str, bar: Bar, view: View) -> Emit:

@@ -1,15 +1,22 @@
-"""The services as child processes: each logs to a file, none outlives the run."""
+"""The services as child processes: each logs to a file, one that dies is started again, none outlives the run."""
 
 import asyncio
 import os
 import sys
-from dataclasses import dataclass
+import time
+from collections import deque
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from mts1b_desk.errors import RunFailed
+from mts1b_desk.settings import DeskSettings
 
+SETTINGS = "settings.json"
+"""The file in a run's directory from which its services, and whoever goes on with it, read what the run is."""
 _GRACE = 8.0
 _TAIL = 15
+_DEATHS, _WITHIN = 5, 20.0
+"""A service that ended by itself so often within so many seconds will not come back by being started once more."""
 
 
 @dataclass(slots=True)
@@ -20,6 +27,8 @@ class Child:
     process: asyncio.subprocess.Process
     log: Path
     ending: bool = False
+    ends: deque[float] = field(default_factory=lambda: deque[float](maxlen=_DEATHS))
+    """When it ended by itself, rather than being killed."""
 
     @property
     def failed(self) -> bool:
@@ -34,9 +43,11 @@ class Children:
     not see the terminal's Ctrl-C; the run tells them when to end, in its order.
     """
 
-    def __init__(self, directory: Path, settings: Path) -> None:
+    def __init__(self, directory: Path, settings: DeskSettings) -> None:
+        directory.mkdir(parents=True, exist_ok=True)
         self._directory = directory
-        self._settings = settings
+        self._settings = directory / SETTINGS
+        self._settings.write_text(settings.model_dump_json())
         self._children: dict[str, Child] = {}
 
     async def start(self, service: str) -> None:
@@ -51,19 +62,38 @@ class Children:
                 start_new_session=True,
                 env={**os.environ, "PYTHONUNBUFFERED": "1"},
             )  # fmt: skip
-        self._children[service] = Child(service, process, log)
+        before = self._children.get(service)
+        child = self._children[service] = Child(service, process, log)
+        if before is not None:
+            child.ends = before.ends
 
-    def check(self) -> None:
-        """Do nothing while all are alive.
+    @property
+    def alive(self) -> dict[str, int]:
+        """The process id of every service that runs."""
+        return {name: child.process.pid for name, child in self._children.items() if child.process.returncode is None}
+
+    async def revive(self) -> list[str]:
+        """Start again whoever has died; says who died and how, a line each.
 
         Raises:
-            RunFailed: a service died; the message names it and shows the end of its log.
+            RunFailed: a service ends again and again; the message names it and shows the end of its log.
         """
-        for child in self._children.values():
-            if child.failed:
-                code = child.process.returncode
-                how = f"was killed by signal {-code}" if code is not None and code < 0 else f"ended with code {code}"
-                raise RunFailed(f"service {child.service} {how}; the run is over. Its last words:\n{self._tail(child)}")
+        news: list[str] = []
+        for child in list(self._children.values()):
+            if not child.failed:
+                continue
+            code = child.process.returncode or 0
+            how = f"was killed by signal {-code}" if code < 0 else f"ended with code {code}"
+            if code >= 0:
+                child.ends.append(time.monotonic())
+                if len(child.ends) == _DEATHS and child.ends[-1] - child.ends[0] < _WITHIN:
+                    raise RunFailed(
+                        f"service {child.service} {how}, {_DEATHS} times within {_WITHIN:g} s; the run is over. Its "
+                        f"last words:\n{self._tail(child)}"
+                    )
+            await self.start(child.service)
+            news.append(f"service {child.service} {how}; it was started again")
+        return news
 
     async def stop(self) -> None:
         """End all of them together: each finishes what it has in hand, and is killed when it takes too long."""

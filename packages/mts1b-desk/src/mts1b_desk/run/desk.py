@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+import nats.errors
 import nats.js.errors
 from mts1b_platform.eventbus import STREAMS, EventBus, NoStream, connect
 from rich.console import Console
@@ -27,8 +28,8 @@ _START = 30.0
 """Seconds that the services may take to become ready."""
 _POLL = 0.05
 _SHOW = 0.25
-_SILENT = 10.0
-"""Seconds that a living service may leave questions unanswered."""
+_SILENT = 30.0
+"""Seconds that services, none of which died, may leave questions unanswered."""
 _LISTENERS = SERVICES[:-1]
 
 
@@ -40,34 +41,40 @@ class Run:
         self._console = console
         self._view = ProgressView(console, title)
         self._interrupts = 0
-        self._durables: list[Durable] = []
+        self._durables: set[Durable] = set()
 
     async def __call__(self) -> dict[str, Any]:
         """Run to the end of the data, or until interrupted; returns the ledger.
 
         Raises:
-            RunFailed: another desk runs on the server, or a service died or fell silent.
+            RunFailed: another desk runs on the server, or a service ended again and again or fell silent.
             BusError: there is no server, or it lacks streams.
         """
         async with await connect(self._settings.servers, actor=f"desk-{self._settings.session}") as bus:
             await self._refuse_a_second_desk(bus)
             await _check_streams(bus)
-            with tempfile.TemporaryDirectory(prefix=f"mts1b-desk-{self._settings.session}-") as directory:
-                async with self._children(Path(directory)) as children:
+            with tempfile.TemporaryDirectory(prefix=f"mts1b-desk-{self._settings.session}-") as temporary:
+                directory = self._settings.state
+                if directory is None:
+                    directory = Path(temporary)
+                    self._settings = self._settings.model_copy(update={"state": directory, "keep": False})
+                async with self._children(directory) as children:
+                    over = False
                     try:
                         await self._start(bus, children)
                         with self._view:
                             await self._watch(bus, children)
-                        return await ledger_of(bus)
+                        document = await ledger_of(bus)
+                        over = True
+                        return document
                     finally:
                         await children.stop()
-                        await self._forget_durables(bus)
+                        if over or not self._settings.kept:
+                            await self._forget_durables(bus)
 
     @asynccontextmanager
     async def _children(self, directory: Path) -> AsyncGenerator[Children]:
-        settings = directory / "settings.json"
-        settings.write_text(self._settings.model_dump_json())
-        children = Children(directory, settings)
+        children = Children(directory, self._settings)
         loop = asyncio.get_running_loop()
         task = asyncio.current_task()
 
@@ -105,7 +112,7 @@ class Run:
         loop = asyncio.get_running_loop()
         end = loop.time() + _START
         while waiting:
-            children.check()
+            await self._revive(children)
             if loop.time() > end:
                 raise RunFailed(f"not ready within {_START:g} s: {', '.join(waiting)}")
             for service in tuple(waiting):
@@ -113,7 +120,7 @@ class Run:
                     status = await ask(bus, service, "status", Status, timeout=1)
                     if status.ready and status.session == self._settings.session:
                         waiting.remove(service)
-                        self._durables += status.durables
+                        self._durables |= set(status.durables)
             await asyncio.sleep(_POLL)
 
     async def _watch(self, bus: EventBus, children: Children) -> None:
@@ -122,7 +129,9 @@ class Run:
         heard = shown = loop.time()
         told = False
         while True:
-            children.check()
+            if await self._revive(children):
+                heard = loop.time()
+                told = False
             if self._interrupts and not told:
                 with suppress(NoAnswer):
                     await ask(bus, "marketdata", "close", Status)
@@ -136,11 +145,16 @@ class Run:
                     await ask(bus, "treasury", "finalise", TreasuryBook, timeout=_SILENT)
                     return
                 heard = loop.time()
-            except NoAnswer as error:
-                children.check()
+            except (NoAnswer, nats.errors.Error, TimeoutError) as error:
                 if loop.time() - heard > _SILENT:
                     raise RunFailed(f"the run is stuck: {error}") from None
             await asyncio.sleep(_POLL)
+
+    async def _revive(self, children: Children) -> bool:
+        news = await children.revive()
+        for line in news:
+            self._console.print(line, highlight=False, soft_wrap=True)
+        return bool(news)
 
     async def _refuse_a_second_desk(self, bus: EventBus) -> None:
         if running := await running_desk(bus):

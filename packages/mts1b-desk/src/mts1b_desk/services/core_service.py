@@ -1,58 +1,65 @@
 """A core on the bus: events in, through the core, effects out.
 
-An event is acknowledged when all its effects are stored. Effects leave in the order in which the core made them. A
-service whose effects cannot be published ends instead of going on with books that nobody else can see.
+An event is acknowledged when its effects are in the service's database, in the transaction that marks it as handled.
+Effects leave from there in the order in which the core made them. A service whose database fails ends, to be started
+again, instead of going on with books that nobody will know of.
 """
 
 import asyncio
 from collections.abc import Callable, Sequence
 from datetime import datetime
+from functools import partial
 from typing import Any
 
 from mts1b_foundation.marketdata import Quote, SessionClosed
 from mts1b_foundation.subjects import MARKETDATA_BARS, MARKETDATA_QUOTES
-from mts1b_platform.eventbus import BusError, Consumer, Event, EventBus, RetryPolicy
+from mts1b_platform.eventbus import Consumer, Event, EventBus, RetryPolicy
 from mts1b_platform.logs import get_logger
 from pydantic import BaseModel
 
 from mts1b_desk.books import Book
 from mts1b_desk.cores.broker import Broker
-from mts1b_desk.cores.core import Effects, Emit, NeedQuotes
+from mts1b_desk.cores.core import Effects, NeedQuotes
 from mts1b_desk.cores.oms import Oms
 from mts1b_desk.cores.research import Research
 from mts1b_desk.cores.treasury import Treasury
 from mts1b_desk.protocol import Durable, HistoryRequest, Progress, Quotes, Status
-from mts1b_desk.services.causes import Causes
-from mts1b_desk.services.feed import Feed
+from mts1b_desk.services.feed import Feed, position
+from mts1b_desk.services.keeper import Keeper
 from mts1b_desk.services.requests import Answer, NoAnswer, ask
 from mts1b_desk.services.service import Job, Service
 from mts1b_desk.services.wiring import CORES, INPUTS, Input
 from mts1b_desk.settings import DeskSettings
+from mts1b_desk.state.store import Store
 
 log = get_logger("mts1b.desk.service")
 
-_RETRY = RetryPolicy(max_deliveries=5, base=0.2, cap=5.0)
+_RETRY = RetryPolicy(max_deliveries=1_000, base=0.1, cap=1.0)
+"""No number of crashes may cost an event: what the core cannot handle is a dead letter at once (``keeper.py``)."""
+_ACK_WAIT = 2.0
+"""Seconds until the events that a dead service had in hand come again."""
 _FORGOTTEN_AFTER = 600.0
-"""Seconds after which the server forgets the durables of a run that ended without cleaning up."""
+"""Seconds after which the server forgets the durables of a run whose state is not kept."""
+_SAVE = 1.0
+"""Seconds between two looks for market data that was worked and is not stored."""
 _POLL = 0.02
 
 
 class CoreService(Service):
     """One core as a service."""
 
-    def __init__(self, name: str, bus: EventBus, settings: DeskSettings) -> None:
+    def __init__(self, name: str, bus: EventBus, settings: DeskSettings, store: Store) -> None:
         super().__init__(bus, settings)
         self.core = CORES[name](settings)
         self.name = name
         self.repo = self.core.repo
-        self.closed = False
         self._time: datetime | None = None
-        self._order = asyncio.Lock()
-        self._causes = Causes()
         self._needs: asyncio.Queue[NeedQuotes] = asyncio.Queue()
         self._fetching = False
+        self._settled = asyncio.Event()
         self._consumers: list[tuple[Input, Consumer[Any]]] = []
-        self._feed: Feed[Any] | None = self._make_feed()
+        self._feed: Feed[Any] | None = None
+        self._keeper = Keeper(self.core, store, bus, owner=f"{settings.session}-{name}", need=self._needs.put_nowait)
 
     @property
     def market_time(self) -> datetime | None:
@@ -60,7 +67,9 @@ class CoreService(Service):
         return self._time
 
     async def prepare(self) -> None:
-        """Subscribe to the feed, create the durables, publish what the core has to say first."""
+        """Read the state, subscribe to the feed, create the durables."""
+        await self._keeper.open()
+        self._feed = self._make_feed()
         if self._feed is not None:
             await self._feed.start()
         for wanted in INPUTS[self.name]:
@@ -70,24 +79,35 @@ class CoreService(Service):
                 policy=_RETRY,
                 deliver=wanted.deliver,
                 prefetch=64,
-                inactive_threshold=_FORGOTTEN_AFTER,
+                ack_wait=_ACK_WAIT,
+                inactive_threshold=None if self.settings.kept else _FORGOTTEN_AFTER,
+                ordered_by=_one_order,
             )
             await consumer.start()
             self._consumers.append((wanted, consumer))
             self.durables.append(Durable(stream=consumer.stream, name=consumer.durable))
-        await self._publish(self.core.start())
+
+    async def finish(self) -> None:
+        """Store what was worked of the feed."""
+        await self._keeper.close()
+
+    async def close(self) -> None:
+        """Close the database."""
+        await self._keeper.shut()
 
     async def settle(self) -> None:
         """Wait until every earlier halt is known."""
         for wanted, consumer in self._consumers:
             if wanted.deliver == "all":
                 await _until_drained(self.bus, consumer)
+        self._settled.set()
 
     def jobs(self) -> list[Job]:
         """One job per input, and one for the feed."""
-        jobs: list[Job] = [self._reader(consumer) for _, consumer in self._consumers]
+        jobs: list[Job] = [self._reader(wanted, consumer) for wanted, consumer in self._consumers]
+        jobs.append(self._keeper.publish)
         if self._feed is not None:
-            jobs.append(self._feed.run)
+            jobs += [self._feed.run, self._save]
         if isinstance(self.core, Broker):
             jobs.append(self._fetch_history)
         return jobs
@@ -106,7 +126,7 @@ class CoreService(Service):
         if isinstance(core, Treasury):
 
             async def finalise(_: bytes) -> BaseModel:
-                await self._publish(core.finalise())
+                await self._keeper.do(core.finalise)
                 return core.book()
 
             answers["finalise"] = finalise
@@ -119,8 +139,8 @@ class CoreService(Service):
             .status()
             .model_copy(
                 update={
-                    "closed": self.closed or not self._reads_sessions,
-                    "idle": self.core.idle and not self._fetching and not self._order.locked(),
+                    "closed": self._keeper.closed or not self._reads_sessions,
+                    "idle": self.core.idle and not self._fetching and self._keeper.idle,
                     "position": self._feed.taken if self._feed else 0,
                     "gaps": self._feed.gaps if self._feed else 0,
                 }
@@ -148,6 +168,7 @@ class CoreService(Service):
                 MARKETDATA_BARS,
                 session=self.settings.session,
                 interval=self.settings.intervals[0],
+                taken=self._keeper.taken,
                 work=lambda bars: self._work(bars, core.on_bar),
             )
         if isinstance(core, Broker | Treasury):
@@ -156,19 +177,25 @@ class CoreService(Service):
                 MARKETDATA_QUOTES,
                 session=self.settings.session,
                 interval=None,
+                taken=self._keeper.taken,
                 work=lambda quotes: self._work(quotes, core.on_quote),
             )
         return None
 
     async def _work(self, items: Sequence[Any], handle: Callable[[Any], Effects]) -> None:
-        for item in items:
-            effects = handle(item)
-            self._time = item.timestamp if isinstance(item, Quote) else item.end
-            if effects:
-                await self._publish(effects)
+        await self._keeper.take(items, handle, position)
+        last = items[-1]
+        self._time = last.timestamp if isinstance(last, Quote) else last.end
 
-    def _reader(self, consumer: Consumer[Any]) -> Job:
+    async def _save(self) -> None:
+        while True:
+            await asyncio.sleep(_SAVE)
+            await self._keeper.save()
+
+    def _reader(self, wanted: Input, consumer: Consumer[Any]) -> Job:
         async def read() -> None:
+            if wanted.deliver == "new":
+                await self._settled.wait()  # no order moves before every halt is known
             async for event in consumer:
                 async with event:
                     await self._handle(event)
@@ -177,39 +204,20 @@ class CoreService(Service):
 
     async def _handle(self, event: Event[Any]) -> None:
         payload = event.payload
-        self._causes.remember(event)
-        if isinstance(payload, SessionClosed):
-            if payload.session != self.settings.session:
-                return
-            if self._feed is not None:
-                await self._feed.finish(self._total(payload))
-        await self._publish(self.core.handle(event.registered, payload, event.timestamp))
-        if isinstance(payload, SessionClosed):
-            self.closed = True
+        if not isinstance(payload, SessionClosed):
+            await self._keeper.handle(event)
+            return
+        if payload.session != self.settings.session:
+            return
+        if self._feed is not None:
+            await self._feed.finish(self._total(payload))
+        await self._keeper.handle(event, last=True)
 
     def _total(self, closed: SessionClosed) -> int:
         """Position of the last item of the feed that this service reads."""
         if isinstance(self.core, Research):
             return sum(mark.bars.get(self.settings.intervals[0], 0) for mark in closed.marks)
         return sum(mark.quotes for mark in closed.marks)
-
-    async def _publish(self, effects: Effects) -> None:
-        if not effects:
-            return
-        async with self._order:  # first come, first served: effects leave in the order in which they were made
-            for effect in effects:
-                if isinstance(effect, Emit):
-                    await self._emit(effect)
-                else:
-                    self._needs.put_nowait(effect)
-
-    async def _emit(self, effect: Emit) -> None:
-        try:
-            cause = self._causes.of(effect.payload)
-            await self.bus.emit(effect.subject, effect.payload, cause=cause, msg_id=effect.msg_id)
-        except BusError as error:
-            log.critical("an effect cannot be published; the service ends", subject=effect.subject.pattern)
-            raise Fatal(f"{self.name} cannot publish {effect.subject.pattern}: {error}") from error
 
     async def _fetch_history(self) -> None:
         """Get the older quotes that orders need, one need after the other."""
@@ -218,21 +226,26 @@ class CoreService(Service):
             need = await self._needs.get()
             self._fetching = True
             request = HistoryRequest(
-                session=self.settings.session, symbol=need.symbol, since=need.since, after=need.after
+                session=self.settings.session,
+                symbol=need.symbol,
+                since=need.since,
+                after=need.after,
+                known=self._keeper.taken,
             )
             try:
-                answer = await ask(self.bus, "marketdata", "history", Quotes, request, timeout=30)
+                answer = await ask(self.bus, "marketdata", "history", Quotes, request, timeout=10)
             except NoAnswer as error:
                 log.warning("no older quotes yet", reason=str(error))
                 self._needs.put_nowait(need)
                 await asyncio.sleep(10 * _POLL)
                 continue
             if isinstance(self.core, Broker):
-                await self._publish(self.core.on_history(need.order_id, answer.items))
+                await self._keeper.do(partial(self.core.on_history, need.order_id, answer.items))
 
 
-class Fatal(BaseException):
-    """The service must end now; no retry and no dead letter may hide it."""
+def _one_order(_: Any) -> str:
+    """Everything that a durable reads is handled in the order of its stream."""
+    return ""
 
 
 async def drained(bus: EventBus, stream: str, durable: str) -> bool:

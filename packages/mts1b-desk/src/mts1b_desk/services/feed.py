@@ -31,6 +31,14 @@ class Feed(Generic[F]):
     """One feed of a session, over all symbols: every item reaches ``work`` once and in order.
 
     ``work`` gets what is next, as soon as it is here, and is not called again before it has returned.
+
+    Args:
+        bus: where it is heard and asked for.
+        subject: quotes or bars.
+        session: whose.
+        interval: of bars; None for quotes.
+        taken: position up to which everything was worked before, by an earlier life of the service.
+        work: what to do with the next items.
     """
 
     def __init__(
@@ -40,6 +48,7 @@ class Feed(Generic[F]):
         *,
         session: str,
         interval: str | None,
+        taken: int = 0,
         work: Callable[[Sequence[F]], Awaitable[None]],
     ) -> None:
         self.gaps = 0
@@ -47,7 +56,7 @@ class Feed(Generic[F]):
         self._session = session
         self._interval = interval
         self._work = work
-        self._sequencer: Sequencer[F] = Sequencer(position)
+        self._sequencer: Sequencer[F] = Sequencer(position, taken=taken)
         self._listener: Listener[F] = bus.listen(subject, interval=interval) if interval else bus.listen(subject)
         self._gap = asyncio.Event()
         self._moved = asyncio.Event()

@@ -2,6 +2,9 @@
 
 At full speed it stays at most a window ahead of the readers that the settings name, so that a replay is lossless in
 practice and memory is bounded; correctness does not depend on it, as readers fetch again what they miss.
+
+What it publishes is a function of its source. So all it keeps is how far it was, at the least: started again it runs
+its source up to there without publishing, and goes on; readers ignore what they have.
 """
 
 import asyncio
@@ -23,6 +26,8 @@ from mts1b_desk.services.archive import Archive
 from mts1b_desk.services.requests import Answer, NoAnswer, ask
 from mts1b_desk.services.service import Job, Service
 from mts1b_desk.settings import DeskSettings
+from mts1b_desk.state.store import Store
+from mts1b_desk.tables import Change
 
 log = get_logger("mts1b.desk.marketdata")
 
@@ -31,6 +36,9 @@ _TURN = 32
 _POLL = 0.002
 _PATIENCE = 0.1
 """Seconds without a finished order after which waiting signals are taken to wait for the market itself."""
+_SAVE = 0.2
+"""Seconds between two notes of how far the session is."""
+_TABLE, _PUBLISHED, _LAST = "session", "published", "last"
 _BACKLOG = 20
 """Signals per fund that may wait before a replay at full speed slows down for them."""
 
@@ -41,8 +49,12 @@ class MarketdataService(Service):
     name = "marketdata"
     repo = "mts1b-marketdata"
 
-    def __init__(self, bus: EventBus, settings: DeskSettings) -> None:
+    def __init__(self, bus: EventBus, settings: DeskSettings, store: Store) -> None:
         super().__init__(bus, settings)
+        self._store = store
+        self._before = 0  # quotes that were published in an earlier life, at the least
+        self._last: int | None = None  # the last quote of the session, once that is decided
+        self._saved = 0.0
         self._source = open_source(settings)
         self._core = Marketdata(settings, self._source.label)
         self._archive = Archive(settings)
@@ -54,6 +66,20 @@ class MarketdataService(Service):
     def market_time(self) -> datetime | None:
         """Market time of the last quote that was published."""
         return self._time
+
+    async def prepare(self) -> None:
+        """Read how far it was."""
+        rows = dict((await self._store.open()).get(_TABLE, ()))
+        self._before = int(rows.get(_PUBLISHED, 0))
+        if _LAST in rows:
+            self._last = int(rows[_LAST])
+        self._saved = asyncio.get_running_loop().time()
+        if self._before:
+            log.info("going on with the session", published=self._before, last=self._last)
+
+    async def close(self) -> None:
+        """Close the database."""
+        await self._store.close()
 
     def jobs(self) -> list[Job]:
         """The replay."""
@@ -74,26 +100,45 @@ class MarketdataService(Service):
     async def _replay(self) -> None:
         pace = _Pace(self.settings.speed)
         for number, tick in enumerate(self._source.ticks(), 1):
-            if self._closing.is_set() and self._core.quotes:
+            if self._over:
                 break
-            if (delay := pace.delay(tick.timestamp)) > 0 and self._core.quotes:
+            again = self._core.quotes < self._before
+            if not again and (delay := pace.delay(tick.timestamp)) > 0 and self._core.quotes:
                 await _first_of(self._closing, delay)
-                if self._closing.is_set():
+                if self._over:
                     break
-            await self._publish(tick)
+            await self._publish(tick, silent=again)
             if number % _TURN == 0:
                 await asyncio.sleep(0)
+            if asyncio.get_running_loop().time() - self._saved > _SAVE:
+                await self._save(_PUBLISHED, self._core.quotes)
             if self.settings.speed is None and number % self.settings.window == 0:
                 await self._let_readers_follow()
         await self.bus.flush()
+        # Decided before it is told: whatever dies in between, the session ends here.
+        await self._save(_PUBLISHED, self._core.quotes)
+        await self._save(_LAST, self._core.quotes)
         await self.bus.emit(MARKETDATA_SESSIONS_CLOSED, self._core.close())
         self._closed = True
         log.info("session closed", quotes=self._core.quotes, bars=self._core.bars)
 
-    async def _publish(self, tick: Tick | BarTick) -> None:
+    @property
+    def _over(self) -> bool:
+        if self._last is not None:
+            return self._core.quotes >= self._last
+        return self._closing.is_set() and 0 < self._core.quotes >= self._before
+
+    async def _save(self, key: str, value: int) -> None:
+        self._saved = asyncio.get_running_loop().time()
+        async with self._store.transaction() as tx:
+            await self._store.write(tx, [Change(_TABLE, key, b"%d" % value)], ())
+
+    async def _publish(self, tick: Tick | BarTick, *, silent: bool) -> None:
         trace_id = new_trace_id()  # one trace for all that a tick leads to
         for item in self._core.on_tick(tick):
             self._archive.add(item)
+            if silent:
+                continue
             if isinstance(item, Quote):
                 await self.bus.emit(MARKETDATA_QUOTES, item, trace_id=trace_id)
             else:
@@ -155,6 +200,8 @@ class MarketdataService(Service):
     async def _history(self, data: bytes) -> BaseModel:
         request = HistoryRequest.model_validate_json(data)
         self._check(request.session)
+        while self._core.quotes < request.known:  # noqa: ASYNC110 - started again, and not back where the asker is
+            await asyncio.sleep(_POLL)
         return Quotes(items=await self._archive.history(request.symbol, request.since, request.after))
 
     async def _close(self, _: bytes) -> BaseModel:

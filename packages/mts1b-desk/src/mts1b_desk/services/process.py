@@ -4,7 +4,9 @@ import asyncio
 import contextlib
 import signal
 import sys
+import tempfile
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Any, cast
 
 from mts1b_foundation.errors import Mts1bError
@@ -13,9 +15,10 @@ from mts1b_platform.logs import configure_logging, get_logger
 from mts1b_platform.observability import observe
 
 from mts1b_desk.protocol import SERVICES
-from mts1b_desk.services.core_service import CoreService, Fatal
-from mts1b_desk.services.service import Service
+from mts1b_desk.services.core_service import CoreService
+from mts1b_desk.services.service import Fatal, Service
 from mts1b_desk.settings import DeskSettings
+from mts1b_desk.state.choose import make_store
 
 log = get_logger("mts1b.desk.process")
 
@@ -25,13 +28,14 @@ def repo_of(service: str) -> str:
     return f"mts1b-{service}"
 
 
-def make_service(name: str, bus: EventBus, settings: DeskSettings) -> Service:
-    """The service ``name`` on ``bus``."""
+def make_service(name: str, bus: EventBus, settings: DeskSettings, directory: Path) -> Service:
+    """The service ``name`` on ``bus``, with its state in ``directory`` unless the settings name a database."""
+    store = make_store(name, repo_of(name), settings, directory)
     if name != "marketdata":
-        return CoreService(name, bus, settings)
-    from mts1b_desk.services.marketdata import MarketdataService
+        return CoreService(name, bus, settings, store)
+    from mts1b_desk.services.marketdata import MarketdataService  # it alone reads files
 
-    return MarketdataService(bus, settings)
+    return MarketdataService(bus, settings, store)
 
 
 def run_service(name: str, settings: DeskSettings, *, lifeline: bool) -> int:
@@ -53,7 +57,7 @@ def run_service(name: str, settings: DeskSettings, *, lifeline: bool) -> int:
             raise
         _complain(name, _flat(known))
         return 1
-    except Mts1bError as error:
+    except (Mts1bError, Fatal) as error:
         _complain(name, [error])
         return 1
     return 0
@@ -61,7 +65,15 @@ def run_service(name: str, settings: DeskSettings, *, lifeline: bool) -> int:
 
 async def _serve(name: str, settings: DeskSettings, *, lifeline: bool) -> None:
     bus = await connect(settings.servers, service=repo_of(name), actor=f"desk-{settings.session}")
-    service = make_service(name, bus, settings)
+    with contextlib.ExitStack() as stack:
+        directory = settings.state
+        if directory is None:
+            directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix=f"mts1b-desk-{name}-")))
+        await _run(name, bus, settings, directory, lifeline=lifeline)
+
+
+async def _run(name: str, bus: EventBus, settings: DeskSettings, directory: Path, *, lifeline: bool) -> None:
+    service = make_service(name, bus, settings, directory)
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, service.stop)

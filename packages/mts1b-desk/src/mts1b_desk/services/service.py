@@ -18,6 +18,10 @@ Job = Callable[[], Coroutine[Any, Any, None]]
 """Something that a service does until the bus drains."""
 
 
+class Fatal(BaseException):
+    """The service must end now and be started again; no retry and no dead letter may hide it."""
+
+
 class Service:
     """Base of the running services.
 
@@ -54,14 +58,22 @@ class Service:
                 jobs.append(group.create_task(self._become_ready()))
                 await self._stop.wait()
                 await micro.stop()
+                await self.finish()
                 await self.bus.drain()
                 for job in jobs:
                     job.cancel()
         finally:
             await self.bus.drain()
+            await self.close()
 
     async def prepare(self) -> None:
         """Subscribe and find or create the durables, before the service says that it is there."""
+
+    async def finish(self) -> None:
+        """Store what is in hand; the bus is still there."""
+
+    async def close(self) -> None:
+        """Let go of everything but the bus."""
 
     async def settle(self) -> None:
         """Return when everything that was decided before the session is known."""

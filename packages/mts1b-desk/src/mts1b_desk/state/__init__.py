@@ -1,0 +1,1 @@
+"""Where services keep their state: SQLite by default, PostgreSQL by configuration."""

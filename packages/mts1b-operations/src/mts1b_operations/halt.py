@@ -89,12 +89,12 @@ async def halts_in_force(bus: EventBus) -> Sequence[Halt]:
     consumer = bus.consume(*_SUBJECTS, durable=durable, inactive_threshold=30.0)
     async with consumer:
         js = bus.plain_jetstream()
-        left = (await js.consumer_info(consumer.stream, durable)).num_pending or 0
+        info = await js.consumer_info(consumer.stream, durable)
+        left = (info.num_pending or 0) + (info.num_ack_pending or 0)  # what waits there, and what is on its way here
         while left:
-            event = await anext(consumer)
-            async with event:
+            async with await anext(consumer) as event:
                 _fold(found, event.payload, event.timestamp)
-            left = event.position.pending
+            left -= 1
     with contextlib.suppress(nats.js.errors.NotFoundError):
         await js.delete_consumer(consumer.stream, durable)
     return tuple(found.values())

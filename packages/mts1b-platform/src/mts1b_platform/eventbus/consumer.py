@@ -159,7 +159,7 @@ class Consumer(Generic[T]):
         waiting = self._barrier.release() if self._barrier is not None else []
         if self._order is not None:
             waiting += self._order.clear()
-        for event in waiting:
+        for event in sorted(waiting, key=lambda event: event.seq, reverse=True):  # back in order: last in, first out
             await self._answer(event.wire, b"-NAK")
         if not self._open:
             self._release()

@@ -134,7 +134,7 @@ class Intake:
         try:
             if pulls is not None:
                 rest += await pulls.stop()
-            for msg in rest:
+            for msg in reversed(rest):  # the server hands out first what came back last
                 self._bus.lane.send(nak_frame(msg.reply), 0)
         except nats.errors.Error as error:
             log.debug("what waited is not given back; it comes again by itself", error=str(error))

@@ -84,6 +84,12 @@ class Locked:
         path.write_text(f'tls_dir = "{self.pki.directory}"\nprofile = "single"\n')
         return path
 
+    async def close_buses_of(self, service: str) -> None:
+        """Have every process of ``service`` end."""
+        for client in self.opened:
+            if isinstance(client, EventBus) and client.service == service:
+                await client.close()
+
     def bare_config(self) -> Path:
         """A configuration without any identity, so that a test says what is presented."""
         path = self.conf.with_name("bare.toml")

@@ -3,6 +3,7 @@
 Pure: settings and permissions in, text out. ``validate_nats_conf`` lets the real server judge it.
 """
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any
 
 from mts1b_platform.eventbus.streams import STREAMS
 
+from mts1b_deploy.errors import ConfigFileError
 from mts1b_deploy.permissions import ADMIN, AUTH, Permissions, all_permissions
 from mts1b_deploy.pki.store import Pki, identity_of
 from mts1b_deploy.render import template_environment
@@ -27,6 +29,21 @@ class Callout:
 
     issuer: str
     xkey: str
+
+    @classmethod
+    def read(cls, path: Path) -> "Callout | None":
+        """The keys in ``callout.json``, as `mts1b auth init` writes it; None when there is no such file.
+
+        Raises:
+            ConfigFileError: it is something else.
+        """
+        try:
+            found = json.loads(path.read_bytes())
+            return cls(issuer=found["issuer"], xkey=found["xkey"])
+        except FileNotFoundError:
+            return None
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise ConfigFileError(f"{path} is no callout.json ({error}): `mts1b auth init` writes one") from None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -66,7 +66,7 @@ class EventBus(Client):
         super().__init__()
         self.settings = settings
         self.identity = Identity(settings)
-        self.denials = Denials(lambda: self.identity.name)
+        self.denials = Denials(lambda: self.identity.name, lambda: self.identity.remedy)
         """What the server refused this process."""
         self.ending: BusError | None = None
         """Why the bus was closed by the other side, when it was."""

@@ -14,10 +14,12 @@ from mts1b_platform.config import Settings
 from mts1b_platform.eventbus.api import where
 from mts1b_platform.eventbus.bus import EventBus
 from mts1b_platform.eventbus.errors import AccessDenied, BusError, ServerUnavailable
-from mts1b_platform.eventbus.session import reconsider, survive_endings
+from mts1b_platform.eventbus.session import RECONNECT_WAIT, reconsider, survive_endings
 from mts1b_platform.logs import get_logger
 
 log = get_logger("mts1b.eventbus.connection")
+
+_LOOK = 0.02
 
 HOOKS_GROUP = "mts1b.hooks"
 """Entry point group of functions that are given each new bus and may set hooks on it."""
@@ -82,7 +84,8 @@ async def connect(
     options = {**_callbacks(bus, refusals), **_defaults(settings), **bus.identity.options(), **nats_options}
     survive_endings(bus)
     try:
-        await asyncio.wait_for(bus.connect(list(settings.servers), **options), settings.connect_timeout)
+        async with asyncio.timeout(settings.connect_timeout):
+            await _dial(bus, refusals, options)
     except (TimeoutError, OSError, nats.errors.Error) as error:
         await bus.close()
         raise bus.identity.expired() or _explain(bus, error, refusals) from None
@@ -100,6 +103,21 @@ async def connect(
     return bus
 
 
+async def _dial(bus: EventBus, refusals: list[Exception], options: dict[str, Any]) -> None:
+    """Connect; nats-py tries until it is stopped, which is no use when every server has refused the identity."""
+    servers = list(bus.settings.servers)
+    dialling = asyncio.ensure_future(bus.connect(servers, **options))
+    try:
+        while not dialling.done():
+            await asyncio.wait([dialling], timeout=_LOOK)
+            if sum(map(_is_refusal, refusals)) >= len(servers):
+                raise nats.errors.AuthorizationError
+        await dialling
+    finally:
+        dialling.cancel()
+        await asyncio.gather(dialling, return_exceptions=True)
+
+
 def _attach_hooks(bus: EventBus) -> None:
     """Let those watch who contribute to the entry point group, when the settings ask for watching at all."""
     if bus.settings.watched:
@@ -111,7 +129,7 @@ def _defaults(settings: Settings) -> dict[str, Any]:
     return {
         "name": settings.service or "mts1b",
         "max_reconnect_attempts": -1,
-        "reconnect_time_wait": 0.1,
+        "reconnect_time_wait": RECONNECT_WAIT,
         "connect_timeout": 2,
         "ping_interval": 1,
         "max_outstanding_pings": 2,
@@ -140,6 +158,7 @@ def _callbacks(bus: EventBus, refusals: list[Exception]) -> dict[str, Any]:
     async def on_reconnect() -> None:
         bus.counters.reconnects += 1
         bus.came_up()
+        bus.options["reconnect_time_wait"] = RECONNECT_WAIT
         log.warning("connection is back", server=where(bus), service=bus.service)
 
     async def on_close() -> None:

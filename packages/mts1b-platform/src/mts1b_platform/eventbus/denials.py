@@ -20,6 +20,8 @@ Action = Literal["publish", "subscribe"]
 REMEMBERED: Final = 1.0
 """Seconds for which a refusal is taken to hold."""
 _MOST: Final = 1024
+_TOLD_ELSEWHERE: Final = ("$js.ack.", "$js.api.consumer.msg.next.")
+"""Answers and pulls of consumers, which see for themselves."""
 
 _REFUSAL = re.compile(
     r'permissions violation for (?P<action>publish with reply of|publish|subscription)(?: to)? "(?P<subject>[^"]*)"',
@@ -32,15 +34,17 @@ class Denials:
 
     Args:
         identity: names this process in errors.
+        remedy: says what to do about a refusal.
     """
 
-    def __init__(self, identity: Callable[[], str]) -> None:
+    def __init__(self, identity: Callable[[], str], remedy: Callable[[], str]) -> None:
         self.count = 0
         self.recent = False
         """Whether something was refused within the last second; looked at on the hot path."""
         self.spelling = ""
         """The server's latest error line as it was spelled, when somebody knows."""
         self._identity = identity
+        self._remedy = remedy
         self._untold: AccessDenied | None = None
         self._watchers: dict[tuple[Action, str], dict[object, Callable[[AccessDenied], None]]] = {}
         self._remembered: dict[tuple[Action, str], tuple[float, AccessDenied]] = {}
@@ -63,7 +67,7 @@ class Denials:
             self.recent = True
             loop.call_later(REMEMBERED, self._forget)
         waiting = list(self._watchers.get(key, {}).values())
-        if not waiting and action == "publish" and not subject.startswith("$"):
+        if not waiting and action == "publish" and not key[1].startswith(_TOLD_ELSEWHERE):
             self._untold = error
         for told in waiting:
             told(error)
@@ -138,10 +142,7 @@ class Denials:
     def _error(self, action: Action, subject: str) -> AccessDenied:
         who = self._identity()
         may = "publish on" if action == "publish" else "subscribe to"
-        return AccessDenied(
-            f"{subject}: {who} may not {may} it; the server refuses. `mts1b-deploy permissions show {who}` lists what "
-            "it may do"
-        )
+        return AccessDenied(f"{subject}: {who} may not {may} it; the server refuses. {self._remedy()}")
 
     def _forget(self) -> None:
         now = asyncio.get_running_loop().time()

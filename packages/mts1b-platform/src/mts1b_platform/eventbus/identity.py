@@ -51,6 +51,13 @@ class Identity:
         return self._settings.service or "no service set"
 
     @property
+    def remedy(self) -> str:
+        """What to do when something is refused."""
+        if self.has_token:
+            return "People read what their roles read, and write nothing: `mts1b token show` says which roles these are"
+        return f"`mts1b-deploy permissions show {self.name}` lists what it may do"
+
+    @property
     def certificate(self) -> Path | None:
         """The file of the certificate that is presented."""
         return self._certificate

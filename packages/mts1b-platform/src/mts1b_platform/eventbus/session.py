@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 log = get_logger("mts1b.eventbus.session")
 
 _IDENTITY_ENDED: Final = ("authentication expired", "authentication revoked", "authorization violation")
+RECONNECT_WAIT: Final = 0.1
+"""Seconds between attempts to reach a server that is away."""
+_LONGEST_WAIT: Final = 5.0
 _closing: set[asyncio.Task[None]] = set()
 
 
@@ -50,6 +53,10 @@ def reconsider(bus: "EventBus", *, refused: bool = False) -> None:
         bus.identity.refresh()
     except ConfigError as error:
         log.warning("the certificate cannot be renewed; the one before is presented", error=str(error))
+    if refused:  # it will not change its mind within a tenth of a second
+        bus.options["reconnect_time_wait"] = min(
+            _LONGEST_WAIT, 2 * bus.options.get("reconnect_time_wait", RECONNECT_WAIT)
+        )
     ended = bus.identity.expired()
     if ended is not None and not bus.is_closed and (bus.is_reconnecting or refused) and bus.ending is None:
         bus.ending = ended

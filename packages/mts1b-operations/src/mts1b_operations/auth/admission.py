@@ -1,0 +1,113 @@
+"""What the responder answers the server: a signed user JWT, read-only, that ends with the person's token. Pure."""
+
+import base64
+import hashlib
+import json
+import time
+from collections.abc import Collection
+from dataclasses import dataclass
+from typing import Any, Final
+
+from mts1b_foundation.errors import Mts1bError
+from mts1b_foundation.subjects import encode_token
+
+from mts1b_operations.auth.keys import AccountKey
+from mts1b_operations.auth.roles import Role, streams_of
+from mts1b_operations.auth.tokens import Person
+
+ACCOUNT: Final = "HUMANS"
+_SUBSCRIPTIONS: Final = 500
+_PAYLOAD: Final = 4096
+
+
+class BadRequest(Mts1bError):
+    """What came is not a server's question about somebody who wants to connect."""
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """The server asks whether somebody may connect."""
+
+    server_id: str
+    user_nkey: str
+    token: str
+    client: str
+    """Address, for the log."""
+    websocket: bool
+
+
+def read_question(data: bytes) -> Question:
+    """The question in a request JWT. The server is known by its account and its encryption, not by this signature.
+
+    Raises:
+        BadRequest: it is none.
+    """
+    try:
+        body = data.decode().split(".")[1]
+        claims = json.loads(base64.urlsafe_b64decode(body + "=" * (-len(body) % 4)))
+        asked = claims["nats"]
+        client = asked["client_info"]
+        options = asked.get("connect_opts", {})
+        return Question(
+            server_id=asked["server_id"]["id"],
+            user_nkey=asked["user_nkey"],
+            token=options.get("auth_token") or options.get("jwt") or "",
+            client=str(client.get("host", "")),
+            websocket=client.get("type") == "websocket" or client.get("client_type") == "websocket",
+        )
+    except (ValueError, KeyError, IndexError, TypeError, AttributeError) as error:
+        raise BadRequest(f"not an authorization request: {type(error).__name__}") from None
+
+
+def admit(question: Question, person: Person, roles: Collection[Role], key: AccountKey) -> str:
+    """The answer that lets ``person`` in, to read what ``roles`` read together."""
+    subjects = sorted({subject for role in roles for subject in role.subjects})
+    asks = [f"history.{stream}" for stream in streams_of(subjects)]
+    permissions: dict[str, Any] = {
+        "sub": {"allow": [*subjects, f"_INBOX_{encode_token(person.name)}.>"]},
+        # An empty list of what is allowed would mean everything.
+        "pub": {"allow": asks} if asks else {"deny": [">"]},
+    }
+    user = {
+        "name": person.name,
+        "sub": question.user_nkey,
+        "aud": ACCOUNT,
+        "exp": int(person.expires_at),
+        "nats": {
+            **permissions,
+            "subs": _SUBSCRIPTIONS,
+            "data": -1,
+            "payload": _PAYLOAD,
+            "allowed_connection_types": ["WEBSOCKET"],
+            "type": "user",
+            "version": 2,
+        },
+    }
+    return _answer(question, key, {"jwt": _sign(user, key)})
+
+
+def refuse(question: Question, reason: str, key: AccountKey) -> str:
+    """The answer that lets nobody in; the server logs ``reason`` and tells the client nothing of it."""
+    return _answer(question, key, {"error": reason})
+
+
+def _answer(question: Question, key: AccountKey, content: dict[str, str]) -> str:
+    nats = {**content, "type": "authorization_response", "version": 2}
+    return _sign({"sub": question.user_nkey, "aud": question.server_id, "nats": nats}, key)
+
+
+def _sign(claims: dict[str, Any], key: AccountKey) -> str:
+    claims = {"iat": int(time.time()), "iss": key.public, **claims}
+    digest = hashlib.new("sha512_256", json.dumps(claims, sort_keys=True).encode()).digest()
+    claims["jti"] = base64.b32encode(digest).rstrip(b"=").decode()
+    parts = [_part({"typ": "JWT", "alg": "ed25519-nkey"}), _part(claims)]
+    signature = key.sign(".".join(parts).encode())
+    return ".".join([*parts, _base64(signature)])
+
+
+def _part(document: dict[str, Any]) -> str:
+    return _base64(json.dumps(document, separators=(",", ":")).encode())
+
+
+def _base64(data: bytes) -> str:
+    return base64.urlsafe_b64encode(data).rstrip(b"=").decode()

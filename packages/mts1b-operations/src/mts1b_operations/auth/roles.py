@@ -1,0 +1,105 @@
+"""Roles: what people may read. Nobody who comes with a token may publish an event, whatever the role.
+
+Live events are limited to the role's subjects. History is read from the streams themselves, and a stream is opened
+only to a role that may read all of it: what is asked of a stream stands in the request, where no permission can look.
+"""
+
+import tomllib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any, Final
+
+from mts1b_foundation.errors import Mts1bError
+from mts1b_foundation.subjects.algebra import covers, is_pattern
+from mts1b_platform.eventbus import STREAMS
+
+
+class RoleError(Mts1bError):
+    """A role does not exist, or is not declared as one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Role:
+    """What somebody may read."""
+
+    name: str
+    subjects: tuple[str, ...]
+    """NATS patterns below ``mts.``."""
+    description: str = ""
+
+    @property
+    def streams(self) -> tuple[str, ...]:
+        """Streams whose history is open to it."""
+        return streams_of(self.subjects)
+
+
+def streams_of(subjects: Iterable[str]) -> tuple[str, ...]:
+    """Streams that hold nothing but what ``subjects`` match."""
+    granted = list(subjects)
+    return tuple(each.name for each in STREAMS if all(covers(granted, stored) for stored in each.subjects))
+
+
+_MARKET: Final = "mts.*.marketdata.>"
+
+ROLES: Final[Mapping[str, Role]] = MappingProxyType(
+    {
+        role.name: role
+        for role in (
+            Role("market", (_MARKET,), "quotes, bars and the ends of sessions"),
+            Role(
+                "trader",
+                (
+                    _MARKET,
+                    "mts.*.research.>",
+                    "mts.*.oms.>",
+                    "mts.*.brokers.>",
+                    "mts.*.risk.>",
+                    "mts.*.operations.halt.>",
+                ),
+                "the way of an order from the signal to the fill, and halts",
+            ),
+            Role(
+                "risk",
+                ("mts.*.risk.>", "mts.*.oms.>", "mts.*.treasury.>", "mts.*.operations.>"),
+                "limits, orders, values, halts and alerts",
+            ),
+            Role("operator", ("mts.*.operations.>", "mts.*.*.deadletters.>"), "alerts, halts, dead letters"),
+            Role("auditor", ("mts.>",), "everything"),
+        )
+    }
+)
+"""Roles that are there without a file."""
+
+
+def load_roles(path: Path | None) -> Mapping[str, Role]:
+    """The roles of a file, beside those of :data:`ROLES`; one of the same name takes the place.
+
+    ::
+
+        [roles.desk-alpha]
+        subjects = ["mts.v1.oms.orders.*.fund.alpha", "mts.v1.oms.fills.*.fund.alpha"]
+        description = "what happens in fund alpha"
+
+    Raises:
+        RoleError: the file cannot be read, or a role in it is none.
+    """
+    if path is None:
+        return ROLES
+    try:
+        declared = tomllib.loads(path.read_text()).get("roles", {})
+    except (OSError, tomllib.TOMLDecodeError) as error:
+        raise RoleError(f"{path} cannot be read as roles: {error}") from None
+    return {**ROLES, **{name: _role(path, name, facts) for name, facts in declared.items()}}
+
+
+def _role(path: Path, name: str, facts: Any) -> Role:
+    subjects = facts.get("subjects") if isinstance(facts, dict) else None  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType]
+    if not isinstance(subjects, list) or not subjects:
+        raise RoleError(f"{path}: [roles.{name}] needs subjects, a list of patterns such as mts.v1.oms.>")
+    patterns = tuple(str(each) for each in subjects)  # pyright: ignore[reportUnknownVariableType, reportUnknownArgumentType]
+    for pattern in patterns:
+        if not is_pattern(pattern) or not pattern.startswith("mts."):
+            raise RoleError(f"{path}: [roles.{name}] has {pattern!r}, which is no pattern below mts.")
+    return Role(name, patterns, str(facts.get("description", "")))  # pyright: ignore[reportUnknownMemberType, reportUnknownArgumentType]

@@ -364,6 +364,54 @@ def uninstall(
         output.show_uninstalled(layout, result)
 
 
+@app.command(epilog=_examples("mts1b-deploy doctor", "mts1b-deploy doctor --json"))
+def doctor(*, prefix: PrefixOption = None, json: JsonOption = False) -> None:
+    """Name everything in which this installation deviates from its profile, and what to do. Changes nothing.
+
+    Exit code 1 when something is to be repaired; what the profile accepts on purpose is named and does not count.
+    """
+    from mts1b_deploy.doctor import examine
+
+    found = examine(layout_of(prefix))
+    if json:
+        output.print_json([asdict(each) for each in found])
+    else:
+        output.show_deviations(found)
+    raise typer.Exit(1 if any(each.severity == "problem" for each in found) else 0)
+
+
+@app.command(epilog=_examples("mts1b-deploy backup /backups/2026-11-23"))
+def backup(
+    directory: Annotated[Path, typer.Argument(metavar="DIR", help="A new directory.")],
+    *,
+    prefix: PrefixOption = None,
+    json: JsonOption = False,
+) -> None:
+    """Write every stream with its consumers into a directory, while services go on."""
+    from mts1b_deploy import backup as backup_
+
+    made = backup_.backup(layout_of(prefix), directory)
+    output.print_json(made) if json else output.show_backup("saved", made)
+
+
+@app.command(epilog=_examples("mts1b-deploy restore /backups/2026-11-23"))
+def restore(
+    directory: Annotated[Path, typer.Argument(metavar="DIR", help="What `backup` wrote.")],
+    *,
+    prefix: PrefixOption = None,
+    replace: Annotated[bool, typer.Option("--replace", help="Delete streams that hold messages now.")] = False,
+    json: JsonOption = False,
+) -> None:
+    """Bring the streams and consumers of a backup back. Stop the services first.
+
+    Files are compared with their fingerprints before anything is touched, and the streams with the backup afterwards.
+    """
+    from mts1b_deploy import backup as backup_
+
+    found = backup_.restore(layout_of(prefix), directory, replace=replace)
+    output.print_json(found) if json else output.show_backup("restored", found)
+
+
 app.add_typer(cli_cluster.app)
 
 

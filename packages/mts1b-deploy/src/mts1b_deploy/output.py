@@ -6,6 +6,7 @@ Colours appear only on a terminal; text is never wrapped when it is piped, so th
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
@@ -17,12 +18,22 @@ from rich.text import Text
 from mts1b_deploy.layout import Layout, default_prefix
 
 if TYPE_CHECKING:  # what `status` and `stop` do not need is not loaded for them
+    from mts1b_deploy.backup import Backup
+    from mts1b_deploy.doctor import Deviation
     from mts1b_deploy.install import Installed
     from mts1b_deploy.plan import Plan
     from mts1b_deploy.status import Status
     from mts1b_deploy.uninstall import Uninstalled
 
-_STYLES = {"created": "green", "updated": "yellow", "unchanged": "dim", "removed": "red", "kept": "cyan"}
+_STYLES = {
+    "created": "green",
+    "updated": "yellow",
+    "unchanged": "dim",
+    "removed": "red",
+    "kept": "cyan",
+    "problem": "red",
+    "accepted": "yellow",
+}
 
 
 def console(*, stderr: bool = False) -> Console:
@@ -113,6 +124,21 @@ def show_installed(result: Installed) -> None:
         out.print("it survives this terminal, not a reboot: `mts1b-deploy start` after one")
     else:
         out.print("it starts when you log in; `loginctl enable-linger` makes it start at boot")
+
+
+def show_backup(what: str, backup: Backup) -> None:
+    """What was saved or brought back."""
+    for stream in backup.streams:
+        line(what, f"{stream.name}: {stream.messages:,} messages, {stream.size:,} bytes")
+
+
+def show_deviations(found: Sequence[Deviation]) -> None:
+    """What the doctor found: one line and its remedy each."""
+    for each in found:
+        line(each.severity, f"{each.code}: {each.what}")
+        line("", f"-> {each.remedy}")
+    if not found:
+        console().print("nothing deviates from the profile")
 
 
 def show_uninstalled(layout: Layout, result: Uninstalled) -> None:

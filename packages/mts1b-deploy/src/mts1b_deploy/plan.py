@@ -269,7 +269,7 @@ def _managed(
         return change
     if there == wanted:
         return replace(change, action="unchanged")
-    if known == wanted:  # edited since, and there is nothing new to write
+    if known == wanted and not overwrite:  # edited since, and there is nothing new to write
         return replace(change, action="unchanged")
     if overwrite or there == known:
         return replace(change, action="updated")

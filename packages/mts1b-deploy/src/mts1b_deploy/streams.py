@@ -41,7 +41,12 @@ def apply_streams(layout: Layout, record: InstallRecord) -> list[AppliedStream]:
 
 
 async def connect_as_admin(layout: Layout, record: InstallRecord) -> "EventBus":
-    """A connection to this very node, with the right to manage streams.
+    """A connection to this very node, with the right to manage streams; raises as :func:`connect_as`."""
+    return await connect_as(ADMIN, layout, record)
+
+
+async def connect_as(service: str, layout: Layout, record: InstallRecord) -> "EventBus":
+    """A connection to this very node, by the certificate of ``service`` where there are any.
 
     Raises:
         Mts1bError: the node cannot be reached, or does not let us in.
@@ -52,7 +57,7 @@ async def connect_as_admin(layout: Layout, record: InstallRecord) -> "EventBus":
     here = f"{'tls' if record.secure else 'nats'}://{record.probe_host}:{record.port}"
     return await connect(
         servers=here,
-        service=ADMIN if record.secure else None,
+        service=service if record.secure else None,
         config=layout.config,
         profile=record.profile,
         connect_timeout=10,

@@ -1,0 +1,99 @@
+"""What lies on the disk, compared with what would be rendered now and with what the server runs on."""
+
+import difflib
+import socket
+import ssl
+from collections.abc import Iterator
+from datetime import UTC, datetime
+
+from cryptography import x509
+
+from mts1b_deploy.doctor.deviation import Deviation
+from mts1b_deploy.layout import Layout
+from mts1b_deploy.lifecycle import configured_digest, running_digest
+from mts1b_deploy.pki.store import Pki
+from mts1b_deploy.plan import render_conf
+from mts1b_deploy.profiles import profile_named
+from mts1b_deploy.record import InstallRecord
+
+
+def check_configuration(layout: Layout, record: InstallRecord, *, running: bool) -> Iterator[Deviation]:
+    """Whether ``nats.conf`` is what the registry, the certificates and the settings give, and the server runs on it."""
+    wanted = render_conf(layout, profile_named(record.profile), record).splitlines()
+    try:
+        held = layout.nats_conf.read_text().splitlines()
+    except OSError as error:
+        yield Deviation("config-missing", f"{layout.nats_conf}: {error.strerror}", "`mts1b-deploy install` restores it")
+        return
+    differing = [line for line in difflib.unified_diff(held, wanted, lineterm="", n=0) if line[:1] in "+-"][2:]
+    if differing:
+        yield Deviation(
+            "permission-drift" if record.secure else "config-drift",
+            f"{layout.nats_conf} differs in {len(differing)} lines from what permissions and settings are now, first: "
+            f"{differing[0].strip()}",
+            "`mts1b-deploy plan` shows it, `mts1b-deploy install` (for hand edits: --overwrite) brings it back",
+        )
+    if running and (on_disk := configured_digest(layout)) != running_digest(record):
+        yield Deviation(
+            "config-not-loaded",
+            f"the server runs on another configuration than {layout.nats_conf}"
+            + ("" if on_disk else ", which it would refuse"),
+            "`mts1b-deploy restart`",
+        )
+
+
+def check_certificates(layout: Layout, now: datetime) -> Iterator[Deviation]:
+    """Whether certificates end soon, and keys are for their owner alone."""
+    pki = Pki(layout.pki)
+    for entry in pki.current():
+        state = entry.state(now)
+        if state in ("due", "expired"):
+            yield Deviation(
+                "certificate-expiry",
+                f"the certificate of {entry.name} {'ended' if state == 'expired' else 'ends'} at {entry.not_after}",
+                f"`mts1b-deploy pki rotate {entry.name}`",
+            )
+    for ca in x509.load_pem_x509_certificates(pki.ca.read_bytes()) if pki.exists else ():
+        if (ca.not_valid_after_utc - now).days < 90:
+            yield Deviation(
+                "certificate-expiry",
+                f"the authority in {pki.ca} ends at {ca.not_valid_after_utc:%Y-%m-%d}, and every certificate with it",
+                "make a new authority and let both be trusted for a while: docs/security.md",
+            )
+    for path in sorted(layout.pki.rglob("*")) if pki.exists else ():
+        if path.is_file() and path.stat().st_mode & 0o077:
+            yield Deviation("key-readable", f"{path} can be read by others than its owner", f"chmod 600 {path}")
+
+
+def check_presented(layout: Layout, record: InstallRecord, certificate: str) -> Iterator[Deviation]:
+    """Whether the running server shows the certificate that lies on the disk."""
+    pki = Pki(layout.pki)
+    held = x509.load_pem_x509_certificates(pki.pem(certificate).read_bytes())[0]
+    shown = _presented(record)
+    if shown is not None and shown != held:
+        yield Deviation(
+            "certificate-not-loaded",
+            f"the server still shows the certificate that ends at {shown.not_valid_after_utc:%Y-%m-%d %H:%M}, not the "
+            "renewed one",
+            "let it read it: `mts1b-deploy restart`, or SIGHUP",
+        )
+
+
+def _presented(record: InstallRecord) -> x509.Certificate | None:
+    """What a client is shown: NATS begins in clear text, TLS follows the server's greeting."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE  # we look at it, we do not rely on it
+    try:
+        with socket.create_connection((record.probe_host, record.port), timeout=2) as plain:
+            plain.recv(65536)
+            with context.wrap_socket(plain) as wrapped:
+                shown = wrapped.getpeercert(binary_form=True)
+    except OSError:
+        return None
+    return x509.load_der_x509_certificate(shown) if shown else None
+
+
+def utc_now(seconds: float) -> datetime:
+    """A moment in seconds since 1970."""
+    return datetime.fromtimestamp(seconds, UTC)

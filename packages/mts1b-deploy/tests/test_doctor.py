@@ -1,0 +1,107 @@
+"""``mts1b-deploy doctor`` names every deviation, on a real installation that is bent one way after the other."""
+
+import time
+from collections.abc import Collection
+from datetime import timedelta
+
+import pytest
+from mts1b_deploy.doctor import examine
+from mts1b_deploy.doctor.server_checks import Ping, check_pings, check_version
+from mts1b_deploy.layout import Layout
+from mts1b_deploy.lifecycle import start, stop
+from mts1b_deploy.pki.store import Pki
+from mts1b_deploy.record import record_of
+from mts1b_deploy.streams import connect_as_admin
+from mts1b_deploy.testing import Machine
+from mts1b_platform.eventbus.api import js_api
+
+
+def codes(layout: Layout, *, ahead: float = 0.0) -> set[str]:
+    return {each.code for each in examine(layout, clock=lambda: time.time() + ahead)}
+
+
+def edit(layout: Layout, *changes: tuple[str, str]) -> None:
+    """Change the server's configuration by hand, and run it on that."""
+    text = layout.nats_conf.read_text()
+    for old, new in changes:
+        assert old in text
+        text = text.replace(old, new)
+    record = record_of(layout)
+    stop(layout, record, timeout=15)
+    layout.nats_conf.write_text(text)
+    start(layout, record, timeout=30)
+
+
+@pytest.mark.slow
+async def test_every_deviation_of_a_locked_down_node_is_named_and_an_install_repairs_what_it_can(machine: Machine):
+    import asyncio
+
+    async def found(**options: float) -> set[str]:
+        return await asyncio.to_thread(codes, layout, **options)
+
+    layout = machine.layout
+    machine.deploy("install", "--profile", "single", "--websocket-port", "0")
+    assert await found() == set()
+    assert "nothing deviates" in machine.deploy("doctor").stdout
+    assert await found(ahead=-5.0) == {"clock-skew"}
+
+    monitor = f'"127.0.0.1:{machine.monitor_port}"'
+    edit(
+        layout,
+        ('sync_interval: "always"', 'sync_interval: "2m"'),
+        ("strict: true", "strict: false"),
+        (monitor, monitor.replace("127.0.0.1", "0.0.0.0")),  # noqa: S104 - the very thing that is to be found
+    )
+    assert await found() == {"lazy-fsync", "strict-off", "open-monitoring", "permission-drift"}
+    machine.deploy("doctor", code=1)
+    machine.deploy("install", "--profile", "single", "--overwrite")
+    assert await found() == set()
+
+    layout.nats_conf.write_text(layout.nats_conf.read_text().replace('"$JS.API.>"', '"$JS.>"'))
+    assert await found() == {"permission-drift", "config-not-loaded"}
+    machine.deploy("install", "--profile", "single", "--overwrite")
+
+    async with await connect_as_admin(layout, record_of(layout)) as bus:
+        await js_api(bus, "STREAM.DELETE.RISK")
+        await js_api(bus, "CONSUMER.DELETE.OMS_ORDERS.my-consumer")
+        held = (await js_api(bus, "STREAM.INFO.OMS_FILLS"))["config"]
+        await js_api(bus, "STREAM.UPDATE.OMS_FILLS", {**held, "max_age": 3_600_000_000_000})
+    assert await found() >= {"stream-missing", "durable-missing", "stream-drift"}
+    machine.deploy("install", "--profile", "single")
+
+    pki = Pki(layout.pki)
+    pki.issue("mts1b-oms", lifetime=timedelta(seconds=20), renew=True)
+    pki.issue("server", lifetime=timedelta(days=20), renew=True)
+    pki.pem("mts1b-desk").write_text("readable")
+    assert await found() == {"certificate-expiry", "certificate-not-loaded", "key-readable"}
+    stop(layout, record_of(layout), timeout=15)
+    assert await found() >= {"not-running"}
+
+
+@pytest.mark.slow
+def test_what_minimal_accepts_on_purpose_is_named_and_is_no_failure(machine: Machine):
+    machine.deploy("install")
+    found = machine.deploy("doctor").stdout
+    for code in ("lazy-fsync", "no-authentication", "no-encryption"):
+        assert f"accepted   {code}" in found
+    assert "problem" not in found
+
+
+@pytest.mark.parametrize(
+    ("version", "named"), [("2.14.4", True), ("2.9.10", True), ("2.14.5", False), ("3.0.0", False)]
+)
+def test_a_server_older_than_the_guarantees_need_is_named(version: str, named: bool):
+    assert bool(list(check_version("n1", version))) is named
+
+
+@pytest.mark.parametrize(
+    ("pings", "expected"),
+    [
+        ([Ping("n1", "2.15.1", 0.1), Ping("n2", "2.15.1", -0.2)], []),
+        ([Ping("n1", "2.15.1", 0.1)], ["node-missing"]),
+        ([Ping("n1", "2.15.1", 0.1), Ping("n2", "2.15.1", 30.0)], ["clock-skew"]),
+        ([Ping("n1", "2.14.4", 0.1), Ping("n2", "2.15.1", 0.0)], ["server-version"]),
+    ],
+)
+def test_nodes_that_are_away_too_old_or_in_another_time_are_named(pings: Collection[Ping], expected: list[str]):
+    assert [each.code for each in check_pings(pings, ["n1", "n2"])] == expected

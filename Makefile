@@ -88,6 +88,10 @@ check: lint typecheck test ## what CI runs: lint, types, tests
 bench: $(READY) ## measure the bus beside raw nats-py and its peers
 	@python -m benchmarks $(ARGS)
 
+.PHONY: chaos
+chaos: $(READY) ## kill producers, consumers and servers for minutes, and judge what is left (ARGS="--events 12000 --kills 160")
+	@python tests/crash/chaos.py $(ARGS)
+
 .PHONY: clean
 clean: ## remove the environment and caches; data under var/ stays
 	@rm -rf .venv .tools .pytest_cache .ruff_cache .hypothesis .import_linter_cache tests/js/node_modules

@@ -18,6 +18,8 @@ from mts1b_foundation.subjects import MARKETDATA_QUOTES, OMS_FILLS_CREATED, OMS_
 from mts1b_platform.eventbus import BusClosed, ConsumerGone, Event, EventBus, RetryPolicy, ServerUnavailable
 from mts1b_platform.eventbus.dedupe import KvDedupe
 from mts1b_platform.eventbus.dedupe.sqlite import SqliteDedupe
+from mts1b_platform.eventbus.outbox import Relay
+from mts1b_platform.eventbus.outbox.sqlite import SqliteOutbox
 from mts1b_platform.server import NatsServer
 from mts1b_platform.service import CUT_SHORT, DRAINED, Service
 from mts1b_platform.testing_bus import ConnectBus
@@ -106,8 +108,6 @@ async def test_with_a_store_the_handler_gets_a_transaction_and_acts_once(
             await bus.emit(OMS_ORDERS_CREATED, ORDER, msg_id=f"publish-{number}")
         await until(lambda: sum(service.bus.counters.deduplicated.values()) == 2)
     assert handled == [ORDER.idempotency_key]
-    if isinstance(store, SqliteDedupe):
-        await store.close()
 
 
 async def test_handlers_run_side_by_side_up_to_the_limit(bus: EventBus, nats_server: NatsServer):
@@ -250,6 +250,45 @@ async def test_a_reader_that_cannot_go_on_ends_the_service_with_its_error(bus: E
 async def test_a_service_without_a_server_says_so(free_url: str):
     with pytest.raises(ServerUnavailable):
         await Service("mts1b-treasury", servers=free_url, connect_timeout=0.3).serve()
+
+
+async def test_what_handlers_left_in_an_outbox_is_published_before_the_service_ends(
+    bus: EventBus, nats_server: NatsServer, tmp_path: Path
+):
+    path, begun = tmp_path / "oms.db", asyncio.Event()
+    service = Service("mts1b-oms", servers=nats_server.url)
+    outbox = SqliteOutbox(path, service="mts1b-oms")
+    service.runs(lambda connected: Relay(connected, SqliteOutbox(path, service="mts1b-oms")))
+    service.on_start(outbox.open)
+
+    @service.consumes(OMS_FILLS_CREATED, durable="oms", dedupe=SqliteDedupe(path))
+    async def answer(event: Event[Any], tx: Any) -> None:  # noqa: ARG001 - any fill will do
+        begun.set()
+        await asyncio.sleep(0.3)
+        await outbox.add(tx, OMS_ORDERS_CREATED, ORDER)
+
+    await bus.emit(OMS_FILLS_CREATED, fill(1))
+    async with running(service) as task:
+        await asyncio.wait_for(begun.wait(), 10)
+        service.stop()
+        assert await task == DRAINED
+    assert (await outbox.backlog()).waiting == 0
+    await outbox.close()
+    assert (await bus.jetstream().stream_info("OMS_ORDERS")).state.messages == 1
+
+
+async def test_a_runner_that_fails_ends_the_service(bus: EventBus, nats_server: NatsServer):  # noqa: ARG001
+    service = treasury(nats_server)
+
+    class Broken:
+        async def run(self) -> None:
+            raise BusClosed("broken")
+
+        def stop(self) -> None: ...
+
+    service.runs(lambda _: Broken())
+    with pytest.raises(BusClosed, match="broken"):
+        await asyncio.wait_for(service.serve(), 15)
 
 
 # Health.

@@ -54,7 +54,7 @@ from mts1b_platform.service_health import stores_end_to_end
 
 log = get_logger("mts1b.service")
 
-Hook = Callable[[], Awaitable[None]]
+Hook = Callable[[], Awaitable[object]]
 Handler = Callable[..., Awaitable[None]]
 
 
@@ -96,6 +96,7 @@ class Service:
         self._tickers: list[Job] = []
         self._beside: list[Job] = []
         self._runners: list[Runner] = []
+        self._stores: list[DedupeStore[Any]] = []
         self._on_start: list[Hook] = []
         self._on_stop: list[Hook] = []
         self._readers: list[Consumer[Any] | Listener[Any]] = []
@@ -132,7 +133,7 @@ class Service:
             more: further subjects of the same stream.
             durable: the name under which the server remembers what was read.
             dedupe: a store, or what makes one from the bus (``KvDedupe``); the handler is then called with the event
-                and the store's transaction, once per event however often it arrives.
+                and the store's transaction, once per event however often it arrives. The service closes it.
             concurrency: handlers at work at a time; 1 keeps the stream's order.
             options: further ones of ``bus.consume``.
         """
@@ -140,6 +141,8 @@ class Service:
         def register(handler: Handler) -> Handler:
             async def job() -> None:
                 store = dedupe(self.bus) if callable(dedupe) else dedupe
+                if store is not None:
+                    self._stores.append(store)
                 consumer = self.bus.consume(subject, *more, durable=durable, **options)
                 self._readers.append(consumer)
                 await consumer.start()
@@ -299,6 +302,9 @@ class Service:
             await reader.stop()
         self._readers.clear()
         late = await self._finished(self._working)
+        for store in self._stores:
+            await _unharmed(store.close(), "closing a dedupe store")
+        self._stores.clear()
         for hook in reversed(self._on_stop):
             await _unharmed(hook(), "on_stop")
         for runner in self._runners:
@@ -363,7 +369,7 @@ async def _consume(consumer: Consumer[Any], handler: Handler, store: DedupeStore
             await asyncio.wait(handlers)
 
 
-async def _unharmed(work: Awaitable[None], what: str) -> None:
+async def _unharmed(work: Awaitable[object], what: str) -> None:
     try:
         await work
     except Exception:

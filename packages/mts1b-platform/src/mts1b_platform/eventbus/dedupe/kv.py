@@ -130,6 +130,9 @@ class KvDedupe:
         await _ended(keeper)
         await self._done(claim)
 
+    async def close(self) -> None:
+        """Nothing: the connection is the caller's."""
+
     async def _claim(self, name: str) -> Claim:
         if not self._ready:
             await self.ensure_bucket()

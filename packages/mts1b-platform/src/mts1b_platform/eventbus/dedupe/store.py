@@ -26,8 +26,8 @@ class Memory:
     """How long and how many handled events a store remembers. An event it has forgotten is handled again.
 
     Attributes:
-        keep: seconds that a mark is kept; at least as long as the stream keeps the events, so that a replay of all
-            that is stored changes nothing.
+        keep: seconds that a mark is kept; at least as long as the stream keeps its events (7 days for order intents),
+            so that a replay of all that is stored changes nothing.
         limit: most marks over all consumers of the store; the oldest are forgotten first.
     """
 
@@ -53,4 +53,8 @@ class DedupeStore(Protocol[Tx_co]):
             Retry: somebody else has been at it for long; try again later.
             StoreError: the store cannot be used; nothing was marked.
         """
+        ...
+
+    async def close(self) -> None:
+        """Close what the store opened by itself; marks stay."""
         ...

@@ -13,8 +13,8 @@ from mts1b_foundation.subjects import DurableSubject
 
 from mts1b_platform.eventbus.envelope import JSON, canonical
 from mts1b_platform.eventbus.errors import NotTheProducer
-from mts1b_platform.eventbus.headers import ACTOR, CONTENT_TYPE, MSG_ID, SCHEMA, SOURCE_REPO, TRACE_ID
-from mts1b_platform.eventbus.trace import trace_id_for
+from mts1b_platform.eventbus.headers import ACTOR, CONTENT_TYPE, MSG_ID, SCHEMA, SOURCE_REPO, TRACE_ID, TRACEPARENT
+from mts1b_platform.eventbus.trace import trace_id_for, traceparent_for
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +83,8 @@ def seal(
     envelope[MSG_ID] = msg_id or subject.message_id(event) or ""
     envelope[CONTENT_TYPE] = JSON
     envelope[TRACE_ID] = trace_id_for(trace_id)
+    if (traceparent := traceparent_for(envelope[TRACE_ID])) is not None:
+        envelope[TRACEPARENT] = traceparent
     envelope[SOURCE_REPO] = subject.producer
     envelope[SCHEMA] = subject.schema_id
     envelope[ACTOR] = getattr(event, "actor", None) or actor or service

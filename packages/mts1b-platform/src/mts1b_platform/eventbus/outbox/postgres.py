@@ -76,14 +76,17 @@ class PostgresOutbox:
     ) -> None:
         await self.close()
 
-    async def open(self) -> None:
-        """Connect and create the outbox's table where it is missing.
+    async def open(self) -> bool:
+        """Connect and create the outbox's table where it is missing; False when it was open before.
 
         Raises:
             StoreError: the database does not answer.
         """
+        if self._own is not None:
+            return False
         async with self._asked() as connection, connection.transaction():
             await connection.execute(_TABLE)
+        return True
 
     async def close(self) -> None:
         """Close the outbox's own connection, and with it give back the right to publish."""

@@ -44,13 +44,19 @@ log = get_logger("mts1b.eventbus.outbox")
 
 _PAUSE = (0.05, 2.0)
 _LARGEST_BATCH = 1000
+_LAST_ROUNDS = 50
+"""A relay that is told to stop while others go on adding does not go on for ever."""
 
 
 class Outbox(Protocol):
     """What a relay asks of an outbox."""
 
-    async def open(self) -> None:
-        """Open it; nothing happens when it is open."""
+    async def open(self) -> bool:
+        """Open it; False when it was open before."""
+        ...
+
+    async def close(self) -> None:
+        """Close it."""
         ...
 
     async def hold(self, owner: str, seconds: float) -> bool:
@@ -143,7 +149,10 @@ class Relay:
             await self._task
 
     def stop(self) -> None:
-        """Finish the batch under way, give the outbox to the next relay, and return from :meth:`run`."""
+        """Publish what waits now, give the outbox to the next relay, and return from :meth:`run`.
+
+        Returns without it when the server or the database does not answer: what waits, waits for the next relay.
+        """
         self._stopping.set()
         self._woken.set()
 
@@ -158,10 +167,13 @@ class Relay:
             BusClosed: the bus was closed under the relay; what was not published waits in the outbox.
             StoreError: the outbox cannot be opened at all.
         """
-        await self._outbox.open()
+        opened = await self._outbox.open()
         quiet = 0
         try:
-            while not self._stopping.is_set():
+            rounds_left = _LAST_ROUNDS
+            while rounds_left:
+                last = self._stopping.is_set()
+                rounds_left -= last
                 self._woken.clear()
                 try:
                     busy = await self._round()
@@ -169,9 +181,13 @@ class Relay:
                 except (PublishUncertain, JetStreamUnavailable, NoStream, StoreError) as error:
                     quiet += 1
                     self.counters.waits += 1
+                    if last:
+                        break
                     log.warning("outbox waits; nothing is lost", error=str(error), round=quiet)
                     await self._rest(min(_PAUSE[1], _PAUSE[0] * 2 ** min(quiet, 10)))
                 else:
+                    if last and not busy:
+                        break
                     if not busy:
                         await self._rest(self._poll, self._woken)
         finally:
@@ -179,6 +195,8 @@ class Relay:
                 await asyncio.shield(self._outbox.release(self._owner))
             except StoreError as error:
                 log.warning("outbox not released; its lease ends by itself", error=str(error))
+            if opened:
+                await asyncio.shield(self._outbox.close())
 
     async def _round(self) -> bool:
         """Publish one batch; says whether there was one."""
@@ -188,8 +206,6 @@ class Relay:
         for run in await self._runs(rows):
             if not await self._together(run):
                 await self._one_by_one(run)
-            if self._stopping.is_set():
-                break
         return bool(rows)
 
     async def _together(self, rows: list[Row]) -> bool:

@@ -79,14 +79,14 @@ class SqliteOutbox:
     ) -> None:
         await self.close()
 
-    async def open(self) -> None:
-        """Open the file and create the outbox's tables where they are missing.
+    async def open(self) -> bool:
+        """Open the file and create the outbox's tables where they are missing; False when it was open before.
 
         Raises:
             StoreError: it cannot be opened.
         """
         if self._db is not None:
-            return
+            return False
         db: aiosqlite.Connection | None = None
         try:
             db = await aiosqlite.connect(self.path, timeout=self._busy_timeout, isolation_level=None)
@@ -100,6 +100,7 @@ class SqliteOutbox:
                 f"outbox {self.path} cannot be opened: {error}; check that the directory exists and is writable"
             ) from error
         self._db = db
+        return True
 
     async def close(self) -> None:
         """Close the outbox's own connection."""

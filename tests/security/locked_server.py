@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import nats
+from cryptography import x509
 from mts1b_deploy.permissions import ADMIN, Permissions
 from mts1b_deploy.pki.store import Pki
 from mts1b_deploy.secure import Callout, SecureSettings, issue_missing, render_single
@@ -67,12 +68,26 @@ class Locked:
 
     async def reload(self) -> None:
         """Have the server read its configuration again, and wait until it has."""
-        pid, before = self.server.pid, self.log().count("Reloaded server configuration")
-        assert pid is not None
-        os.kill(pid, signal.SIGHUP)
+        before = self.log().count("Reloaded server configuration")
+        self.hang_up()
         async with asyncio.timeout(5):
             while self.log().count("Reloaded server configuration") == before:  # noqa: ASYNC110 - as above
                 await asyncio.sleep(0.01)
+
+    def hang_up(self) -> None:
+        """Tell the server to read its configuration again."""
+        pid = self.server.pid
+        assert pid is not None
+        os.kill(pid, signal.SIGHUP)
+
+    async def presented_serial(self) -> int:
+        """The serial number of the certificate that the server shows somebody who connects now."""
+        reader, writer = await asyncio.open_connection("127.0.0.1", self.server.port)
+        await reader.readline()
+        await writer.start_tls(self.context(self.pki.pem("mts1b-oms")), server_hostname="127.0.0.1")
+        shown: bytes = writer.get_extra_info("ssl_object").getpeercert(binary_form=True)
+        writer.close()
+        return x509.load_der_x509_certificate(shown).serial_number
 
     async def bus(self, service: str | None = None, **options: Any) -> EventBus:
         made = await connect(self.url, service=service, config=self.empty_config(), **options)

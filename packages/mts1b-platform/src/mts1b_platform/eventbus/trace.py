@@ -17,6 +17,9 @@ class Traced(Protocol):
 current_event: ContextVar[Traced | None] = ContextVar("mts1b_event", default=None)
 """The event being handled in this task, if any; asked for its trace id only when somebody needs it."""
 
+current_traceparent: ContextVar[str | None] = ContextVar("mts1b_traceparent", default=None)
+"""W3C ``traceparent`` of the recorded span in which this task handles an event, if any; set by the tracing hook."""
+
 
 def new_trace_id() -> str:
     """A fresh trace id in OpenTelemetry's form: 32 lower-case hexadecimal digits, never all zero."""
@@ -29,3 +32,9 @@ def trace_id_for(cause: str | None = None) -> str:
         return cause
     event = current_event.get()
     return (event.trace_id if event is not None else None) or new_trace_id()
+
+
+def traceparent_for(trace_id: str) -> str | None:
+    """The present span, when it is of the trace ``trace_id``: for events that are published later by somebody else."""
+    present = current_traceparent.get()
+    return present if present is not None and present[3:35] == trace_id else None

@@ -29,6 +29,7 @@ from mts1b_platform.eventbus.errors import Signal
 from mts1b_platform.eventbus.headers import ACTOR, MSG_ID, TRACE_ID, TRACEPARENT
 from mts1b_platform.eventbus.hooks import Hooks
 from mts1b_platform.eventbus.publish import Outgoing
+from mts1b_platform.eventbus.trace import current_traceparent
 
 _SYSTEM: Final = "nats"
 _SAMPLED: Final = TraceFlags(TraceFlags.SAMPLED)
@@ -74,7 +75,8 @@ class Tracing(Hooks):
         trace_id = _number(out.headers.get(TRACE_ID))
         if trace_id is None:
             return None
-        parent = _ambient(trace_id) or (_remote(cause.headers.get(TRACEPARENT), trace_id) if cause else None)
+        named = cause.headers.get(TRACEPARENT) if cause else out.headers.get(TRACEPARENT)
+        parent = _ambient(trace_id) or _remote(named, trace_id)
         if not self._recorded(trace_id, parent):
             return None
         span = self._start(
@@ -92,8 +94,7 @@ class Tracing(Hooks):
                 **_named(out.headers.get(MSG_ID), out.headers.get(ACTOR)),
             },
         )
-        context = span.get_span_context()
-        out.headers[TRACEPARENT] = f"00-{context.trace_id:032x}-{context.span_id:016x}-01"
+        out.headers[TRACEPARENT] = _traceparent(span)
         return span
 
     def published(self, mark: Span | None, _out: Outgoing, ack: Ack | None, error: BaseException | None, /) -> None:
@@ -113,7 +114,7 @@ class Tracing(Hooks):
     def received(self, _event: Event[Any], /) -> None:
         """Nothing: the span begins with the handler."""
 
-    def entered(self, event: Heard[Any], /) -> "tuple[Span, Any] | None":
+    def entered(self, event: Heard[Any], /) -> "tuple[Span, Any, Any] | None":
         """Begin the consumer span and make it the present one, so that the handler's own spans are its children."""
         headers = event.headers
         trace_id = _number(headers.get(TRACE_ID))
@@ -138,13 +139,15 @@ class Tracing(Hooks):
                 **(_position(event) if durable else {}),
             },
         )
-        return span, otel_context.attach(trace.set_span_in_context(span))
+        attached = otel_context.attach(trace.set_span_in_context(span))
+        return span, attached, current_traceparent.set(_traceparent(span))
 
-    def left(self, mark: "tuple[Span, Any] | None", _event: Heard[Any], error: BaseException | None, /) -> None:
+    def left(self, mark: "tuple[Span, Any, Any] | None", _event: Heard[Any], error: BaseException | None, /) -> None:
         """End it."""
         if mark is not None:
-            span, token = mark
-            otel_context.detach(token)
+            span, attached, present = mark
+            current_traceparent.reset(present)
+            otel_context.detach(attached)
             _end(span, error)
 
     def settled(self, _event: Event[Any], /) -> None:
@@ -228,6 +231,11 @@ def _remote(traceparent: str | None, trace_id: int) -> SpanContext | None:
     if named != trace_id or not span_id:
         return None
     return SpanContext(named, span_id, is_remote=True, trace_flags=TraceFlags(flags))
+
+
+def _traceparent(span: Span) -> str:
+    context = span.get_span_context()
+    return f"00-{context.trace_id:032x}-{context.span_id:016x}-01"
 
 
 def _named(message_id: str | None, actor: str | None) -> dict[str, str]:

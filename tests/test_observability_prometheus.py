@@ -110,12 +110,16 @@ async def until(ask: Callable[[], Any], *, what: str, within: float = 30.0) -> A
 
 @contextlib.asynccontextmanager
 async def running(*command: str) -> AsyncGenerator[subprocess.Popen[bytes]]:
-    process = subprocess.Popen(command, env=os.environ.copy())  # noqa: ASYNC220
+    process = subprocess.Popen(command, env=os.environ.copy(), start_new_session=True)  # noqa: ASYNC220
     try:
         yield process
     finally:
         process.send_signal(signal.SIGTERM)
-        await asyncio.to_thread(process.wait, 20)
+        try:
+            await asyncio.to_thread(process.wait, 20)
+        except subprocess.TimeoutExpired:  # a desk with orders under way takes its time
+            os.killpg(process.pid, signal.SIGKILL)
+            await asyncio.to_thread(process.wait, 20)
 
 
 async def read_alerts(bus: EventBus, into: list[Alert]) -> None:

@@ -221,6 +221,28 @@ def test_the_systemd_unit_runs_the_server_and_passes_systemds_own_check(tmp_path
     assert (checked.returncode, checked.stdout + checked.stderr) == (0, "")
 
 
+def test_the_unit_of_the_machine_locks_the_server_in_and_passes_systemds_own_check(tmp_path: Path):
+    layout = Layout(tmp_path / "a b")
+    layout.binary.parent.mkdir(parents=True)
+    layout.binary.write_text("#!/bin/sh\n")
+    layout.binary.chmod(0o755)
+    unit = tmp_path / layout.unit_name
+    unit.write_text(render_unit(layout, PROFILES["production"], system=True))
+    for line in ("CapabilityBoundingSet=", "ProtectSystem=strict", f'ReadWritePaths="{layout.data}"'):
+        assert f"{line}\n" in unit.read_text()
+    if (analyze := shutil.which("systemd-analyze")) is None:
+        return  # not Debian with systemd: nobody here can check more than the text
+    checked = subprocess.run([analyze, "verify", "--man=no", str(unit)], capture_output=True, text=True, check=False)
+    assert (checked.returncode, [line for line in checked.stderr.splitlines() if unit.name in line]) == (0, [])
+    judged = subprocess.run(
+        [analyze, "security", "--offline=true", "--threshold=30", "--no-pager", str(unit)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert judged.returncode == 0, judged.stdout + judged.stderr
+
+
 @pytest.mark.parametrize("character", ['"', "'", "\\", "$"])
 def test_a_prefix_that_systemd_cannot_run_from_is_refused(tmp_path: Path, character: str):
     with pytest.raises(PrefixError, match="--supervisor detached"):

@@ -11,8 +11,8 @@ from mts1b_deploy.lock import prefix_lock
 from mts1b_deploy.plan import FileChange, Plan, Request, make_plan
 from mts1b_deploy.record import InstallRecord
 from mts1b_deploy.streams import AppliedStream, apply_streams
+from mts1b_deploy.supervise.choose import supervision
 from mts1b_deploy.supervise.processes import find_server_process, ports_of
-from mts1b_deploy.supervise.systemd import SystemdSupervision
 
 _MARKER = "JetStream data of an mts1b-deploy installation: `uninstall` keeps it, `uninstall --purge` deletes it.\n"
 
@@ -71,8 +71,8 @@ def _carry_out(plan: Plan, journal: Journal, timeout: float) -> Installed:
     certificates = _secure(plan, journal) if plan.record.secure else []
     if plan.needs_restart and not _reload_is_enough(plan):
         stop(layout, before, timeout=timeout)
-        if before.supervisor == "systemd" and plan.record.supervisor != "systemd":
-            SystemdSupervision().remove(layout)
+        if before.supervisor != plan.record.supervisor:
+            supervision(before.supervisor).remove(layout)
     for file in plan.files:
         if file.action != "unchanged":
             _write(file, journal)
@@ -99,7 +99,7 @@ def _reload_is_enough(plan: Plan) -> bool:
     """Whether only what the server reads again while it runs may have changed: permissions, certificates, limits."""
     differing = {file.path for file in plan.files if file.action != "unchanged"}
     same_keeper = plan.previous is not None and plan.previous.supervisor == plan.record.supervisor
-    return same_keeper and not differing & {plan.layout.binary, plan.layout.unit}
+    return same_keeper and not differing & {plan.layout.binary, plan.layout.unit, plan.layout.system_unit}
 
 
 def _secure(plan: Plan, journal: Journal) -> list[str]:

@@ -35,6 +35,11 @@ class Layout:
         return config_home() / "systemd" / "user" / self.unit_name
 
     @property
+    def system_unit(self) -> Path:
+        """Where the machine's own systemd looks for it, when root installs."""
+        return Path("/etc/systemd/system") / self.unit_name
+
+    @property
     def binary(self) -> Path:
         """The nats-server."""
         return self.prefix / "bin" / "nats-server"
@@ -48,6 +53,11 @@ class Layout:
     def pki(self) -> Path:
         """Certificates and keys; on the node that made them the authority too."""
         return self.prefix / "etc" / "pki"
+
+    @property
+    def callout(self) -> Path:
+        """The public keys of those who let people in, as ``mts1b auth init`` writes them; not there: nobody is let in."""
+        return self.prefix / "etc" / "auth" / "callout.json"
 
     @property
     def encryption_key(self) -> Path:

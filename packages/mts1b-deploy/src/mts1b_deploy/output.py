@@ -122,8 +122,10 @@ def show_installed(result: Installed) -> None:
         out.print("unchanged: everything was as it should be")
     elif plan.record.supervisor == "detached":
         out.print("it survives this terminal, not a reboot: `mts1b-deploy start` after one")
-    else:
+    elif plan.record.supervisor == "systemd":
         out.print("it starts when you log in; `loginctl enable-linger` makes it start at boot")
+    else:
+        out.print("it starts at boot")
 
 
 def show_backup(what: str, backup: Backup) -> None:

@@ -87,7 +87,7 @@ class Plan:
     @property
     def needs_restart(self) -> bool:
         """Whether a running server would have to be started anew."""
-        running_on = {self.layout.binary, self.layout.nats_conf, self.layout.unit}
+        running_on = {self.layout.binary, self.layout.nats_conf, self.layout.unit, self.layout.system_unit}
         other_keeper = self.previous is not None and self.previous.supervisor != self.record.supervisor
         return other_keeper or any(file.action != "unchanged" and file.path in running_on for file in self.files)
 
@@ -150,7 +150,9 @@ def _record(request: Request, profile: Profile, previous: InstallRecord | None, 
         host=host,
         port=port,
         monitor_port=monitor_port,
-        supervisor=choose_supervisor(request.supervisor or (previous.supervisor if previous else "auto")),
+        supervisor=choose_supervisor(
+            request.supervisor or (previous.supervisor if previous else "auto"), for_good=profile.secure
+        ),
         server_version=server.version,
         server_source=server.source,
         node=here.name if here else None,
@@ -200,6 +202,8 @@ def _files(
     managed = [(layout.binary, server.path.read_bytes(), 0o755), (layout.nats_conf, conf.encode(), 0o644)]
     if record.supervisor == "systemd":
         managed.append((layout.unit, render_unit(layout, profile).encode(), 0o644))
+    if record.supervisor == "systemd-system":
+        managed.append((layout.system_unit, render_unit(layout, profile, system=True).encode(), 0o644))
     if "observability" in record.include:
         managed += [(path, content, 0o644) for path, content in _observability(layout)]
     files = [

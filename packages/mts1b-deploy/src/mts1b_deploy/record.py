@@ -11,7 +11,8 @@ from mts1b_deploy.layout import Layout
 from mts1b_deploy.nodes import DEFAULT_CLUSTER_PORT, Peer, peers_named
 from mts1b_deploy.profiles import LOOPBACK
 
-SupervisorName = Literal["systemd", "detached"]
+SupervisorName = Literal["systemd", "systemd-system", "detached"]
+"""A user unit, a unit of the whole machine (root only), or a process of its own."""
 
 _EVERYWHERE = "0.0.0.0"  # noqa: S104 - compared with, not bound to
 

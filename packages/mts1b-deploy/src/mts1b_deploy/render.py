@@ -58,8 +58,8 @@ def render_minimal(layout: Layout, profile: Profile, record: InstallRecord) -> s
     )
 
 
-def render_unit(layout: Layout, profile: Profile) -> str:
-    """The systemd user unit that runs the server.
+def render_unit(layout: Layout, profile: Profile, *, system: bool = False) -> str:
+    """The systemd unit that runs the server: of the user, or, locked in, of the machine.
 
     Raises:
         PrefixError: systemd runs no program below such a prefix.
@@ -69,15 +69,17 @@ def render_unit(layout: Layout, profile: Profile) -> str:
             f"systemd runs no program whose path has {' or '.join(found)} in it, as {layout.prefix} has: "
             f"choose another --prefix, or use --supervisor detached"
         )
+    template = "nats-system.service.j2" if system else "nats.service.j2"
     return (
         template_environment()
-        .get_template("nats.service.j2")
+        .get_template(template)
         .render(
-            template="mts1b_deploy/nats/nats.service.j2",
+            template=f"mts1b_deploy/nats/{template}",
             unit_name=layout.unit_name,
             profile=profile.name,
             binary=layout.binary,
             nats_conf=layout.nats_conf,
+            writable=(layout.data, layout.logs, layout.run),
         )
     )
 

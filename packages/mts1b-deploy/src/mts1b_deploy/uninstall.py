@@ -9,7 +9,7 @@ from mts1b_deploy.layout import Layout
 from mts1b_deploy.lifecycle import Stopped, stop
 from mts1b_deploy.lock import prefix_lock
 from mts1b_deploy.record import InstallRecord, digest_of, find_record
-from mts1b_deploy.supervise.systemd import SystemdSupervision
+from mts1b_deploy.supervise.choose import supervision
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,8 +39,7 @@ def uninstall(layout: Layout, *, purge: bool, timeout: float = 15.0) -> Uninstal
         server: Stopped = "not running"
         if record is not None:
             server = stop(layout, record, timeout=timeout)
-            if record.supervisor == "systemd":
-                SystemdSupervision().remove(layout)
+            supervision(record.supervisor).remove(layout)
             _remove_files(record, removed, kept)
         _remove_traces(layout)
         if layout.data_marker.exists():
@@ -55,8 +54,8 @@ def uninstall(layout: Layout, *, purge: bool, timeout: float = 15.0) -> Uninstal
         layout.record.unlink(missing_ok=True)
         for directory in (layout.binary.parent, layout.record.parent, layout.logs):
             remove_if_empty(directory)
-        if record is not None and record.supervisor == "systemd":
-            SystemdSupervision().reload_units()
+        if record is not None:
+            supervision(record.supervisor).reload_units()
         return Uninstalled(server, tuple(removed), tuple(kept))
 
 

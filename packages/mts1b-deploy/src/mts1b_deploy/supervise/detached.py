@@ -68,6 +68,12 @@ class DetachedSupervision:
         supervisor = find_supervisor_process(layout)
         return supervisor is not None and supervisor.pid != os.getpid()
 
+    def remove(self, layout: Layout) -> None:
+        """Nothing of it stays behind."""
+
+    def reload_units(self) -> None:
+        """Nobody reads unit files here."""
+
     def logs_hint(self, layout: Layout) -> str:
         """Where this supervision writes about itself."""
         return str(layout.supervisor_log)

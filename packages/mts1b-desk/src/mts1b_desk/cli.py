@@ -8,7 +8,7 @@ import sys
 from collections.abc import Callable
 from decimal import Decimal, InvalidOperation
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from mts1b_foundation.errors import Mts1bError
@@ -17,7 +17,6 @@ from mts1b_platform.eventbus import connect
 from pydantic import ValidationError
 from rich.console import Console
 
-from mts1b_desk.data.replay import Replay, Summary
 from mts1b_desk.errors import DeskError
 from mts1b_desk.ledger import print_ledger
 from mts1b_desk.protocol import SERVICES
@@ -43,6 +42,9 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
+
+if TYPE_CHECKING:
+    from mts1b_desk.data.replay import Summary
 
 _MTS1B = "from mts1b_platform.cli import main; main()"
 
@@ -109,15 +111,16 @@ def run(
         document = asyncio.run(Run(settings, console, title)())
         document["source"] = _source(settings)
         _print(document, json_output=json_output)
-        console.print(_next_steps(settings), highlight=False, soft_wrap=True)
+        if not json_output:
+            console.print(_next_steps(settings), highlight=False, soft_wrap=True)
         return 0 if document["reconciled"] else 1
 
-    def _begun() -> tuple[DeskSettings, Summary | None]:
+    def _begun() -> "tuple[DeskSettings, Summary | None]":
         summary = None
         source: ReplaySettings | SimulationSettings = SimulationSettings(seed=seed, quotes=quotes)
         if data is not None:
             source = ReplaySettings(path=data.resolve(), symbol=symbol, utc=utc)
-            summary = Replay(source).check()
+            summary = _check(source)
         own: dict[str, Any] = {
             "session": secrets.token_hex(4),
             "source": source,
@@ -132,7 +135,7 @@ def run(
                 own["source"] = base.source
                 own["market_start"] = base.market_start
             if data is None and isinstance(base.source, ReplaySettings):
-                summary = Replay(base.source).check()
+                summary = _check(base.source)
                 own["market_start"] = summary.first
                 own["speed"] = _speed(speed, None)
             if summary is not None and summary.interval is not None:
@@ -154,6 +157,12 @@ def run(
     _exit(act)
 
 
+def _check(source: ReplaySettings) -> "Summary":
+    from mts1b_desk.data.replay import Replay  # it loads pyarrow
+
+    return Replay(source).check()
+
+
 def _resumed(stored: Path, data: Path | None, speed: str | None) -> DeskSettings:
     """The settings of the run whose state is kept beside ``stored``."""
     settings = DeskSettings.read(stored)
@@ -164,12 +173,17 @@ def _resumed(stored: Path, data: Path | None, speed: str | None) -> DeskSettings
             f"{stored.parent} holds session {settings.session}, which is a {_source(settings)}, not one of {data}: "
             "leave --data out to go on with it, or name an empty directory to begin another"
         )
-    return settings if speed is None else settings.model_copy(update={"speed": _speed(speed, None)})
+    changed: dict[str, Any] = {"servers": None}  # the server may have moved: it is found as for a new run
+    if speed is not None:
+        changed["speed"] = _speed(speed, None)
+    return settings.model_copy(update=changed)
 
 
 def _next_steps(settings: DeskSettings) -> str:
     """What was seen, and what to try next."""
-    again = "" if settings.kept else "  make run ARGS='--state var/desk'        the same, with state that outlives it\n"
+    again = (
+        "" if settings.kept else "  make run ARGS='--state var/desk'          the same, with state that outlives it\n"
+    )
     return (
         "\nWhat you saw: quotes became bars, signals, orders that risk let through, fills and a NAV, each an event on "
         "the bus.\nTry next:\n"
@@ -318,7 +332,7 @@ def _speed(text: str | None, default: float | None) -> float | None:
     return value
 
 
-def _interval(text: str | None, summary: Summary | None) -> str:
+def _interval(text: str | None, summary: "Summary | None") -> str:
     if summary is not None and summary.interval is not None:
         if text not in (None, summary.interval):
             raise DeskError(f"the file has bars of {summary.interval}; --interval {text} cannot be made of them")
@@ -333,7 +347,7 @@ def _source(settings: DeskSettings) -> str:
     return f"SIMULATED market, seed {source.seed}"
 
 
-def _title(settings: DeskSettings, summary: Summary | None) -> str:
+def _title(settings: DeskSettings, summary: "Summary | None") -> str:
     pace = "full speed" if settings.speed is None else f"{settings.speed:g}x"
     if summary is None:
         made = " (no real prices)" if isinstance(settings.source, SimulationSettings) else ""

@@ -95,6 +95,19 @@ class HistoryRequest(_Document):
     """How far whoever asks is with the feed: an answer by who is not that far would leave quotes out."""
 
 
+class HoldRequest(_Document):
+    """Accept no order until the halt ``halt_id``, which is about to be stored, has come; or a short time is over."""
+
+    halt_id: Identifier
+
+
+class Held(_Document):
+    """No order will be accepted before the halt or for so many seconds; what was accepted before is in its stream."""
+
+    halt_id: Identifier
+    seconds: float
+
+
 class Quotes(_Document):
     """Quotes, in the order of the feed."""
 

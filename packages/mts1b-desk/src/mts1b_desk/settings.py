@@ -118,6 +118,8 @@ class DeskSettings(_Frozen):
     """Market time between two NAV snapshots of a fund without a fill."""
     market_start: UtcDatetime = SIMULATION_START
     """Time of the first quote: when the first risk envelopes take effect."""
+    after: tuple[str, ...] = ()
+    """Services that must be ready before the market opens."""
     readers: tuple[str, ...] = READERS
     """Services that a replay at full speed waits for."""
     state: Path | None = None

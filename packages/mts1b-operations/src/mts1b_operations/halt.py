@@ -2,16 +2,23 @@
 
 A halt is an event in a stream that keeps it for a year, so that a service which starts later learns of it at once. It
 holds until its clearance, whatever restarts in between.
+
+No order is accepted after the halt was stored. As the server cannot make a publish to one stream depend on another,
+the order management is asked to hold first (``svc.v1.oms.hold``): it answers when everything that it has accepted is in
+its stream, and accepts nothing more before it has read the halt. One that does not answer within a second is down or
+cannot be reached: the halt is stored without waiting for it, and it reads all halts when it starts, before it accepts.
 """
 
 import asyncio
 import contextlib
+import json
 import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
+import nats.errors
 import nats.js.errors
 from mts1b_foundation.event import utc_now
 from mts1b_foundation.operations import HaltClearance, HaltObedience, HaltRequest
@@ -22,8 +29,15 @@ from mts1b_foundation.subjects import (
     DurableSubject,
 )
 from mts1b_platform.eventbus import BusError, EventBus
+from mts1b_platform.logs import get_logger
+
+log = get_logger("mts1b.operations.halt")
 
 REPO = "mts1b-operations"
+
+_HOLD = "svc.v1.oms.hold"
+_HOLD_WITHIN = 1.0
+"""Seconds that a halt waits for the order management at most."""
 
 _SUBJECTS: tuple[DurableSubject[Any], ...] = (OPERATIONS_HALT_REQUESTED, OPERATIONS_HALT_CLEARED, OMS_HALT_OBEYED)
 
@@ -57,8 +71,31 @@ async def request_halt(bus: EventBus, *, fund_id: str | None, reason: str, actor
     request = HaltRequest(
         halt_id=f"halt-{secrets.token_hex(4)}", fund_id=fund_id, reason=reason, actor=actor, requested_at=utc_now()
     )
-    await bus.emit(OPERATIONS_HALT_REQUESTED, request)
+    await _hold(bus, request)
+    holding = asyncio.create_task(_keep_holding(bus, request))
+    try:
+        await bus.emit(OPERATIONS_HALT_REQUESTED, request)
+    finally:
+        holding.cancel()
     return request
+
+
+async def _hold(bus: EventBus, request: HaltRequest) -> None:
+    """Have the order management accept nothing until the halt has come to it; at most a second."""
+    body = json.dumps({"halt_id": request.halt_id}).encode()
+    try:
+        await bus.request(_HOLD, body, timeout=_HOLD_WITHIN)
+    except nats.errors.NoRespondersError:
+        return  # none runs here: there is nobody who could accept
+    except (BusError, nats.errors.Error, TimeoutError) as error:
+        log.warning("the order management cannot be asked to hold; the halt is stored at once", error=str(error))
+
+
+async def _keep_holding(bus: EventBus, request: HaltRequest) -> None:
+    """A hold ends by itself; storing the halt may take longer when the server is away."""
+    while True:
+        await asyncio.sleep(2 * _HOLD_WITHIN)
+        await _hold(bus, request)
 
 
 async def clear_halt(bus: EventBus, halt_id: str, *, reason: str, actor: str) -> HaltClearance:

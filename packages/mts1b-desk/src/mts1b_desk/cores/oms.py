@@ -257,6 +257,19 @@ class Oms(Core):
         self.halts[request.halt_id] = halt
         return [*effects, *self._obey(halt, at)]
 
+    def halted(self, fund_id: str) -> bool:
+        """Whether a halt of the fund is in force."""
+        return self._halt_of(fund_id) is not None
+
+    def retract(self, order_id: str) -> Effects:
+        """Reject an order of a halted fund that was accepted, when nobody has been told of that yet."""
+        row = self.orders.get(order_id)
+        if row is None or (halt := self._halt_of(row.order.fund_id)) is None:
+            return ()
+        told = row.order.model_copy(update={"status": OrderStatus.CREATED})
+        # The halt did not reject a fresh order, so it does not count as withdrawn either.
+        return self._finish(row, told.reject(_halted(halt.request), row.order.updated_at), halt.request.requested_at)
+
     def _on_clearance(self, clearance: HaltClearance, _at: datetime) -> Effects:
         if clearance.halt_id not in self.halts:
             return self._ignore("clearance of no halt in force")

@@ -1,6 +1,5 @@
 """The source that the settings of a run ask for."""
 
-from mts1b_desk.data.replay import Replay
 from mts1b_desk.data.simulated import SimulatedMarket
 from mts1b_desk.data.tick import Source
 from mts1b_desk.settings import DeskSettings, ReplaySettings
@@ -13,4 +12,8 @@ def open_source(settings: DeskSettings) -> Source:
         DataError: the file cannot be read.
     """
     source = settings.source
-    return Replay(source) if isinstance(source, ReplaySettings) else SimulatedMarket(source)
+    if not isinstance(source, ReplaySettings):
+        return SimulatedMarket(source)
+    from mts1b_desk.data.replay import Replay  # it loads pyarrow, which a simulated market does without
+
+    return Replay(source)

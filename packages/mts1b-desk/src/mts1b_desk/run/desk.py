@@ -51,6 +51,9 @@ class Run:
             BusError: there is no server, or it lacks streams.
         """
         async with await connect(self._settings.servers, actor=f"desk-{self._settings.session}") as bus:
+            # The services dial what this process found; they start together, and market data waits for the others.
+            found = {"servers": bus.settings.servers, "after": _LISTENERS}
+            self._settings = self._settings.model_copy(update=found)
             await self._refuse_a_second_desk(bus)
             await _check_streams(bus)
             with tempfile.TemporaryDirectory(prefix=f"mts1b-desk-{self._settings.session}-") as temporary:
@@ -93,8 +96,8 @@ class Run:
                 loop.remove_signal_handler(number)
 
     async def _start(self, bus: EventBus, children: Children) -> None:
-        """Listeners first; market data when all of them are ready."""
-        for service in _LISTENERS:
+        """All at once; market data opens when the others are ready."""
+        for service in SERVICES:
             await children.start(service)
         await self._until_ready(bus, children, _LISTENERS)
         oms = await ask(bus, "oms", "book", OmsBook)
@@ -104,7 +107,6 @@ class Run:
                 f"[yellow]halt {halt.halt_id} is in force[/] for {scope} ({halt.actor}: {halt.reason}): orders will be "
                 f"rejected until `mts1b halt clear {halt.halt_id}`"
             )
-        await children.start("marketdata")
         await self._until_ready(bus, children, ("marketdata",))
 
     async def _until_ready(self, bus: EventBus, children: Children, services: tuple[str, ...]) -> None:

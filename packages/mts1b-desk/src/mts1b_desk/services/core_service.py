@@ -12,6 +12,8 @@ from functools import partial
 from typing import Any
 
 from mts1b_foundation.marketdata import Quote, SessionClosed
+from mts1b_foundation.operations import HaltRequest
+from mts1b_foundation.risk import OrderApproval
 from mts1b_foundation.subjects import MARKETDATA_BARS, MARKETDATA_QUOTES
 from mts1b_platform.eventbus import Consumer, Event, EventBus, RetryPolicy
 from mts1b_platform.logs import get_logger
@@ -23,9 +25,11 @@ from mts1b_desk.cores.core import Effects, NeedQuotes
 from mts1b_desk.cores.oms import Oms
 from mts1b_desk.cores.research import Research
 from mts1b_desk.cores.treasury import Treasury
-from mts1b_desk.protocol import Durable, HistoryRequest, Progress, Quotes, Status
+from mts1b_desk.protocol import Durable, Held, HistoryRequest, HoldRequest, Progress, Quotes, Status
 from mts1b_desk.services.feed import Feed, position
+from mts1b_desk.services.holds import LONGEST, Holds
 from mts1b_desk.services.keeper import Keeper
+from mts1b_desk.services.late_accepts import withdraw_late_accepts
 from mts1b_desk.services.requests import Answer, NoAnswer, ask
 from mts1b_desk.services.service import Job, Service
 from mts1b_desk.services.wiring import CORES, INPUTS, Input
@@ -60,6 +64,7 @@ class CoreService(Service):
         self._consumers: list[tuple[Input, Consumer[Any]]] = []
         self._feed: Feed[Any] | None = None
         self._keeper = Keeper(self.core, store, bus, owner=f"{settings.session}-{name}", need=self._needs.put_nowait)
+        self._holds = Holds(self._keeper.at_rest)
 
     @property
     def market_time(self) -> datetime | None:
@@ -96,16 +101,22 @@ class CoreService(Service):
         await self._keeper.shut()
 
     async def settle(self) -> None:
-        """Wait until every earlier halt is known."""
+        """Wait until every earlier halt is known, and see to it that nothing is accepted in spite of one."""
         for wanted, consumer in self._consumers:
             if wanted.deliver == "all":
                 await _until_drained(self.bus, consumer)
+        if isinstance(core := self.core, Oms):
+
+            async def retract(order_id: str) -> None:
+                await self._keeper.do(partial(core.retract, order_id))
+
+            await withdraw_late_accepts(self.bus, core, self._keeper.waiting, retract)
         self._settled.set()
 
     def jobs(self) -> list[Job]:
         """One job per input, and one for the feed."""
         jobs: list[Job] = [self._reader(wanted, consumer) for wanted, consumer in self._consumers]
-        jobs.append(self._keeper.publish)
+        jobs.append(self._publish)
         if self._feed is not None:
             jobs += [self._feed.run, self._save]
         if isinstance(self.core, Broker):
@@ -123,6 +134,14 @@ class CoreService(Service):
                 return book()
 
             answers["book"] = tell
+        if isinstance(core, Oms):
+
+            async def hold(data: bytes) -> BaseModel:
+                request = HoldRequest.model_validate_json(data)
+                await self._holds.begin(request.halt_id)
+                return Held(halt_id=request.halt_id, seconds=LONGEST)
+
+            answers["hold"] = hold
         if isinstance(core, Treasury):
 
             async def finalise(_: bytes) -> BaseModel:
@@ -187,6 +206,10 @@ class CoreService(Service):
         last = items[-1]
         self._time = last.timestamp if isinstance(last, Quote) else last.end
 
+    async def _publish(self) -> None:
+        await self._settled.wait()
+        await self._keeper.publish()
+
     async def _save(self) -> None:
         while True:
             await asyncio.sleep(_SAVE)
@@ -204,8 +227,13 @@ class CoreService(Service):
 
     async def _handle(self, event: Event[Any]) -> None:
         payload = event.payload
+        if isinstance(payload, OrderApproval) and self.name == "oms":
+            await self._holds.accept(partial(self._keeper.handle, event))
+            return
         if not isinstance(payload, SessionClosed):
             await self._keeper.handle(event)
+            if isinstance(payload, HaltRequest):
+                self._holds.end(payload.halt_id)
             return
         if payload.session != self.settings.session:
             return

@@ -10,7 +10,7 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any
 
 from mts1b_platform.eventbus import Event, EventBus
-from mts1b_platform.eventbus.outbox import Relay
+from mts1b_platform.eventbus.outbox import Outbox, Relay
 from mts1b_platform.logs import get_logger
 
 from mts1b_desk.cores.core import Core, Effects, Emit, NeedQuotes
@@ -58,8 +58,16 @@ class Keeper:
     @property
     def idle(self) -> bool:
         """Whether nothing is being worked and everything that was stored is published."""
-        done = self._relay.counters.published + self._relay.counters.parked
-        return not self._turn.locked() and done >= self._stored
+        return not self._turn.locked() and self._published
+
+    @property
+    def _published(self) -> bool:
+        return self._relay.counters.published + self._relay.counters.parked >= self._stored
+
+    @property
+    def waiting(self) -> Outbox:
+        """What is stored and not published yet; to be used before :meth:`publish`."""
+        return self._store.waiting
 
     async def open(self) -> None:
         """Bring the core to the state that is stored, and store what it has to say first.
@@ -79,6 +87,8 @@ class Keeper:
 
     async def publish(self) -> None:
         """Publish what is stored, until cancelled."""
+        async with self._turn:
+            self._stored = await self._store.backlog()
         await self._relay.run()
 
     async def close(self) -> None:
@@ -93,6 +103,14 @@ class Keeper:
     async def shut(self) -> None:
         """Close the database."""
         await self._store.close()
+
+    @asynccontextmanager
+    async def at_rest(self) -> AsyncGenerator[None]:
+        """Inside the block the core does nothing, and everything that it has said before is published."""
+        async with self._turn:
+            while not self._published:  # noqa: ASYNC110 - the relay counts, it does not tell
+                await asyncio.sleep(0.001)
+            yield
 
     async def handle(self, event: Event[Any], *, last: bool = False) -> None:
         """Handle a stored event; ``last`` for the end of the session.

@@ -8,6 +8,7 @@ its source up to there without publishing, and goes on; readers ignore what they
 """
 
 import asyncio
+from contextlib import suppress
 from datetime import datetime
 
 from mts1b_foundation.marketdata import Quote
@@ -34,6 +35,7 @@ log = get_logger("mts1b.desk.marketdata")
 _TURN = 32
 """Ticks published before other tasks get their turn."""
 _POLL = 0.002
+_WAIT = 0.02
 _PATIENCE = 0.1
 """Seconds without a finished order after which waiting signals are taken to wait for the market itself."""
 _SAVE = 0.2
@@ -98,6 +100,8 @@ class MarketdataService(Service):
         return {"retransmit": self._retransmit, "history": self._history, "close": self._close}
 
     async def _replay(self) -> None:
+        for service in self.settings.after:
+            await self._until_ready(service)
         pace = _Pace(self.settings.speed)
         for number, tick in enumerate(self._source.ticks(), 1):
             if self._over:
@@ -144,6 +148,14 @@ class MarketdataService(Service):
             else:
                 await self.bus.emit(MARKETDATA_BARS, item, trace_id=trace_id)
         self._time = tick.timestamp
+
+    async def _until_ready(self, service: str) -> None:
+        while True:
+            with suppress(NoAnswer):
+                status = await ask(self.bus, service, "status", Status)
+                if status.ready and status.session == self.settings.session:
+                    return
+            await asyncio.sleep(_WAIT)
 
     async def _let_readers_follow(self) -> None:
         """Wait until no reader is more than a window behind, and orders keep up as far as they can."""

@@ -16,7 +16,7 @@ from typing import Annotated, Any
 import typer
 from mts1b_foundation.errors import Mts1bError
 
-from mts1b_deploy import cli_cluster, lifecycle, output
+from mts1b_deploy import cli_cluster, cli_pki, lifecycle, output
 from mts1b_deploy import logs as logs_
 from mts1b_deploy import status as status_
 from mts1b_deploy.errors import DeployError
@@ -413,6 +413,8 @@ def restore(
 
 
 app.add_typer(cli_cluster.app)
+app.add_typer(cli_pki.app)
+app.add_typer(cli_pki.permissions_app)
 
 
 def _interrupt(_number: int, _frame: FrameType | None) -> None:

@@ -56,7 +56,7 @@ class Layout:
 
     @property
     def callout(self) -> Path:
-        """The public keys of those who let people in, as ``mts1b auth init`` writes them; not there: nobody is let in."""
+        """Public keys of those who let people in, written by ``mts1b auth init``; without it nobody is let in."""
         return self.prefix / "etc" / "auth" / "callout.json"
 
     @property

@@ -14,7 +14,7 @@ from mts1b_deploy.pki.store import Pki, identity_of
 from mts1b_deploy.profiles import LOOPBACK, Profile
 from mts1b_deploy.record import InstallRecord
 from mts1b_deploy.render import template_environment
-from mts1b_deploy.secure import SYSTEM, SecureSettings, issue_missing, secure_values
+from mts1b_deploy.secure import SYSTEM, Callout, SecureSettings, issue_missing, secure_values
 
 ROUTE_NAME = "route.mts1b.internal"
 """A name that only certificates of nodes carry: whoever shows it may join the cluster."""
@@ -39,6 +39,7 @@ def settings_of(layout: Layout, record: InstallRecord) -> SecureSettings:
         tls_ca=Pki(layout.pki).ca,
         tls_pem=Pki(layout.pki).pem(server_certificate(record)),
         websocket=f"{record.host}:{record.websocket_port}" if record.websocket_port else None,
+        callout=Callout.read(layout.callout),
         # Relative: the server looks beside the file that names it, whatever is written.
         encryption_key_file=Path(layout.encryption_key.name) if record.encrypted else None,
     )

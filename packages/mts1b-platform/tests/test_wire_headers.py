@@ -123,7 +123,9 @@ def test_what_changes_with_every_message_is_no_static_header(name: str):
         FrameTemplate("a", {name: "x"})
 
 
-@pytest.mark.parametrize("subject", ["", "a b", "a\r\nPUB b 0", "a..b", ".a", "a.", "a.*", "a.>", "a\t", "a\0"])
+@pytest.mark.parametrize(
+    "subject", ["", "a b", "a\r\nPUB b 0", "a..b", ".a", "a.", "a.*", "a.>", "a\t", "a\0", "a.\ud800"]
+)
 def test_a_subject_that_cannot_be_published_to_is_refused(subject: str):
     with pytest.raises(SubjectRefused, match="cannot publish"):
         FrameTemplate(subject, {})

@@ -109,7 +109,10 @@ def checked_subject(subject: str) -> bytes:
     for token in subject.split("."):
         if token in {"", "*", ">"}:
             raise SubjectRefused(f"cannot publish to {subject!r}: its token {token!r} is empty or a wildcard")
-    return subject.encode()
+    try:
+        return subject.encode()
+    except UnicodeEncodeError as error:
+        raise SubjectRefused(f"cannot publish to {subject!r}: it is not valid Unicode") from error
 
 
 def pub_frame(subject: bytes, payload: bytes = b"", reply: bytes = b"") -> bytes:

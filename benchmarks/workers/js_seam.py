@@ -1,0 +1,111 @@
+"""JetStream through the seam, typed: pipelined publishes, atomic batches, overlapping pulls."""
+
+import asyncio
+from typing import Any
+
+from common import TRACE, Stopwatch, events, static_headers
+from js_common import DURABLE, STREAM, SUBJECT, fresh_durable, fresh_stream, main
+from mts1b_foundation.orders import Order
+from mts1b_platform.eventbus.headers import StaticHeaderCache
+from mts1b_platform.eventbus.lane import Lane
+from mts1b_platform.eventbus.pipeline import AckPipeline, Draft, PubAck
+from mts1b_platform.eventbus.plain import open_lane
+from mts1b_platform.eventbus.pulls import Pulls
+from mts1b_platform.eventbus.wire import FrameTemplate
+from nats.aio.client import Client
+
+
+async def connect(url: str) -> tuple[Client, Lane]:
+    client = Client()
+    lane = await open_lane(client)
+    assert lane.fast, lane.reason
+    await client.connect(url)
+    return client, lane
+
+
+def figures(watch: Stopwatch, count: int) -> dict[str, Any]:
+    result = watch.figures()
+    return {"rate": count / (result["last"] - result["start"]) * 1e9, "us": result["cpu"] / count * 1e6}
+
+
+async def send_all(lane: Lane, count: int) -> None:
+    """Publish ``count`` orders, every one with an ack of its own that is awaited."""
+    pipeline = await AckPipeline.open(lane, window=4000, timeout=60)
+    template = FrameTemplate(SUBJECT, static_headers("order"))
+    made, to_json = events("order"), Order.__pydantic_serializer__.to_json
+    waiting: list[asyncio.Future[PubAck]] = [
+        await pipeline.publish(template, to_json(made[n % len(made)]), TRACE, f"id-{n}") for n in range(count)
+    ]
+    for future in waiting:
+        assert (await future).stream == STREAM
+
+
+async def publish(url: str, count: int) -> dict[str, Any]:
+    client, lane = await connect(url)
+    await fresh_stream(client)
+    watch = Stopwatch()
+    await send_all(lane, count)
+    result = figures(watch, count)
+    await client.close()
+    return result
+
+
+async def atomic(url: str, count: int) -> dict[str, Any]:
+    client, lane = await connect(url)
+    await fresh_stream(client)
+    pipeline = await AckPipeline.open(lane, timeout=60)
+    template = FrameTemplate(SUBJECT, static_headers("order"))
+    made, to_json = events("order"), Order.__pydantic_serializer__.to_json
+    watch = Stopwatch()
+    for start in range(0, count, 1000):
+        numbers = range(start, min(count, start + 1000))
+        ack = await pipeline.publish_atomic(
+            [Draft(template, to_json(made[n % len(made)]), TRACE, f"id-{n}") for n in numbers]
+        )
+        assert ack.batch_size == len(numbers)
+    result = figures(watch, count)
+    await client.close()
+    return result
+
+
+async def read_all(lane: Lane, count: int) -> None:
+    """Read, validate and acknowledge ``count`` orders."""
+    validate, schema = Order.__pydantic_validator__.validate_json, Order.schema_id()
+    read = StaticHeaderCache().read
+    pulls = await Pulls.open(lane, STREAM, DURABLE, window=2048)
+    received = 0
+    while received < count:
+        batch = await pulls.next_batch()
+        for _, _, head, payload in batch:
+            assert read(head).schema == schema
+            validate(payload)
+        pulls.ack_all(batch)
+        received += len(batch)
+
+
+async def pulls(url: str, count: int) -> dict[str, Any]:
+    client, lane = await connect(url)
+    await fresh_durable(client)
+    watch = Stopwatch()
+    await read_all(lane, count)
+    await client.flush()
+    result = figures(watch, count)
+    await client.close()
+    return result
+
+
+async def through(url: str, count: int) -> dict[str, Any]:
+    """Publish, consume and acknowledge at the same time, in one process on two connections."""
+    (writer, out), (reader, back) = await connect(url), await connect(url)
+    await fresh_stream(writer)
+    await fresh_durable(reader)
+    watch = Stopwatch()
+    await asyncio.gather(send_all(out, count), read_all(back, count))
+    await reader.flush()
+    result = figures(watch, count)
+    await writer.close()
+    await reader.close()
+    return result
+
+
+main(publish=publish, atomic=atomic, pulls=pulls, through=through)

@@ -1,0 +1,56 @@
+"""State in PostgreSQL: the same ledger as with SQLite, over the death of a service and of the whole run."""
+
+import json
+import os
+import signal
+from pathlib import Path
+
+import psutil
+import psycopg
+import pytest
+from mts1b_desk.protocol import SERVICES
+from psycopg import sql
+
+from .conftest import Desk, Starts
+
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("streams")]
+
+
+@pytest.fixture
+def databases(postgres_url: str) -> str:
+    """A URL with ``{service}`` in it, and a database for every service."""
+    with psycopg.connect(postgres_url, autocommit=True) as connection:
+        for service in SERVICES:
+            connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(f"desk_{service}")))
+    front, _, _ = postgres_url.rpartition("/")
+    return front + "/desk_{service}"
+
+
+async def test_state_in_postgresql_gives_the_same_ledger_and_is_gone_on_with(
+    desk: Desk, start_desk: Starts, databases: str, quotes_csv: Path, tmp_path: Path
+):
+    data = ("run", "--data", str(quotes_csv), "--fund", "alpha", "--fund", "beta", "--json")
+    calm = await desk(*data)
+    assert calm.code == 0, calm.err
+    state = str(tmp_path / "state")
+    async with start_desk(*data, "--state", state, "--database", databases, "--speed", "15") as process:
+        while b"fills, lag" not in (line := await process.stderr.readline()):
+            assert line, "the run ended before it traded"
+        children = psutil.Process(process.pid).children()
+        os.kill(next(child.pid for child in children if "oms" in child.cmdline()), signal.SIGKILL)
+        while b"service oms was killed by signal 9" not in (line := await process.stderr.readline()):
+            assert line, "the run ended without a word about the kill"
+        process.kill()
+        await process.wait()
+        psutil.wait_procs([child for child in psutil.process_iter() if child.pid in {c.pid for c in children}], 20)
+    resumed = await desk("run", "--state", state, "--json", "--speed", "max")
+    assert resumed.code == 0, resumed.err
+    assert "Going on with session" in resumed.err
+    assert json.dumps(resumed.ledger["funds"]) == json.dumps(calm.ledger["funds"])
+    assert not list((tmp_path / "state").glob("*.db"))
+
+
+async def test_a_database_without_a_place_for_the_service_is_refused(desk: Desk):
+    ended = await desk("run", "--quotes", "5", "--database", "postgresql://localhost/one_for_all")
+    assert ended.code == 2
+    assert "database must hold {service}" in ended.err

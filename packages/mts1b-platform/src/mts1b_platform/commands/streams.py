@@ -8,7 +8,7 @@ from typing import Annotated, Any, TypeVar
 
 import typer
 
-from mts1b_platform.config import Profile
+from mts1b_platform.config import Profile, Settings
 from mts1b_platform.eventbus import (
     STREAMS,
     EventBus,
@@ -21,8 +21,12 @@ from mts1b_platform.eventbus import (
     unknown_streams,
 )
 from mts1b_platform.eventbus.api import js_api
+from mts1b_platform.eventbus.consumers import ConsumerChange, apply_consumers
 from mts1b_platform.observability.audit import audit_action
 from mts1b_platform.output import Json, noun, print_json, print_listing, say
+
+ADMIN = "mts1b-deploy"
+"""Who may manage streams and consumers on a secured bus."""
 
 app = noun(__doc__ or "")
 
@@ -84,17 +88,23 @@ def apply(
 ) -> None:
     """Create and update streams as declared. Sends nothing where nothing differs.
 
+    On a secured bus also the durables that services declare, as services may not create any.
+
     Example: mts1b streams apply
     """
 
-    async def act(bus: EventBus) -> list[StreamChange]:
+    async def act(bus: EventBus) -> tuple[list[StreamChange], list[ConsumerChange]]:
         wanted = _profile(bus, profile)
         planned = [change.stream for change in await plan_streams(bus, profile=wanted) if change.action != "unchanged"]
         if planned:
             audit_action(bus, "streams apply", actor=_user(), streams=planned, allow_destructive=allow_destructive)
-        return await apply_streams(bus, profile=wanted, allow_destructive=allow_destructive)
+        changes = await apply_streams(bus, profile=wanted, allow_destructive=allow_destructive)
+        return changes, [] if wanted == "minimal" else await apply_consumers(bus)
 
-    _print_changes(_on_bus(act, servers), as_json=as_json)
+    changes, durables = _on_bus(act, servers)
+    _print_changes(changes, as_json=as_json)
+    for durable in () if as_json else durables:
+        say(f"{durable.action:<10} {durable.stream}, durable {durable.durable} of {durable.service}")
 
 
 def _user() -> str | None:
@@ -105,8 +115,12 @@ def _user() -> str | None:
 
 
 def _on_bus(work: Callable[[EventBus], Awaitable[R]], servers: str | None) -> R:
+    settings = Settings.load()
+    # On a secured bus only the administration may manage streams, and this command is its.
+    service = ADMIN if settings.tls_dir is not None and settings.service is None else None
+
     async def run() -> R:
-        async with await connect(servers) as bus:
+        async with await connect(servers, service=service) as bus:
             return await work(bus)
 
     return asyncio.run(run())

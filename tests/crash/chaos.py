@@ -1,7 +1,7 @@
 """The long form of the crash matrix: ``python tests/crash/chaos.py`` (``make chaos``); prints figures, exits 1 on any
 broken promise.
 
-    --events 12000   over all kinds of store
+    --events 12000   over all kinds of store, and SQLite once more in the mode that is ordered by key
     --kills 160      roughly; the named points are used in turn, a fifth are at random moments, some are the server's
     --seed 0         repeats a plan; timing is never repeated exactly
 """
@@ -21,8 +21,8 @@ from mts1b_platform.server import NatsServer
 from mts1b_platform.testing_postgres import PostgresServer
 
 
-def plan_for(kind: Kind, events: int, kills: int, seed: int) -> Plan:
-    """A quarter of the whole for one kind of store."""
+def plan_for(kind: Kind, events: int, kills: int, seed: int, *, ordered: bool) -> Plan:
+    """One run's share of the whole."""
     points = len(CONSUMER_POINTS) + len(producer_points(kind))
     server, at_random = max(1, kills // 12), max(1, kills // 5)
     rounds = max(1, round((kills - server - at_random) / points))
@@ -35,21 +35,26 @@ def plan_for(kind: Kind, events: int, kills: int, seed: int) -> Plan:
         server_kills=server,
         server_stops=max(1, server // 2),
         poison_every=7,
+        ordered=ordered,
         seed=seed,
     )
 
 
 async def run_all(events: int, kills: int, seed: int, kinds: list[Kind]) -> list[Figures]:
     """One run after the other, each on servers of its own."""
+    runs: list[tuple[Kind, bool]]
     results: list[Figures] = []
     postgres = PostgresServer().start()
     try:
-        for kind in kinds:
+        runs = [(kind, False) for kind in kinds]
+        if "sqlite" in kinds:
+            runs.append(("sqlite", True))
+        for kind, ordered in runs:
             with tempfile.TemporaryDirectory(prefix="mts1b-chaos-") as directory:
                 home = Path(directory)
                 where = postgres.new_database() if kind == "postgres" else str(home / "place")
                 async with NatsServer(home / "nats") as server:
-                    plan = plan_for(kind, events // len(kinds), kills // len(kinds), seed)
+                    plan = plan_for(kind, events // len(runs), kills // len(runs), seed, ordered=ordered)
                     figures = await Run(plan, where, server, home).carry_out()
                 print(figures.line(), flush=True)
                 if figures.complaints:

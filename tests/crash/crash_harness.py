@@ -91,8 +91,9 @@ class Figures:
 
     def line(self) -> str:
         """One line for people."""
+        name = "ordered" if self.plan.ordered else self.plan.kind
         return (
-            f"{self.plan.kind:9} {self.committed} published, {self.stored} stored, {self.effects} effects "
+            f"{name:9} {self.committed} published, {self.stored} stored, {self.effects} effects "
             f"({self.effects_doubled} doubled), {self.dead_letters} dead letters, {self.killed} kills, "
             f"{self.kills['server stop']} freezes, {self.seconds:.0f} s: "
             + ("; ".join(self.complaints) if self.complaints else "all promises kept")

@@ -16,7 +16,9 @@ from mts1b_foundation.subjects import (
     OMS_ORDERS_CREATED,
     OMS_ORDERS_FILLED,
 )
+from mts1b_operations.halt import clear_halt, halts_in_force, request_halt
 from mts1b_platform.eventbus import AccessDenied
+from mts1b_platform.eventbus.api import js_api
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 
@@ -70,6 +72,21 @@ async def test_typed_events_flow_between_services_of_both_tiers(locked: Locked):
     assert (await oms.emit(OMS_FILLS_CREATED, FILL)).stream == "OMS_FILLS"
     acks = await oms.emit_many(OMS_ORDERS_CREATED, [ORDER])
     assert [ack.stream for ack in acks] == ["OMS_ORDERS"]
+
+
+async def test_operations_halts_and_sees_halts_without_a_consumer_of_its_own(locked: Locked):
+    operations = await locked.bus("mts1b-operations")
+    halt = await request_halt(operations, fund_id="alpha", reason="a test", actor="alice")
+    assert [each.request.halt_id for each in await halts_in_force(operations)] == [halt.halt_id]
+    await clear_halt(operations, halt.halt_id, reason="over", actor="alice")
+    assert await halts_in_force(operations) == ()
+
+
+async def test_a_publish_whose_ack_was_lost_can_be_looked_up_by_its_producer(locked: Locked):
+    oms = await locked.bus("mts1b-oms")
+    acks = await oms.emit_many(OMS_ORDERS_CREATED, [ORDER], atomic=True)
+    found = await js_api(oms, "STREAM.MSG.GET.OMS_ORDERS", {"seq": acks[0].seq})
+    assert found["message"]["subject"] == acks[0].subject
 
 
 async def test_each_service_answers_to_its_own_inbox_prefix(locked: Locked):

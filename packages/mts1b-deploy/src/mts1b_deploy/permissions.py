@@ -83,7 +83,8 @@ def all_permissions(sources: Sources | None = None) -> dict[str, Permissions]:
     claims = _claims(found)
     consumers = [each for source in found for each in source.consumers]
     services = sorted({*claims, *(each.service for each in consumers), OPERATIONS} - {ADMIN, AUTH})
-    granted = {repo: _of(repo, claims.get(repo, []), _own(repo, consumers)) for repo in services}
+    stored = {stream.name: stream.subjects for source in found for stream in source.streams}
+    granted = {repo: _of(repo, claims.get(repo, []), _own(repo, consumers), stored) for repo in services}
     return granted | {ADMIN: _admin()}
 
 
@@ -102,7 +103,12 @@ def permissions_of(repo: str, sources: Sources | None = None) -> Permissions:
     return known[repo]
 
 
-def _of(repo: str, claims: Collection[str], consumers: Collection[ConsumerDeclaration]) -> Permissions:
+def _of(
+    repo: str,
+    claims: Collection[str],
+    consumers: Collection[ConsumerDeclaration],
+    streams: Mapping[str, Collection[str]],
+) -> Permissions:
     grants: list[Grant] = []
     problems: list[str] = []
 
@@ -129,10 +135,15 @@ def _of(repo: str, claims: Collection[str], consumers: Collection[ConsumerDeclar
     if consumers:
         publish(f"$JS.API.STREAM.INFO.KV_{BUCKET}", "dedupe store: does it exist")
         publish(f"$JS.API.STREAM.MSG.GET.KV_{BUCKET}", "dedupe store: read a mark")
+    for name, subjects in streams.items():
+        if repo != OPERATIONS and any(overlaps(subject, claim) for subject in subjects for claim in claims):
+            # The answer is JSON around the message: sent astray, it passes for no event.
+            publish(f"$JS.API.STREAM.MSG.GET.{name}", "was a publish stored whose ack was lost")
     publish("$JS.API.STREAM.NAMES", "which stream stores a subject")
     if repo == OPERATIONS:
         for subject in _LOOK:
             publish(subject, "lag, drift, dead letters, halts")
+        publish("$JS.API.STREAM.MSG.DELETE.DEADLETTERS", "take away a dead letter that was dealt with")
         publish("svc.v1.>", "ask every service")
         publish("$SRV.>", "find services")
         subscribe("$JS.EVENT.ADVISORY.>", "what JetStream reports")

@@ -13,13 +13,13 @@ import asyncio
 import contextlib
 import json
 import secrets
-from collections.abc import Sequence
+from base64 import b64decode
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
 import nats.errors
-import nats.js.errors
 from mts1b_foundation.event import utc_now
 from mts1b_foundation.operations import HaltClearance, HaltObedience, HaltRequest
 from mts1b_foundation.subjects import (
@@ -29,11 +29,16 @@ from mts1b_foundation.subjects import (
     DurableSubject,
 )
 from mts1b_platform.eventbus import BusError, EventBus
+from mts1b_platform.eventbus.api import ApiError, js_api
+from mts1b_platform.eventbus.decode import Decoder, Refused
+from mts1b_platform.eventbus.wire import WireMsg
 from mts1b_platform.logs import get_logger
 
 log = get_logger("mts1b.operations.halt")
 
 REPO = "mts1b-operations"
+_STREAM = "OPERATIONS_HALTS"
+_NO_MESSAGE = 10037
 
 _HOLD = "svc.v1.oms.hold"
 _HOLD_WITHIN = 1.0
@@ -122,19 +127,35 @@ async def clear_halt(bus: EventBus, halt_id: str, *, reason: str, actor: str) ->
 async def halts_in_force(bus: EventBus) -> Sequence[Halt]:
     """Every halt that was requested and not cleared, oldest first, with who obeyed it."""
     found: dict[str, Halt] = {}
-    durable = f"halt-ls-{secrets.token_hex(6)}"
-    consumer = bus.consume(*_SUBJECTS, durable=durable, inactive_threshold=30.0)
-    async with consumer:
-        js = bus.plain_jetstream()
-        info = await js.consumer_info(consumer.stream, durable)
-        left = (info.num_pending or 0) + (info.num_ack_pending or 0)  # what waits there, and what is on its way here
-        while left:
-            async with await anext(consumer) as event:
-                _fold(found, event.payload, event.timestamp)
-            left -= 1
-    with contextlib.suppress(nats.js.errors.NotFoundError):
-        await js.delete_consumer(consumer.stream, durable)
+    decoder = Decoder(_SUBJECTS)
+    async for msg, stored_at in _stored(bus):
+        try:
+            _, _, payload = decoder.decode(msg)
+        except Refused as refused:
+            log.warning("a message among the halts is none", reason=str(refused))
+            continue
+        _fold(found, payload, stored_at)
     return tuple(found.values())
+
+
+async def _stored(bus: EventBus) -> AsyncIterator[tuple[WireMsg, datetime]]:
+    """Everything in the stream of halts, in order.
+
+    Read message by message, as on a secured bus nobody but the administration may create a consumer.
+    """
+    seq = 1
+    while True:
+        try:
+            answer = await js_api(bus, f"STREAM.MSG.GET.{_STREAM}", {"seq": seq, "next_by_subj": "mts.>"})
+        except ApiError as error:
+            if error.err_code == _NO_MESSAGE:
+                return
+            raise
+        message: dict[str, Any] = answer["message"]
+        seq = int(message["seq"]) + 1
+        head, payload = (b64decode(message.get(part, "")) for part in ("hdrs", "data"))
+        stored_at = datetime.fromisoformat(message["time"])
+        yield WireMsg(str(message["subject"]).encode(), b"", head, payload), stored_at
 
 
 async def wait_for_obedience(

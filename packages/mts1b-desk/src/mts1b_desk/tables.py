@@ -83,7 +83,7 @@ class Recent:
 
     __slots__ = ("_keys", "_size")
 
-    def __init__(self, size: int = 20_000) -> None:
+    def __init__(self, size: int = 2_000) -> None:
         self._keys: dict[str, None] = {}
         self._size = size
 

@@ -12,23 +12,23 @@ from mts1b_platform.eventbus import Event
 
 
 class Causes:
-    """The last event about each order and signal, at most ``limit`` of them."""
+    """The trace of the last event about each order and signal, at most ``limit`` of them."""
 
-    def __init__(self, limit: int = 10_000) -> None:
+    def __init__(self, limit: int = 2_000) -> None:
         self._limit = limit
-        self._events: OrderedDict[str, Event[Any]] = OrderedDict()
+        self._traces: OrderedDict[str, str | None] = OrderedDict()
 
     def remember(self, event: Event[Any]) -> None:
         """``event`` is being handled."""
         for name in _names(event.payload):
-            self._events[name] = event
-            self._events.move_to_end(name)
-        while len(self._events) > self._limit:
-            self._events.popitem(last=False)
+            self._traces[name] = event.trace_id
+            self._traces.move_to_end(name)
+        while len(self._traces) > self._limit:
+            self._traces.popitem(last=False)
 
-    def of(self, payload: Payload) -> Event[Any] | None:
-        """The event that led to ``payload``; None when none is known."""
-        return next((self._events[name] for name in _names(payload) if name in self._events), None)
+    def of(self, payload: Payload) -> str | None:
+        """The trace id of the event that led to ``payload``; None when none is known."""
+        return next((self._traces[name] for name in _names(payload) if name in self._traces), None)
 
 
 def _names(payload: Payload) -> list[str]:

@@ -203,8 +203,7 @@ class Keeper:
             self._relay.wake()
 
     def _trace_of(self, effect: Emit) -> str | None:
-        cause = self._causes.of(effect.payload)
-        return cause.trace_id if cause is not None else None
+        return self._causes.of(effect.payload)
 
 
 def _fatal(error: Exception) -> Fatal:

@@ -92,6 +92,15 @@ bench: $(READY) ## measure the bus beside raw nats-py and its peers
 chaos: $(READY) ## kill producers, consumers and servers for minutes, and judge what is left (ARGS="--events 12000 --kills 160")
 	@python tests/crash/chaos.py $(ARGS)
 
+.PHONY: chaos-desk
+chaos-desk: $(READY) ## kill the desk's services 30 times and NATS 5 times, and get the same ledger (DATA=file); halts under load
+	@python tests/chaos_desk/desk_chaos.py $(if $(DATA),--data "$(DATA)") $(ARGS)
+	@python tests/chaos_desk/desk_halts.py
+
+.PHONY: bench-desk
+bench-desk: $(READY) ## the whole desk: latency of every hop, quotes/s and memory over a simulated day (ARGS="--quotes 20000")
+	@python tests/chaos_desk/desk_bench.py $(ARGS)
+
 .PHONY: clean
 clean: ## remove the environment and caches; data under var/ stays
 	@rm -rf .venv .tools .pytest_cache .ruff_cache .hypothesis .import_linter_cache tests/js/node_modules

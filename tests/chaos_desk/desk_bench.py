@@ -23,6 +23,7 @@ from collections import defaultdict
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
 from decimal import Decimal
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -65,7 +66,7 @@ def settings_of(symbols: int, quotes: int | None, *, tick_ms: int, interval: str
         strategies=(StrategySettings(), StrategySettings(name="breakout", fast=1, slow=12)),
         source=SimulationSettings(symbols=names, quotes=quotes, tick_ms=tick_ms),
         intervals=(interval,),
-        nav_interval_ms=60_000,
+        nav_interval_ms=600_000,
     )
 
 
@@ -100,8 +101,8 @@ async def latency(directory: Path, *, orders: int) -> None:
     rate = 8 * 1000 / 50
     print(f"latency at {rate:.0f} quotes/s, {len(times)} orders filled, books agree: {ledger['reconciled']}")
     print(f"  {'from':12} {'to':12} {'p50 ms':>8} {'p99 ms':>8} {'share':>7}")
-    total = sum(_quantile([each[_HOPS[-1]] - each[_HOPS[0]] for each in times], 0.5) for _ in (0,))
-    for first, then in zip(_HOPS, _HOPS[1:], strict=False):
+    total = _quantile([each[_HOPS[-1]] - each[_HOPS[0]] for each in times], 0.5)
+    for first, then in pairwise(_HOPS):
         hops = [each[then] - each[first] for each in times]
         share = _quantile(hops, 0.5) / total if total else 0
         print(f"  {first:12} {then:12} {_quantile(hops, 0.5):8.2f} {_quantile(hops, 0.99):8.2f} {share:7.0%}")

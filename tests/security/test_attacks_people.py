@@ -3,6 +3,7 @@
 Each attempt is refused; the responder logs why, the server that somebody failed; neither logs the token.
 """
 
+import asyncio
 import base64
 import json
 import logging
@@ -16,6 +17,8 @@ import nats.errors
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+from mts1b_foundation.samples import ORDER
+from mts1b_foundation.subjects import OMS_ORDERS_ACCEPTED, OMS_ORDERS_CREATED
 from mts1b_operations.auth.keys import jwks, token_key
 from mts1b_operations.auth.tokens import AUDIENCE, LOCAL, issue_token
 from mts1b_platform.eventbus import AccessDenied
@@ -187,3 +190,21 @@ async def test_no_secret_is_in_any_log_or_error(gate: Gate, caplog: pytest.LogCa
     places += [repr(alice.settings), repr(alice.identity)]
     for secret in secrets:
         assert not any(secret in place for place in places)
+
+
+async def test_history_that_somebody_has_sent_to_others_is_not_taken_for_an_event(gate: Gate):
+    """Reply subjects are not checked, so one person's history can arrive where another listens."""
+    oms = await gate.locked.bus("mts1b-oms")
+    await oms.emit(OMS_ORDERS_CREATED, ORDER)
+    mallory, bob = await gate.person(gate.token("mallory")), await gate.person(gate.token("bob"))
+    async with bob.listen(OMS_ORDERS_ACCEPTED) as accepted:
+        asked = json.dumps({"seq": 1}).encode()
+        await mallory.publish("history.OMS_ORDERS", asked, reply="mts.v1.oms.orders.accepted")
+        await mallory.flush()
+        await gate.locked.until(
+            lambda: bob.counters.schema_mismatch[OMS_ORDERS_ACCEPTED.pattern] == 1 or accepted.waiting > 0
+        )
+        genuine = ORDER.accept(ORDER.updated_at)
+        await oms.emit(OMS_ORDERS_ACCEPTED, genuine)
+        assert (await asyncio.wait_for(anext(accepted), 5)).payload == genuine
+    assert bob.counters.schema_mismatch[OMS_ORDERS_ACCEPTED.pattern] == 1

@@ -221,3 +221,20 @@ async def lying(locked: Locked, service: str, repo: str) -> EventBus:
     )
     locked.opened.append(bus)
     return bus
+
+
+async def test_a_pulled_event_that_is_sent_to_anothers_subject_keeps_its_own(locked: Locked):
+    """So nobody takes a filled order for a gate's answer, in whatever stream it ends up."""
+    oms, attacker = await locked.bus("mts1b-oms"), await locked.raw("mts1b-treasury")
+    now = ORDER.updated_at
+    filled = ORDER.accept(now).fill(ORDER.quantity, ORDER.limit_price or ORDER.quantity, now)
+    ack = await oms.emit(OMS_ORDERS_FILLED, filled)
+    pull = b'{"batch":1,"expires":1000000000}'
+    await attacker.publish(f"$JS.API.CONSUMER.MSG.NEXT.{DURABLE}", pull, reply="mts.v1.risk.gate.failed")
+    await attacker.flush()
+    admin = await locked.bus("mts1b-deploy")
+    async with asyncio.timeout(5):
+        while not (await admin.plain_jetstream().stream_info("RISK")).state.messages:
+            await asyncio.sleep(0.01)
+    moved = await admin.plain_jetstream().get_msg("RISK", 1)
+    assert moved.subject == ack.subject

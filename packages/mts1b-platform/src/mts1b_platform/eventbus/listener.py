@@ -26,6 +26,9 @@ if TYPE_CHECKING:
 
 log = get_logger("mts1b.eventbus.listener")
 
+_STORED = b"Nats-Stream: "
+"""In the headers of what a stream was asked for, and never in those of a live event."""
+
 
 class Listener(Generic[T]):
     """Events of one subject from now on, as an async iterator. Made by ``bus.listen``.
@@ -159,6 +162,10 @@ class Listener(Generic[T]):
         self._ready.set()
 
     def _admit(self, msg: WireMsg) -> Heard[T] | None:
+        if self._wary and _STORED in msg.head:
+            self._bus.counters.schema_mismatch[self._subject.pattern] += 1
+            log.warning("stored history arrived among live events: somebody has sent it here", subject=msg.subject)
+            return None
         try:
             registered, name, payload = self._decoder.decode(msg)
         except Refused as refused:

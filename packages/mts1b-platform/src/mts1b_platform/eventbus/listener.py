@@ -52,6 +52,8 @@ class Listener(Generic[T]):
         self._ready = asyncio.Event()
         self._subscriptions: list[Batches] = []
         self._stopped = False
+        # People may ask streams for history, and the server sends the answer wherever they say.
+        self._wary = bus.identity.has_token
         self._lost = False
         self.dropped = 0
         """Events that gave way because this reader was too slow."""

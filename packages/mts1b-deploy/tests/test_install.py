@@ -190,7 +190,7 @@ def test_a_setting_that_the_bus_does_not_know_fails_the_install_and_is_named(mac
         (("--include", ","), "names no part"),
         (("--supervisor", "cron"), "no supervisor 'cron'"),
         (("--port", "70000"), "--port 70000 is no TCP port"),
-        (("--port", "7000", "--monitor-port", "7000"), "two different ports"),
+        (("--port", "7000", "--monitor-port", "7000"), "choose different ports"),
         (("--prefix", "a\tb"), "control characters"),
     ],
 )

@@ -104,6 +104,8 @@ def parts_named(include: str, profile: Profile) -> tuple[str, ...]:
         raise UnknownName(
             f"profile {profile.name} has no part {', '.join(map(repr, unknown))}: --include takes {', '.join(known)}"
         )
+    if not wanted:
+        raise UnknownName(f"--include names no part: it takes {', '.join(known)}")
     if "nats" not in wanted:
         raise UnknownName(f"--include leaves nats out, which is what is installed: it takes {', '.join(known)}")
     return tuple(name for name in known if name in wanted)

@@ -24,14 +24,17 @@ from mts1b_platform.server_probe import address_in_use
 from pydantic_core import from_json
 
 from mts1b_deploy.layout import Layout
+from mts1b_deploy.testing_zygote import Zygote
 
-__all__ = ["Machine", "machine"]
+__all__ = ["Machine", "deploy_zygote", "machine"]
 
 
 class Machine:
     """A home directory, free ports, and ``mts1b-deploy`` in it."""
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, zygote: Zygote | None = None) -> None:
+        self._root = root
+        self._zygote = zygote
         self.home = root / "home"
         self.home.mkdir(parents=True)
         self.port, self.monitor_port = free_ports()
@@ -61,15 +64,14 @@ class Machine:
 
     def deploy(self, *arguments: str, code: int | None = 0) -> subprocess.CompletedProcess[str]:
         """Run ``mts1b-deploy`` to its end; fails when the exit code is not ``code`` (None: any)."""
-        done = subprocess.run(
-            self.command(*arguments),
-            env=self.environ,
-            cwd=self.home,
-            capture_output=True,
-            text=True,
-            timeout=90,
-            check=False,
-        )
+        command = self.command(*arguments)
+        if self._zygote is not None:
+            words = command[command.index("mts1b_deploy") + 1 :]
+            done = self._zygote.run(words, environ=self.environ, cwd=self.home, scratch=self._root)
+        else:
+            done = subprocess.run(
+                command, env=self.environ, cwd=self.home, capture_output=True, text=True, timeout=90, check=False
+            )
         assert code is None or done.returncode == code, (  # noqa: S101  # this is a test's helper
             f"{arguments} ended with {done.returncode}, not {code}:\n{done.stdout}{done.stderr}"
         )
@@ -136,10 +138,17 @@ def free_ports() -> tuple[int, int]:
     return free[0], free[1]
 
 
+@pytest.fixture(scope="session")
+def deploy_zygote() -> Iterator[Zygote]:
+    """What runs the commands of every ``machine`` without importing everything anew."""
+    with Zygote() as zygote:
+        yield zygote
+
+
 @pytest.fixture
-def machine(tmp_path: Path) -> Iterator[Machine]:
+def machine(tmp_path: Path, deploy_zygote: Zygote) -> Iterator[Machine]:
     """A fresh user on this machine with nothing installed; all of its processes end with the test."""
-    made = Machine(tmp_path)
+    made = Machine(tmp_path, deploy_zygote)
     try:
         yield made
     finally:

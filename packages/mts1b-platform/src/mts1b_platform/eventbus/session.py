@@ -40,6 +40,17 @@ def survive_endings(bus: "EventBus") -> None:
             await give_up(err_msg)
 
     bus._process_err = process_err
+    attempt_reconnect = bus._attempt_reconnect
+
+    async def attempt_reconnect_at_once() -> None:
+        # nats-py takes leave of the old server first. Over a link that broke nobody answers, and TLS would wait for
+        # that answer for half a minute before another server is tried.
+        writer = getattr(bus._transport, "_io_writer", None)
+        if writer is not None:
+            writer.transport.abort()
+        await attempt_reconnect()
+
+    bus._attempt_reconnect = attempt_reconnect_at_once
 
 
 def reconsider(bus: "EventBus", *, refused: bool = False) -> None:

@@ -55,7 +55,7 @@ class BrokerSettings(_Frozen):
     """Commission in basis points of the traded value."""
     fee_quantum: Price = Decimal("0.00000001")
     """Commissions are rounded half up to this."""
-    history: Annotated[int, Field(ge=1)] = 500
+    history: Annotated[int, Field(ge=1)] = 1_000
     """Quotes kept per symbol for orders that arrive later than the quotes they trade with."""
 
 

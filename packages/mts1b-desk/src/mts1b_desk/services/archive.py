@@ -19,7 +19,7 @@ _TURN = 500
 class Archive:
     """The session so far; at most ``size`` quotes of it, and as many bars per interval, are in memory."""
 
-    def __init__(self, settings: DeskSettings, *, size: int = 10_000) -> None:
+    def __init__(self, settings: DeskSettings, *, size: int = 20_000) -> None:
         self._settings = settings
         self._quotes: deque[Quote] = deque(maxlen=size)
         self._bars: dict[str, deque[Bar]] = {interval: deque(maxlen=size) for interval in settings.intervals}

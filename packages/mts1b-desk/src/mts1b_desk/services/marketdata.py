@@ -8,12 +8,11 @@ its source up to there without publishing, and goes on; readers ignore what they
 """
 
 import asyncio
-from contextlib import suppress
 from datetime import datetime
 
 from mts1b_foundation.marketdata import Quote
 from mts1b_foundation.subjects import MARKETDATA_BARS, MARKETDATA_QUOTES, MARKETDATA_SESSIONS_CLOSED
-from mts1b_platform.eventbus import EventBus
+from mts1b_platform.eventbus import AccessDenied, EventBus
 from mts1b_platform.eventbus.trace import new_trace_id
 from mts1b_platform.logs import get_logger
 from pydantic import BaseModel
@@ -36,12 +35,12 @@ _TURN = 32
 """Ticks published before other tasks get their turn."""
 _POLL = 0.002
 _WAIT = 0.02
-_PATIENCE = 0.1
+_PATIENCE = 0.3
 """Seconds without a finished order after which waiting signals are taken to wait for the market itself."""
 _SAVE = 0.2
 """Seconds between two notes of how far the session is."""
 _TABLE, _PUBLISHED, _LAST = "session", "published", "last"
-_BACKLOG = 20
+_BACKLOG = 5
 """Signals per fund that may wait before a replay at full speed slows down for them."""
 
 
@@ -151,10 +150,16 @@ class MarketdataService(Service):
 
     async def _until_ready(self, service: str) -> None:
         while True:
-            with suppress(NoAnswer):
+            try:
                 status = await ask(self.bus, service, "status", Status)
-                if status.ready and status.session == self.settings.session:
-                    return
+            except NoAnswer:
+                await asyncio.sleep(_WAIT)
+                continue
+            except AccessDenied as error:
+                log.warning("the market opens without knowing whether everybody listens", reason=str(error))
+                return
+            if status.ready and status.session == self.settings.session:
+                return
             await asyncio.sleep(_WAIT)
 
     async def _let_readers_follow(self) -> None:
@@ -199,6 +204,8 @@ class MarketdataService(Service):
             log.warning("the replay waits for a reader", reason=str(error))
             await asyncio.sleep(0.2)
             return None
+        except AccessDenied:
+            return Progress()  # it cannot be asked here: the replay goes on, and who falls behind fetches again
 
     async def _retransmit(self, data: bytes) -> BaseModel:
         request = RetransmitRequest.model_validate_json(data)

@@ -20,7 +20,7 @@ from mts1b_foundation.orders import Order
 from mts1b_foundation.samples import ORDER
 from mts1b_foundation.subjects import OMS_ORDERS_CREATED
 from mts1b_operations.deadletters import Mover
-from mts1b_platform.eventbus import Reject, RetryPolicy, connect
+from mts1b_platform.eventbus import JetStreamUnavailable, Reject, RetryPolicy, ServerUnavailable, connect
 from mts1b_platform.eventbus import consumer as consumer_module
 from mts1b_platform.eventbus.outbox import Relay
 
@@ -29,6 +29,8 @@ POISON = "poison"
 FUNDS = 5
 """Funds that orders belong to; the key of the ordered mode."""
 ACK_WAIT = 1.0
+AGAIN = 75
+"""Exit code of a child that found no server to start on: whoever supervises it starts it again."""
 
 
 class Fuse:
@@ -58,6 +60,13 @@ def run(job: dict[str, Any]) -> None:
         asyncio.run(_produce_by_outbox(job, place, fuse))
     else:
         asyncio.run(_produce(job, place, fuse))
+
+
+def is_temporary(error: BaseException) -> bool:
+    """Whether the child ended only because the server was away while it started."""
+    if isinstance(error, BaseExceptionGroup):
+        return all(is_temporary(one) for one in error.exceptions)  # pyright: ignore[reportUnknownVariableType,reportUnknownMemberType,reportUnknownArgumentType]
+    return isinstance(error, JetStreamUnavailable | ServerUnavailable)
 
 
 def order(number: int, poison_every: int) -> Order:

@@ -49,7 +49,8 @@ def _be_child(job: dict[str, object]) -> None:
     try:
         crash_child.run(job)
         code = 0
-    except BaseException:  # noqa: BLE001 - whatever it was belongs into the log
+    except BaseException as error:  # noqa: BLE001 - whatever it was belongs into the log
+        code = crash_child.AGAIN if crash_child.is_temporary(error) else 1
         sys.excepthook(*sys.exc_info())  # type: ignore[arg-type]
     finally:
         sys.stderr.flush()

@@ -5,49 +5,76 @@ import json
 import os
 import signal
 import sys
+from collections.abc import AsyncGenerator
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
+from mts1b_desk.data.replay import Replay
+from mts1b_desk.ledger import ledger_document
+from mts1b_desk.rehearsal import Rehearsal
+from mts1b_desk.settings import DeskSettings, ReplaySettings
 from mts1b_platform.eventbus import apply_streams, connect
 from mts1b_platform.server import NatsServer
 
-from .desk_chaos import Outcome, Plan, compare, desk_file, make_quotes, run_desk
+from .desk_chaos import Outcome, Plan, desk_file, make_quotes, run_desk
 
 pytestmark = pytest.mark.slow
 
 
-async def test_kills_of_services_and_of_the_server_do_not_change_the_ledger(tmp_path: Path):
-    arguments = (
-        "--data", str(make_quotes(tmp_path / "made-up.csv", quotes=300)),
-        "--settings", str(desk_file(tmp_path / "desk.json")),
-    )  # fmt: skip
-    calm, fired = await compare(tmp_path, arguments, Plan(kills=5, server_kills=1, pause=0.3), calm=1)
-    assert sum(fired.killed.values()) == 6
-    assert fired.books == calm.books
-    assert fired.ledger["reconciled"] is True
-    assert all(row["fills"] > 0 for row in fired.ledger["funds"].values())
-    assert "it was started again" in fired.log
+@dataclass(frozen=True, slots=True)
+class Case:
+    """A desk, its data, and the ledger that its cores give without a bus."""
+
+    arguments: tuple[str, ...]
+    funds: dict[str, Any]
 
 
-async def test_a_run_that_was_killed_is_gone_on_with_where_it_was(tmp_path: Path):
-    arguments = [
-        "--data", str(make_quotes(tmp_path / "made-up.csv", quotes=300)),
-        "--settings", str(desk_file(tmp_path / "desk.json")),
-    ]  # fmt: skip
+@pytest.fixture
+def case(tmp_path: Path) -> Case:
+    """A busy desk on a small file; what it must end with is rehearsed in this process, where nothing is killed."""
+    data = make_quotes(tmp_path / "made-up.csv", quotes=250)
+    file = desk_file(tmp_path / "desk.json")
+    source = ReplaySettings(path=data)
+    settings = DeskSettings.read(file).model_copy(update={"source": source})
+    books = Rehearsal(settings, Replay(source)).run()
+    funds = ledger_document(books.oms, books.brokers, books.treasury, [], session="")["funds"]
+    return Case(("--data", str(data), "--settings", str(file)), funds)
+
+
+@pytest.fixture
+async def server(tmp_path: Path) -> AsyncGenerator[NatsServer]:
+    """A server with the streams, that may be killed."""
     async with NatsServer(tmp_path / "nats") as server:
         async with await connect(server.url) as bus:
             await apply_streams(bus)
-        calm = await run_desk(server, tmp_path / "calm", *arguments)
-        state = tmp_path / "state"
-        await _killed_half_way(server, tmp_path, *arguments, "--state", str(state))
-        session = json.loads((state / "settings.json").read_bytes())["session"]
-        resumed = await run_desk(server, tmp_path / "resumed", "--state", str(state))
-        again = await run_desk(server, tmp_path / "again", "--state", str(state))
+        yield server
+
+
+async def test_kills_of_services_and_of_the_server_do_not_change_the_ledger(
+    server: NatsServer, case: Case, tmp_path: Path
+):
+    plan = Plan(kills=5, server_kills=1, pause=0.3)
+    fired = await run_desk(server, tmp_path, *case.arguments, plan=plan)
+    assert sum(fired.killed.values()) == 6
+    assert fired.ledger["funds"] == case.funds
+    assert fired.ledger["reconciled"] is True
+    assert all(row["fills"] > 0 for row in case.funds.values())
+    assert "it was started again" in fired.log
+
+
+async def test_a_run_that_was_killed_is_gone_on_with_where_it_was(server: NatsServer, case: Case, tmp_path: Path):
+    state = tmp_path / "state"
+    await _killed_half_way(server, tmp_path, *case.arguments, "--state", str(state))
+    session = json.loads((state / "settings.json").read_bytes())["session"]
+    resumed = await run_desk(server, tmp_path / "resumed", "--state", str(state), "--speed", "max")
     assert f"Going on with session {session}" in resumed.log
-    assert resumed.ledger["session"] == again.ledger["session"] == session
-    assert resumed.books == calm.books
-    assert again.books == calm.books
+    assert resumed.ledger["session"] == session
+    assert resumed.ledger["funds"] == case.funds
+    again = await run_desk(server, tmp_path / "again", "--state", str(state))
+    assert again.books == resumed.books
 
 
 async def _killed_half_way(server: NatsServer, cwd: Path, *arguments: str) -> None:

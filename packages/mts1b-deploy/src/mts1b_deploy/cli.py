@@ -11,7 +11,7 @@ from dataclasses import asdict
 from inspect import Signature, signature
 from pathlib import Path
 from types import FrameType
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 from mts1b_foundation.errors import Mts1bError
@@ -378,6 +378,20 @@ def doctor(*, prefix: PrefixOption = None, json: JsonOption = False) -> None:
     else:
         output.show_deviations(found)
     raise typer.Exit(1 if any(each.severity == "problem" for each in found) else 0)
+
+
+@app.command(epilog=_examples("mts1b-deploy render compose --out ./bus", "mts1b-deploy render helm --out ./bus"))
+def render(
+    what: Annotated[Literal["compose", "helm"], typer.Argument(help="helm: values for the official chart.")],
+    *,
+    out: Annotated[Path, typer.Option(metavar="DIR", help="Where the files go.")],
+    nodes: Annotated[int, typer.Option(help="How many servers: 1 (compose only), or 3 and more.")] = 3,
+) -> None:
+    """Write the same locked-down servers for containers: Compose file or Helm values, configurations, certificates."""
+    from mts1b_deploy.containers import render_compose, render_helm
+
+    for path in (render_compose if what == "compose" else render_helm)(out, nodes=nodes):
+        output.line("rendered", str(path))
 
 
 @app.command(epilog=_examples("mts1b-deploy backup /backups/2026-11-23"))

@@ -49,7 +49,7 @@ def render_secured(layout: Layout, profile: Profile, record: InstallRecord) -> s
     """The configuration of a node, with the certificates that it has or will have."""
     values = secure_values(settings_of(layout, record), expected_identities(Pki(layout.pki)))
     if record.clustered:
-        values |= _cluster_values(record)
+        values |= cluster_values(record)
     template = f"mts1b_deploy/nats/{profile.template}"
     return template_environment().get_template(profile.template).render(template=template, **values)
 
@@ -147,7 +147,8 @@ def _names(peer: Peer) -> list[str]:
     return [*dict.fromkeys((peer.host, LOOPBACK, "localhost")), ROUTE_NAME]
 
 
-def _cluster_values(record: InstallRecord) -> dict[str, object]:
+def cluster_values(record: InstallRecord) -> dict[str, object]:
+    """The values that only a cluster member is rendered from."""
     here = _here(record)
     return {
         "cluster_name": CLUSTER_NAME,

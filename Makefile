@@ -86,7 +86,8 @@ check: lint typecheck test ## what CI runs: lint, types, tests
 
 .PHONY: bench
 bench: $(READY) ## measure the bus beside raw nats-py and its peers
-	@python -m benchmarks $(ARGS)
+	@python benchmarks/bench_core.py $(ARGS)
+	@python benchmarks/bench_jetstream.py $(ARGS)
 
 .PHONY: chaos
 chaos: $(READY) ## kill producers, consumers and servers for minutes, and judge what is left (ARGS="--events 12000 --kills 160")

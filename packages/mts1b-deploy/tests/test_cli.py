@@ -25,7 +25,10 @@ async def main():
 asyncio.run(main())
 """
 
-COMMANDS = ["install", "start", "stop", "restart", "status", "logs", "uninstall"]
+COMMANDS = [
+    *("install", "plan", "start", "stop", "restart", "status", "logs", "uninstall"),
+    *("upgrade", "backup", "restore", "doctor", "render"),
+]
 
 
 def test_status_tells_everything(machine: Machine):

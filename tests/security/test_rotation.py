@@ -107,6 +107,23 @@ async def test_permissions_change_under_load_and_nobody_notices(locked: Locked):
     assert [bus.counters.disconnects for bus in (oms, treasury, research)] == [0, 0, 0]
 
 
+async def test_a_reader_whose_permission_is_withdrawn_is_told(locked: Locked):
+    treasury = await locked.bus("mts1b-treasury")
+    usual = all_permissions()
+    less = replace(
+        usual["mts1b-treasury"],
+        grants=tuple(each for each in usual["mts1b-treasury"].grants if "my-consumer" not in each.subject),
+    )
+    async with treasury.consume(OMS_ORDERS_FILLED, durable="my-consumer") as filled:
+        locked.render(usual | {"mts1b-treasury": less})
+        await locked.reload()
+        now, oms = ORDER.updated_at, await locked.bus("mts1b-oms")
+        await oms.emit(OMS_ORDERS_FILLED, ORDER.accept(now).fill(ORDER.quantity, ORDER.quantity, now))
+        with pytest.raises(AccessDenied, match=r"\.OMS_ORDERS\.my-consumer: mts1b-treasury may not publish"):
+            while True:  # what it had asked for before still comes
+                await asyncio.wait_for(anext(filled), 10)
+
+
 async def test_a_service_whose_certificate_was_revoked_comes_back_with_its_new_one_and_loses_nothing(locked: Locked):
     oms, treasury = await locked.bus("mts1b-oms"), await locked.bus("mts1b-treasury")
     async with Load(oms, treasury) as load:

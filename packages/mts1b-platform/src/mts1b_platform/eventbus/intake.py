@@ -20,7 +20,7 @@ import nats.errors
 from mts1b_platform.eventbus.acks import nak_frame, progress_frame
 from mts1b_platform.eventbus.api import ApiError
 from mts1b_platform.eventbus.durables import durable_exists
-from mts1b_platform.eventbus.errors import BusClosed, BusError, ConsumerGone, JetStreamUnavailable
+from mts1b_platform.eventbus.errors import AccessDenied, BusClosed, BusError, ConsumerGone, JetStreamUnavailable
 from mts1b_platform.eventbus.position import Position
 from mts1b_platform.eventbus.pulls import PullEvent, PullEventKind, Pulls, PullsEnded
 from mts1b_platform.eventbus.wire import WireMsg
@@ -73,6 +73,7 @@ class Intake:
         self._checks: set[asyncio.Task[None]] = set()
         self._readers = 0
         self._idle_since = 0.0
+        self._undeny: Callable[[], None] = _nothing
         self.failure: BusError | None = None
         """Why no more messages will come, if so."""
 
@@ -96,6 +97,9 @@ class Intake:
         if self._pulls is not None:
             return
         self._idle_since = asyncio.get_running_loop().time()
+        self._undeny()
+        pull = f"$JS.API.CONSUMER.MSG.NEXT.{self._stream}.{self._durable}"
+        self._undeny = self._bus.denials.on("publish", pull, self._fail)
         self._pulls = await Pulls.open(
             self._bus.lane, self._stream, self._durable, window=self._window, on_event=self._on_pull_event
         )
@@ -141,6 +145,7 @@ class Intake:
 
     def close(self) -> None:
         """End for good, without a word to the server."""
+        self._undeny()
         self._waiting.clear()
         for task in (self._pump, self._keeper, *self._checks):
             if task is not None:
@@ -191,6 +196,8 @@ class Intake:
         try:
             if not await durable_exists(self._bus, self._stream, self._durable):
                 self._fail(self._gone())
+        except AccessDenied as denied:
+            self._fail(denied)
         except (JetStreamUnavailable, ApiError, BusClosed) as error:
             log.debug("nobody can say whether the durable exists", durable=self._durable, error=str(error))
 
@@ -208,3 +215,7 @@ class Intake:
                     self._bus.lane.send(progress_frame(msg.reply), 0)
             except nats.errors.Error as error:
                 log.debug("the server's clock is not restarted", durable=self._durable, error=str(error))
+
+
+def _nothing() -> None:
+    """What there is to undo before anything was done."""

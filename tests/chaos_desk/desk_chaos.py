@@ -3,7 +3,7 @@
 ``python tests/chaos_desk/desk_chaos.py`` (``make chaos-desk``) prints figures and exits 1 on a difference::
 
     --data quotes.parquet    what is replayed at full speed; without: a file that it makes
-    --kills 30               kill -9 of services at random moments while the run is under way
+    --kills 30               kill -9 of services, all alike, at random moments of the run
     --server-kills 5         kill -9 of the NATS server, which comes back on its store a moment later
     --seed 0                 repeats the plan; timing is never repeated exactly
 """
@@ -135,9 +135,9 @@ async def run_desk(server: NatsServer, directory: Path, *arguments: str, plan: P
 
 
 async def _fire(run: int, server: NatsServer, plan: Plan, killed: Counter[str]) -> None:
-    """Kill whom the plan says, at random moments, from the moment that market data runs."""
+    """Kill the services in turn, shuffled, at random moments, from the moment that market data runs."""
     rng = random.Random(plan.seed)  # noqa: S311 - which service dies when
-    shots = [rng.choice(VICTIMS) for _ in range(plan.kills)] + ["nats-server"] * plan.server_kills
+    shots = [VICTIMS[number % len(VICTIMS)] for number in range(plan.kills)] + ["nats-server"] * plan.server_kills
     rng.shuffle(shots)
     while "marketdata" not in _services(run):  # noqa: ASYNC110 - processes tell nobody
         await asyncio.sleep(0.01)

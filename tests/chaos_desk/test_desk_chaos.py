@@ -56,9 +56,9 @@ async def server(tmp_path: Path) -> AsyncGenerator[NatsServer]:
 async def test_kills_of_services_and_of_the_server_do_not_change_the_ledger(
     server: NatsServer, case: Case, tmp_path: Path
 ):
-    plan = Plan(kills=5, server_kills=1, pause=0.3)
+    plan = Plan(kills=7, server_kills=1, pause=0.4)
     fired = await run_desk(server, tmp_path, *case.arguments, plan=plan)
-    assert sum(fired.killed.values()) == 6
+    assert len(fired.killed) == sum(fired.killed.values()) == 8
     assert fired.ledger["funds"] == case.funds
     assert fired.ledger["reconciled"] is True
     assert all(row["fills"] > 0 for row in case.funds.values())

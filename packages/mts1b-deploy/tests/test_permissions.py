@@ -1,0 +1,96 @@
+"""Permissions follow from the registry and the declared consumers, and open no hole."""
+
+from pathlib import Path
+
+import pytest
+from mts1b_deploy.errors import UnknownName
+from mts1b_deploy.permissions import ADMIN, all_permissions, permissions_of
+from mts1b_deploy.pki.store import Pki
+from mts1b_deploy.render import validate_nats_conf
+from mts1b_deploy.secure import Callout, SecureSettings, issue_missing, render_single
+from mts1b_foundation.subjects import OMS_FILLS_CREATED, OMS_ORDERS_CREATED, PRODUCERS
+from mts1b_foundation.subjects.algebra import overlaps
+from mts1b_foundation.subjects.sources import Source, load_sources
+from mts1b_platform.eventbus.consumers import reads
+from mts1b_platform.server import find_server
+
+
+def test_no_two_services_may_publish_the_same_event():
+    services = [each for repo, each in all_permissions().items() if repo != ADMIN]
+    events = {each.repo: [subject for subject in each.publish if subject.startswith("mts.")] for each in services}
+    assert sorted(repo for repo, subjects in events.items() if subjects) == sorted(PRODUCERS)
+    for repo, subjects in events.items():
+        for other, others in events.items():
+            assert repo == other or not any(overlaps(one, two) for one in subjects for two in others)
+
+
+def test_nobody_may_publish_where_somebody_waits_for_an_ack():
+    for each in all_permissions().values():
+        assert not any(overlaps(subject, "_INBOX_mts1b-oms.>") for subject in each.publish)
+        inboxes = [subject for subject in each.subscribe if subject.startswith("_INBOX")]
+        assert inboxes == [f"_INBOX_{each.repo}.>"]
+
+
+def test_only_the_administration_may_create_change_or_delete():
+    for repo, each in all_permissions().items():
+        for call in (
+            "STREAM.PURGE.X",
+            "STREAM.DELETE.X",
+            "STREAM.UPDATE.X",
+            "CONSUMER.CREATE.X.y",
+            "CONSUMER.DELETE.X.y",
+        ):
+            assert any(overlaps(subject, f"$JS.API.{call}") for subject in each.publish) == (repo == ADMIN)
+
+
+def test_a_declared_durable_gives_exactly_its_own_rights():
+    declared = Source(name="mts1b-audit", consumers=(reads("mts1b-audit", "every-fill", OMS_FILLS_CREATED),))
+    audit = permissions_of("mts1b-audit", [*load_sources(), declared])
+    assert [subject for subject in audit.publish if "CONSUMER" in subject or "ACK" in subject] == [
+        "$JS.API.CONSUMER.INFO.OMS_FILLS.every-fill",
+        "$JS.API.CONSUMER.MSG.NEXT.OMS_FILLS.every-fill",
+        "$JS.ACK.OMS_FILLS.every-fill.>",
+    ]
+    assert not any(subject.startswith("mts.") for subject in audit.publish)
+
+
+def test_a_durable_on_its_own_events_is_not_granted_and_said_to_be_a_problem():
+    declared = Source(name="x", consumers=(reads("mts1b-oms", "own", OMS_ORDERS_CREATED),))
+    oms = permissions_of("mts1b-oms", [*load_sources(), declared])
+    assert not any("own" in subject for subject in oms.publish)
+    assert len(oms.problems) == 1
+    assert "durable own on OMS_ORDERS reads mts.v1.oms.orders.created" in oms.problems[0]
+
+
+def test_a_repo_that_nobody_knows_is_named_with_those_that_are():
+    with pytest.raises(UnknownName, match=r"mts1b-omss.*mts1b-oms,"):
+        permissions_of("mts1b-omss")
+
+
+@pytest.mark.parametrize("people", [True, False])
+def test_the_server_takes_what_is_rendered_and_a_service_without_certificate_has_no_user(tmp_path: Path, people: bool):
+    pki = Pki(tmp_path / "pki")
+    pki.init()
+    issue_missing(pki, ["127.0.0.1"])
+    pki.revoke("mts1b-research")
+    settings = SecureSettings(
+        server_name="n",
+        listen="127.0.0.1:4222",
+        monitor="127.0.0.1:8222",
+        pid_file=tmp_path / 'a "quoted" pid',
+        log_file=tmp_path / "log",
+        store_dir=tmp_path / "store",
+        tls_ca=pki.ca,
+        tls_pem=pki.pem("server"),
+        websocket="127.0.0.1:4443" if people else None,
+        callout=Callout(
+            issuer="ABJHLOVMPA4CI6R5KLNGOB4GSLNIY7IOUPAJC4YFNDLQVIOBYQGUWVLA",
+            xkey="XAB3NANV3M6N7AHSQP2U5FRWKKUT7EG2ZXXABV4XVXYQRJGM4S2CZGHT",
+        )
+        if people
+        else None,
+    )
+    text = render_single(settings, pki.identities())
+    validate_nats_conf(find_server().path, text)
+    assert 'user: "spiffe://mts1b/mts1b-oms"' in text
+    assert "mts1b-research" not in text.replace("_SVC.mts1b-research", "")

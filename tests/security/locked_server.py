@@ -16,7 +16,7 @@ from mts1b_deploy.permissions import ADMIN, Permissions
 from mts1b_deploy.pki.store import Pki
 from mts1b_deploy.secure import Callout, SecureSettings, issue_missing, render_single
 from mts1b_platform.eventbus import EventBus, apply_streams, connect
-from mts1b_platform.eventbus.consumers import apply_consumers
+from mts1b_platform.eventbus.consumers import apply_consumers, declared_streams
 from mts1b_platform.server import NatsServer
 from nats.aio.client import Client
 
@@ -149,7 +149,7 @@ async def started(made: Locked) -> AsyncGenerator[Locked, None]:
     """Start it; streams and declared consumers are applied by the administration, as an install does."""
     async with made.server:
         admin = await made.bus(ADMIN)
-        await apply_streams(admin, profile="single")
+        await apply_streams(admin, profile="single", streams=declared_streams())
         await apply_consumers(admin)
         try:
             yield made

@@ -4,10 +4,13 @@ import asyncio
 import os
 import subprocess
 import sys
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
 from locked_server import Locked
+from mts1b_foundation.deadletters import DeadLetter
 from mts1b_foundation.orders import Order
 from mts1b_foundation.samples import FILL, ORDER, QUOTE
 from mts1b_foundation.subjects import (
@@ -15,9 +18,11 @@ from mts1b_foundation.subjects import (
     OMS_FILLS_CREATED,
     OMS_ORDERS_CREATED,
     OMS_ORDERS_FILLED,
+    OPERATIONS_DEADLETTERS_CREATED,
 )
+from mts1b_operations.deadletters.mover import Mover
 from mts1b_operations.halt import clear_halt, halts_in_force, request_halt
-from mts1b_platform.eventbus import AccessDenied
+from mts1b_platform.eventbus import AccessDenied, Listener
 from mts1b_platform.eventbus.api import js_api
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
@@ -80,6 +85,31 @@ async def test_operations_halts_and_sees_halts_without_a_consumer_of_its_own(loc
     assert [each.request.halt_id for each in await halts_in_force(operations)] == [halt.halt_id]
     await clear_halt(operations, halt.halt_id, reason="over", actor="alice")
     assert await halts_in_force(operations) == ()
+
+
+async def test_the_dead_letter_mover_works_with_what_the_administration_made(locked: Locked):
+    operations = await locked.bus("mts1b-operations")
+    oms, treasury = await locked.bus("mts1b-oms"), await locked.raw("mts1b-treasury")
+    now = ORDER.updated_at
+    await oms.emit(OMS_ORDERS_FILLED, ORDER.accept(now).fill(ORDER.quantity, ORDER.quantity, now))
+    mover = Mover(operations)
+    moving = asyncio.create_task(mover.run())
+    pulled = await treasury.jetstream().pull_subscribe_bind(consumer="my-consumer", stream="OMS_ORDERS")
+    async with letters_of_operations(locked) as letters:
+        (msg,) = await pulled.fetch(1, timeout=5)
+        await msg.term()
+        letter = (await asyncio.wait_for(anext(letters), 10)).payload
+    assert letter.consumer == "my-consumer"
+    mover.stop()
+    await asyncio.wait_for(moving, 10)
+
+
+@asynccontextmanager
+async def letters_of_operations(locked: Locked) -> AsyncGenerator[Listener[DeadLetter], None]:
+    """Dead letters of the operations as they are stored."""
+    hearing = await locked.bus("mts1b-research")
+    async with hearing.listen(OPERATIONS_DEADLETTERS_CREATED) as letters:
+        yield letters
 
 
 async def test_a_publish_whose_ack_was_lost_can_be_looked_up_by_its_producer(locked: Locked):

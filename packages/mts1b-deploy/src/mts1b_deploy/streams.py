@@ -67,12 +67,15 @@ async def connect_as(service: str, layout: Layout, record: InstallRecord) -> "Ev
 async def _apply(layout: Layout, record: InstallRecord) -> list[AppliedStream]:
     from mts1b_platform.eventbus import apply_streams as apply
     from mts1b_platform.eventbus.apply import wait_for_jetstream
-    from mts1b_platform.eventbus.consumers import apply_consumers
+    from mts1b_platform.eventbus.consumers import apply_consumers, declared_streams
+    from mts1b_platform.eventbus.streams import STREAMS
 
     profile = profile_named(record.profile)
     async with await connect_as_admin(layout, record) as bus:
         await wait_for_jetstream(bus)
-        done = [AppliedStream(change.stream, change.action) for change in await apply(bus, profile=profile.name)]
+        streams = declared_streams() if profile.secure else STREAMS
+        changes = await apply(bus, profile=profile.name, streams=streams)
+        done = [AppliedStream(change.stream, change.action) for change in changes]
         if profile.secure:  # elsewhere services make their durables themselves
             done += [
                 AppliedStream(f"{change.stream}, durable {change.durable}", change.action)

@@ -25,6 +25,8 @@ ADVISORIES: Final = StreamDefinition(
     description="Messages that the server or a raw consumer gave up on; the dead-letter mover reads it.",
     max_age="30d",
 )
+STREAMS: Final = (ADVISORIES,)
+"""What this package adds to the streams of the bus (entry point ``mts1b.streams``)."""
 
 _NO_MESSAGE: Final = 10037
 _NO_STREAM: Final = 10059

@@ -13,6 +13,7 @@ from mts1b_foundation.deadletters import DeadLetter
 from mts1b_foundation.event import utc_now
 from mts1b_foundation.subjects import deadletters_of
 from mts1b_platform.eventbus import EventBus, apply_streams
+from mts1b_platform.eventbus.consumers import ConsumerDefinition
 from mts1b_platform.eventbus.durables import ensure_durable
 from mts1b_platform.eventbus.errors import BusClosed, BusError
 from mts1b_platform.eventbus.headers import TRACE_ID
@@ -26,6 +27,12 @@ if TYPE_CHECKING:
 log = get_logger("mts1b.operations.deadletters")
 
 DURABLE: Final = "deadletter-mover"
+CONSUMERS: Final = (
+    ConsumerDefinition(
+        service="mts1b-operations", durable=DURABLE, stream=ADVISORIES.name, filters=ADVISORIES.subjects
+    ),
+)
+"""What this package reads (entry point ``mts1b.consumers``); on a secured bus the administration creates it."""
 _FETCH: Final = 1.0
 _AGAIN: Final = 5.0
 _OWN: Final = "mts."

@@ -21,7 +21,7 @@ from mts1b_platform.eventbus import (
     unknown_streams,
 )
 from mts1b_platform.eventbus.api import js_api
-from mts1b_platform.eventbus.consumers import ConsumerChange, apply_consumers
+from mts1b_platform.eventbus.consumers import ConsumerChange, apply_consumers, declared_streams
 from mts1b_platform.observability.audit import audit_action
 from mts1b_platform.output import Json, noun, print_json, print_listing, say
 
@@ -95,10 +95,13 @@ def apply(
 
     async def act(bus: EventBus) -> tuple[list[StreamChange], list[ConsumerChange]]:
         wanted = _profile(bus, profile)
-        planned = [change.stream for change in await plan_streams(bus, profile=wanted) if change.action != "unchanged"]
+        # Elsewhere services create the streams that are theirs alone when they first need them.
+        streams = STREAMS if wanted == "minimal" else declared_streams()
+        plan = await plan_streams(bus, profile=wanted, streams=streams)
+        planned = [change.stream for change in plan if change.action != "unchanged"]
         if planned:
             audit_action(bus, "streams apply", actor=_user(), streams=planned, allow_destructive=allow_destructive)
-        changes = await apply_streams(bus, profile=wanted, allow_destructive=allow_destructive)
+        changes = await apply_streams(bus, profile=wanted, streams=streams, allow_destructive=allow_destructive)
         return changes, [] if wanted == "minimal" else await apply_consumers(bus)
 
     changes, durables = _on_bus(act, servers)

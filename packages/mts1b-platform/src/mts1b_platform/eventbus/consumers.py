@@ -14,13 +14,13 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from mts1b_foundation.subjects import OMS_ORDERS_FILLED, DurableSubject
-from mts1b_foundation.subjects.contributions import CONSUMERS_GROUP, ConsumerDeclaration, installed
+from mts1b_foundation.subjects.contributions import CONSUMERS_GROUP, STREAMS_GROUP, ConsumerDeclaration, installed
 from nats.aio.client import Client
 
 from mts1b_platform.eventbus.api import NOT_FOUND_CONSUMER, ApiError, js_api
 from mts1b_platform.eventbus.durables import Deliver, ensure_durable
 from mts1b_platform.eventbus.errors import ConsumeError
-from mts1b_platform.eventbus.streams import STREAMS
+from mts1b_platform.eventbus.streams import STREAMS, StreamDefinition
 
 MAX_ACK_PENDING = 10_000
 
@@ -101,6 +101,12 @@ CONSUMERS: tuple[ConsumerDefinition, ...] = (
 def declared_consumers() -> tuple[ConsumerDeclaration, ...]:
     """Every consumer that an installed package declares."""
     return tuple(each for _, found in installed(CONSUMERS_GROUP) for each in found)
+
+
+def declared_streams() -> tuple[StreamDefinition, ...]:
+    """Every stream that an installed package declares, the platform's own first."""
+    found = [each for _, streams in installed(STREAMS_GROUP) for each in streams]
+    return (*STREAMS, *(each for each in found if each not in STREAMS))
 
 
 async def apply_consumers(

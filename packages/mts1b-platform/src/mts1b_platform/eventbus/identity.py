@@ -6,6 +6,7 @@ that it was made with; with a token it ends when the token does.
 """
 
 import json
+import logging
 import ssl
 import time
 from base64 import urlsafe_b64decode
@@ -156,6 +157,16 @@ def _dials_tls(settings: Settings) -> bool:
     return any(urlsplit(server).scheme in _TLS for server in settings.servers)
 
 
+class _Noise(logging.Filter):
+    """Drops what asyncio says whenever nats-py ends a TLS connection: harmless, and nothing to act on."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        return not record.getMessage().startswith("returning true from eof_received()")
+
+
+_NOISE = _Noise()
+
+
 def _new_context(ca: Path | None) -> ssl.SSLContext:
     try:
         context = ssl.create_default_context(ssl.Purpose.SERVER_AUTH, cafile=str(ca) if ca else None)
@@ -164,6 +175,7 @@ def _new_context(ca: Path | None) -> ssl.SSLContext:
             f"the authorities in {ca} cannot be used: {_words(error)}. Copy ca.crt from the server, or set MTS1B_TLS_CA"
         ) from None
     context.minimum_version = ssl.TLSVersion.TLSv1_2
+    logging.getLogger("asyncio").addFilter(_NOISE)
     return context
 
 

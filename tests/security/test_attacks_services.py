@@ -137,6 +137,13 @@ async def test_a_refused_durable_publish_raises_at_once_and_names_subject_and_id
     assert asyncio.get_running_loop().time() - before < 1
 
 
+@pytest.mark.parametrize("atomic", [True, False])
+async def test_refused_durable_publishes_of_many_raise_at_once(locked: Locked, atomic: bool):
+    liar = await as_oms_with_the_certificate_of(locked, "mts1b-research")
+    with pytest.raises(AccessDenied, match=r"mts\.v1\.oms\.orders\.created\.fund\.alpha: mts1b-oms may not publish"):
+        await asyncio.wait_for(liar.emit_many(OMS_ORDERS_CREATED, [ORDER, ORDER], atomic=atomic), 2)
+
+
 async def test_a_refused_raw_jetstream_publish_raises_at_once(locked: Locked):
     research = await locked.bus("mts1b-research")
     with pytest.raises(AccessDenied, match=r"mts\.v1\.oms\.orders\.created: mts1b-research may not publish"):

@@ -6,6 +6,7 @@ nats-py documents them. The typed calls ``emit``, ``emit_many``, ``consume`` and
 
 import asyncio
 from collections.abc import Iterable, Mapping
+from contextlib import ExitStack
 from typing import Any, Self, overload
 
 import nats.errors
@@ -204,9 +205,12 @@ class EventBus(Client):
     async def _send_many(
         self, subject: DurableSubject[Any], outs: list[Outgoing], *, atomic: bool, window: int, deadline: float
     ) -> list[Ack]:
-        if atomic:
-            return await send_atomic(self, subject, outs, deadline=deadline)
-        return await send_pipelined(self, subject, outs, window=window, deadline=deadline)
+        with ExitStack() as watches:
+            for name in {out.subject for out in outs}:
+                watches.enter_context(self.denials.watch(name))
+            if atomic:
+                return await send_atomic(self, subject, outs, deadline=deadline)
+            return await send_pipelined(self, subject, outs, window=window, deadline=deadline)
 
     async def _emit_many_watched(
         self,

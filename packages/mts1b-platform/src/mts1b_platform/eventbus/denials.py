@@ -9,8 +9,7 @@ may have changed.
 
 import asyncio
 import re
-from collections.abc import Callable, Generator
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import Final, Literal
 
 from mts1b_platform.eventbus.errors import AccessDenied
@@ -46,7 +45,7 @@ class Denials:
         self._identity = identity
         self._remedy = remedy
         self._untold: AccessDenied | None = None
-        self._watchers: dict[tuple[Action, str], dict[object, Callable[[AccessDenied], None]]] = {}
+        self._watchers: dict[Action, dict[str, list[Callable[[AccessDenied], None]]]] = {"publish": {}, "subscribe": {}}
         self._remembered: dict[tuple[Action, str], tuple[float, AccessDenied]] = {}
 
     def heard(self, words: str) -> AccessDenied | None:
@@ -59,14 +58,15 @@ class Denials:
         action: Action = "subscribe" if match["action"].lower() == "subscription" else "publish"
         subject = match["subject"]
         key = (action, subject.lower())
-        error = self._error(action, subject)
+        error = self.error(action, subject)
         self.count += 1
         loop = asyncio.get_running_loop()
         if len(self._remembered) < _MOST:
             self._remembered[key] = (loop.time() + REMEMBERED, error)
             self.recent = True
             loop.call_later(REMEMBERED, self._forget)
-        waiting = list(self._watchers.get(key, {}).values())
+        watched = self._watchers[action].items()
+        waiting = [told for name, those in list(watched) if name.lower() == key[1] for told in those]
         if not waiting and action == "publish" and not key[1].startswith(_TOLD_ELSEWHERE):
             self._untold = error
         for told in waiting:
@@ -92,54 +92,36 @@ class Denials:
         found = self._remembered.get((action, subject.lower()))
         if found is not None and found[0] > asyncio.get_running_loop().time():
             self._untold = None
-            raise self._error(action, subject)
+            raise self.error(action, subject)
 
     def on(self, action: Action, subject: str, told: Callable[[AccessDenied], None]) -> Callable[[], None]:
         """Call ``told`` when this is refused; returns what takes it off again."""
-        mark = object()
-        key: tuple[Action, str] = (action, subject.lower())
-        self._watchers.setdefault(key, {})[mark] = told
+        self.add(action, subject, told)
+        return lambda: self.remove(action, subject, told)
 
-        def off() -> None:
-            if (those := self._watchers.get(key)) is not None:
-                those.pop(mark, None)
-                if not those:
-                    self._watchers.pop(key, None)
-
-        return off
-
-    @contextmanager
-    def watch(self, subject: str, action: Action = "publish") -> Generator[None, None, None]:
-        """While the block runs, a refusal of ``subject`` interrupts it, whatever it awaits.
-
-        Raises:
-            AccessDenied: the server refused.
-        """
-        task = asyncio.current_task()
-        assert task is not None  # noqa: S101 - there is one wherever something is awaited
-        refused: list[AccessDenied] = []
-
-        def told(_: AccessDenied) -> None:
-            if not refused:
-                refused.append(self._error(action, subject))
-                task.cancel()
-
-        off = self.on(action, subject, told)
-        try:
-            yield
-        except asyncio.CancelledError:
-            # More cancellations than ours: somebody else wants this task to end.
-            if not refused or task.uncancel() > 0:
-                raise
-            raise refused[0] from None
+    def add(self, action: Action, subject: str, told: Callable[[AccessDenied], None]) -> None:
+        """Call ``told`` when this is refused, until it is removed."""
+        watchers = self._watchers[action]
+        if (those := watchers.get(subject)) is None:
+            watchers[subject] = [told]
         else:
-            if refused:  # an await in the block has swallowed the cancellation
-                task.uncancel()
-                raise refused[0]
-        finally:
-            off()
+            those.append(told)
 
-    def _error(self, action: Action, subject: str) -> AccessDenied:
+    def remove(self, action: Action, subject: str, told: Callable[[AccessDenied], None]) -> None:
+        """Undo :meth:`add`; does nothing when it was undone."""
+        watchers = self._watchers[action]
+        those = watchers.get(subject, [])
+        if told in those:
+            those.remove(told)
+            if not those:
+                del watchers[subject]
+
+    def watch(self, subject: str, action: Action = "publish") -> "Watch":
+        """A block in which a refusal of ``subject`` interrupts whatever is awaited, with :class:`AccessDenied`."""
+        return Watch(self, action, subject)
+
+    def error(self, action: Action, subject: str) -> AccessDenied:
+        """What to raise when this was refused."""
         who = self._identity()
         may = "publish on" if action == "publish" else "subscribe to"
         return AccessDenied(f"{subject}: {who} may not {may} it; the server refuses. {self._remedy()}")
@@ -148,3 +130,34 @@ class Denials:
         now = asyncio.get_running_loop().time()
         self._remembered = {key: held for key, held in self._remembered.items() if held[0] > now}
         self.recent = bool(self._remembered)
+
+
+class Watch:
+    """What :meth:`Denials.watch` returns. On the hot path of publishing, hence no generator."""
+
+    __slots__ = ("_action", "_denials", "_refused", "_subject", "_task")
+
+    def __init__(self, denials: Denials, action: Action, subject: str) -> None:
+        self._denials = denials
+        self._action: Action = action
+        self._subject = subject
+        self._refused: AccessDenied | None = None
+
+    def __enter__(self) -> None:
+        self._task = asyncio.current_task()
+        self._denials.add(self._action, self._subject, self)
+
+    def __call__(self, _: AccessDenied) -> None:
+        """The subject was refused."""
+        if self._refused is None and self._task is not None:
+            self._refused = self._denials.error(self._action, self._subject)
+            self._task.cancel()
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: object) -> None:
+        self._denials.remove(self._action, self._subject, self)
+        if self._refused is None or self._task is None:
+            return
+        # More cancellations than ours: somebody else wants this task to end.
+        others = self._task.uncancel() > 0
+        if kind is None or (error is not None and isinstance(error, asyncio.CancelledError) and not others):
+            raise self._refused from None

@@ -18,10 +18,14 @@ from pathlib import Path
 import psutil
 import pytest
 from cluster_load import Load
+from mts1b_platform.eventbus import connect
+from mts1b_platform.eventbus.api import js_api
 
 pytestmark = [
     pytest.mark.slow,
     pytest.mark.skipif(os.geteuid() != 0, reason="cutting a network takes root: `sudo make test`"),
+    # nats-py forgets the plain socket of a TLS handshake that a host which is cut off never answered.
+    pytest.mark.filterwarnings("ignore:.*StreamWriter.__del__:pytest.PytestUnraisableExceptionWarning"),
 ]
 
 NAMES = ("n1", "n2", "n3")
@@ -119,25 +123,34 @@ def install(hosts: Hosts) -> None:
 async def test_a_network_that_breaks_in_two_loses_nothing_acknowledged_and_stores_nothing_twice(hosts: Hosts):
     await asyncio.to_thread(install, hosts)
     gaps: dict[str, float] = {}
-    async with Load(hosts.prefix("n1") / "etc" / "mts1b.toml") as load:
+    config = hosts.prefix("n1") / "etc" / "mts1b.toml"
+    async with Load(config) as load:
         await load.more()
-        for name in NAMES:  # whoever leads, each of them is cut off once
+        for what in ("the leader", "a follower"):
+            leads = await leader(config)
+            name = leads if what == "the leader" else next(each for each in NAMES if each != leads)
             began = time.monotonic()
             hosts.cut(name)
             await load.more(within=90)
-            if name == "n1":
-                await until(lambda: {"node-missing", "replicas"} <= deviations(hosts, "n2"))
+            if what == "a follower":
+                await until(lambda at=leads: {"node-missing", "replicas"} <= deviations(hosts, at))
             hosts.mend(name)
             await load.more()
-            gaps[name] = load.gap(began)
+            gaps[what] = load.gap(began)
             await until(lambda name=name: json.loads(hosts.deploy(name, "status", "--json", code=None))["healthy"])
         await load.finish()
     print(f"\n{len(load.acked)} acknowledged, {len(load.lost)} lost, {len(load.doubled)} stored twice")
-    for name, gap in gaps.items():
-        print(f"{name} cut off: {gap:5.2f} s without an ack")
+    for what, gap in gaps.items():
+        print(f"{what} cut off: {gap:5.2f} s without an ack")
     assert not load.lost
     assert not load.doubled
     assert max(gaps.values()) < 20  # a client that waits for a dead link to say goodbye takes thirty
+
+
+async def leader(config: Path) -> str:
+    """The node that leads the stream of orders."""
+    async with await connect(config=config, service="mts1b-deploy", connect_timeout=20) as bus:
+        return (await js_api(bus, "STREAM.INFO.OMS_ORDERS"))["cluster"]["leader"]
 
 
 def deviations(hosts: Hosts, name: str) -> set[str]:

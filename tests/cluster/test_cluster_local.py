@@ -11,13 +11,20 @@ from cluster_load import Load
 from mts1b_deploy.cluster import Cluster
 from mts1b_deploy.errors import UpgradeRefused
 from mts1b_deploy.lifecycle import connected_peers
+from mts1b_deploy.pki.store import Pki
 from mts1b_deploy.record import record_of
+from mts1b_deploy.secured import CLUSTER_NAME
 from mts1b_deploy.streams import connect_as_admin
 from mts1b_deploy.supervise.processes import find_server_process
 from mts1b_platform.eventbus.api import js_api
+from mts1b_platform.server import NatsServer
 from mts1b_platform.server_binary import find_server
 
-pytestmark = pytest.mark.slow
+pytestmark = [
+    pytest.mark.slow,
+    # nats-py forgets the plain socket of a TLS handshake that a dying server never answered.
+    pytest.mark.filterwarnings("ignore:.*StreamWriter.__del__:pytest.PytestUnraisableExceptionWarning"),
+]
 
 
 @pytest.fixture(scope="module")
@@ -54,6 +61,12 @@ def altered_server(directory: Path) -> Path:
     return path
 
 
+def reinstall(cluster: Cluster, node: str) -> None:
+    """What an operator does when a host and its disk are lost for good: the same node, installed anew."""
+    shutil.rmtree(cluster.layout(node).prefix)
+    cluster.up(3)
+
+
 async def test_nothing_acknowledged_is_lost_or_stored_twice_whatever_happens_to_one_node(
     cluster: Cluster, tmp_path: Path
 ):
@@ -73,7 +86,7 @@ async def test_nothing_acknowledged_is_lost_or_stored_twice_whatever_happens_to_
         gaps["kill -9 of the leader"] = await fails(await leader(cluster), cluster.kill, cluster.restart)
         leads = await leader(cluster)
         follower = next(name for name in cluster.names() if name != leads)
-        gaps["kill -9 of a follower"] = await fails(follower, cluster.kill, cluster.restart)
+        gaps["kill -9 of a follower"] = await fails(follower, cluster.kill, lambda node: reinstall(cluster, node))
         gaps["SIGSTOP of the leader"] = await fails(await leader(cluster), cluster.freeze, cluster.thaw)
         newer = altered_server(tmp_path)
         for node in cluster.names():
@@ -91,6 +104,36 @@ async def test_nothing_acknowledged_is_lost_or_stored_twice_whatever_happens_to_
     assert max(gaps.values()) < 30
 
 
+def test_a_service_cannot_join_the_cluster_with_its_certificate(cluster: Cluster, tmp_path: Path):
+    layout = cluster.layout("n1")
+    here = next(peer for peer in record_of(layout).nodes if peer.name == "n1")
+    pki = Pki(layout.pki)
+
+    def joins(certificate: str) -> bool:
+        """Whether a server that shows ``certificate`` becomes a member of the cluster."""
+        pem = pki.pem(certificate)
+        conf = tmp_path / f"{certificate}.conf"
+        conf.write_text(
+            f"""
+            cluster {{ name: "{CLUSTER_NAME}", listen: "127.0.0.1:-1", routes: ["tls://127.0.0.1:{here.cluster_port}"]
+              tls {{ cert_file: "{pem}", key_file: "{pem}", ca_file: "{pki.ca}" }} }}
+            """
+        )
+        server = NatsServer(tmp_path / certificate, config=conf, jetstream=False).start_blocking()
+        try:
+            until = time.monotonic() + 5
+            while time.monotonic() < until and "Authorization Violation" not in server.log():
+                if server.info and server.info.server_name in connected_peers(record_of(layout)):
+                    return True
+                time.sleep(0.02)
+            return False
+        finally:
+            server.stop_blocking()
+
+    assert joins("node-n2")
+    assert not joins("mts1b-oms")
+
+
 async def test_no_node_is_upgraded_while_another_is_away(cluster: Cluster, tmp_path: Path):
     layout = cluster.layout("n1")
     server = find_server_process(layout)
@@ -99,6 +142,5 @@ async def test_no_node_is_upgraded_while_another_is_away(cluster: Cluster, tmp_p
         await asyncio.sleep(0.02)
     newer = altered_server(tmp_path)
     with pytest.raises(UpgradeRefused, match="n1 has no connection to n2"):
-        cluster.upgrade("n1", server=newer)
+        cluster.upgrade("n1", server=newer, restart=True)
     assert find_server_process(layout) == server
-    assert layout.binary.stat().st_mtime < newer.stat().st_mtime

@@ -3,6 +3,7 @@
 ::
 
     <prefix>/n1, n2, n3     one installation each, its own ports, store, certificates and supervisor
+    <prefix>/pki            the authority and every certificate; each node has copies
     <prefix>/cluster.json   their names and ports
 
 For rehearsals and tests: what happens when a node is killed, frozen, stopped or upgraded. Three nodes on one machine
@@ -22,14 +23,16 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from mts1b_deploy.errors import ConfigFileError, NotInstalled, StartFailed, UnknownName
 from mts1b_deploy.install import Installed, install
-from mts1b_deploy.journal import remove_if_empty, write_whole
+from mts1b_deploy.journal import remove_if_empty, remove_tree, write_whole
 from mts1b_deploy.layout import Layout, default_prefix, layout_of
 from mts1b_deploy.lifecycle import start, stop, wait_for_peers
 from mts1b_deploy.lock import prefix_lock
-from mts1b_deploy.nodes import QUORUM, Peer
+from mts1b_deploy.nodes import DEFAULT_CLUSTER_PORT, QUORUM, Peer, peers_named
+from mts1b_deploy.pki.store import Pki
 from mts1b_deploy.plan import Request
-from mts1b_deploy.profiles import LOOPBACK
+from mts1b_deploy.profiles import DEFAULT_PORT, LOOPBACK
 from mts1b_deploy.record import record_of
+from mts1b_deploy.secured import issue_all
 from mts1b_deploy.supervise.processes import find_server_process, find_supervisor_process
 from mts1b_deploy.uninstall import uninstall
 from mts1b_deploy.upgrade import Upgraded, upgrade
@@ -94,28 +97,31 @@ class Cluster:
     def up(self, size: int = QUORUM, *, server: Path | None = None, timeout: float = 60.0) -> list[Installed]:
         """Install and start what is not there yet; a second time nothing changes.
 
-        The first node makes the certificates, the others take them from it, the last one makes the streams.
+        Every node takes its certificates from the cluster's authority, the last one makes the streams.
 
         Raises:
             UnknownName: fewer than three nodes were asked for.
             DeployError: an install failed; the nodes before it stay.
         """
         description = self._describe(size)
+        nodes = peers_named(",".join(description.peers), cluster_port=DEFAULT_CLUSTER_PORT, port=DEFAULT_PORT)
+        pki = Pki(self.prefix / "pki")
+        pki.init()
+        issue_all(pki, nodes, [LOOPBACK, "localhost"])
         done: list[Installed] = []
-        for peer, monitor_port in zip(description.peers, description.monitor_ports, strict=True):
-            node = peer.partition("=")[0]
+        for peer, monitor_port in zip(nodes, description.monitor_ports, strict=True):
             request = Request(
                 profile="production",
-                node=node,
+                node=peer.name,
                 peers=",".join(description.peers),
                 monitor_port=monitor_port,
                 websocket_port=0,
                 supervisor="detached",
                 server=server,
                 user_config=False,
-                pki=Layout(self.prefix / description.peers[0].partition("=")[0]).pki if done else None,
+                pki=pki.directory,
             )
-            done.append(install(Layout(self.prefix / node), request, timeout=timeout))
+            done.append(install(Layout(self.prefix / peer.name), request, timeout=timeout))
         return done
 
     def kill(self, node: str) -> None:
@@ -180,6 +186,7 @@ class Cluster:
                 uninstall(self.layout(node), purge=purge, timeout=timeout)
         if purge:
             self._file.unlink()
+            remove_tree(self.prefix / "pki")
             remove_if_empty(self.prefix)
 
     def _state(self, node: str) -> NodeState:

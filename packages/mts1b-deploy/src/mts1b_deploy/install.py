@@ -105,10 +105,9 @@ def _reload_is_enough(plan: Plan) -> bool:
 def _secure(plan: Plan, journal: Journal) -> list[str]:
     from mts1b_deploy.secured import make_certificates, make_encryption_key, take_certificates
 
-    if plan.pki is not None:
-        take_certificates(plan.layout, plan.pki, journal)
+    taken = take_certificates(plan.layout, plan.pki, journal) if plan.pki is not None else []
     make_encryption_key(plan.layout, plan.record, journal)
-    return make_certificates(plan.layout, plan.record, journal)
+    return [*taken, *make_certificates(plan.layout, plan.record, journal)]
 
 
 def _make_directories(layout: Layout, journal: Journal) -> None:

@@ -197,7 +197,7 @@ def _files(
     previous: InstallRecord | None,
     server: ServerBinary,
 ) -> tuple[list[FileChange], list[str]]:
-    conf = render_conf(layout, profile, record)
+    conf = render_conf(layout, profile, record, certificates=request.pki)
     validate_conf(layout, server.path, conf, record)
     managed = [(layout.binary, server.path.read_bytes(), 0o755), (layout.nats_conf, conf.encode(), 0o644)]
     if record.supervisor == "systemd":
@@ -219,14 +219,14 @@ def _files(
     return files, notes
 
 
-def render_conf(layout: Layout, profile: Profile, record: InstallRecord) -> str:
-    """The server's configuration for what is, or is to be, installed."""
+def render_conf(layout: Layout, profile: Profile, record: InstallRecord, *, certificates: Path | None = None) -> str:
+    """The server's configuration for what is, or is to be, installed; ``certificates``: where they are taken from."""
     if not profile.secure:
         return render_minimal(layout, profile, record)
     # Imported here: the permissions come from every package that contributes subjects, which takes its time.
     from mts1b_deploy.secured import render_secured
 
-    return render_secured(layout, profile, record)
+    return render_secured(layout, profile, record, certificates=certificates)
 
 
 def validate_conf(layout: Layout, binary: Path, conf: str, record: InstallRecord) -> None:

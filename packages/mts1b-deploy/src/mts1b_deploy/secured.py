@@ -2,6 +2,7 @@
 
 import secrets
 import shutil
+from collections.abc import Iterable
 from pathlib import Path
 
 from mts1b_deploy.errors import PkiError
@@ -45,9 +46,9 @@ def settings_of(layout: Layout, record: InstallRecord) -> SecureSettings:
     )
 
 
-def render_secured(layout: Layout, profile: Profile, record: InstallRecord) -> str:
+def render_secured(layout: Layout, profile: Profile, record: InstallRecord, *, certificates: Path | None = None) -> str:
     """The configuration of a node, with the certificates that it has or will have."""
-    values = secure_values(settings_of(layout, record), expected_identities(Pki(layout.pki)))
+    values = secure_values(settings_of(layout, record), expected_identities(Pki(certificates or layout.pki)))
     if record.clustered:
         values |= cluster_values(record)
     template = f"mts1b_deploy/nats/{profile.template}"
@@ -65,15 +66,15 @@ def expected_identities(pki: Pki) -> dict[str, str]:
     return found
 
 
-def take_certificates(layout: Layout, source: Path, journal: Journal) -> None:
-    """Bring certificates that another node made: everything in ``source`` but the authority's key.
+def take_certificates(layout: Layout, source: Path, journal: Journal) -> list[str]:
+    """Bring certificates that another node made, all but the authority's key; the names of those that are new.
 
     Raises:
         PkiError: there is no authority's certificate in ``source``, or another authority is here already.
     """
     given, pki = Pki(source), Pki(layout.pki)
     if source.resolve() == layout.pki.resolve():
-        return
+        return []
     if not given.exists:
         raise PkiError(f"{source} has no ca.crt: copy the directory etc/pki from the node that made the certificates")
     if pki.exists and pki.ca.read_bytes() != given.ca.read_bytes():
@@ -82,9 +83,13 @@ def take_certificates(layout: Layout, source: Path, journal: Journal) -> None:
         journal.on_rollback(lambda: remove_tree(layout.pki))
     directory(layout.pki)
     directory(pki.register.parent)
-    for path in (*source.glob("*.pem"), given.register, given.ca):  # the last one makes it exist
-        if path.exists():
-            write(layout.pki / path.relative_to(source), path.read_bytes())
+    new: list[str] = []
+    for path in (*sorted(source.glob("*.pem")), given.register, given.ca):  # the last one makes it exist
+        there = layout.pki / path.relative_to(source)
+        if path.exists() and (not there.exists() or there.read_bytes() != path.read_bytes()):
+            write(there, path.read_bytes())
+            new += [path.stem] if path.suffix == ".pem" else []
+    return new
 
 
 def make_certificates(layout: Layout, record: InstallRecord, journal: Journal) -> list[str]:
@@ -102,10 +107,15 @@ def make_certificates(layout: Layout, record: InstallRecord, journal: Journal) -
         _all_there(pki, record)
         return []
     before = {each.name: each.serial for each in pki.current()}
-    for peer in record.nodes:
-        pki.issue(peer.certificate, hosts=_names(peer))
-    issue_missing(pki, list(record.names))
+    issue_all(pki, record.nodes, record.names)
     return [each.name for each in pki.current() if before.get(each.name) != each.serial]
+
+
+def issue_all(pki: Pki, nodes: Iterable[Peer], names: Iterable[str]) -> None:
+    """Certificates of every node, and of every service; what is good stays as it is."""
+    for peer in nodes:
+        pki.issue(peer.certificate, hosts=_names(peer))
+    issue_missing(pki, list(names))
 
 
 def make_encryption_key(layout: Layout, record: InstallRecord, journal: Journal) -> None:

@@ -88,18 +88,18 @@ def ensure_all_well(layout: Layout, record: InstallRecord, *, patience: float = 
     Raises:
         UpgradeRefused: the cluster would lose its majority, or what is wrong already would get worse.
     """
+    others = {peer.name for peer in record.nodes if peer.name != record.node}
+    if missing := sorted(others - connected_peers(record)):
+        raise UpgradeRefused(
+            f"{record.node} has no connection to {', '.join(missing)}: bring that back first, since with one node less "
+            "the cluster may be unable to store"
+        )
     until = time.monotonic() + patience
     while not is_healthy(LOOPBACK, record.monitor_port) and time.monotonic() < until:
         time.sleep(_POLL)  # a replica that is a moment behind under load is no reason to refuse
     if not is_healthy(LOOPBACK, record.monitor_port):
         raise UpgradeRefused(
             f"the server under {layout.prefix} is not well or has not caught up: `mts1b-deploy doctor` tells why"
-        )
-    others = {peer.name for peer in record.nodes if peer.name != record.node}
-    if missing := sorted(others - connected_peers(record)):
-        raise UpgradeRefused(
-            f"{record.node} has no connection to {', '.join(missing)}: bring that back first, since with one node less "
-            "the cluster may be unable to store"
         )
 
 

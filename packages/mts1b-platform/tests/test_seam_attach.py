@@ -60,6 +60,47 @@ async def test_the_seam_takes_over_in_the_middle_of_a_message(at: int):
     ]
 
 
+async def offline() -> tuple[Client, Seam, list[bytes]]:
+    """A client without a connection whose parser is the seam's, and the payloads that its subscription ``1`` gets."""
+    client = Client()
+    client._flush_queue = asyncio.Queue()
+    seam = await Seam.attach(client)
+    got: list[bytes] = []
+
+    def take(batch: list[WireMsg]) -> None:
+        got.extend(msg.payload for msg in batch)
+
+    await seam.subscribe_batches("a", callback=take, max_msgs=3)
+    return client, seam, got
+
+
+async def test_a_server_that_sends_more_than_it_was_told_is_not_believed():
+    client, _, got = await offline()
+    await client._ps.parse(b"MSG a 1 1\r\n1\r\n" + b"MSG a 1 1\r\n2\r\n" * 5)
+    await client._ps.parse(b"MSG a 1 1\r\n3\r\n")
+    assert got == [b"1", b"2", b"2"]
+    assert client.stats["in_msgs"] == 7
+
+
+async def test_half_a_message_of_a_lost_connection_is_not_glued_to_the_next_one():
+    client, _, got = await offline()
+    await asyncio.create_task(client._ps.parse(b"MSG a 1 5\r\nhal"))
+    await asyncio.create_task(client._ps.parse(b"MSG a 1 5\r\nwhole\r\n"))
+    assert got == [b"whole"]
+
+
+async def test_what_follows_the_end_of_a_connection_in_the_same_read_is_dropped(monkeypatch: pytest.MonkeyPatch):
+    client, _, _ = await offline()
+    plain_sub = await client.subscribe("b")
+
+    async def lose_the_connection() -> None:
+        client._ps.reset()
+
+    monkeypatch.setattr(client, "_process_ping", lose_the_connection)
+    await client._ps.parse(b"MSG b 2 1\r\n1\r\nPING\r\nMSG b 2 1\r\n2\r\n")
+    assert plain_sub.pending_msgs == 1
+
+
 async def test_another_version_of_nats_py_gets_the_plain_lane(monkeypatch: pytest.MonkeyPatch):
     def other_version(_: str) -> str:
         return "2.17.0"

@@ -130,10 +130,11 @@ async def test_a_missing_ack_is_said_in_time_and_a_late_one_counted(nats_server:
         late = await pipeline.publish(TEMPLATE, b"", "t")
         with pytest.raises(AckTimeout, match="may have been stored or not"):
             await early
-        assert 0.4 <= loop.time() - started < 0.55
+        assert 0.4 <= loop.time() - started < 2
+        assert not late.done(), "each has its own time"
         with pytest.raises(AckTimeout):
             await late
-        assert 0.6 <= loop.time() - started < 0.75
+        assert 0.6 <= loop.time() - started < 2
         assert pipeline.outstanding == 0
         nats_server.resume()
         async with asyncio.timeout(WAIT):
@@ -175,6 +176,21 @@ async def test_closing_ends_every_wait(nats_server: NatsServer, kind: str):
             with pytest.raises((AckLost, NoStreamResponse)):
                 await future
             await asyncio.wait_for(pipeline.settled(), WAIT)
+
+
+async def test_a_wait_that_was_given_up_disturbs_no_other(nats_server: NatsServer):
+    async with pipeline_to(nats_server) as (pipeline, _, client), asyncio.timeout(WAIT):
+        await stream(client)
+        first = await (await pipeline.publish(TEMPLATE, b"", "t"))
+        futures = [pipeline.publish_nowait(TEMPLATE, b"", "t") for _ in range(10)]
+        futures[3].cancel()
+        asked = [pipeline.ask(b"$JS.API.INFO", b"") for _ in range(3)]
+        asked[0].cancel()
+        kept = [await future for future in futures if not future.cancelled()]
+        assert [ack.seq for ack in kept] == [n for n in range(2, 12) if n != 5]
+        assert first.seq == 1
+        assert all([(await answer).payload for answer in asked[1:]])
+        assert pipeline.outstanding == 0
 
 
 async def test_rubbish_in_the_inbox_of_acks_costs_nothing_else(nats_server: NatsServer):

@@ -4,7 +4,6 @@ Exit codes: 0 done; 1 failed, or running with problems; 2 the command was misuse
 4 nothing installed; 130 interrupted.
 """
 
-import logging
 import signal
 import sys
 from dataclasses import asdict
@@ -437,8 +436,6 @@ def _interrupt(_number: int, _frame: FrameType | None) -> None:
 
 def main() -> None:
     """The entry point: errors become one line on standard error and an exit code."""
-    # asyncio complains of how nats-py ends a TLS connection: harmless, and nothing that a user could act on.
-    logging.getLogger("asyncio").setLevel(logging.ERROR)
     signal.signal(signal.SIGTERM, _interrupt)  # an install that is told to end takes back what it wrote
     try:
         app(standalone_mode=True)

@@ -3,10 +3,10 @@
 import asyncio
 import signal
 import tempfile
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import nats.errors
 import nats.js.errors
@@ -31,6 +31,7 @@ _SHOW = 0.25
 _SILENT = 30.0
 """Seconds that services, none of which died, may leave questions unanswered."""
 _LISTENERS = SERVICES[:-1]
+R = TypeVar("R")
 
 
 class Run:
@@ -67,7 +68,7 @@ class Run:
                         await self._start(bus, children)
                         with self._view:
                             await self._watch(bus, children)
-                        document = await ledger_of(bus)
+                        document = await self._told(children, lambda: ledger_of(bus))
                         over = True
                         return document
                     finally:
@@ -100,7 +101,7 @@ class Run:
         for service in SERVICES:
             await children.start(service)
         await self._until_ready(bus, children, _LISTENERS)
-        oms = await ask(bus, "oms", "book", OmsBook)
+        oms = await self._told(children, lambda: ask(bus, "oms", "book", OmsBook))
         for halt in oms.halts:
             scope = "every fund" if halt.fund_id is None else f"fund {halt.fund_id}"
             self._console.print(
@@ -152,6 +153,20 @@ class Run:
                     raise RunFailed(f"the run is stuck: {error}") from None
             await asyncio.sleep(_POLL)
 
+    async def _told(self, children: Children, question: Callable[[], Awaitable[R]]) -> R:
+        """The answer to a question, asked again while services that die are started again."""
+        loop = asyncio.get_running_loop()
+        end = loop.time() + _SILENT
+        while True:
+            try:
+                return await question()
+            except NoAnswer as error:
+                if await self._revive(children):
+                    end = loop.time() + _SILENT
+                if loop.time() > end:
+                    raise RunFailed(f"the run is stuck: {error}") from None
+                await asyncio.sleep(_POLL)
+
     async def _revive(self, children: Children) -> bool:
         news = await children.revive()
         for line in news:
@@ -169,7 +184,7 @@ class Run:
 
     async def _forget_durables(self, bus: EventBus) -> None:
         for durable in self._durables:
-            with suppress(nats.js.errors.Error, TimeoutError):
+            with suppress(nats.errors.Error, TimeoutError):
                 await bus.plain_jetstream().delete_consumer(durable.stream, durable.name)
 
 

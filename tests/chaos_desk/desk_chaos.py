@@ -55,7 +55,7 @@ class Plan:
 
     kills: int = 0
     server_kills: int = 0
-    pause: float = 0.6
+    pause: float = 0.4
     seed: int = 0
 
 
@@ -188,7 +188,7 @@ def main() -> int:
     parser.add_argument("--data", type=Path)
     parser.add_argument("--kills", type=int, default=30)
     parser.add_argument("--server-kills", type=int, default=5)
-    parser.add_argument("--pause", type=float, default=0.6)
+    parser.add_argument("--pause", type=float, default=0.4)
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
     plan = Plan(kills=options.kills, server_kills=options.server_kills, pause=options.pause, seed=options.seed)

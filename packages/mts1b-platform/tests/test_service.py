@@ -204,7 +204,8 @@ async def test_ending_lets_handlers_finish_and_acknowledges_their_events(bus: Ev
     assert info.ack_floor is not None
     assert info.ack_floor.stream_seq == 1
     async with bus.consume(OMS_FILLS_CREATED, durable="treasury") as rest:
-        assert (await asyncio.wait_for(anext(rest), 5)).seq == 2, "what waited went back at once"
+        back = {(await asyncio.wait_for(anext(rest), 5)).seq for _ in range(2)}
+    assert back == {2, 3}, "what waited went back at once"
 
 
 async def test_a_handler_that_outlasts_the_budget_is_cancelled_and_its_event_comes_again(

@@ -10,6 +10,7 @@ it. Two servers that choose the same port do no harm: the one that cannot bind c
 """
 
 import asyncio
+import os
 import random
 import signal
 import subprocess
@@ -193,8 +194,10 @@ class NatsServer:
         return await self.start()
 
     def pause(self) -> None:
-        """Freeze it (SIGSTOP): connections stay open and nothing answers."""
-        self._running_process().send_signal(signal.SIGSTOP)
+        """Freeze it (SIGSTOP): connections stay open and nothing answers. Frozen when this returns."""
+        process = self._running_process()
+        process.send_signal(signal.SIGSTOP)
+        os.waitid(os.P_PID, process.pid, os.WSTOPPED | os.WEXITED | os.WNOWAIT)
 
     def resume(self) -> None:
         """Let a paused server go on (SIGCONT)."""

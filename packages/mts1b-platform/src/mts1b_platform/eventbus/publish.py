@@ -56,6 +56,8 @@ log = get_logger("mts1b.eventbus.publish")
 
 _BACKOFF: Final = (0.05, 1.0)
 _TRANSIENT_CODES: Final = frozenset({503, 408})
+_IN_PROCESS: Final = 10158
+"""A cluster still works on an earlier publish with the same message id: nobody knows yet how it ends."""
 _IN_TEMPLATE: Final = frozenset({MSG_ID, CONTENT_TYPE, TRACE_ID, SOURCE_REPO, SCHEMA, ACTOR})
 
 
@@ -310,7 +312,7 @@ async def reason_to_retry(bus: "EventBus", out: Outgoing, error: PublishFailed) 
     if isinstance(error, NoStreamResponse):
         await _explain_no_stream(bus, out)
         return "no stream leader answers"
-    if isinstance(error, PublishRefused) and error.code not in _TRANSIENT_CODES:
+    if isinstance(error, PublishRefused) and error.code not in _TRANSIENT_CODES and error.err_code != _IN_PROCESS:
         bus.counters.publish_failed[out.pattern] += 1
         raise PublishError(
             f"{out.subject}: JetStream did not store the event: {error.description} (error {error.err_code})"

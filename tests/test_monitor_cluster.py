@@ -65,11 +65,11 @@ async def test_lag_is_seen_through_every_member_and_a_lost_quorum_is_an_alert(cl
             assert await monitor.look() == []
             for member in cluster[1:]:
                 member.kill()
-            (raised,) = await monitor.look()
-            assert (raised.name, raised.severity.value) == ("server_health", "critical")
+            # without a quorum other looks may fail as well; this is the one that must not be missing
+            raised = next(alert for alert in await monitor.look() if alert.name == "server_health")
+            assert raised.severity.value == "critical"
             assert operations.is_connected
             await asyncio.gather(*(member.restart() for member in cluster[1:]))
-            while not (changes := await monitor.look()):
-                pass
-            assert changes[0].alert_id == raised.alert_id
-            assert changes[0].cleared_at is not None
+            cleared: set[str] = set()
+            while raised.alert_id not in cleared:
+                cleared |= {alert.alert_id for alert in await monitor.look() if alert.cleared_at is not None}

@@ -32,7 +32,7 @@ from mts1b_platform.server import NatsServer
 
 pytestmark = [
     pytest.mark.slow,
-    pytest.mark.skipif(os.geteuid() != 0, reason="losing what the kernel holds takes root: `sudo make test`"),
+    pytest.mark.privileged,
 ]
 
 _SHUTDOWN = 0x8004587D  # EXT4_IOC_SHUTDOWN

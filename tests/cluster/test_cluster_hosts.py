@@ -23,7 +23,7 @@ from mts1b_platform.eventbus.api import js_api
 
 pytestmark = [
     pytest.mark.slow,
-    pytest.mark.skipif(os.geteuid() != 0, reason="cutting a network takes root: `sudo make test`"),
+    pytest.mark.privileged,
     # nats-py forgets the plain socket of a TLS handshake that a host which is cut off never answered.
     pytest.mark.filterwarnings("ignore:.*StreamWriter.__del__:pytest.PytestUnraisableExceptionWarning"),
 ]

@@ -21,6 +21,7 @@ from mts1b_platform.eventbus.plain import PlainLane
 from mts1b_platform.eventbus.position import NotJetStream, Position
 from mts1b_platform.eventbus.pulls import PullEvent, PullEventKind, Pulls, PullsEnded
 from mts1b_platform.eventbus.seam import Seam
+from mts1b_platform.eventbus.seam_batches import BatchSubscription
 from mts1b_platform.eventbus.wire import FrameTemplate, WireMsg, hpub_frame
 from mts1b_platform.server import NatsServer
 from nats import errors
@@ -37,6 +38,7 @@ class Reader:
     def __init__(self, client: Client, lane: Lane) -> None:
         self.client, self.lane = client, lane
         self.events: asyncio.Queue[PullEvent] = asyncio.Queue()
+        self.errors: list[Exception] = []
         self.published = 0
 
     async def api(self, verb: str, **body: Any) -> dict[str, Any]:
@@ -75,17 +77,19 @@ async def reader_on(server: NatsServer, kind: str = "seam") -> AsyncGenerator[Re
     client = Client()
     lane: Lane = await Seam.attach(client) if kind == "seam" else PlainLane(client, reason="asked for")
 
-    async def quiet(_: Exception) -> None:
-        """Reconnects are part of the test."""
+    reader = Reader(client, lane)
+
+    async def note(error: Exception) -> None:
+        reader.errors.append(error)
 
     await client.connect(
         server.url,
-        error_cb=quiet,
+        error_cb=note,
         max_reconnect_attempts=-1,
         reconnect_time_wait=0.02,  # pyright: ignore[reportArgumentType] - fractions work
     )
     try:
-        yield Reader(client, lane)
+        yield reader
     finally:
         with suppress(OSError):
             await client.close()
@@ -245,6 +249,37 @@ async def test_a_silent_server_is_noticed_and_asked_again(nats_server: NatsServe
         assert numbers(await take(pulls, 100)) == list(range(100))
 
 
+async def test_pulls_that_the_server_forgot_are_sent_again(nats_server: NatsServer):
+    async with reader_on(nats_server) as reader:
+        await reader.stream()
+        await reader.durable()
+        pulls = await reader.open(window=8, expires=30.0, heartbeat=0.3)
+        await reader.client.flush()
+        # Interest that goes away makes the server drop the pulls, and say nothing.
+        inbox, batches = pulls._inbox.encode(), pulls._batches  # pyright: ignore[reportPrivateUsage]
+        assert isinstance(batches, BatchSubscription)
+        sid = batches._id  # pyright: ignore[reportPrivateUsage]
+        reader.lane.send(b"UNSUB %d\r\n" % sid, 0)
+        assert (await reader.event()).kind is PullEventKind.HEARTBEAT_MISSED
+        reader.lane.send(b"SUB %b* %d\r\n" % (inbox, sid), 0)
+        await reader.fill(20)
+        assert numbers(await take(pulls, 20)) == list(range(20))
+
+
+async def test_a_broken_connection_is_not_taken_for_a_silent_server(nats_server: NatsServer):
+    async with reader_on(nats_server) as reader:
+        await reader.stream()
+        await reader.durable()
+        pulls = await reader.open(window=8, expires=2.0, heartbeat=0.2)
+        nats_server.kill()
+        await asyncio.sleep(1.0)
+        await nats_server.restart()
+        assert (await reader.event()).kind is PullEventKind.RECONNECTED
+        await reader.fill(20)
+        assert numbers(await take(pulls, 20)) == list(range(20))
+        assert reader.events.empty()
+
+
 @pytest.mark.parametrize("config", [{"deliver_subject": "push.here"}, {"max_batch": 2}, {"max_expires": 1_000_000_000}])
 async def test_a_consumer_that_refuses_such_pulls_ends_the_reading_with_its_words(
     nats_server: NatsServer, config: dict[str, Any]
@@ -305,6 +340,7 @@ async def test_whatever_the_server_says_the_reading_goes_on(
         else:
             assert (await reader.event()).kind is kind
             assert reader.events.empty(), "once for all open pulls"
+        assert not reader.errors
 
 
 async def test_stop_hands_back_what_waits_and_a_nak_gives_it_to_another(nats_server: NatsServer):

@@ -93,7 +93,7 @@ class Reader:
     def __init__(self, bus: EventBus, subject: DurableSubject[Any]) -> None:
         self.seen: list[Event] = []
         self.moved = asyncio.Event()
-        self._consumer = bus.consume(subject, durable="sexton")
+        self._consumer = bus.consume(subject, durable="sexton", ordered_by=lambda _: "one lane for all")
         self._task = asyncio.create_task(self._run())
 
     async def _run(self) -> None:

@@ -25,8 +25,9 @@ def _group() -> None:
 
 
 def say(text: str = "") -> None:
-    """One line for people, on standard output."""
+    """One line for people, on standard output; there at once, also when it is a pipe or a file."""
     sys.stdout.write(f"{text}\n")
+    sys.stdout.flush()
 
 
 def print_json(value: object) -> None:

@@ -90,6 +90,7 @@ check: lint typecheck test ## what CI runs: lint, types, tests
 bench: $(READY) ## measure the bus beside raw nats-py and its peers
 	@python benchmarks/bench_core.py $(ARGS)
 	@python benchmarks/bench_jetstream.py $(ARGS)
+	@python benchmarks/metrics_cost.py
 
 .PHONY: chaos
 chaos: $(READY) ## kill producers, consumers and servers for minutes, and judge what is left (ARGS="--events 12000 --kills 160")

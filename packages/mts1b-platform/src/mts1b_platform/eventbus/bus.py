@@ -435,6 +435,18 @@ class EventBus(Client):
                 log.warning("drain was cut short", error=str(error) or type(error).__name__)
         await self.close()
 
+    async def close(self) -> None:
+        """As nats-py's. A reconnect that is closing the same transport does not cancel the caller."""
+        try:
+            await super().close()
+        except asyncio.CancelledError:
+            task = asyncio.current_task()
+            if task is not None and task.cancelling():
+                raise
+            log.debug("closing was cut short by a reconnect that was closing as well")
+            self.went_down()
+            self.was_closed()
+
     async def __aenter__(self) -> Self:
         return self
 

@@ -5,6 +5,7 @@ from datetime import UTC, datetime
 from typing import Any, Literal
 
 from mts1b_foundation.subjects import DurableSubject
+from mts1b_foundation.subjects.algebra import contains
 from nats.aio.client import Client
 
 from mts1b_platform.eventbus.api import NOT_FOUND_CONSUMER, NOT_FOUND_STREAM, ApiError, js_api
@@ -39,17 +40,12 @@ async def stream_of(client: Client, subjects: Sequence[DurableSubject[Any]]) -> 
 
 async def _stream_of(client: Client, pattern: str) -> str:
     for definition in STREAMS:
-        if any(_covers(stored, pattern) for stored in definition.subjects):
+        if any(contains(stored, pattern) for stored in definition.subjects):
             return definition.name
     names: list[str] = (await js_api(client, "STREAM.NAMES", {"subject": pattern})).get("streams") or []
     if not names:
         raise NoStream(f"{pattern}: no stream stores this subject; create the streams with `mts1b streams apply`")
     return names[0]
-
-
-def _covers(stored: str, pattern: str) -> bool:
-    wide, narrow = stored.split("."), pattern.split(".")
-    return len(wide) == len(narrow) and all(w in ("*", n) for w, n in zip(wide, narrow, strict=True))
 
 
 async def ensure_durable(

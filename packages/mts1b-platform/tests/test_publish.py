@@ -31,7 +31,8 @@ from mts1b_platform.eventbus import (
     ServerUnavailable,
     connect,
 )
-from mts1b_platform.eventbus.pipeline import AckLost, Draft, PubAck
+from mts1b_platform.eventbus.pipeline import Draft
+from mts1b_platform.eventbus.puback import AckLost, PubAck
 from mts1b_platform.server import NatsServer
 from mts1b_platform.testing import StartNatsServer
 from mts1b_platform.testing_bus import ConnectBus

@@ -11,16 +11,9 @@ from typing import Any
 import pytest
 from mts1b_platform.eventbus.headers import header_lines
 from mts1b_platform.eventbus.lane import Lane
-from mts1b_platform.eventbus.pipeline import (
-    AckLost,
-    AckPipeline,
-    AckTimeout,
-    Draft,
-    NoStreamResponse,
-    PubAck,
-    PublishRefused,
-)
+from mts1b_platform.eventbus.pipeline import AckPipeline, Bulk, Draft
 from mts1b_platform.eventbus.plain import PlainLane
+from mts1b_platform.eventbus.puback import AckLost, AckTimeout, NoStreamResponse, PubAck, PublishRefused
 from mts1b_platform.eventbus.seam import Seam
 from mts1b_platform.eventbus.wire import FrameTemplate, pub_frame
 from mts1b_platform.server import NatsServer
@@ -166,7 +159,7 @@ async def test_a_break_ends_every_wait_and_sending_again_stores_each_once(nats_s
 async def test_closing_ends_every_wait(nats_server: NatsServer, kind: str):
     for close_client in (False, True):
         async with pipeline_to(nats_server, kind) as (pipeline, _, client), asyncio.timeout(WAIT):
-            await pipeline.settled()
+            assert pipeline.outstanding == 0
             nats_server.pause()
             future = await pipeline.publish(TEMPLATE, b"", "t")
             nats_server.resume() if close_client else None
@@ -175,7 +168,42 @@ async def test_closing_ends_every_wait(nats_server: NatsServer, kind: str):
             nats_server.resume()
             with pytest.raises((AckLost, NoStreamResponse)):
                 await future
-            await asyncio.wait_for(pipeline.settled(), WAIT)
+            assert pipeline.outstanding == 0
+
+
+@kinds
+async def test_a_bulk_has_an_ack_for_each_in_the_order_of_sending(nats_server: NatsServer, kind: str):
+    async with pipeline_to(nats_server, kind) as (pipeline, lane, client), asyncio.timeout(3 * WAIT):
+        await stream(client)
+        bulk = Bulk()
+        for n in range(2000):
+            await bulk.wait(499)
+            assert bulk.under_way < 500
+            await lane.room()
+            pipeline.bulk_nowait(bulk, TEMPLATE, b"%d" % n, "t", f"id-{n}")
+        one = await (await pipeline.publish(TEMPLATE, b"", "t"))
+        await bulk.settled()
+        assert bulk.acks == [PubAck("S", n + 1) for n in range(2000)]
+        assert one == PubAck("S", 2001)
+        assert not bulk.failures
+
+
+async def test_a_bulk_says_which_publishes_have_no_ack(nats_server: NatsServer):
+    async with pipeline_to(nats_server) as (pipeline, _, client), asyncio.timeout(3 * WAIT):
+        await stream(client, subjects=["s.a"])
+        bulk, elsewhere = Bulk(), FrameTemplate("s.b", {"mts-actor": "me"})
+        for n, template in enumerate((TEMPLATE, elsewhere, TEMPLATE)):
+            pipeline.bulk_nowait(bulk, template, b"", "t", f"id-{n}")
+        await bulk.wait(0)  # ends at the first failure
+        await bulk.settled()
+        assert [ack and ack.seq for ack in bulk.acks] == [1, None, 2]
+        assert {place: type(error) for place, error in bulk.failures.items()} == {1: NoStreamResponse}
+        nats_server.pause()
+        pipeline.bulk_nowait(bulk, TEMPLATE, b"", "t", "id-3")
+        await pipeline.close()
+        await bulk.settled()
+        nats_server.resume()
+        assert type(bulk.failures[3]) is AckLost
 
 
 async def test_a_wait_that_was_given_up_disturbs_no_other(nats_server: NatsServer):

@@ -190,7 +190,7 @@ HEAD = b"NATS/1.0\r\nA: b\r\n\r\n"
 def test_a_bad_line_is_malformed_after_the_messages_before_it(line: bytes, routed: bool):
     parser = Parser()
     if routed:
-        parser.routes[b"1"] = []
+        parser.route(b"1")
     good = b"MSG a 2 1\r\nx\r\n"
     first, second = parser.feed(good + line + good)
     assert first == Unrouted(2, WireMsg(b"a", b"", b"", b"x"))
@@ -212,7 +212,7 @@ def test_a_payload_that_its_line_does_not_describe_is_malformed(stream: bytes):
 @pytest.mark.parametrize("reply", [b"", b"r "])
 def test_a_header_block_larger_than_its_message_is_malformed(reply: bytes):
     parser = Parser()
-    parser.routes[b"1"] = []
+    parser.route(b"1")
     (event,) = parser.feed(b"HMSG a 1 %b12 3\r\nabc\r\n" % reply)
     assert isinstance(event, Malformed)
     assert "larger than its message" in event.reason
@@ -223,10 +223,10 @@ def test_a_header_block_larger_than_its_message_is_malformed(reply: bytes):
 )
 def test_a_delivery_whose_line_is_off_by_a_blank_is_malformed(line: bytes):
     parser = Parser()
-    parser.routes[b"1"] = []
+    route = parser.route(b"1")
     (event,) = parser.feed(line + b"\r\nNATS/1.0\r\n\r\n\r\n")
     assert isinstance(event, Malformed)
-    assert parser.routes[b"1"] == []
+    assert route == []
 
 
 def test_a_line_without_end_is_refused_at_the_limit():
@@ -255,7 +255,7 @@ def test_a_large_message_in_small_chunks_takes_linear_time():
 
 def test_a_routed_message_lands_in_its_list_and_nowhere_else():
     parser = Parser()
-    inbox = parser.routes[b"7"] = []
+    inbox = parser.route(b"7")
     line = b"HMSG s.u.b 7 $JS.ACK.x %d %d\r\n%b%b\r\n" % (len(HEAD), len(HEAD) + 2, HEAD, b"hi")
     others = parser.feed(line + b"MSG a 8 1\r\nx\r\n" + b"MSG b 7 1\r\ny\r\nPONG\r\n")
     assert inbox == [WireMsg(b"s.u.b", b"$JS.ACK.x", HEAD, b"hi"), WireMsg(b"b", b"", b"", b"y")]
@@ -273,11 +273,10 @@ def test_routing_changes_the_place_of_a_message_but_not_the_message(stream: byte
     plain = [event[2:] for event in ours([stream]) if event[0] == "msg"]
     sids = {b"%d" % event[1] for event in ours([stream]) if event[0] == "msg"}
     parser = Parser()
-    for sid in sids:
-        parser.routes[sid] = []
+    routes = [parser.route(sid) for sid in sids]
     rest = ours(cut(stream, at), parser)
     assert all(event[0] != "msg" for event in rest)
-    assert sorted(tuple(m) for route in parser.routes.values() for m in route) == sorted(plain)
+    assert sorted(tuple(m) for route in routes for m in route) == sorted(plain)
     assert set(parser.touched) == sids
 
 

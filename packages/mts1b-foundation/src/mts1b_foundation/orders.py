@@ -79,6 +79,9 @@ _NEXT: Final[dict[OrderStatus, frozenset[OrderStatus]]] = {
     OrderStatus.CANCELED: frozenset(),
 }
 
+_CREATED: Final = OrderStatus.CREATED
+_ACCEPTED: Final = OrderStatus.ACCEPTED
+_LIMIT: Final = OrderType.LIMIT
 _MAY_HOLD_FILLS: Final = frozenset({OrderStatus.PARTIALLY_FILLED, OrderStatus.FILLED, OrderStatus.CANCELED})
 
 
@@ -118,6 +121,27 @@ class Order(Event):
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
+        if not self._is_untouched():
+            self._check()
+        return self
+
+    def _is_untouched(self) -> bool:
+        """Whether nothing has happened to the order, which most events say, and nothing needs a closer look.
+
+        Reads ``__dict__`` and compares by identity, as validation is on the hot path.
+        """
+        fields = self.__dict__
+        status = fields["status"]
+        return (
+            (status is _CREATED or status is _ACCEPTED)
+            and not fields["filled_quantity"]
+            and not fields["filled_notional"]
+            and fields["rejected_reason"] is None
+            and fields["canceled_reason"] is None
+            and (fields["limit_price"] is None) is (fields["order_type"] is not _LIMIT)
+        )
+
+    def _check(self) -> None:
         if (self.order_type is OrderType.LIMIT) != (self.limit_price is not None):
             raise ValueError("limit_price belongs to limit orders, and every limit order needs one")
         if (self.status is OrderStatus.REJECTED) != (self.rejected_reason is not None):
@@ -135,7 +159,6 @@ class Order(Event):
             raise ValueError(f"an order that is {self.status} has no fills: filled_quantity must be 0")
         if bool(self.filled_quantity) != bool(self.filled_notional):
             raise ValueError("filled_quantity and filled_notional grow together: both are 0 or neither is")
-        return self
 
     @property
     def remaining(self) -> Decimal:

@@ -7,7 +7,7 @@ Who asks for a subject that replaces another reads both: events of the older one
 was asked for by the registry's upcasters.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any, Final
 
 from mts1b_foundation.deadletters import DeadLetterReason
@@ -15,12 +15,11 @@ from mts1b_foundation.errors import SchemaMismatch
 from mts1b_foundation.subjects import Registry, Subject, registry
 from pydantic import ValidationError
 
+from mts1b_platform.eventbus.codec import Decode, decoder
 from mts1b_platform.eventbus.headers import SCHEMA, SOURCE_REPO, HeaderError, StaticHeaderCache, StaticHeaders
 from mts1b_platform.eventbus.wire import WireMsg
 
 _MAX_SUBJECTS: Final = 4096
-
-Validate = Callable[[bytes], Any]
 
 
 class Refused(Exception):
@@ -42,18 +41,17 @@ class Decoder:
         SchemaMismatch: one of ``subjects`` replaces another, and no upcaster leads from the old payload to the new one.
     """
 
-    __slots__ = ("_fallback", "_found", "_registry", "_static", "_validators")
+    __slots__ = ("_decoders", "_fallback", "_found", "_registry", "_static")
 
     def __init__(self, subjects: Sequence[Subject[Any]]) -> None:
         lineage = {old: subject for subject in subjects for old in reversed(subject.lineage)}
         self._registry = Registry(lineage)
-        self._validators: dict[Subject[Any], Validate] = {
-            old: old.payload.__pydantic_validator__.validate_json if old is subject else _upcast(old, subject)
-            for old, subject in lineage.items()
+        self._decoders: dict[Subject[Any], Decode] = {
+            old: decoder(old.payload) if old is subject else _upcast(old, subject) for old, subject in lineage.items()
         }
         self._fallback = subjects[0].pattern
-        self._static = StaticHeaderCache()
-        self._found: dict[bytes, tuple[Subject[Any], str, Validate]] = {}
+        self._static = StaticHeaderCache().read
+        self._found: dict[bytes, tuple[Subject[Any], str, Decode, str, str]] = {}
 
     def decode(self, msg: WireMsg) -> tuple[Subject[Any], str, Any]:
         """The registered subject, the concrete subject as text and the validated payload.
@@ -61,19 +59,19 @@ class Decoder:
         Raises:
             Refused: with the reason.
         """
-        subject, name, validate = self._found.get(msg.subject) or self._find(msg.subject)
+        subject, name, decode, schema, producer = self._found.get(msg[0]) or self._find(msg[0])
         try:
-            static = self._static.read(msg.head)
+            static = self._static(msg[2])
         except HeaderError as error:
             raise Refused(DeadLetterReason.SCHEMA_MISMATCH, f"{name}: {error}", subject.pattern) from error
-        if static.schema != subject.schema_id or static.source_repo != subject.producer:
+        if static[0] != schema or static[1] != producer:
             raise _mismatch(subject, name, static)
         try:
-            return subject, name, validate(msg.payload)
+            return subject, name, decode(msg[3])
         except ValidationError as error:
             raise Refused(DeadLetterReason.INVALID_PAYLOAD, f"{name}: {_brief(error)}", subject.pattern) from error
 
-    def _find(self, wire_subject: bytes) -> tuple[Subject[Any], str, Validate]:
+    def _find(self, wire_subject: bytes) -> tuple[Subject[Any], str, Decode, str, str]:
         name = wire_subject.decode(errors="replace")
         subject = self._registry.find(name)
         if subject is None:
@@ -81,11 +79,12 @@ class Decoder:
             raise Refused(DeadLetterReason.UNEXPECTED_SUBJECT, why, self._fallback)
         if len(self._found) >= _MAX_SUBJECTS:
             self._found.clear()
-        found = self._found[wire_subject] = (subject, name, self._validators[subject])
+        decode = self._decoders[subject]
+        found = self._found[wire_subject] = (subject, name, decode, subject.schema_id, subject.producer)
         return found
 
 
-def _upcast(old: Subject[Any], wanted: Subject[Any]) -> Validate:
+def _upcast(old: Subject[Any], wanted: Subject[Any]) -> Decode:
     upcasters, schema, payload = registry().upcasters, old.schema_id, wanted.payload
     if not upcasters.reads(schema, payload):
         raise SchemaMismatch(

@@ -39,6 +39,9 @@ _NAME: Final = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 _NAME_BYTES: Final = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 _STATUS: Final = re.compile(rb"[0-9]{3}")
 _CACHED_BLOCK_LIMIT: Final = 1024
+_CRLF: Final = b"\r\n"
+_USUAL_ID: Final = 32
+_USUAL_END: Final = _USUAL_ID + len(_CRLF + _CRLF)
 _MSG_ID_LINE: Final = b"Nats-Msg-Id: "
 _TRACE_LINE: Final = b"mts-trace-id: "
 
@@ -223,7 +226,7 @@ class StaticHeaderCache:
     __slots__ = ("_known", "_limit")
 
     def __init__(self, limit: int = 1024) -> None:
-        self._known: dict[bytes | tuple[bytes, bytes], StaticHeaders] = {}
+        self._known: dict[bytes, StaticHeaders] = {}
         self._limit = limit
 
     def __len__(self) -> int:
@@ -235,18 +238,15 @@ class StaticHeaderCache:
         Raises:
             HeaderError: the block is malformed, or one of these headers occurs twice.
         """
-        # From the end: the empty line, then our one or two lines, then a prefix that is the same every time. With two
-        # lines known, nothing can hide behind the prefix.
-        lines = block.rsplit(b"\r\n", 4)
-        key: bytes | tuple[bytes, bytes] | None = None
-        if len(lines) == 5 and lines[4] == lines[3] == b"":
-            if lines[1].startswith(_TRACE_LINE) and lines[2].startswith(_MSG_ID_LINE):
-                key = lines[0]
-            elif lines[2].startswith(_TRACE_LINE):
-                key = lines[0], lines[1]
-            known = self._known.get(key) if key is not None else None
-            if known is not None:
-                return known
+        # The commonest block of all ends with a trace id of the usual length: no line can hide behind the prefix then.
+        at = len(block) - _USUAL_END
+        known = self._known.get(block[:at])
+        if known is not None and block.find(_CRLF, at) == at + _USUAL_ID and block.endswith(_CRLF):
+            return known
+        at = block.rfind(_CRLF + _TRACE_LINE) + len(_CRLF + _TRACE_LINE)
+        ours = _ends_with_our_ids(block[at:])
+        if ours and (known := self._known.get(block[:at])) is not None:
+            return known
         headers = Headers(block)
         static = StaticHeaders(
             schema=headers.get(SCHEMA) or "",
@@ -254,11 +254,19 @@ class StaticHeaderCache:
             actor=headers.get(ACTOR) or "",
             content_type=headers.get(CONTENT_TYPE) or "",
         )
-        if key is not None and len(block) <= _CACHED_BLOCK_LIMIT:
+        if ours and len(block) <= _CACHED_BLOCK_LIMIT:
             if len(self._known) >= self._limit:
                 self._known.clear()
-            self._known[key] = static
+            self._known[block[:at]] = static
         return static
+
+
+def _ends_with_our_ids(rest: bytes) -> bool:
+    """Whether a block that goes on like this behind ``mts-trace-id: `` ends there, or with our message id."""
+    lines = rest.split(_CRLF)
+    if len(lines) == 4:
+        return lines[1].startswith(_MSG_ID_LINE) and lines[2] == lines[3] == b""
+    return len(lines) == 3 and lines[1] == lines[2] == b""
 
 
 class MessageIds(NamedTuple):

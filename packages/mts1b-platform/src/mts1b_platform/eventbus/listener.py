@@ -5,7 +5,6 @@ subject waits, so that a slow reader of quotes always reads the current price.
 """
 
 import asyncio
-from collections import OrderedDict
 from types import TracebackType
 from typing import TYPE_CHECKING, Generic, Self
 
@@ -14,6 +13,7 @@ from mts1b_foundation.subjects import Subject
 from mts1b_foundation.subjects.subject import T
 
 from mts1b_platform.eventbus.api import where
+from mts1b_platform.eventbus.backlog import Backlog, Conflate, DropOldest
 from mts1b_platform.eventbus.decode import Decoder, Refused
 from mts1b_platform.eventbus.errors import BusClosed, ServerUnavailable
 from mts1b_platform.eventbus.event import Heard
@@ -44,11 +44,10 @@ class Listener(Generic[T]):
         self._bus = bus
         self._subject = subject
         self._filters = subject.filters(**parameters)
-        self._decoder = Decoder([subject])
-        self._conflate = conflate
-        self._limit = limit
-        self._waiting: OrderedDict[bytes | int, WireMsg] = OrderedDict()
-        self._arrived = 0
+        self._decode = Decoder([subject]).decode
+        self._backlog: Backlog = Conflate(limit) if conflate else DropOldest(limit)
+        self._take = self._backlog.take
+        self._consumed = bus.counters.consumed
         self._ready = asyncio.Event()
         self._subscriptions: list[Batches] = []
         self._stopped = False
@@ -69,7 +68,7 @@ class Listener(Generic[T]):
     @property
     def waiting(self) -> int:
         """How many events wait here for the reader."""
-        return len(self._waiting)
+        return len(self._backlog)
 
     async def start(self) -> None:
         """Subscribe; returns when the server has taken note.
@@ -81,7 +80,7 @@ class Listener(Generic[T]):
             return
         try:
             for pattern in self._filters:
-                subscription = await self._bus.lane.subscribe_batches(pattern, callback=self._take)
+                subscription = await self._bus.lane.subscribe_batches(pattern, callback=self._put)
                 self._subscriptions.append(subscription)
             for pattern in self._filters:
                 await self._bus.confirm("subscribe", pattern)
@@ -125,21 +124,37 @@ class Listener(Generic[T]):
         Raises:
             BusClosed: the connection was closed while waiting.
         """
-        if not self._stopped:
+        if not self._subscriptions and not self._stopped:
             await self.start()
+        hooks = self._bus.hooks
+        if hooks is not None and not hooks.best_effort:
+            hooks = None
         while True:
-            while self._waiting:
-                _, msg = self._waiting.popitem(last=False)
-                if (heard := self._admit(msg)) is not None:
-                    return heard
-            if self._stopped:
-                if self._bus.ending is not None:
-                    raise self._bus.ending
-                if self._lost:
-                    raise BusClosed(f"{self!r}: the bus was closed while it listened")
-                raise StopAsyncIteration
-            self._ready.clear()
-            await self._ready.wait()
+            try:
+                msg = self._take()
+            except LookupError:
+                await self._more()
+                continue
+            if self._wary and self._is_history(msg):
+                continue
+            try:
+                registered, name, payload = self._decode(msg)
+            except Refused as refused:
+                self._refuse(msg, refused)
+                continue
+            self._consumed[registered.pattern] += 1
+            return Heard(registered, name, msg, payload, hooks)
+
+    async def _more(self) -> None:
+        """Wait until something may wait here; raises when nothing will."""
+        if self._stopped:
+            if self._bus.ending is not None:
+                raise self._bus.ending
+            if self._lost:
+                raise BusClosed(f"{self!r}: the bus was closed while it listened")
+            raise StopAsyncIteration
+        self._ready.clear()
+        await self._ready.wait()
 
     def closed(self) -> None:
         """The connection is closed for good: wake a waiting reader."""
@@ -147,33 +162,20 @@ class Listener(Generic[T]):
         self._stopped = True
         self._ready.set()
 
-    def _take(self, batch: list[WireMsg]) -> None:
+    def _put(self, batch: list[WireMsg]) -> None:
         """Take what one read brought; called by the connection's reader, so it only queues."""
-        waiting, limit, before = self._waiting, self._limit, self.dropped
-        for msg in batch:
-            self._arrived += 1
-            key = msg.subject if self._conflate else self._arrived
-            if self._conflate and waiting.pop(key, None) is not None:
-                self.dropped += 1
-            elif len(waiting) >= limit:
-                waiting.popitem(last=False)
-                self.dropped += 1
-            waiting[key] = msg
-        if self.dropped != before:
-            self._bus.counters.slow_consumer_drops[self._subject.pattern] += self.dropped - before
+        if dropped := self._backlog.put(batch):
+            self.dropped += dropped
+            self._bus.counters.slow_consumer_drops[self._subject.pattern] += dropped
         self._ready.set()
 
-    def _admit(self, msg: WireMsg) -> Heard[T] | None:
-        if self._wary and _STORED in msg.head:
-            self._bus.counters.schema_mismatch[self._subject.pattern] += 1
-            log.warning("stored history arrived among live events: somebody has sent it here", subject=msg.subject)
-            return None
-        try:
-            registered, name, payload = self._decoder.decode(msg)
-        except Refused as refused:
-            self._bus.counters.schema_mismatch[refused.pattern] += 1
-            log.warning("message refused", subject=msg.subject, reason=refused.reason.value, error=str(refused))
-            return None
-        self._bus.counters.consumed[registered.pattern] += 1
-        hooks = self._bus.hooks
-        return Heard(registered, name, msg, payload, hooks if hooks and hooks.best_effort else None)
+    def _is_history(self, msg: WireMsg) -> bool:
+        if _STORED not in msg.head:
+            return False
+        self._bus.counters.schema_mismatch[self._subject.pattern] += 1
+        log.warning("stored history arrived among live events: somebody has sent it here", subject=msg.subject)
+        return True
+
+    def _refuse(self, msg: WireMsg, refused: Refused) -> None:
+        self._bus.counters.schema_mismatch[refused.pattern] += 1
+        log.warning("message refused", subject=msg.subject, reason=refused.reason.value, error=str(refused))

@@ -14,64 +14,19 @@ stored; publishing again with the same message id is safe inside the stream's de
 """
 
 import asyncio
-import json
 import secrets
 from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any, Final, NamedTuple, Self, cast
 
-from mts1b_foundation.errors import Mts1bError
-
 from mts1b_platform.eventbus.headers import NO_LINES, HeaderLines
 from mts1b_platform.eventbus.lane import Batches, Lane
+from mts1b_platform.eventbus.puback import AckLost, AckReader, AckTimeout, PubAck, PublishFailed
 from mts1b_platform.eventbus.wire import FrameTemplate, WireMsg, pub_frame
 
 MAX_BATCH: Final = 1000
 """Most messages that the server takes as one atomic batch."""
 _SWEEPS: Final = 8
-
-
-class PublishFailed(Mts1bError):
-    """A publish was not acknowledged."""
-
-
-class PublishRefused(PublishFailed):
-    """JetStream answered that it did not store the message.
-
-    Attributes:
-        code: HTTP-like class of the error.
-        err_code: JetStream's own number of it.
-        description: the server's words.
-    """
-
-    def __init__(self, subject: str, code: int, err_code: int, description: str) -> None:
-        super().__init__(f"{subject}: JetStream did not store the message: {description} (error {err_code})")
-        self.code = code
-        self.err_code = err_code
-        self.description = description
-
-
-class NoStreamResponse(PublishFailed):
-    """Nobody stores this subject right now: no stream, or none with a leader."""
-
-
-class AckTimeout(PublishFailed, TimeoutError):
-    """No ack came in time; the message may have been stored or not."""
-
-
-class AckLost(PublishFailed, ConnectionError):
-    """The connection broke before the ack; the message may have been stored or not."""
-
-
-class PubAck(NamedTuple):
-    """JetStream's word that a message is stored."""
-
-    stream: str
-    seq: int
-    duplicate: bool = False
-    """A message with the same id was stored before, as ``seq``; this one was not stored again."""
-    batch_id: str = ""
-    batch_size: int = 0
 
 
 class Draft(NamedTuple):
@@ -83,10 +38,57 @@ class Draft(NamedTuple):
     msg_id: str | None = None
 
 
-_MAKE_ACK: Final = cast(
-    "Callable[[type[PubAck], tuple[str, int, bool, str, int]], PubAck]",
-    tuple.__new__,  # pyright: ignore[reportUnknownMemberType] - its stub is generic in a way a cast cannot name
-)
+Waiter = asyncio.Future[PubAck] | tuple["Bulk", int]
+"""Who waits for an ack: a future, or the place of one publish among many."""
+
+
+class Bulk:
+    """The acks of many publishes, in the order of sending, without a future for each. Made by :meth:`AckPipeline.bulk`.
+
+    Every publish ends as that of :meth:`AckPipeline.publish` does: in :attr:`acks`, or in :attr:`failures`.
+    """
+
+    def __init__(self) -> None:
+        self.acks: list[PubAck | None] = []
+        """One for each publish; None where none came, or came yet."""
+        self.failures: dict[int, PublishFailed] = {}
+        """Why not, by place."""
+        self.under_way = 0
+        self._enough = 0
+        self._waiter: asyncio.Future[None] | None = None
+
+    async def wait(self, most: int) -> None:
+        """Wait until at most ``most`` are under way, or until the first failure."""
+        while self.under_way > most and not self.failures:
+            await self._change(most)
+
+    async def settled(self) -> None:
+        """Wait until none is under way."""
+        while self.under_way:
+            await self._change(0)
+
+    async def _change(self, most: int) -> None:
+        self._enough = most
+        self._waiter = asyncio.get_running_loop().create_future()
+        await self._waiter
+
+    def begin(self) -> int:
+        """The place of a publish that is about to be sent."""
+        self.acks.append(None)
+        self.under_way += 1
+        return len(self.acks) - 1
+
+    def failed(self, place: int, error: PublishFailed) -> None:
+        """No ack will come."""
+        self.failures[place] = error
+        self.under_way -= 1
+        self.wake()
+
+    def wake(self) -> None:
+        """Look whether somebody waits for what has happened."""
+        waiter = self._waiter
+        if waiter is not None and not waiter.done() and (self.under_way <= self._enough or self.failures):
+            waiter.set_result(None)
 
 
 class AckPipeline:
@@ -99,10 +101,10 @@ class AckPipeline:
         self._inbox = f"{lane.new_inbox()}."
         self._reply = self._inbox.encode()
         self._token = 0
-        self._pending: dict[int, asyncio.Future[PubAck]] = {}
+        self._pending: dict[int, Waiter] = {}
         self._asked: dict[int, asyncio.Future[WireMsg]] = {}
         self._room: asyncio.Future[None] | None = None
-        self._streams: dict[bytes, str] = {}
+        self._read = AckReader().read
         self._marks: deque[tuple[float, int]] = deque()
         self._sweeper: asyncio.TimerHandle | None = None
         self._batches: Batches | None = None
@@ -170,13 +172,32 @@ class AckPipeline:
         extra: HeaderLines = NO_LINES,
     ) -> asyncio.Future[PubAck]:
         """Send at once, whatever the window says; raises as :meth:`publish`."""
+        token = self._send(template, payload, trace_id, msg_id, extra)
+        self._pending[token] = future = asyncio.get_running_loop().create_future()
+        return future
+
+    def bulk_nowait(
+        self,
+        bulk: Bulk,
+        template: FrameTemplate,
+        payload: bytes,
+        trace_id: str,
+        msg_id: str | None = None,
+        extra: HeaderLines = NO_LINES,
+    ) -> None:
+        """Send at once as the next of ``bulk``; raises as :meth:`publish`, with nothing sent."""
+        token = self._send(template, payload, trace_id, msg_id, extra)
+        self._pending[token] = bulk, bulk.begin()
+
+    def _send(
+        self, template: FrameTemplate, payload: bytes, trace_id: str, msg_id: str | None, extra: HeaderLines
+    ) -> int:
         self._token = token = self._token + 1
         frame = template.encode(payload, trace_id, msg_id, b"%b%d" % (self._reply, token), extra)
         self._lane.send(frame, len(payload))
-        self._pending[token] = future = asyncio.get_running_loop().create_future()
         if self._sweeper is None:
             self._schedule_sweep()
-        return future
+        return token
 
     async def publish_atomic(self, drafts: Sequence[Draft]) -> PubAck:
         """Store all messages or none; they go to one stream, which must allow it. ``ack.seq`` is that of the last.
@@ -227,11 +248,6 @@ class AckPipeline:
             self._schedule_sweep()
         return future
 
-    async def settled(self) -> None:
-        """Wait until nothing is under way, however it ended."""
-        while self._pending or self._asked:
-            await asyncio.wait([*self._pending.values(), *self._asked.values()])
-
     async def _wait_for_room(self) -> None:
         if self._lane.crowded:
             await self._lane.room()
@@ -243,62 +259,37 @@ class AckPipeline:
     # Acks.
 
     def _take(self, batch: list[WireMsg]) -> None:
-        pending, streams, start = self._pending, self._streams, len(self._reply)
-        make, kind = _MAKE_ACK, PubAck
+        pending, read, start = self._pending, self._read, len(self._reply)
+        bulks: set[Bulk] = set()
         for subject, _, head, payload in batch:
             try:
                 token = int(subject[start:])
             except ValueError:
                 self.strays += 1
                 continue
-            future = pending.pop(token, None)
-            if future is None:
+            waiter = pending.pop(token, None)
+            if waiter is None:
                 self._answer(token, WireMsg(subject, b"", head, payload))
                 continue
-            if future.done():
+            try:
+                ack = read(head, payload)
+            except PublishFailed as error:
+                _fail(waiter, error)
                 continue
-            # {"stream":"OMS_ORDERS","seq":17}: everything before the number is the same for a stream.
-            cut = payload.find(b'"seq":') + 6
-            stream = streams.get(payload[:cut])
-            number = payload[cut:-1]
-            if stream is not None and number.isdigit():
-                future.set_result(make(kind, (stream, int(number), False, "", 0)))
-            else:
-                self._settle(future, WireMsg(subject, b"", head, payload), cut)
+            if isinstance(waiter, tuple):
+                bulk, place = waiter
+                bulk.acks[place] = ack
+                bulk.under_way -= 1
+                bulks.add(bulk)
+            elif not waiter.done():
+                waiter.set_result(ack)
+        for bulk in bulks:
+            bulk.wake()
         room = self._room
         if room is not None and len(pending) < self._window:
             self._room = None
             if not room.done():
                 room.set_result(None)
-
-    def _settle(self, future: asyncio.Future[PubAck], msg: WireMsg, cut: int) -> None:
-        """Read an ack with care: the first of a stream, a duplicate, a refusal."""
-        if msg.is_status:
-            future.set_exception(NoStreamResponse("no stream stores the subject, or none with a leader right now"))
-            return
-        if not msg.payload:
-            future.set_result(PubAck("", 0))  # the first message of an atomic batch has arrived
-            return
-        try:
-            document: dict[str, Any] = json.loads(msg.payload)
-            if (error := document.get("error")) is not None:
-                words = str(error.get("description", "no reason given"))
-                refusal = PublishRefused("publish", int(error.get("code", 0)), int(error.get("err_code", 0)), words)
-                future.set_exception(refusal)
-                return
-            ack = PubAck(
-                stream=str(document["stream"]),
-                seq=int(document["seq"]),
-                duplicate=bool(document.get("duplicate")),
-                batch_id=str(document.get("batch", "")),
-                batch_size=int(document.get("count", 0)),
-            )
-        except (ValueError, KeyError, TypeError, AttributeError):
-            future.set_exception(PublishRefused("publish", 0, 0, f"an answer that is no ack: {msg.payload[:120]!r}"))
-            return
-        if msg.payload[cut:-1] == b"%d" % ack.seq and len(self._streams) < 1024:
-            self._streams[msg.payload[:cut]] = ack.stream
-        future.set_result(ack)
 
     def _answer(self, token: int, msg: WireMsg) -> None:
         asked = self._asked.pop(token, None)
@@ -331,11 +322,19 @@ class AckPipeline:
         self._fail(self._token, AckLost, f"{why} before the ack")
 
     def _fail(self, up_to: int, kind: type[PublishFailed], why: str) -> None:
-        for waiting in (self._pending, self._asked):
-            for token in [token for token in waiting if token <= up_to]:
-                future = waiting.pop(token)
-                if not future.done():
-                    future.set_exception(kind(f"{why}; the message may have been stored or not"))
+        words = f"{why}; the message may have been stored or not"
+        for token in [token for token in self._pending if token <= up_to]:
+            _fail(self._pending.pop(token), kind(words))
+        for token in [token for token in self._asked if token <= up_to]:
+            _fail(self._asked.pop(token), kind(words))
         room, self._room = self._room, None
         if room is not None and not room.done():
             room.set_result(None)
+
+
+def _fail(waiter: "Waiter | asyncio.Future[Any]", error: PublishFailed) -> None:
+    if isinstance(waiter, tuple):
+        bulk, place = waiter
+        bulk.failed(place, error)
+    elif not waiter.done():
+        waiter.set_exception(error)

@@ -11,9 +11,8 @@ the event may have been stored or not.
 import asyncio
 import random
 import time
-from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import nats.errors
 from mts1b_foundation.event import Event as Payload
@@ -44,7 +43,8 @@ from mts1b_platform.eventbus.headers import (
     header_lines,
 )
 from mts1b_platform.eventbus.hooks import Hooks
-from mts1b_platform.eventbus.pipeline import Draft, NoStreamResponse, PubAck, PublishFailed, PublishRefused
+from mts1b_platform.eventbus.pipeline import Bulk, Draft
+from mts1b_platform.eventbus.puback import NoStreamResponse, PubAck, PublishFailed, PublishRefused
 from mts1b_platform.eventbus.trace import trace_id_for
 from mts1b_platform.logs import get_logger
 
@@ -61,8 +61,7 @@ _IN_PROCESS: Final = 10158
 _IN_TEMPLATE: Final = frozenset({MSG_ID, CONTENT_TYPE, TRACE_ID, SOURCE_REPO, SCHEMA, ACTOR})
 
 
-@dataclass(frozen=True, slots=True)
-class Ack:
+class Ack(NamedTuple):
     """JetStream's word that an event is stored.
 
     ``duplicate`` says that an event with the same message id was stored before and this one was not stored again;
@@ -143,11 +142,9 @@ def prepare(
         InvalidHeader: an extra header cannot go on the wire.
     """
     publisher = bus.publisher(subject)
-    name = subject.format(event)
-    data = event.__pydantic_serializer__.to_json(event)
-    actor = event.__dict__.get("actor") or bus.actor
-    draft = Draft(publisher.template(actor, name), data, trace_id_for(trace_id), msg_id or subject.message_id(event))
-    out = Outgoing.of(subject, name, draft, actor)
+    template = publisher.template(event)
+    draft = Draft(template, publisher.encode(event), trace_id_for(trace_id), msg_id or subject.message_id(event))
+    out = Outgoing.of(subject, template.subject, draft, publisher.actor(event))
     if headers:
         extra = canonical(headers)
         for reserved in out.headers:
@@ -248,15 +245,19 @@ async def send_durable(bus: "EventBus", subject: DurableSubject[Any], out: Outgo
 
 def acknowledged(bus: "EventBus", out: Outgoing, stored: PubAck) -> Ack:
     """Count ``stored`` and give it the event's names."""
-    ack = Ack(stored.stream, stored.seq, stored.duplicate, out.subject, out.msg_id)
-    bus.counters.published[out.pattern] += 1
-    if ack.duplicate:
-        bus.counters.publish_duplicates[out.pattern] += 1
-    return ack
+    count_stored(bus, out.pattern, [stored])
+    return Ack(stored.stream, stored.seq, stored.duplicate, out.subject, out.msg_id)
 
 
-def start_publish(bus: "EventBus", subject: DurableSubject[Any], out: Outgoing) -> "asyncio.Future[PubAck]":
-    """Send once, now; the future of the ack fails with the pipeline's errors.
+def count_stored(bus: "EventBus", pattern: str, acks: Sequence[PubAck | None]) -> None:
+    """Count the events of ``pattern`` that have an ack."""
+    bus.counters.published[pattern] += sum(ack is not None for ack in acks)
+    if duplicates := sum(ack is not None and ack.duplicate for ack in acks):
+        bus.counters.publish_duplicates[pattern] += duplicates
+
+
+def start_publish(bus: "EventBus", subject: DurableSubject[Any], out: Outgoing, bulk: Bulk) -> None:
+    """Send once, now, as the next of ``bulk``.
 
     Raises:
         InvalidHeader, PayloadTooLarge, BusClosed: as the names say.
@@ -264,7 +265,7 @@ def start_publish(bus: "EventBus", subject: DurableSubject[Any], out: Outgoing) 
     """
     draft, extra = _draft(bus, subject, out)
     try:
-        return bus.pipeline.publish_nowait(draft.template, draft.payload, draft.trace_id, draft.msg_id, extra)
+        bus.pipeline.bulk_nowait(bulk, draft.template, draft.payload, draft.trace_id, draft.msg_id, extra)
     except nats.errors.Error as error:
         raise publish_error(bus, out, error) from None
 
@@ -285,7 +286,7 @@ def _draft(bus: "EventBus", subject: Subject[Any], out: Outgoing) -> tuple[Draft
     if (ready := out.draft) is not None:
         return ready, NO_LINES
     headers = out.headers
-    template = bus.publisher(subject).template(headers[ACTOR], out.subject)
+    template = bus.publisher(subject).template_of(headers[ACTOR], out.subject)
     extra = NO_LINES
     try:
         if len(headers) > len(_IN_TEMPLATE) - (MSG_ID not in headers):

@@ -11,7 +11,6 @@ asked whether it holds the batch before anything is sent again: a known id would
 import asyncio
 import base64
 import time
-from collections import deque
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
@@ -22,11 +21,13 @@ from mts1b_platform.eventbus.api import ApiError, js_api, where
 from mts1b_platform.eventbus.durables import stream_of
 from mts1b_platform.eventbus.errors import JetStreamUnavailable, PublishError, PublishUncertain
 from mts1b_platform.eventbus.headers import MSG_ID, HeaderError, Headers
-from mts1b_platform.eventbus.pipeline import MAX_BATCH, PubAck, PublishFailed, PublishRefused
+from mts1b_platform.eventbus.pipeline import MAX_BATCH, Bulk
+from mts1b_platform.eventbus.puback import PubAck, PublishFailed, PublishRefused
 from mts1b_platform.eventbus.publish import (
     Ack,
     Outgoing,
     acknowledged,
+    count_stored,
     draft_of,
     publish_error,
     reason_to_retry,
@@ -43,6 +44,8 @@ log = get_logger("mts1b.eventbus.publish")
 _DUPLICATE_IN_BATCH: Final = 10201
 _NO_MESSAGE: Final = 10037
 _PAUSE: Final = 0.1
+_REFILL: Final = 4
+"""A full window is waited for until a part of it is free, so that not every ack wakes the sender."""
 
 
 async def send_pipelined(
@@ -54,33 +57,39 @@ async def send_pipelined(
         PublishError, BusClosed: of the first that failed; those before it are stored, those behind it may be.
     """
     acks: list[Ack] = []
-    under_way: deque[tuple[Outgoing, asyncio.Future[PubAck]]] = deque()
+    while len(acks) < len(outs):
+        acks += await _send_until_one_fails(bus, subject, outs[len(acks) :], window=window, deadline=deadline)
+    return acks
 
-    async def oldest_is_stored() -> bool:
-        """Wait for the oldest under way; False when it had to be sent again."""
-        out, sent = under_way.popleft()
-        try:
-            acks.append(acknowledged(bus, out, await sent))
-        except PublishFailed:  # again, with the same id and everything that a single publish knows about failures
-            acks.append(await send_durable(bus, subject, out, deadline=deadline))
-            return False
-        return True
 
+async def _send_until_one_fails(
+    bus: "EventBus", subject: DurableSubject[Any], outs: Sequence[Outgoing], *, window: int, deadline: float
+) -> list[Ack]:
+    """Send ``outs`` once each; what the first failure finds under way is waited for, and what failed sent again.
+
+    Nothing later is sent before that, as it must not overtake those that may be lost, too.
+    """
+    bulk = Bulk()
+    lane = bus.lane
     try:
         for out in outs:
-            if len(under_way) >= window and not await oldest_is_stored():
-                while under_way:  # what comes later must not overtake those that may be lost, too
-                    await oldest_is_stored()
-            if bus.lane.crowded or not bus.is_connected:
+            if bulk.under_way >= window:
+                await bulk.wait(window - 1 - window // _REFILL)
+            if lane.crowded or not bus.is_connected:
                 await bus.wait_connected(deadline)
-                await bus.lane.room()
-            under_way.append((out, start_publish(bus, subject, out)))
-        while under_way:
-            await oldest_is_stored()
+                await lane.room()
+            if bulk.failures:
+                break
+            start_publish(bus, subject, out, bulk)
+        await bulk.settled()
     finally:
-        for _, sent in under_way:
-            sent.cancel()
-    return acks
+        count_stored(bus, subject.pattern, bulk.acks)
+    return [
+        Ack(ack.stream, ack.seq, ack.duplicate, out.subject, out.msg_id)
+        if ack is not None  # again, with the same id and everything that a single publish knows about failures
+        else await send_durable(bus, subject, out, deadline=deadline)
+        for out, ack in zip(outs, bulk.acks, strict=False)
+    ]
 
 
 async def send_atomic(

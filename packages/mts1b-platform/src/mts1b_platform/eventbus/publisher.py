@@ -7,12 +7,15 @@
         ...
 """
 
+from collections.abc import Callable, Mapping
+from operator import itemgetter
 from typing import TYPE_CHECKING, Any, Final, Generic
 
 import nats.errors
 from mts1b_foundation.subjects import Subject
-from mts1b_foundation.subjects.subject import T
+from mts1b_foundation.subjects.subject import FUND, T
 
+from mts1b_platform.eventbus.codec import encoder
 from mts1b_platform.eventbus.envelope import JSON
 from mts1b_platform.eventbus.errors import BusClosed, NotTheProducer, PayloadTooLarge
 from mts1b_platform.eventbus.headers import ACTOR, CONTENT_TYPE, SCHEMA, SOURCE_REPO
@@ -22,31 +25,54 @@ from mts1b_platform.eventbus.wire import FrameTemplate
 if TYPE_CHECKING:
     from mts1b_platform.eventbus.bus import EventBus
 
-_MAX_ACTORS: Final = 1024
+_MAX_TEMPLATES: Final = 16_384
 
 
 class Publisher(Generic[T]):
     """Encodes the events of ``subject`` for the wire, as spoken by the bus's service.
 
+    What an event's concrete subject and actor are made of (its key) finds a frame template that is ready for both, so
+    that the cost of an event grows neither with the number of subjects nor with that of funds or symbols.
+
     Raises:
         NotTheProducer: the bus does not speak as the subject's producer.
     """
 
-    __slots__ = ("_bus", "_subject", "_templates")
+    __slots__ = ("_bases", "_bus", "_key_of", "_pattern", "_payload", "_subject", "_templates", "encode")
 
     def __init__(self, bus: "EventBus", subject: Subject[T]) -> None:
         if subject.producer != bus.service:
             raise NotTheProducer(_not_the_producer(bus, subject))
         self._bus = bus
         self._subject = subject
-        self._templates: dict[str, FrameTemplate] = {}
+        self._payload = subject.payload
+        self._pattern = subject.pattern
+        self._key_of = _key(subject)
+        self._templates: dict[Any, FrameTemplate] = {}
+        self._bases: dict[str, FrameTemplate] = {}
+        self.encode = encoder(subject.payload)
+        """What writes an event as JSON."""
 
-    def template(self, actor: str, name: str) -> FrameTemplate:
+    def template(self, event: T) -> FrameTemplate:
+        """The frame template for ``event``: its concrete subject and the headers that do not change.
+
+        Raises:
+            SubjectError: the event is not of the subject's payload type.
+        """
+        if type(event) is self._payload:
+            found = self._templates.get(self._key_of(event.__dict__))
+            if found is not None:
+                return found
+        return self._remember(event)
+
+    def template_of(self, actor: str, name: str) -> FrameTemplate:
         """The frame template for events of ``actor`` on the concrete subject ``name``."""
-        base = self._templates.get(actor)
-        if base is None:
-            base = self._bind(actor, name)
-        return base.at(name)
+        return (self._bases.get(actor) or self._bind(actor, name)).at(name)
+
+    def actor(self, event: T) -> str:
+        """Who acts: as the event says, else as the bus is configured."""
+        # not getattr(): a missing attribute of a pydantic model costs more than the rest of a publish
+        return event.__dict__.get("actor") or self._bus.actor
 
     def send_now(self, event: T, trace_id: str | None = None) -> bool:
         """Publish with the guarantee of the best-effort tier, without a task switch.
@@ -59,36 +85,51 @@ class Publisher(Generic[T]):
             AccessDenied: the server refused this subject within the last second.
             BusClosed: the bus was closed.
         """
-        bus, subject = self._bus, self._subject
-        name = subject.format(event)
+        bus = self._bus
+        template = self._templates.get(self._key_of(event.__dict__)) if type(event) is self._payload else None
+        if template is None:
+            template = self._remember(event)
         if bus.denials.recent:
-            bus.denials.check("publish", name)
-        data = event.__pydantic_serializer__.to_json(event)
-        # not getattr(): a missing attribute of a pydantic model costs more than the rest of this method
-        actor = event.__dict__.get("actor") or bus.actor
-        frame = self.template(actor, name).encode(data, trace_id_for(trace_id))
+            bus.denials.check("publish", template.subject)
+        data = self.encode(event)
+        frame = template.encode(data, trace_id or trace_id_for())
         try:
             sent = bus.lane.send_now(frame, len(data))
         except nats.errors.MaxPayloadError:
-            raise PayloadTooLarge(_too_large(bus, name, data)) from None
+            raise PayloadTooLarge(_too_large(bus, template.subject, data)) from None
         except (nats.errors.ConnectionClosedError, nats.errors.ConnectionDrainingError):
-            raise BusClosed(f"{name}: the bus is closed; the event was not sent") from None
-        counters = bus.counters
+            raise BusClosed(f"{template.subject}: the bus is closed; the event was not sent") from None
         if sent:
-            counters.published[subject.pattern] += 1
+            bus.counters.published[self._pattern] += 1
         else:
-            counters.publish_dropped[subject.pattern] += 1
+            bus.counters.publish_dropped[self._pattern] += 1
         return sent
+
+    def _remember(self, event: T) -> FrameTemplate:
+        """Make the template for events like this one."""
+        template = self.template_of(self.actor(event), self._subject.format(event))
+        if len(self._templates) >= _MAX_TEMPLATES:
+            self._templates.clear()
+        self._templates[self._key_of(event.__dict__)] = template
+        return template
 
     def _bind(self, actor: str, name: str) -> FrameTemplate:
         subject = self._subject
-        if len(self._templates) >= _MAX_ACTORS:
-            self._templates.clear()
-        base = self._templates[actor] = FrameTemplate(
-            name,
-            {CONTENT_TYPE: JSON, SOURCE_REPO: subject.producer, SCHEMA: subject.schema_id, ACTOR: actor},
-        )
+        if len(self._bases) >= _MAX_TEMPLATES:
+            self._bases.clear()
+        headers = {CONTENT_TYPE: JSON, SOURCE_REPO: subject.producer, SCHEMA: subject.schema_id, ACTOR: actor}
+        base = self._bases[actor] = FrameTemplate(name, headers)
         return base
+
+
+def _key(subject: Subject[Any]) -> Callable[[Mapping[str, Any]], Any]:
+    """What reads from the fields of an event everything that its concrete subject and its actor depend on."""
+    fields = [name for name in (*subject.parameters, FUND, "actor") if name in subject.payload.model_fields]
+    return itemgetter(*dict.fromkeys(fields)) if fields else _nothing
+
+
+def _nothing(_: Mapping[str, Any]) -> None:
+    return None
 
 
 def _too_large(bus: "EventBus", name: str, data: bytes) -> str:

@@ -336,7 +336,7 @@ class SeamParser(NatsParser):
         """Collect the messages of ``batches`` for it."""
         sid = b"%d" % batches._id
         self._batches[sid] = batches
-        self._wire.routes[sid] = []
+        self._wire.route(sid)
 
     def unroute(self, batches: BatchSubscription) -> None:
         """Stop collecting; nats-py counts and discards what still arrives."""
@@ -391,16 +391,13 @@ class SeamParser(NatsParser):
 
     async def _deliver(self) -> None:
         wire = self._wire
-        touched, routes = wire.touched, wire.routes
-        wire.touched = []
+        touched, wire.touched = wire.touched, []
         complaints: list[Exception] = []
         msgs = 0
         for sid in touched:
-            batch = routes.get(sid)
-            batches = self._batches.get(sid)
-            if batch is None or batches is None:
+            batch, batches = wire.collected(sid), self._batches.get(sid)
+            if batches is None:
                 continue
-            routes[sid] = []
             msgs += len(batch)
             size = wire.routed_bytes if len(touched) == 1 else sum([len(msg.payload) for msg in batch])
             try:

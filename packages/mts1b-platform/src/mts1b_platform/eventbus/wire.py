@@ -7,7 +7,7 @@ block must fit its message, and nothing is buffered beyond ``max_line`` or ``max
 """
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Final, NamedTuple, cast
 
 from mts1b_foundation.errors import Mts1bError
@@ -47,6 +47,10 @@ _MAKE: Final = cast(
     tuple.__new__,  # pyright: ignore[reportUnknownMemberType]
 )
 """Builds a named tuple from a tuple, at half the cost of calling its class."""
+_MAKE_LINE: Final = cast(
+    "Callable[[type[_Line], tuple[list[WireMsg], bytes, bytes, bytes, int, int]], _Line]",
+    tuple.__new__,  # pyright: ignore[reportUnknownMemberType]
+)
 _KNOWN_LINES_LIMIT: Final = 4096
 _KNOWN_LINE_SIZE: Final = 256
 
@@ -199,22 +203,32 @@ class FrameTemplate:
         Raises:
             HeaderError: an id is empty or has blanks around it, CR, LF or NUL in it.
         """
-        # The first look of header_value, repeated here because a call costs more than the look.
-        plain = trace_id.isprintable() and trace_id and " " not in trace_id
-        trace = trace_id.encode() if plain else header_value(TRACE_ID, trace_id)
+        try:
+            trace = trace_id.encode()
+        except UnicodeEncodeError:
+            trace = b""
+        if not trace.isalnum():  # nearly every id is; the check of header_value costs more
+            trace = header_value(TRACE_ID, trace_id)
+        head = self._block_size + len(trace)
+        if msg_id is not None or reply or extra:
+            return self._encode_more(payload, trace, head, msg_id, reply, extra)
+        lead = self._leads.get(head) or self._lead(head)
+        size = head + len(payload)
+        size_line = _SIZE_LINES[size] if size < 8192 else b"%d\r\n" % size
+        return b"".join((lead, size_line, self._block, trace, _END, payload, _CRLF))
+
+    def _encode_more(
+        self, payload: bytes, trace: bytes, head: int, msg_id: str | None, reply: bytes, extra: HeaderLines
+    ) -> bytes:
         if msg_id is None:
-            mid, mid_line = b"", b""
+            mid_line = mid = b""
         else:
+            # The first look of header_value, repeated here because a call costs more than the look.
             plain = msg_id.isprintable() and msg_id and " " not in msg_id
-            mid, mid_line = msg_id.encode() if plain else header_value(MSG_ID, msg_id), _MSG_ID_LINE
-        head = self._block_size + len(trace) + len(mid_line) + len(mid)
-        if reply or extra:
-            head += len(extra)
-            lead = b"%b%b %d " % (self._line, reply, head) if reply else b"%b%d " % (self._line, head)
-            end = b"\r\n" + extra + _CRLF if extra else _END
-        else:
-            lead = self._leads.get(head) or self._lead(head)
-            end = _END
+            mid_line, mid = _MSG_ID_LINE, msg_id.encode() if plain else header_value(MSG_ID, msg_id)
+        head += len(mid_line) + len(mid) + len(extra)
+        lead = b"%b%b %d " % (self._line, reply, head) if reply else self._leads.get(head) or self._lead(head)
+        end = b"\r\n" + extra + _CRLF if extra else _END
         size = head + len(payload)
         size_line = _SIZE_LINES[size] if size < 8192 else b"%d\r\n" % size
         return b"".join((lead, size_line, self._block, trace, mid_line, mid, end, payload, _CRLF))
@@ -227,13 +241,24 @@ class FrameTemplate:
         return lead
 
 
+class _Line(NamedTuple):
+    """What the line of a message says: where it belongs, and where its parts end, counted from the CR of the line."""
+
+    route: list[WireMsg] | None
+    sid: bytes
+    subject: bytes
+    reply: bytes
+    to_payload: int
+    to_end: int
+
+
 class Parser:
     """Turns the bytes of a server into messages, however they are cut into chunks.
 
-    ``routes`` maps a subscription id to the list that its messages are appended to; the lists that a ``feed``
-    put something into are in ``touched`` afterwards, so that the cost does not grow with the number of routes.
-    Messages without a route, and control lines, are returned in order of arrival; routed messages that arrived
-    before a control line are in their list by the time it is returned.
+    The messages of a subscription with a :meth:`route` are appended to its list; the ids of those whose list was empty
+    before are in ``touched``, so that the cost does not grow with the number of routes. Messages without a route, and
+    control lines, are returned in order of arrival; routed messages that arrived before a control line are in their
+    list by the time it is returned.
 
     Guarantees: a byte is looked at a bounded number of times; at most ``max_line`` bytes of an unfinished
     line and ``max_message`` bytes of an unfinished message are held; malformed input ends in one
@@ -241,13 +266,13 @@ class Parser:
     """
 
     def __init__(self, max_line: int = 1 << 20, max_message: int = 64 << 20) -> None:
-        self.routes: dict[bytes, list[WireMsg]] = {}
         self.touched: list[bytes] = []
         self.routed_bytes = 0
         """Payload bytes appended to routes so far; the owner reads differences."""
+        self._routes: dict[bytes, list[WireMsg]] = {}
         self._max_line = max_line
         self._max_message = max_message
-        self._lines: dict[bytes, tuple[bytes, bytes, bytes, int, int]] = {}
+        self._lines: dict[bytes, _Line] = {}
         self._rest = bytearray()
         self._needed = 0
         self._fault = ""
@@ -258,9 +283,30 @@ class Parser:
         self._needed = 0
         self._fault = ""
 
+    @property
+    def routes(self) -> Collection[bytes]:
+        """The subscription ids whose messages are collected."""
+        return self._routes.keys()
+
+    def route(self, sid: bytes) -> list[WireMsg]:
+        """Collect the messages of ``sid`` from now on in the list that is returned."""
+        self._lines.clear()
+        route = self._routes[sid] = []
+        return route
+
     def unroute(self, sid: bytes) -> None:
         """Remove a route; later messages for it are returned instead of collected."""
-        self.routes.pop(sid, None)
+        if self._routes.pop(sid, None) is not None:
+            self._lines.clear()
+
+    def collected(self, sid: bytes) -> list[WireMsg]:
+        """Take what was collected for ``sid``."""
+        route = self._routes.get(sid)
+        if not route:
+            return []
+        taken = route.copy()
+        route.clear()
+        return taken
 
     def feed(self, data: bytes) -> list[ParserEvent]:
         """Take the next chunk; return what is not routed."""
@@ -281,38 +327,37 @@ class Parser:
 
     def _parse(self, data: bytes) -> list[ParserEvent]:
         events: list[ParserEvent] = []
-        find, known, routes, touched = data.find, self._lines.get, self.routes.get, self.touched
+        find, known, touched = data.find, self._lines.get, self.touched
         make, kind = _MAKE, WireMsg
-        length, pos, routed_bytes = len(data), 0, 0
-        while pos < length:
-            eol = find(_CRLF, pos)
-            if eol < 0:
-                events += self._hold(bytearray(data[pos:]))
-                break
-            line = data[pos:eol]
-            args = known(line)
-            if args is None:
-                args = self._read_line(line)
-                if isinstance(args, Control):
-                    events.append(args)
-                    pos = eol + 2
+        last, routed_bytes = len(data) - 2, 0
+        # Lines are known by the bytes from the CRLF before them, so that finding one says that the CRLF is there.
+        pos, eol = 0, find(_CRLF)
+        line = known(_CRLF + data[:eol])
+        while eol >= 0:
+            if line is None:
+                line = self._read_line(data[pos:eol])
+                if isinstance(line, Control):
+                    events.append(line)
+                    before, pos = eol, eol + 2
+                    eol = find(_CRLF, pos)
+                    line = known(data[before:eol])
                     continue
-                if isinstance(args, str):
-                    events.append(self._fail(args))
+                if isinstance(line, str):
+                    events.append(self._fail(line))
                     break
-            sid, subject, reply, to_payload, to_end = args
-            end = eol + to_end
-            if end + 2 > length:
+            route, sid, subject, reply, to_payload, to_end = line
+            end, body, payload = eol + to_end, eol + 2, eol + to_payload
+            if end > last:
                 self._rest = bytearray(data[pos:])
                 self._needed = end + 2 - pos
                 break
-            body, payload = eol + 2, eol + to_payload
             pos = end + 2
-            if data[end:pos] != _CRLF:
+            eol = find(_CRLF, pos)
+            line = known(data[end:eol])
+            if line is None and data[end:pos] != _CRLF:
                 events.append(self._fail("a message is longer or shorter than its line says"))
                 break
             msg = make(kind, (subject, reply, data[body:payload], data[payload:end]))
-            route = routes(sid)
             if route is None:
                 events.append(Unrouted(int(sid), msg))
                 continue
@@ -320,18 +365,21 @@ class Parser:
                 touched.append(sid)
             route.append(msg)
             routed_bytes += end - payload
+        else:
+            if pos <= last + 1:
+                events += self._hold(bytearray(data[pos:]))
         self.routed_bytes += routed_bytes
         return events
 
-    def _read_line(self, line: bytes) -> tuple[bytes, bytes, bytes, int, int] | Control | str:
-        """Parse a line: a message's (sid, subject, reply, offset of payload, of end), a control, or a fault."""
+    def _read_line(self, line: bytes) -> _Line | Control | str:
+        """Parse a line: a message's, a control line, or why it is neither."""
         parts = line.split()
         if len(parts) == 6 and b" ".join(parts) == line:
             # The common shape of JetStream deliveries, whose reply subjects never repeat.
             op, subject, sid, reply, head, size = parts
-            to_payload, to_end = _SIZES.get(head), _SIZES.get(size)
-            if op == b"HMSG" and to_payload and to_end and to_payload <= to_end and sid in self.routes:
-                return sid, subject, reply, to_payload, to_end
+            to_payload, to_end, route = _SIZES.get(head), _SIZES.get(size), self._routes.get(sid)
+            if op == b"HMSG" and to_payload and to_end and to_payload <= to_end and route is not None:
+                return _MAKE_LINE(_Line, (route, sid, subject, reply, to_payload, to_end))
         head = b"0"
         if (match := _HMSG_LINE.fullmatch(line)) is not None:
             subject, sid, reply, head, size = match.groups()
@@ -346,14 +394,14 @@ class Parser:
             return f"a header block is larger than its message: {line[:80]!r}"
         if int(size) > self._max_message:
             return f"a message of {int(size)} bytes is over the limit of {self._max_message}"
-        # Offsets count from the CR of the line. The sid is normalised so that it finds its route.
-        args = (b"%d" % int(sid), subject, reply or b"", int(head) + 2, int(size) + 2)
+        sid = b"%d" % int(sid)  # normalised, so that it finds its route
+        found = _Line(self._routes.get(sid), sid, subject, reply or b"", int(head) + 2, int(size) + 2)
         if reply is None and len(line) <= _KNOWN_LINE_SIZE:
             # With a reply subject a line hardly ever comes twice; without one it often does.
             if len(self._lines) >= _KNOWN_LINES_LIMIT:
                 self._lines.clear()
-            self._lines[line] = args
-        return args
+            self._lines[_CRLF + line] = found
+        return found
 
     def _hold(self, rest: bytearray) -> list[ParserEvent]:
         """Keep an unfinished line for the next chunk, unless it is too long to be one."""

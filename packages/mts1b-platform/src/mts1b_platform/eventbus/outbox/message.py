@@ -11,6 +11,7 @@ from typing import Any
 from mts1b_foundation.event import Event as Payload
 from mts1b_foundation.subjects import DurableSubject
 
+from mts1b_platform.eventbus.codec import encoder
 from mts1b_platform.eventbus.envelope import JSON, canonical
 from mts1b_platform.eventbus.errors import NotTheProducer
 from mts1b_platform.eventbus.headers import ACTOR, CONTENT_TYPE, MSG_ID, SCHEMA, SOURCE_REPO, TRACE_ID, TRACEPARENT
@@ -88,4 +89,4 @@ def seal(
     envelope[SOURCE_REPO] = subject.producer
     envelope[SCHEMA] = subject.schema_id
     envelope[ACTOR] = getattr(event, "actor", None) or actor or service
-    return Sealed(name, envelope, event.__pydantic_serializer__.to_json(event))
+    return Sealed(name, envelope, encoder(type(event))(event))

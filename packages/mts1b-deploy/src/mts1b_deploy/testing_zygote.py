@@ -17,6 +17,7 @@ from types import TracebackType
 from typing import Any, Self
 
 _WARM = ("cli", "install", "plan", "status", "secured", "cluster", "backup", "upgrade", "doctor", "uninstall")
+_WARM_BUS = ("connect", "apply", "consumers", "durables")
 _LONGEST = 90
 """Seconds after which a command counts as stuck and is killed."""
 
@@ -58,7 +59,8 @@ class Zygote:
 def _serve() -> None:
     for module in _WARM:
         import_module(f"mts1b_deploy.{module}")
-    import_module("mts1b_platform.eventbus")
+    for module in _WARM_BUS:
+        import_module(f"mts1b_platform.eventbus.{module}")
     for line in sys.stdin:
         child = os.fork()
         if child == 0:

@@ -42,7 +42,7 @@ async def ask(
         reply = await bus.request(subject, data, timeout=timeout)
     except nats.errors.NoRespondersError:
         raise NoAnswer(f"{service} does not run on this server: nobody answers {subject}") from None
-    except (nats.errors.TimeoutError, TimeoutError):
+    except TimeoutError:
         raise NoAnswer(f"{service} did not answer {subject} within {timeout:g} s") from None
     except nats.errors.Error as error:
         raise NoAnswer(f"{service} cannot be asked: {error or type(error).__name__}") from None
@@ -80,7 +80,7 @@ async def running_desk(bus: EventBus, *, wait: float = 0.3) -> dict[str, dict[st
         while True:
             try:
                 message = await subscription.next_msg(timeout=wait)
-            except nats.errors.TimeoutError:
+            except TimeoutError:
                 return found
             if not message.data:
                 return found  # the server's word that nobody listens

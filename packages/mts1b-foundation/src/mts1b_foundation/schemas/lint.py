@@ -58,7 +58,8 @@ def check_schemas(sources: Sources, *, against: str | None = None) -> list[Findi
         findings.update(_kept_rules(models, snapshots, folder))
         released = kept_at(folder, against) if against is not None and source.root is not None else {}
         for name in models.keys() & released.keys():
-            findings.update(_changed(models[name], released[name], f"since {against}"))
+            document = schema_document(models[name])
+            findings.update(_changed(models[name], document, released[name], f"since {against}"))
     return sorted(findings)
 
 
@@ -85,7 +86,7 @@ def write_snapshots(source: Source, *, unreleased: bool = False) -> tuple[list[s
         if (
             name in snapshots
             and not unreleased
-            and (broken := list(_changed(model, snapshots[name], "since it was kept")))
+            and (broken := list(_changed(model, document, snapshots[name], "since it was kept")))
         ):
             refused += broken
         elif snapshots.get(name) != document:
@@ -107,9 +108,10 @@ def _kept_rules(
                 "write it with `mts1b schemas write` and commit it",
             )
             continue
-        changed = list(_changed(model, snapshots[name], "since its snapshot"))
+        document = schema_document(model)
+        changed = list(_changed(model, document, snapshots[name], "since its snapshot"))
         yield from changed
-        if not changed and snapshots[name] != schema_document(model):
+        if not changed and snapshots[name] != document:
             yield Finding(
                 Site(str(folder / name), 1),
                 "schema-stale",
@@ -125,9 +127,11 @@ def _kept_rules(
         )
 
 
-def _changed(model: type[Event], released: Mapping[str, Any], since: str) -> Iterator[Finding]:
-    """The changes that are not full, and the kept examples that the model no longer takes."""
-    changes = changes_of(model, released)
+def _changed(
+    model: type[Event], document: Mapping[str, Any], released: Mapping[str, Any], since: str
+) -> Iterator[Finding]:
+    """The changes to ``document`` that are not full, and the kept examples that the model no longer takes."""
+    changes = diff(released, document)
     for change in changes:
         if change.compatibility is not Compatibility.FULL:
             yield Finding(

@@ -106,8 +106,9 @@ def load_sources(checkouts: Iterable[Path] = (), *, earlier: Sequence[Defect] = 
         ContributionError: something that is declared does not load; the message names it.
     """
     drafts = {draft.name: draft for folder in checkouts for draft in _checkouts(folder)}
+    installed = entry_points()  # reading them costs more than all of the rules
     for group in _GROUPS:
-        for entry in entry_points(group=group):
+        for entry in installed.select(group=group):
             name = entry.dist.name if entry.dist else entry.module
             draft = drafts.setdefault(name, _Draft(name))
             if draft.root is None:

@@ -49,7 +49,7 @@ async def read_history(
     while True:
         try:
             answer = await bus.request(f"history.{stream}", json.dumps(asked).encode(), timeout=5)
-        except (nats.errors.NoRespondersError, nats.errors.TimeoutError):
+        except (nats.errors.NoRespondersError, TimeoutError):
             raise HistoryUnavailable(
                 f"nobody answers for the history of {stream}: check the name, and that the server runs"
             ) from None

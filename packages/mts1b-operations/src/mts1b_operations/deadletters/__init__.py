@@ -1,9 +1,10 @@
 """Dead letters: moved from consumers that nobody wraps, listed, grouped, requeued, discarded."""
 
-from mts1b_operations.deadletters.advisories import ADVISORIES, Advisory
+from mts1b_operations.deadletters.advisories import Advisory
 from mts1b_operations.deadletters.letters import Group, Letter, Selection, grouped, letters
 from mts1b_operations.deadletters.mover import Mover
 from mts1b_operations.deadletters.requeue import DeadLetterError, Outcome, Target, discard, requeue
+from mts1b_operations.declared import ADVISORIES
 
 __all__ = [
     "ADVISORIES",

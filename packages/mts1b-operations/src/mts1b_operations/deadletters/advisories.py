@@ -12,21 +12,10 @@ from typing import Any, Final
 
 import nats.errors
 from mts1b_foundation.deadletters import DeadLetterReason
-from mts1b_platform.eventbus import EventBus, StreamDefinition
+from mts1b_platform.eventbus import EventBus
 from mts1b_platform.eventbus.api import ApiError, js_api
 from mts1b_platform.eventbus.errors import JetStreamUnavailable
 from mts1b_platform.eventbus.headers import Headers
-
-_PREFIX: Final = "$JS.EVENT.ADVISORY.CONSUMER"
-
-ADVISORIES: Final = StreamDefinition(
-    name="ADVISORIES",
-    subjects=(f"{_PREFIX}.MAX_DELIVERIES.>", f"{_PREFIX}.MSG_TERMINATED.>"),
-    description="Messages that the server or a raw consumer gave up on; the dead-letter mover reads it.",
-    max_age="30d",
-)
-STREAMS: Final = (ADVISORIES,)
-"""What this package adds to the streams of the bus (entry point ``mts1b.streams``)."""
 
 _NO_MESSAGE: Final = 10037
 _NO_STREAM: Final = 10059

@@ -13,26 +13,19 @@ from mts1b_foundation.deadletters import DeadLetter
 from mts1b_foundation.event import utc_now
 from mts1b_foundation.subjects import deadletters_of
 from mts1b_platform.eventbus import EventBus, apply_streams
-from mts1b_platform.eventbus.consumers import ConsumerDefinition
 from mts1b_platform.eventbus.durables import ensure_durable
 from mts1b_platform.eventbus.errors import BusClosed, BusError
 from mts1b_platform.eventbus.headers import TRACE_ID
 from mts1b_platform.logs import get_logger
 
-from mts1b_operations.deadletters.advisories import ADVISORIES, Advisory, Original, read_original
+from mts1b_operations.deadletters.advisories import Advisory, Original, read_original
+from mts1b_operations.declared import ADVISORIES, DURABLE
 
 if TYPE_CHECKING:
     from nats.aio.msg import Msg
 
 log = get_logger("mts1b.operations.deadletters")
 
-DURABLE: Final = "deadletter-mover"
-CONSUMERS: Final = (
-    ConsumerDefinition(
-        service="mts1b-operations", durable=DURABLE, stream=ADVISORIES.name, filters=ADVISORIES.subjects
-    ),
-)
-"""What this package reads (entry point ``mts1b.consumers``); on a secured bus the administration creates it."""
 _FETCH: Final = 1.0
 _AGAIN: Final = 5.0
 _OWN: Final = "mts."
@@ -95,7 +88,7 @@ class Mover:
             try:
                 for msg in await pull.fetch(50, timeout=_FETCH):
                     await self._one(msg)
-            except nats.errors.TimeoutError:
+            except TimeoutError:  # nats-py's own, and now and then asyncio's
                 continue
             except (nats.errors.ConnectionClosedError, nats.errors.ConnectionDrainingError):
                 raise BusClosed("the bus was closed under the dead-letter mover; advisories wait") from None

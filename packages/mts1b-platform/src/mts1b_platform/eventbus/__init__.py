@@ -1,44 +1,54 @@
-"""The event bus: connect, publish typed events, consume them without losing one."""
+"""The event bus: connect, publish typed events, consume them without losing one.
 
-from mts1b_platform.eventbus.apply import (
-    apply_streams,
-    plan_streams,
-    stream_config,
-    unknown_streams,
-    wait_for_jetstream,
-)
-from mts1b_platform.eventbus.bus import EventBus
-from mts1b_platform.eventbus.connect import connect
-from mts1b_platform.eventbus.consumer import Consumer
-from mts1b_platform.eventbus.counters import Counters
-from mts1b_platform.eventbus.errors import (
-    AccessDenied,
-    BusClosed,
-    BusError,
-    ConsumeError,
-    ConsumerConflict,
-    ConsumerGone,
-    InvalidHeader,
-    JetStreamUnavailable,
-    NoStream,
-    NotStored,
-    NotTheProducer,
-    PayloadTooLarge,
-    PublishError,
-    PublishUncertain,
-    Reject,
-    Retry,
-    ServerUnavailable,
-    StreamError,
-)
-from mts1b_platform.eventbus.event import Event, Heard
-from mts1b_platform.eventbus.listener import Listener
-from mts1b_platform.eventbus.position import Position
-from mts1b_platform.eventbus.publish import Ack
-from mts1b_platform.eventbus.publisher import Publisher
-from mts1b_platform.eventbus.retry import RetryPolicy
-from mts1b_platform.eventbus.stream_plan import FieldChange, StreamChange
-from mts1b_platform.eventbus.streams import STREAMS, StreamDefinition
+A name is imported when it is first asked for (PEP 562), so that what declares streams and consumers, and every tool
+that reads the declarations, does without the client, its dependencies and the telemetry.
+"""
+
+import sys
+from importlib import import_module
+from types import ModuleType
+from typing import TYPE_CHECKING, Any, Final
+
+if TYPE_CHECKING:
+    from mts1b_platform.eventbus.apply import (
+        apply_streams,
+        plan_streams,
+        stream_config,
+        unknown_streams,
+        wait_for_jetstream,
+    )
+    from mts1b_platform.eventbus.bus import EventBus
+    from mts1b_platform.eventbus.connect import connect
+    from mts1b_platform.eventbus.consumer import Consumer
+    from mts1b_platform.eventbus.counters import Counters
+    from mts1b_platform.eventbus.errors import (
+        AccessDenied,
+        BusClosed,
+        BusError,
+        ConsumeError,
+        ConsumerConflict,
+        ConsumerGone,
+        InvalidHeader,
+        JetStreamUnavailable,
+        NoStream,
+        NotStored,
+        NotTheProducer,
+        PayloadTooLarge,
+        PublishError,
+        PublishUncertain,
+        Reject,
+        Retry,
+        ServerUnavailable,
+        StreamError,
+    )
+    from mts1b_platform.eventbus.event import Event, Heard
+    from mts1b_platform.eventbus.listener import Listener
+    from mts1b_platform.eventbus.position import Position
+    from mts1b_platform.eventbus.publish import Ack
+    from mts1b_platform.eventbus.publisher import Publisher
+    from mts1b_platform.eventbus.retry import RetryPolicy
+    from mts1b_platform.eventbus.stream_plan import FieldChange, StreamChange
+    from mts1b_platform.eventbus.streams import STREAMS, StreamDefinition
 
 __all__ = [
     "STREAMS",
@@ -80,3 +90,52 @@ __all__ = [
     "unknown_streams",
     "wait_for_jetstream",
 ]
+
+_HOMES: Final = {
+    "apply": ("apply_streams", "plan_streams", "stream_config", "unknown_streams", "wait_for_jetstream"),
+    "bus": ("EventBus",),
+    "connect": ("connect",),
+    "consumer": ("Consumer",),
+    "counters": ("Counters",),
+    "errors": (
+        "AccessDenied", "BusClosed", "BusError", "ConsumeError", "ConsumerConflict", "ConsumerGone", "InvalidHeader",
+        "JetStreamUnavailable", "NoStream", "NotStored", "NotTheProducer", "PayloadTooLarge", "PublishError",
+        "PublishUncertain", "Reject", "Retry", "ServerUnavailable", "StreamError",
+    ),
+    "event": ("Event", "Heard"),
+    "listener": ("Listener",),
+    "position": ("Position",),
+    "publish": ("Ack",),
+    "publisher": ("Publisher",),
+    "retry": ("RetryPolicy",),
+    "stream_plan": ("FieldChange", "StreamChange"),
+    "streams": ("STREAMS", "StreamDefinition"),
+}  # fmt: skip
+"""Which module each of the names above comes from."""
+_HOME_OF: Final = {name: home for home, names in _HOMES.items() for name in names}
+
+
+if not TYPE_CHECKING:  # an editor still refuses a name that does not exist
+
+    def __getattr__(name: str) -> Any:
+        home = _HOME_OF.get(name)
+        if home is None:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        value = getattr(import_module(f"{__name__}.{home}"), name)
+        globals()[name] = value
+        return value
+
+    def __dir__() -> list[str]:
+        return sorted(globals().keys() | _HOME_OF.keys())
+
+
+class _Package(ModuleType):
+    """Keeps ``connect`` the function: Python would set the submodule of that name in its place on loading it."""
+
+    def __setattr__(self, name: str, value: object) -> None:
+        if name == "connect" and isinstance(value, ModuleType):
+            value = value.connect
+        super().__setattr__(name, value)
+
+
+sys.modules[__name__].__class__ = _Package

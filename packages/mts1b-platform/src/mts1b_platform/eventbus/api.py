@@ -50,7 +50,7 @@ async def js_api(
         raise JetStreamUnavailable(no_jetstream(client)) from None
     except (nats.errors.ConnectionClosedError, nats.errors.ConnectionDrainingError):
         raise BusClosed(f"the connection is closed; {verb} was not asked") from None
-    except nats.errors.TimeoutError:
+    except TimeoutError:
         raise JetStreamUnavailable(
             f"JetStream did not answer {verb} within {timeout:g} s at {where(client)}: the server may be restarting, "
             "may have lost its quorum, or may not permit this identity to ask"

@@ -11,16 +11,18 @@ It declares a fixed set of durables instead, one per reader, and a new run resum
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from mts1b_foundation.subjects import OMS_ORDERS_FILLED, DurableSubject
 from mts1b_foundation.subjects.contributions import CONSUMERS_GROUP, STREAMS_GROUP, ConsumerDeclaration, installed
-from nats.aio.client import Client
 
-from mts1b_platform.eventbus.api import NOT_FOUND_CONSUMER, ApiError, js_api
-from mts1b_platform.eventbus.durables import Deliver, ensure_durable
 from mts1b_platform.eventbus.errors import ConsumeError
 from mts1b_platform.eventbus.streams import STREAMS, StreamDefinition
+
+if TYPE_CHECKING:  # a check reads the declarations of every package; only applying them needs the client
+    from nats.aio.client import Client
+
+    from mts1b_platform.eventbus.durables import Deliver
 
 MAX_ACK_PENDING = 10_000
 
@@ -34,7 +36,7 @@ class ConsumerDefinition(ConsumerDeclaration):
         ack_wait: seconds after which an event of a crashed reader is given to another.
     """
 
-    deliver: Deliver = "all"
+    deliver: "Deliver" = "all"
     ack_wait: float = 30.0
 
 
@@ -53,7 +55,7 @@ def reads(
     durable: str,
     *subjects: DurableSubject[Any],
     stream: str | None = None,
-    deliver: Deliver = "all",
+    deliver: "Deliver" = "all",
     ack_wait: float = 30.0,
 ) -> ConsumerDefinition:
     """Declare that ``service`` reads ``subjects`` under the name ``durable``.
@@ -110,7 +112,7 @@ def declared_streams() -> tuple[StreamDefinition, ...]:
 
 
 async def apply_consumers(
-    client: Client, consumers: Iterable[ConsumerDeclaration] | None = None
+    client: "Client", consumers: Iterable[ConsumerDeclaration] | None = None
 ) -> list[ConsumerChange]:
     """Create the declared consumers that are missing; those that exist must read what they are declared to.
 
@@ -119,6 +121,8 @@ async def apply_consumers(
         NoStream: its stream does not exist.
         JetStreamUnavailable: the server has no JetStream, or does not answer.
     """
+    from mts1b_platform.eventbus.durables import ensure_durable
+
     changes: list[ConsumerChange] = []
     for wanted in declared_consumers() if consumers is None else consumers:
         there = await _exists(client, wanted)
@@ -137,7 +141,9 @@ async def apply_consumers(
     return changes
 
 
-async def _exists(client: Client, wanted: ConsumerDeclaration) -> bool:
+async def _exists(client: "Client", wanted: ConsumerDeclaration) -> bool:
+    from mts1b_platform.eventbus.api import NOT_FOUND_CONSUMER, ApiError, js_api
+
     try:
         await js_api(client, f"CONSUMER.INFO.{wanted.stream}.{wanted.durable}")
     except ApiError as error:

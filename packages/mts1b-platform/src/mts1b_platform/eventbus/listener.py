@@ -86,7 +86,7 @@ class Listener(Generic[T]):
                 await self._bus.confirm("subscribe", pattern)
         except (nats.errors.ConnectionClosedError, nats.errors.ConnectionDrainingError):
             raise BusClosed(f"{self!r}: the bus is closed") from None
-        except nats.errors.TimeoutError:
+        except TimeoutError:
             if self._bus.is_closed:
                 raise BusClosed(f"{self!r}: the bus was closed") from None
             raise ServerUnavailable(

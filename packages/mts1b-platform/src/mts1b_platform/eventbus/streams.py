@@ -10,9 +10,10 @@ Messages are never deleted by it: a change that could destroy some is refused (s
 
 import re
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
-from mts1b_platform.config import Profile
+if TYPE_CHECKING:  # the settings' machinery is heavy, and a definition needs none of it
+    from mts1b_platform.config import Profile
 
 Stored = Literal["file", "memory"]
 
@@ -56,7 +57,7 @@ class StreamDefinition:
     storage: Stored = "file"
     discard: Literal["old", "new"] = "old"
 
-    def render(self, profile: Profile) -> dict[str, Any]:
+    def render(self, profile: "Profile") -> dict[str, Any]:
         """The server's configuration of this stream under ``profile``: one replica, or three in production."""
         return {
             "name": self.name,

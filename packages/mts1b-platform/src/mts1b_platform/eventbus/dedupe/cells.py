@@ -72,7 +72,7 @@ class Cells:
                 answer = await self._bus.request(self._prefix + key, value, timeout=_ATTEMPT, headers=headers)
             except (nats.errors.ConnectionClosedError, nats.errors.ConnectionDrainingError):
                 raise BusClosed(f"dedupe {key}: the bus is closed; nothing was marked") from None
-            except (nats.errors.TimeoutError, nats.errors.NoRespondersError, nats.errors.OutboundBufferLimitError) as e:
+            except (TimeoutError, nats.errors.NoRespondersError, nats.errors.OutboundBufferLimitError) as e:
                 problem = str(e) or type(e).__name__
             else:
                 document = json.loads(answer.data)

@@ -42,6 +42,7 @@ if TYPE_CHECKING:
         StreamError,
     )
     from mts1b_platform.eventbus.event import Event, Heard
+    from mts1b_platform.eventbus.ingest import Ingested
     from mts1b_platform.eventbus.listener import Listener
     from mts1b_platform.eventbus.position import Position
     from mts1b_platform.eventbus.publish import Ack
@@ -65,6 +66,7 @@ __all__ = [
     "EventBus",
     "FieldChange",
     "Heard",
+    "Ingested",
     "InvalidHeader",
     "JetStreamUnavailable",
     "Listener",
@@ -103,6 +105,7 @@ _HOMES: Final = {
         "PublishUncertain", "Reject", "Retry", "ServerUnavailable", "StreamError",
     ),
     "event": ("Event", "Heard"),
+    "ingest": ("Ingested",),
     "listener": ("Listener",),
     "position": ("Position",),
     "publish": ("Ack",),

@@ -5,7 +5,7 @@ nats-py documents them. The typed calls ``emit``, ``emit_many``, ``consume`` and
 """
 
 import asyncio
-from collections.abc import Iterable, Mapping
+from collections.abc import AsyncIterable, Iterable, Mapping
 from contextlib import ExitStack
 from typing import Any, Self, overload
 
@@ -27,6 +27,7 @@ from mts1b_platform.eventbus.errors import AccessDenied, BusClosed, BusError
 from mts1b_platform.eventbus.event import Heard
 from mts1b_platform.eventbus.hooks import Hooks
 from mts1b_platform.eventbus.identity import Identity
+from mts1b_platform.eventbus.ingest import Ingested, ingest, prepare_all
 from mts1b_platform.eventbus.jetstream import JetStream, complete
 from mts1b_platform.eventbus.key_order import Key
 from mts1b_platform.eventbus.lane import Lane
@@ -37,6 +38,7 @@ from mts1b_platform.eventbus.publish import Ack, Outgoing, prepare, send, send_w
 from mts1b_platform.eventbus.publish_many import send_atomic, send_pipelined
 from mts1b_platform.eventbus.publisher import Publisher
 from mts1b_platform.eventbus.retry import RetryPolicy
+from mts1b_platform.eventbus.trace import new_trace_id
 from mts1b_platform.logs import get_logger
 
 log = get_logger("mts1b.eventbus")
@@ -201,6 +203,39 @@ class EventBus(Client):
                 self.hooks, subject, outs, atomic=atomic, window=window, deadline=deadline
             )
         return await self._send_many(subject, outs, atomic=atomic, window=window, deadline=deadline)
+
+    async def ingest(
+        self,
+        subject: DurableSubject[T],
+        events: Iterable[T] | AsyncIterable[T],
+        *,
+        deadline: float = DEFAULT_DEADLINE,
+    ) -> Ingested:
+        """Load any number of events, such as a history, in order and as fast as the server stores them.
+
+        All are stored when this returns. There is no ack for each: who needs the sequences uses :meth:`emit_many`.
+
+        Args:
+            subject: where.
+            events: the payloads, of the subject's type; read as they are sent, a few thousand ahead at most.
+            deadline: seconds without any progress until it gives up.
+
+        Raises:
+            PublishError: an event was refused, or the stream takes no fast ingest; says how many are stored.
+            PublishUncertain: no progress before the deadline; says how many are stored for certain.
+            BusClosed: the bus was closed.
+        """
+        trace, stored, failure = new_trace_id(), 0, None
+        try:
+            loaded = await ingest(self, subject, prepare_all(self, subject, events, trace), deadline=deadline)
+            stored = loaded.events
+            return loaded
+        except BaseException as error:
+            failure = error
+            raise
+        finally:
+            if self.hooks is not None:
+                self.hooks.loaded(subject, trace, stored, failure)
 
     async def _send_many(
         self, subject: DurableSubject[Any], outs: list[Outgoing], *, atomic: bool, window: int, deadline: float

@@ -35,6 +35,10 @@ class Hooks(Protocol):
         """It was stored (``ack``), handed to the connection (neither), or failed (``error``)."""
         ...
 
+    def loaded(self, subject: Subject[Any], trace_id: str, stored: int, error: BaseException | None, /) -> None:
+        """A bulk load ended with ``stored`` events stored, or with ``error``; its events are not told one by one."""
+        ...
+
     def received(self, event: "Event[Any]", /) -> None:
         """A consumer hands ``event`` out."""
         ...
@@ -73,6 +77,11 @@ class Chain:
         """See :class:`Hooks`."""
         for hook, own in zip(self.hooks, mark, strict=True):
             hook.published(own, out, ack, error)
+
+    def loaded(self, subject: Subject[Any], trace_id: str, stored: int, error: BaseException | None) -> None:
+        """See :class:`Hooks`."""
+        for hook in self.hooks:
+            hook.loaded(subject, trace_id, stored, error)
 
     def received(self, event: "Event[Any]") -> None:
         """See :class:`Hooks`."""

@@ -14,7 +14,8 @@ Risk = Literal["safe", "care", "destructive"]
 
 _IN_PLACE_NEVER: Final = frozenset({"retention", "storage"})
 _LIMITS: Final = frozenset({"max_age", "max_msgs_per_subject"})
-_ABSENT: Final[Mapping[str, Any]] = {"description": "", "allow_direct": False, "allow_atomic": False}
+_SWITCHES: Final = frozenset({"allow_direct", "allow_atomic", "allow_batched"})
+_ABSENT: Final[Mapping[str, Any]] = {"description": "", **dict.fromkeys(_SWITCHES, False)}
 """What the server means when it leaves a field out of its answer."""
 
 
@@ -88,6 +89,6 @@ def _judge(key: str, held: Any, wanted: Any) -> tuple[Risk, str]:
         return ("safe", "recognises repeats for longer") if wanted > (held or 0) else ("care", "repeats pass sooner")
     if key == "num_replicas":
         return ("safe", "more copies") if wanted > (held or 0) else ("care", "fewer copies survive a lost node")
-    if key in {"allow_direct", "allow_atomic", "description"}:
+    if key in _SWITCHES | {"description"}:
         return "safe", "changes no message"
     return "care", "changes how the stream behaves"

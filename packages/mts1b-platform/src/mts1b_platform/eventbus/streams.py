@@ -72,6 +72,7 @@ class StreamDefinition:
             "duplicate_window": nanoseconds(self.duplicate_window),
             "allow_direct": True,
             "allow_atomic": True,
+            "allow_batched": True,
         }
 
 

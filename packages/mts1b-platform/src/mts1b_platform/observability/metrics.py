@@ -86,6 +86,9 @@ class Timings(Hooks):
         if ack is not None:
             self.ack[out.pattern].observe(time.perf_counter() - mark)
 
+    def loaded(self, subject: Subject[Any], trace_id: str, stored: int, error: BaseException | None, /) -> None:
+        """Nothing: a bulk load is counted like its events."""
+
     def received(self, event: Event[Any], /) -> None:
         """Take the latency by the wall clocks of server and reader, and start the handler's clock."""
         now = event.received_at = time.time()

@@ -111,6 +111,9 @@ class Tracing(Hooks):
             )
         _end(mark, error)
 
+    def loaded(self, subject: Subject[Any], trace_id: str, stored: int, error: BaseException | None, /) -> None:
+        """Nothing: a bulk load is counted like its events."""
+
     def received(self, _event: Event[Any], /) -> None:
         """Nothing: the span begins with the handler."""
 

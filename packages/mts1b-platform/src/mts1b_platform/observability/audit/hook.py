@@ -66,6 +66,22 @@ class AuditHook(Hooks):
         except AuditError as problem:
             log.error("the audit log misses a publish", error=str(problem), subject=out.subject)
 
+    def loaded(self, subject: Subject[Any], trace_id: str, stored: int, error: BaseException | None, /) -> None:
+        """Record a bulk load as a whole; its events carry the trace id that stands here."""
+        failure = None if error is None else f"{type(error).__name__}: {error}"
+        try:
+            self.audit.record(
+                "bulk_load" if error is None else "bulk_load_failed",
+                subject=subject.pattern,
+                events=stored,
+                error=failure,
+                repo=subject.producer,
+                schema=subject.schema_id,
+                trace_id=trace_id,
+            )
+        except AuditError as problem:
+            log.error("the audit log misses a bulk load", error=str(problem), subject=subject.pattern)
+
     def received(self, _event: Event[Any], /) -> None:
         """Nothing."""
 

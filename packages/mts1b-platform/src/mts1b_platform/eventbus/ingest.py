@@ -42,6 +42,8 @@ _SILENCE: Final = 2.0
 """Seconds without a word after which a batch is given up and what it has not stored is sent again."""
 _PAUSE: Final = 0.1
 _START, _ADD, _END = 0, 1, 3
+_NUMBER: Final = -3
+"""Where the number of an event stands among the tokens of an answer's subject."""
 _DISABLED: Final = 10205
 _UNKNOWN: Final = 10208
 """The server has forgotten the batch: it was restarted, or has ended the batch before."""
@@ -146,15 +148,18 @@ class _Batch:
                 self.no_stream = True
                 continue
             try:
-                self._hear(json.loads(msg.payload))
-            except (ValueError, KeyError, TypeError, AttributeError) as error:
+                self._hear(int(msg.subject.split(b".")[_NUMBER]), json.loads(msg.payload))
+            except (ValueError, LookupError, TypeError, AttributeError) as error:
                 log.warning("an answer that is none", payload=msg.payload[:120], error=str(error))
         self._changed.set()
 
-    def _hear(self, said: dict[str, Any]) -> None:
-        if said.get("error"):
+    def _hear(self, number: int, said: dict[str, Any]) -> None:
+        """What the server says of the event ``number``."""
+        if error := said.get("error"):
             # Everything behind the event that ended a batch is refused as well, with a reason that says less.
-            self.refusal = self.refusal or said["error"]
+            if self.refusal is None and error.get("err_code") != _UNKNOWN:
+                self.stored = max(self.stored, number - 1)
+            self.refusal = self.refusal or error
         elif said.get("type") == "ack":
             self.stored = max(self.stored, int(said["seq"]))
         elif "stream" in said:

@@ -6,28 +6,17 @@ standard error as plain lines and the rest is silent; standard output is never w
 
 import logging
 import sys
-from contextvars import ContextVar
-from typing import Any, Literal, Protocol, TextIO
+from typing import Any, Literal, TextIO
 
 import structlog
+
+from mts1b_platform.handling import handled
 
 LogFormat = Literal["console", "json"]
 
 
-class LogContext(Protocol):
-    """Something that every log line of the present task belongs to, such as the event being handled."""
-
-    def log_fields(self) -> dict[str, Any]:
-        """The fields; asked for only when a line is written."""
-        ...
-
-
-log_context: ContextVar[LogContext | None] = ContextVar("mts1b_log_context", default=None)
-"""What lines of this task belong to. A line's own fields win over its fields."""
-
-
 def _merge_log_context(_: Any, __: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:
-    context = log_context.get()
+    context = handled.get()
     if context is not None:
         for key, value in context.log_fields().items():
             if value is not None:

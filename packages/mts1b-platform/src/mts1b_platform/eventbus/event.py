@@ -16,9 +16,8 @@ from mts1b_foundation.subjects.subject import T
 from mts1b_platform.eventbus.headers import ACTOR, MSG_ID, ORIGINAL_MSG_ID, SOURCE_REPO, Headers, read_ids
 from mts1b_platform.eventbus.hooks import Hooks
 from mts1b_platform.eventbus.position import Position
-from mts1b_platform.eventbus.trace import current_event
 from mts1b_platform.eventbus.wire import WireMsg
-from mts1b_platform.logs import log_context
+from mts1b_platform.handling import handled
 
 if TYPE_CHECKING:
     from mts1b_platform.eventbus.dedupe.store import DedupeStore
@@ -111,7 +110,7 @@ class Heard(Generic[T]):
 
     async def __aenter__(self) -> Self:
         mark = None if self.hooks is None else self.hooks.entered(self)
-        self._entered = current_event.set(self), log_context.set(self), mark
+        self._entered = handled.set(self), mark
         return self
 
     async def __aexit__(
@@ -121,9 +120,8 @@ class Heard(Generic[T]):
         return False
 
     def _leave(self, error: BaseException | None) -> None:
-        trace, context, mark = self._entered
-        log_context.reset(context)
-        current_event.reset(trace)
+        outer, mark = self._entered
+        handled.reset(outer)
         if self.hooks is not None:
             self.hooks.left(mark, self, error)
 
@@ -245,6 +243,7 @@ class Event(Heard[T]):
     ) -> bool:
         self._leave(error)
         if error is None:
-            await self.ack()
+            if not self.settled:
+                await self._settler.ack(self)
             return False
         return await self._settler.failed(self, error)

@@ -2,20 +2,9 @@
 
 import os
 from contextvars import ContextVar
-from typing import Final, Protocol
+from typing import Final
 
-
-class Traced(Protocol):
-    """Something that belongs to a trace."""
-
-    @property
-    def trace_id(self) -> str | None:
-        """The trace it belongs to."""
-        ...
-
-
-current_event: ContextVar[Traced | None] = ContextVar("mts1b_event", default=None)
-"""The event being handled in this task, if any; asked for its trace id only when somebody needs it."""
+from mts1b_platform.handling import handled
 
 current_traceparent: ContextVar[str | None] = ContextVar("mts1b_traceparent", default=None)
 """W3C ``traceparent`` of the recorded span in which this task handles an event, if any; set by the tracing hook."""
@@ -45,7 +34,7 @@ def trace_id_for(cause: str | None = None) -> str:
     """The trace id for an event: its cause's, else that of the event being handled, else a fresh one."""
     if cause:
         return cause
-    event = current_event.get()
+    event = handled.get()
     return (event.trace_id if event is not None else None) or new_trace_id()
 
 

@@ -5,7 +5,8 @@ the domain and an account hash before the stream and may add a token at the end.
 """
 
 from datetime import UTC, datetime
-from typing import Final, NamedTuple, Self
+from functools import lru_cache
+from typing import Any, Final, NamedTuple, Self, cast
 
 from mts1b_foundation.errors import Mts1bError
 
@@ -52,7 +53,23 @@ class Position(NamedTuple):
         if len(tokens) < _SHORT or tokens[0] != b"$JS" or tokens[1] != b"ACK":
             raise NotJetStream(f"reply subject {reply[:120]!r} is not that of a JetStream delivery")
         try:
-            numbers = [int(token) for token in tokens[4:9]]
-            return cls(tokens[2].decode(), tokens[3].decode(), *numbers)
+            _, _, stream, consumer, deliveries, seq, consumer_seq, stored_at, pending, *_ = tokens
+            return _MAKE(
+                cls,
+                (
+                    _name(stream),
+                    _name(consumer),
+                    int(deliveries),
+                    int(seq),
+                    int(consumer_seq),
+                    int(stored_at),
+                    int(pending),
+                ),
+            )
         except ValueError as error:
             raise NotJetStream(f"reply subject {reply[:120]!r} has a count that is no number") from error
+
+
+# Half the cost of calling the class; its stub is generic in a way that a cast cannot name.
+_MAKE: Final = cast("Any", tuple.__new__)  # pyright: ignore[reportUnknownMemberType]
+_name: Final = lru_cache(maxsize=1024)(bytes.decode)

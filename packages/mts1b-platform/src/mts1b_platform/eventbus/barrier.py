@@ -1,45 +1,235 @@
-"""After a crash: what was under way then comes again first, in order, before anything newer is handed out.
+"""Whether everything older has come: what may be handed out in order, and what is held back until it may.
 
-The server redelivers each message when its own ack wait is over, and hands out newer ones meanwhile. Where order
-matters everything is therefore held back here until all that was under way has come again, then released by sequence.
-Sans-io; a consumer feeds it.
+A server hands out new messages while older ones that were delivered, and lost with a connection or a process, wait
+for their ack wait. Two facts that it tells make it possible to know better:
+
+- Every delivery has a number of its own, the *consumer sequence*. Deliveries that follow each other without a gap are
+  all there are: while they do, nothing is missing. A gap, a number that goes back, a break, a start raise the barrier.
+- ``CONSUMER.INFO`` tells how many messages are *pending*: delivered and not acknowledged. When those that are here make
+  up that number, nothing is missing, and the barrier falls. Until then everything that comes is held.
+
+Newer messages than the last delivered one need no question: the server delivers them in their order. Should it have
+forgotten deliveries in a crash, it makes them again; what is held of them is dropped then, for what was delivered
+before it may have been lost. Three assumptions: one instance reads the durable; an ack
+that another process sent before it died reaches the server before the message is delivered again; a pending message is
+taken off the stream by nobody. :class:`Barrier` is sans-io and fed by a consumer; :class:`Lookout` asks.
 """
 
-from typing import Generic, TypeVar
+import asyncio
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from typing import Any, Final, Generic, NamedTuple, Self, TypeVar
+
+import nats.errors
+
+from mts1b_platform.eventbus.errors import BusClosed, BusError
+from mts1b_platform.logs import get_logger
+
+log = get_logger("mts1b.eventbus.consumer")
 
 Item = TypeVar("Item")
 
+_LOOKS: Final = (0.02, 0.5)
+"""Seconds between two questions, at first and at last."""
+
+
+class Standing(NamedTuple):
+    """Where a durable stands, as the server sees it."""
+
+    pending: int
+    """Messages that are delivered and not acknowledged."""
+    floor: int
+    """Up to this stream sequence all are acknowledged; maybe further ones too."""
+    delivered: int
+    """Stream sequence of the newest message that is delivered."""
+    deliveries: int
+    """Consumer sequence of the last delivery."""
+
+    @classmethod
+    def of(cls, info: Mapping[str, Any]) -> Self:
+        """What a ``CONSUMER.INFO`` says."""
+        delivered = info["delivered"]
+        return cls(
+            info["num_ack_pending"], info["ack_floor"]["stream_seq"], delivered["stream_seq"], delivered["consumer_seq"]
+        )
+
+
+class Question(NamedTuple):
+    """When the server was asked: an answer says nothing of what went wrong afterwards."""
+
+    doubts: int
+    last: int
+    arrivals: int
+
 
 class Barrier(Generic[Item]):
-    """Holds items back until ``behind`` of those up to sequence ``up_to`` have come.
+    """Up from the start, and from every doubt on, until an answer shows that nothing is missing."""
 
-    Args:
-        behind: how many messages were delivered and not acknowledged when the consumer started.
-        up_to: sequence of the last message that had been delivered by then.
-    """
+    def __init__(self) -> None:
+        self.up = True
+        """Whether what comes must be held."""
+        self.doubts = 0
+        """How often it was doubtful whether everything has come."""
+        self._last = 0
+        self._lenient = False
+        self._arrivals = 0
+        self._held: dict[int, tuple[int, Item]] = {}
+        self._forgotten: list[Item] = []
 
-    def __init__(self, behind: int, up_to: int) -> None:
-        self._missing = behind
-        self._up_to = up_to
-        self._seen: set[int] = set()
-        self._held: dict[int, Item] = {}
+    def __len__(self) -> int:
+        """How many are held."""
+        return len(self._held)
 
-    @property
-    def missing(self) -> int:
-        """How many of those that were under way have not come yet."""
-        return max(0, self._missing - len(self._seen))
+    def came(self, delivery: int) -> bool:
+        """Note the next delivery, by its consumer sequence; says whether it leaves a doubt."""
+        gap = delivery != self._last + 1 and not self._lenient
+        self._last = delivery
+        if gap:
+            self.doubt()
+        return gap
 
-    def came(self, seq: int) -> None:
-        """The message ``seq`` has come, whatever becomes of it."""
-        if seq <= self._up_to:
-            self._seen.add(seq)
+    def doubt(self) -> None:
+        """Deliveries may have been lost."""
+        self.up = True
+        self.doubts += 1
+        self._lenient = False
 
-    def hold(self, seq: int, item: Item) -> None:
-        """Keep ``item`` until the release; a later delivery of the same message replaces it."""
-        self._held[seq] = item
+    def ask(self) -> Question:
+        """What to keep until the answer, taken before the server is asked."""
+        return Question(self.doubts, self._last, self._arrivals)
+
+    def answer(self, question: Question, standing: Standing, here: Iterable[int]) -> int | None:
+        """How many messages are missing; with none the barrier falls. None: ask again, things went on meanwhile.
+
+        Args:
+            question: taken before the server was asked.
+            standing: its answer.
+            here: sequences of what came, is neither held nor settled.
+        """
+        # A server that counts less than we received has forgotten deliveries in a crash, and counts anew.
+        forgot = standing.deliveries < question.last
+        if question.doubts != self.doubts or (forgot and self._last != question.last):
+            return None
+        known = sum(standing.floor < seq <= standing.delivered for seq in {*here, *self._held})
+        if standing.pending > known:
+            return standing.pending - known
+        self._last = standing.deliveries if forgot else max(self._last, standing.deliveries)
+        self._forget(question, standing)
+        self.up = False
+        return 0
+
+    def take_forgotten(self) -> list[Item]:
+        """What was held when the barrier fell though the server knows nothing of it any more: it comes again."""
+        forgotten, self._forgotten = self._forgotten, []
+        return forgotten
+
+    def _forget(self, question: Question, standing: Standing) -> None:
+        """Drop what the server delivered before it was asked and has forgotten."""
+        for seq, (arrival, item) in list(self._held.items()):
+            if arrival <= question.arrivals and seq > standing.delivered:
+                del self._held[seq]
+                self._forgotten.append(item)
+
+    def give_up(self) -> None:
+        """Let everything through, gaps and all, until the next doubt from elsewhere."""
+        self.up = False
+        self._lenient = True
+
+    def hold(self, seq: int, item: Item) -> Item | None:
+        """Keep ``item``; returns an earlier delivery of the same message, which it replaces."""
+        self._arrivals += 1
+        _, replaced = self._held.get(seq, (0, None))
+        self._held[seq] = self._arrivals, item
+        return replaced
 
     def release(self) -> list[Item]:
         """Everything held, in order of sequence; nothing is held afterwards."""
-        items = [self._held[seq] for seq in sorted(self._held)]
+        items = [self._held[seq][1] for seq in sorted(self._held)]
         self._held.clear()
         return items
+
+
+class Lookout(Generic[Item]):
+    """Asks what is missing until nothing is.
+
+    Gives up, with an error, when for ``patience`` seconds of a connection that stands nothing of it has come or been
+    acknowledged: another instance is at work on it, or waits as this one does.
+
+    Args:
+        barrier: what is to fall.
+        durable: name of the durable, for the log.
+        standing: asks the server.
+        here: sequences of what came, is neither held nor settled.
+        ack_again: sends the acks that may have been lost.
+        patience: in seconds; longer than the server may keep a message back.
+    """
+
+    def __init__(
+        self,
+        barrier: Barrier[Item],
+        durable: str,
+        *,
+        standing: Callable[[], Awaitable[Standing]],
+        here: Callable[[], Iterable[int]],
+        ack_again: Callable[[Standing], Awaitable[None]],
+        patience: float,
+    ) -> None:
+        self._barrier = barrier
+        self._durable = durable
+        self._standing = standing
+        self._here = here
+        self._ack_again = ack_again
+        self._patience = patience
+        self._since = 0.0
+        self._least: int | None = None
+        self._looks = 0
+
+    def be_patient(self) -> None:
+        """Something happened that makes the server begin to count its ack waits now, such as a break."""
+        self._since = asyncio.get_running_loop().time()
+        self._looks = 0
+
+    async def look_once(self) -> int | None:
+        """Ask once; how many messages are missing, None when the answer says nothing. Raises what asking raises."""
+        question = self._barrier.ask()
+        standing = await self._standing()
+        missing = self._barrier.answer(question, standing, self._here())
+        if missing:
+            await self._note(missing, standing)
+        return missing
+
+    async def look(self) -> list[Item]:
+        """Ask until the barrier falls; returns what it held, in order of sequence. Nothing when the bus is closed."""
+        self.be_patient()
+        self._least = None
+        wait, longest = _LOOKS
+        while self._barrier.up:
+            try:
+                await self.look_once()
+            except BusClosed:
+                return []
+            except (BusError, nats.errors.Error) as error:
+                log.debug("nobody says what is under way", durable=self._durable, error=str(error))
+                self.be_patient()
+            self._reconsider()
+            if self._barrier.up:  # once it has fallen nothing may come between it and what was held
+                await asyncio.sleep(wait)
+                wait = min(longest, wait * 2)
+        return self._barrier.release()
+
+    async def _note(self, missing: int, standing: Standing) -> None:
+        if self._least is None or missing < self._least:
+            self._since = asyncio.get_running_loop().time()
+        self._least = missing
+        self._looks += 1
+        if self._looks == 2:  # at first there may be acks that are on their way
+            log.warning("waiting for what is under way", durable=self._durable, events=missing, at_most=self._patience)
+            await self._ack_again(standing)
+
+    def _reconsider(self) -> None:
+        if self._barrier.up and asyncio.get_running_loop().time() - self._since > self._patience:
+            log.error(
+                "what was under way has not come again: another instance may be at work on it, and order is not kept",
+                durable=self._durable,
+                missing=self._least,
+            )
+            self._barrier.give_up()

@@ -6,8 +6,10 @@ Guarantees:
 - An event leaves the consumer in one of two ways only: acknowledged, or stored as a dead letter first.
 - A failing handler is tried again after an exponential delay, never in a tight loop.
 - Ordered by key (``ordered_by``): of the events with one key, the next is handed out when the one before it is done
-  with, however often that one had to be tried again, and after a crash too (``barrier.py``). Holds for one instance at
-  a time; to share the work and keep the order, give each instance a durable for funds or keys of its own.
+  with, however often that one had to be tried again, after a crash of this process or the server and over a broken
+  connection too (``barrier.py``). What was acknowledged here is not handed out again when its ack was late or lost.
+  Holds for one instance at a time; to share the work and keep the order, give each instance a durable for funds or
+  keys of its own.
 - A crash is blamed on one event at most: the oldest of those that were handed out too often becomes a dead letter, the
   others were merely near it and get their chance.
 - What waits here or is being handled is kept from redelivery however long it takes (see ``intake.py``).
@@ -15,6 +17,7 @@ Guarantees:
 """
 
 import asyncio
+import contextlib
 from collections.abc import Awaitable, Callable, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, Generic, Self
@@ -24,8 +27,9 @@ from mts1b_foundation.deadletters import DeadLetterReason
 from mts1b_foundation.subjects import DurableSubject
 from mts1b_foundation.subjects.subject import T
 
+from mts1b_platform.eventbus.acks import ACK_SIZE, ack_frame
 from mts1b_platform.eventbus.api import js_api
-from mts1b_platform.eventbus.barrier import Barrier
+from mts1b_platform.eventbus.barrier import Lookout, Standing
 from mts1b_platform.eventbus.deadletters import store_dead_letter
 from mts1b_platform.eventbus.decode import Decoder, Refused
 from mts1b_platform.eventbus.durables import Deliver, ensure_durable, stream_of
@@ -89,9 +93,11 @@ class Consumer(Generic[T]):
         self._order: KeyOrder[T] | None = None if ordered_by is None else KeyOrder(ordered_by, self._wake.set)
         self._stream = ""
         self._intake: Intake | None = None
-        self._barrier: Barrier[Event[T]] | None = None
-        self._impatient = False
+        self._looking: asyncio.Task[None] | None = None
+        self._lookout: Lookout[Event[T]] | None = None
+        self._unhook: Callable[[], None] | None = None
         self._blame = 1
+        self._blamed: set[int] = set()
         self._open: dict[int, Event[T]] = {}
         self._stopping = False
         self._start_lock = asyncio.Lock()
@@ -138,16 +144,18 @@ class Consumer(Generic[T]):
                     max_ack_pending=_MAX_ACK_PENDING,
                     inactive_threshold=self._inactive_threshold,
                 )
-                behind = await self._look_behind() if self._order is not None else 0
+                behind = 0 if self._order is None else await self._look_behind(self._order)
                 self._intake = Intake(
                     self._bus,
                     self._stream,
                     self.durable,
-                    prefetch=self._prefetch + behind,
+                    prefetch=self._prefetch,
                     ack_wait=self._ack_wait,
                     careful=not behind,
                     wake=self._wake.set,
                 )
+                if self._order is not None and self._order.barrier.up:
+                    self._look_out()
             await self._intake.start()
 
     async def stop(self) -> None:
@@ -156,9 +164,8 @@ class Consumer(Generic[T]):
         self._wake.set()
         if self._intake is not None:
             await self._intake.stop()
-        waiting = self._barrier.release() if self._barrier is not None else []
-        if self._order is not None:
-            waiting += self._order.clear()
+        self._stop_looking()
+        waiting = self._order.clear() if self._order is not None else []
         for event in sorted(waiting, key=lambda event: event.seq, reverse=True):  # back in order: last in, first out
             await self._answer(event.wire, b"-NAK")
         if not self._open:
@@ -172,6 +179,9 @@ class Consumer(Generic[T]):
 
     def closed(self) -> None:
         """The connection is closed for good: nothing held here can be answered any more."""
+        self._stop_looking()
+        if self._unhook is not None:
+            self._unhook()
         if self._order is not None:
             self._order.clear()
         if self._intake is not None:
@@ -234,16 +244,22 @@ class Consumer(Generic[T]):
             await self.start()
         intake = self._intake
         assert intake is not None  # noqa: S101 - start() has made it
-        if self._impatient:
-            self._impatient = False
-            await self._lift_barrier()
         if self._order is not None and self._order.ready:
-            return self._order.ready.popleft()
+            return await self._its_turn(self._order, self._order.ready.popleft())
         if (msg := intake.take()) is not None:
             event = await self._admit(msg)
-            return event if event is not None and await self._may_go(event) else None
+            if event is None:
+                return None
+            if self._order is not None:
+                return await self._in_order(self._order, intake, event)
+            if not self._is_to_blame(event):
+                return event
+            await self._give_up(event, DeadLetterReason.MAX_DELIVERIES, _crashed(event.deliveries - 1))
+            return None
         if intake.failure is not None:
             raise intake.failure
+        if self._looking is not None and self._looking.done():
+            self._looking.result()
         self._wake.clear()
         intake.reading(+1)
         try:
@@ -252,46 +268,107 @@ class Consumer(Generic[T]):
             intake.reading(-1)
         return None
 
-    async def _may_go(self, event: Event[T]) -> bool:
-        """Whether ``event`` is handed out now; otherwise it waits for others, or was given up."""
-        if self._barrier is not None:
-            self._barrier.hold(event.seq, event)
-            if self._barrier.missing == 0:
-                await self._lift_barrier()
+    def _is_to_blame(self, event: Event[T]) -> bool:
+        """Whether ``event`` is the one that becomes a dead letter for having been handed out too often."""
+        if event.deliveries <= self.policy.max_deliveries or not self._blame:
             return False
-        if event.deliveries > self.policy.max_deliveries and self._blame:
-            self._blame -= 1
+        self._blame -= 1
+        return True
+
+    # Order.
+
+    async def _in_order(self, order: KeyOrder[T], intake: Intake, event: Event[T]) -> Event[T] | None:
+        """``event`` when it is handed out now; None when it waits for others, is here already or was done before."""
+        if order.was_done(event):
+            self._bus.counters.deduplicated[event.registered.pattern] += 1
+            await self._answer(event.wire, b"+ACK")
+        elif order.is_here(event):
+            intake.settled(event.wire)
+        elif order.barrier.up:
+            if (earlier := order.barrier.hold(event.seq, event)) is not None:
+                intake.settled(earlier.wire)
+        elif self._enter(order, event):
+            return await self._its_turn(order, event)
+        return None
+
+    def _enter(self, order: KeyOrder[T], event: Event[T]) -> bool:
+        """Whether ``event`` may be handed out now. Nothing is awaited here: who comes first enters first."""
+        if self._is_to_blame(event):
+            self._blamed.add(event.seq)
+        return order.enter(event)
+
+    async def _its_turn(self, order: KeyOrder[T], event: Event[T]) -> Event[T] | None:
+        """``event``, unless it is given up instead."""
+        if event.seq not in self._blamed:
+            return event
+        self._blamed.discard(event.seq)
+        try:
             await self._give_up(event, DeadLetterReason.MAX_DELIVERIES, _crashed(event.deliveries - 1))
-            return False
-        return self._order is None or self._order.enter(event)
+        except asyncio.CancelledError:
+            if not event.settled:  # somebody else has to do it
+                self._blamed.add(event.seq)
+                order.add(event)
+            raise
+        return None
 
-    async def _look_behind(self) -> int:
-        """Raise the barrier when messages are under way from before; says how many are."""
-        info = await js_api(self._bus, f"CONSUMER.INFO.{self._stream}.{self.durable}")
-        behind: int = info["num_ack_pending"]
-        if behind:
-            self._barrier = Barrier(behind, info["delivered"]["stream_seq"])
-            patience = 2 * self._ack_wait + 1
-            asyncio.get_running_loop().call_later(patience, self._lose_patience)
-            log.warning("waiting for what was under way", durable=self.durable, events=behind, at_most=patience)
-        return behind
+    async def _look_behind(self, order: KeyOrder[T]) -> int:
+        """How many messages are under way from before; with none the barrier falls."""
+        self._lookout = Lookout(
+            order.barrier,
+            self.durable,
+            standing=self._standing,
+            here=order.here,
+            ack_again=self._ack_again,
+            patience=2 * self._ack_wait + self.policy.cap + 1,  # its ack wait, or a delay, is over then
+        )
+        if self._unhook is None:
+            self._unhook = self._bus.lane.on_break(self._broke)
+        return await self._lookout.look_once() or 0
 
-    def _lose_patience(self) -> None:
-        if self._barrier is not None:
-            log.error(
-                "what was under way has not come again: another instance may be at work on it, and order is not kept",
-                durable=self.durable,
-                missing=self._barrier.missing,
-            )
-            self._impatient = True
-            self._wake.set()
+    def _broke(self) -> None:
+        """The connection broke: what was on its way is lost."""
+        if self._order is not None and self._lookout is not None and not self._stopping:
+            self._order.barrier.doubt()
+            self._lookout.be_patient()
+            self._look_out()
 
-    async def _lift_barrier(self) -> None:
-        barrier, self._barrier = self._barrier, None
-        for event in barrier.release() if barrier is not None else ():
-            if await self._may_go(event) and self._order is not None:
+    def _look_out(self) -> None:
+        """The barrier is up: see to it that it falls."""
+        if self._intake is None or (self._looking is not None and not self._looking.done()):
+            return
+        self._intake.make_room(_MAX_ACK_PENDING)  # however much newer is held, what is missing must get in
+        self._looking = asyncio.create_task(self._look(), name=f"order {self.durable}")
+        self._looking.add_done_callback(lambda _: self._wake.set())
+
+    async def _look(self) -> None:
+        if self._order is None or self._lookout is None or self._intake is None:
+            return
+        held = await self._lookout.look()
+        for event in self._order.barrier.take_forgotten():
+            self._intake.settled(event.wire)
+        for event in held:
+            if self._enter(self._order, event):
                 self._order.add(event)
-        self._wake.set()
+        self._intake.make_room(0)
+
+    def _stop_looking(self) -> None:
+        if self._looking is not None:
+            self._looking.cancel()
+
+    async def _standing(self) -> Standing:
+        return Standing.of(await js_api(self._bus, f"CONSUMER.INFO.{self._stream}.{self.durable}"))
+
+    async def _ack_again(self, standing: Standing) -> None:
+        """Send the acks that may have been lost, so that what was done here need not come again."""
+        lane = self._bus.lane
+        for reply in self._order.acks(standing) if self._order is not None else ():
+            try:
+                lane.send(ack_frame(reply), ACK_SIZE)
+                if lane.crowded:
+                    await lane.room()
+            except nats.errors.Error as error:
+                log.debug("acks are not sent again; what was done comes again", error=str(error))
+                return
 
     # What an event asks of its consumer (the protocol Settler).
 
@@ -303,11 +380,10 @@ class Consumer(Generic[T]):
     async def nak(self, event: Event[Any], delay: float | None) -> None:
         """Have ``event`` handed out again after ``delay`` seconds, or the policy's."""
         seconds = self.policy.delay(event.deliveries) if delay is None else delay
-        if self._order is None or self._stopping:
+        if self._order is None:
             await self._settle(event, b'-NAK {"delay": %d}' % int(seconds * 1_000_000_000))
-            return
-        self._decided(event)
-        self._order.again(event, seconds)
+        else:
+            await self._keep(self._order, event, seconds)
 
     async def in_progress(self, event: Event[Any]) -> None:
         """Restart the server's clock for ``event``."""
@@ -358,8 +434,8 @@ class Consumer(Generic[T]):
     async def _admit(self, msg: WireMsg) -> Event[T] | None:
         """The message as a typed event; None when it was given up instead."""
         position = Position.of(msg.reply)
-        if self._barrier is not None:
-            self._barrier.came(position.seq)
+        if self._order is not None and self._order.came(position):
+            self._look_out()
         if _ONLY in msg.head and msg.headers.get(ONLY_DURABLE, self.durable) != self.durable:
             await self._answer(msg, b"+ACK")  # requeued for another durable, which had failed with it
             return None
@@ -373,11 +449,27 @@ class Consumer(Generic[T]):
 
     async def _refuse(self, msg: WireMsg, position: Position, refused: Refused) -> None:
         stored = await self._dead_letter(msg, refused.pattern, position, refused.reason, str(refused))
+        if not stored and self._order is not None:
+            self._order.put_off(position.seq)
         await self._answer(msg, b"+TERM " + refused.reason.value.encode() if stored else self._later(position))
 
     async def _give_up(self, event: Event[Any], reason: DeadLetterReason, error: BaseException | str) -> None:
         stored = await self._dead_letter(event.wire, event.registered.pattern, event.position, reason, error)
-        await self._settle(event, b"+ACK" if stored else self._later(event.position))
+        if stored or self._order is None:
+            await self._settle(event, b"+ACK" if stored else self._later(event.position))
+        else:
+            await self._keep(self._order, event, self.policy.delay(event.deliveries))
+
+    async def _keep(self, order: KeyOrder[T], event: Event[Any], delay: float) -> None:
+        """Have ``event`` handed out again here, before those behind it; who stops gives it to the next reader at once.
+
+        That one waits for it, whatever else it could do meanwhile.
+        """
+        if self._stopping:
+            await self._settle(event, b"-NAK")
+        else:
+            self._decided(event)
+            order.again(event, delay)
 
     async def _dead_letter(
         self, msg: WireMsg, pattern: str, position: Position, reason: DeadLetterReason, error: BaseException | str
@@ -396,9 +488,11 @@ class Consumer(Generic[T]):
 
     async def _settle(self, event: Event[Any], answer: bytes) -> None:
         self._decided(event)
-        await self._answer(event.wire, answer)
-        if self._order is not None:
-            self._order.leave(event)
+        try:
+            await self._answer(event.wire, answer)
+        finally:
+            if self._order is not None:
+                self._order.leave(event, done=answer == b"+ACK")
         if self._stopping and not self._open:
             self._release()
 
@@ -412,14 +506,17 @@ class Consumer(Generic[T]):
         lane = self._bus.lane
         try:
             lane.send(pub_frame(msg.reply, answer), len(answer))
-            if lane.crowded:
-                await lane.room()
         except nats.errors.Error as error:
             log.warning("no answer to the server; it delivers again", durable=self.durable, error=str(error))
         if self._intake is not None and answer != b"+WPI":
             self._intake.settled(msg)
+        if lane.crowded:
+            with contextlib.suppress(nats.errors.Error):
+                await lane.room()
 
     def _release(self) -> None:
+        if self._unhook is not None:
+            self._unhook()
         if self._intake is not None:
             self._intake.close()
         self._bus.forget(self)

@@ -2,7 +2,7 @@
 
 Guarantees:
 
-- At most ``prefetch`` messages are asked for, waiting or being handled at a time.
+- At most ``prefetch`` messages are asked for, waiting or being handled at a time; more when :meth:`make_room` says so.
 - A fresh intake pulls one message. When that is a redelivery, somebody may have crashed on it: the intake then doubles
   only as messages are settled, so that a poisonous one does not use up the deliveries of its neighbours.
 - The server's clock is restarted for everything held here, three times within each ``ack_wait``; when nobody has been
@@ -72,6 +72,7 @@ class Intake:
         self._keeper: asyncio.Task[None] | None = None
         self._checks: set[asyncio.Task[None]] = set()
         self._readers = 0
+        self._room = 0
         self._idle_since = 0.0
         self._undeny: Callable[[], None] = _nothing
         self.failure: BusError | None = None
@@ -91,6 +92,11 @@ class Intake:
     def waiting(self) -> int:
         """Messages that wait to be taken."""
         return len(self._waiting)
+
+    def make_room(self, room: int) -> None:
+        """Take in up to ``room`` messages beyond ``prefetch``, because something older is to come."""
+        self._room = room
+        self._count()
 
     async def start(self) -> None:
         """Begin to pull; does nothing when it has begun."""
@@ -125,7 +131,8 @@ class Intake:
         if self._window < self._prefetch and self._settled >= self._window:
             self._settled = 0
             self._widen(self._pulls, self._window * 2)
-        self._pulls.hold(len(self._waiting) + len(self._handled))
+        held = len(self._waiting) + len(self._handled)
+        self._pulls.hold(max(0, held - self._room) if self._room else held)
 
     async def stop(self) -> None:
         """Ask for nothing more and give back what waits; messages being handled are kept until they are settled."""
@@ -160,7 +167,7 @@ class Intake:
                     if not self._careful:
                         self._widen(pulls, self._prefetch)
                 self._waiting.extend(batch)
-                pulls.hold(len(self._waiting) + len(self._handled))
+                self._count()
                 self._wake()
         except PullsEnded as end:
             if end.event.kind is PullEventKind.CONSUMER_DELETED:
@@ -169,6 +176,10 @@ class Intake:
                 self._fail(ConsumerGone(f"{end}; it is no pull consumer that this bus can read"))
         except nats.errors.ConnectionClosedError:
             self._fail(BusClosed(f"durable {self._durable!r}: the bus was closed; open events are redelivered"))
+
+    def _count(self) -> None:
+        if self._pulls is not None:
+            self._pulls.hold(max(0, len(self._waiting) + len(self._handled) - self._room))
 
     def _widen(self, pulls: Pulls, window: int) -> None:
         self._window = min(self._prefetch, window)

@@ -1,21 +1,34 @@
 """Order per key for the events of one consumer: who may be handed out, who waits, who comes again and when.
 
-An event that failed stays here until its delay is over rather than going back to the server, because those behind it
-in its lane must wait for it.
+Guarantees:
+
+- Of the events with one key one is under way at a time, in order of sequence; nothing is handed out while something
+  older may be missing (``barrier.py``).
+- An event that failed stays here until its delay is over rather than going back to the server, because those behind it
+  in its lane must wait for it.
+- A message that is delivered again while it is here is not handed out a second time; neither is one that was done
+  before, as long as its ack can have been lost.
 """
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Hashable
-from typing import Any, Generic
+from collections.abc import Callable, Hashable, Iterable
+from itertools import chain
+from typing import Any, Final, Generic
 
 from mts1b_foundation.subjects.subject import T
 
+from mts1b_platform.eventbus.barrier import Barrier, Standing
 from mts1b_platform.eventbus.event import Event
 from mts1b_platform.eventbus.key_lanes import KeyLanes
+from mts1b_platform.eventbus.position import Position
 
 Key = str | Callable[[Any], Hashable]
 """What orders events: the name of a payload's field, or a function of the payload."""
+
+_REMEMBERED: Final = 20_000
+"""Acks that can be lost at a time: those on their way, of which ``max_ack_pending`` allows 10,000, and those that the
+server has read and not written down when it is killed, which it does ten times a second."""
 
 
 class KeyOrder(Generic[T]):
@@ -27,19 +40,43 @@ class KeyOrder(Generic[T]):
         self._lanes: KeyLanes[Event[T]] = KeyLanes()
         self._inside: set[int] = set()
         self._retries: dict[int, tuple[asyncio.TimerHandle, Event[T]]] = {}
+        self._put_off: set[int] = set()
+        self._done: dict[int, bytes] = {}
+        self.barrier: Barrier[Event[T]] = Barrier()
         self.ready: deque[Event[T]] = deque()
 
     def __len__(self) -> int:
         """How many events wait here."""
-        return len(self._lanes) + len(self._retries) + len(self.ready)
+        return len(self._lanes) + len(self._retries) + len(self.ready) + len(self.barrier)
+
+    def came(self, position: Position) -> bool:
+        """Note that a message has come, whatever becomes of it; says whether it raises the barrier."""
+        self._put_off.discard(position.seq)
+        return self.barrier.came(position.consumer_seq)
+
+    def put_off(self, seq: int) -> None:
+        """The message ``seq``, which has no key, goes back to the server for a while: nobody waits for it."""
+        self._put_off.add(seq)
+
+    def was_done(self, event: Event[T]) -> bool:
+        """Whether ``event`` was acknowledged in this process: its ack was late, or lost."""
+        return event.seq in self._done
+
+    def is_here(self, event: Event[T]) -> bool:
+        """Whether an earlier delivery of the same message waits or is under way here."""
+        return event.seq in self._inside
 
     def enter(self, event: Event[T]) -> bool:
         """Whether ``event`` may be handed out now; otherwise it waits behind others of its key."""
         self._inside.add(event.seq)
         return self._lanes.enter(self._key_of(event.payload), event)
 
-    def leave(self, event: Event[T]) -> None:
-        """``event`` is done with; the next of its key is ready."""
+    def leave(self, event: Event[T], *, done: bool) -> None:
+        """``event`` is settled, ``done`` says that it was acknowledged; the next of its key is ready."""
+        if done:
+            self._done[event.seq] = event.wire.reply
+            if len(self._done) > _REMEMBERED:
+                del self._done[next(iter(self._done))]
         if event.seq not in self._inside:
             return
         self._inside.discard(event.seq)
@@ -56,9 +93,17 @@ class KeyOrder(Generic[T]):
         timer = asyncio.get_running_loop().call_later(delay, self._come_again, event.seq)
         self._retries[event.seq] = timer, event.again()
 
+    def here(self) -> Iterable[int]:
+        """Sequences of what came and is not settled, the barrier's aside."""
+        return chain(self._inside, self._put_off)
+
+    def acks(self, standing: Standing) -> list[bytes]:
+        """Where to send acks that the server may not know of."""
+        return [reply for seq, reply in self._done.items() if standing.floor < seq <= standing.delivered]
+
     def clear(self) -> list[Event[T]]:
         """Forget everything; returns what nobody has begun to handle."""
-        waiting = [*self.ready, *self._lanes.clear()]
+        waiting = [*self.ready, *self._lanes.clear(), *self.barrier.release()]
         for timer, event in self._retries.values():
             timer.cancel()
             waiting.append(event)

@@ -87,10 +87,11 @@ typecheck: $(READY) ## pyright, strict
 check: lint typecheck test ## what CI runs: lint, types, tests
 
 .PHONY: bench
-bench: $(READY) ## measure the bus beside raw nats-py and its peers
-	@python benchmarks/bench_core.py $(ARGS)
-	@python benchmarks/bench_jetstream.py $(ARGS)
-	@python benchmarks/metrics_cost.py
+bench: $(READY) ## measure the bus beside raw nats-py and its peers; results under var/bench (ARGS=--quick: two minutes)
+	@"$(UV)" sync --locked --all-packages --all-extras --group peers --inexact --python "$(PYTHON)" --quiet || \
+		echo "the peers could not be installed; they will be named absent" >&2
+	@python benchmarks/bench.py --json var/bench/performance.json --chart var/bench/performance.svg \
+		--markdown var/bench/performance.md $(ARGS)
 
 .PHONY: chaos
 chaos: $(READY) ## kill producers, consumers and servers for minutes, and judge what is left (ARGS="--events 12000 --kills 160")

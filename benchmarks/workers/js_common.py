@@ -20,16 +20,22 @@ async def api(client: Client, verb: str, body: dict[str, Any] | None = None) -> 
 
 
 async def fresh_stream(client: Client) -> None:
-    """An empty file stream that takes atomic batches."""
+    """An empty file stream that takes atomic batches and fast ingest."""
     await api(client, f"STREAM.DELETE.{STREAM}")
-    body = {"name": STREAM, "subjects": ["mts.v1.oms.orders.*"], "storage": "file", "allow_atomic": True}
+    subjects = ["mts.v1.oms.orders.*", "mts.v1.oms.orders.*.fund.*"]
+    body = {"name": STREAM, "subjects": subjects, "storage": "file", "allow_atomic": True, "allow_batched": True}
     created = await api(client, f"STREAM.CREATE.{STREAM}", body)
     assert "error" not in created, created
 
 
+async def forget_durable(client: Client) -> None:
+    """Whoever reads next begins at the start of the stream."""
+    await api(client, f"CONSUMER.DELETE.{STREAM}.{DURABLE}")
+
+
 async def fresh_durable(client: Client, **more: Any) -> None:
     """A durable that begins at the start of the stream."""
-    await api(client, f"CONSUMER.DELETE.{STREAM}.{DURABLE}")
+    await forget_durable(client)
     config = {"durable_name": DURABLE, "ack_policy": "explicit", "max_ack_pending": 20_000, **more}
     created = await api(client, f"CONSUMER.CREATE.{STREAM}.{DURABLE}", {"stream_name": STREAM, "config": config})
     assert "error" not in created, created

@@ -8,14 +8,8 @@ from typing import Any
 
 import nats
 from common import TRACE, Stopwatch, events, static_headers
-from js_common import DURABLE, STREAM, SUBJECT, fresh_durable, fresh_stream, main
-from mts1b_foundation.orders import Order
-from nats.aio.msg import Msg
-
-
-def figures(watch: Stopwatch, count: int) -> dict[str, Any]:
-    result = watch.figures()
-    return {"rate": count / (result["last"] - result["start"]) * 1e9, "us": result["cpu"] / count * 1e6}
+from js_common import DURABLE, STREAM, SUBJECT, fresh_stream, main
+from js_readers import fetch_all, open_fetch, open_push
 
 
 async def publish(url: str, count: int, *, pipelined: bool, typed: bool) -> dict[str, Any]:
@@ -35,7 +29,7 @@ async def publish(url: str, count: int, *, pipelined: bool, typed: bool) -> dict
         else:
             await js.publish(SUBJECT, payload, headers=headers)
     acks = await asyncio.gather(*waiting)
-    result = figures(watch, count)
+    result = watch.per_message(count)
     assert all(ack.stream == STREAM for ack in acks)
     await nc.close()
     return result
@@ -55,42 +49,21 @@ async def publish_one_by_one(url: str, count: int) -> dict[str, Any]:
 
 async def fetch(url: str, count: int) -> dict[str, Any]:
     nc = await nats.connect(url)
-    await fresh_durable(nc)
-    sub = await nc.jetstream().pull_subscribe_bind(DURABLE, STREAM)
+    sub = await open_fetch(nc, DURABLE, STREAM)
     watch = Stopwatch()
-    received = 0
-    while received < count:
-        for msg in await sub.fetch(256, timeout=5):
-            Order.model_validate_json(msg.data)
-            await msg.ack()
-            received += 1
+    await fetch_all(sub, count)
     await nc.flush()
-    result = figures(watch, count)
+    result = watch.per_message(count)
     await nc.close()
     return result
 
 
 async def push(url: str, count: int) -> dict[str, Any]:
     nc = await nats.connect(url)
-    inbox = nc.new_inbox()
-    done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-    received = 0
-
-    async def take(msg: Msg) -> None:
-        nonlocal received
-        Order.model_validate_json(msg.data)
-        await msg.ack()
-        received += 1
-        if received == count:
-            done.set_result(None)
-
-    await nc.subscribe(inbox, cb=take)
-    await nc.flush()
     watch = Stopwatch()
-    await fresh_durable(nc, deliver_subject=inbox)
-    await done
+    await (await open_push(nc, count))
     await nc.flush()
-    result = figures(watch, count)
+    result = watch.per_message(count)
     await nc.close()
     return result
 

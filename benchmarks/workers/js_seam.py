@@ -8,8 +8,9 @@ from js_common import DURABLE, STREAM, SUBJECT, fresh_durable, fresh_stream, mai
 from mts1b_foundation.orders import Order
 from mts1b_platform.eventbus.headers import StaticHeaderCache
 from mts1b_platform.eventbus.lane import Lane
-from mts1b_platform.eventbus.pipeline import AckPipeline, Draft, PubAck
+from mts1b_platform.eventbus.pipeline import AckPipeline, Draft
 from mts1b_platform.eventbus.plain import open_lane
+from mts1b_platform.eventbus.puback import PubAck
 from mts1b_platform.eventbus.pulls import Pulls
 from mts1b_platform.eventbus.wire import FrameTemplate
 from nats.aio.client import Client
@@ -21,11 +22,6 @@ async def connect(url: str) -> tuple[Client, Lane]:
     assert lane.fast, lane.reason
     await client.connect(url)
     return client, lane
-
-
-def figures(watch: Stopwatch, count: int) -> dict[str, Any]:
-    result = watch.figures()
-    return {"rate": count / (result["last"] - result["start"]) * 1e9, "us": result["cpu"] / count * 1e6}
 
 
 async def send_all(lane: Lane, count: int) -> None:
@@ -45,7 +41,7 @@ async def publish(url: str, count: int) -> dict[str, Any]:
     await fresh_stream(client)
     watch = Stopwatch()
     await send_all(lane, count)
-    result = figures(watch, count)
+    result = watch.per_message(count)
     await client.close()
     return result
 
@@ -63,7 +59,7 @@ async def atomic(url: str, count: int) -> dict[str, Any]:
             [Draft(template, to_json(made[n % len(made)]), TRACE, f"id-{n}") for n in numbers]
         )
         assert ack.batch_size == len(numbers)
-    result = figures(watch, count)
+    result = watch.per_message(count)
     await client.close()
     return result
 
@@ -89,23 +85,9 @@ async def pulls(url: str, count: int) -> dict[str, Any]:
     watch = Stopwatch()
     await read_all(lane, count)
     await client.flush()
-    result = figures(watch, count)
+    result = watch.per_message(count)
     await client.close()
     return result
 
 
-async def through(url: str, count: int) -> dict[str, Any]:
-    """Publish, consume and acknowledge at the same time, in one process on two connections."""
-    (writer, out), (reader, back) = await connect(url), await connect(url)
-    await fresh_stream(writer)
-    await fresh_durable(reader)
-    watch = Stopwatch()
-    await asyncio.gather(send_all(out, count), read_all(back, count))
-    await reader.flush()
-    result = figures(watch, count)
-    await writer.close()
-    await reader.close()
-    return result
-
-
-main(publish=publish, atomic=atomic, pulls=pulls, through=through)
+main(publish=publish, atomic=atomic, pulls=pulls)

@@ -167,7 +167,8 @@ class Consumer(Generic[T]):
         self._stop_looking()
         waiting = self._order.clear() if self._order is not None else []
         for event in sorted(waiting, key=lambda event: event.seq, reverse=True):  # back in order: last in, first out
-            await self._answer(event.wire, b"-NAK")
+            self._answer(event.wire, b"-NAK")
+            await self._room()
         if not self._open:
             self._release()
 
@@ -210,7 +211,7 @@ class Consumer(Generic[T]):
             BusClosed: the bus was closed under the iteration.
         """
         while not self._stopping:
-            if (event := await self._next()) is not None:
+            if (event := self._at_hand() or await self._next()) is not None:
                 self._open[event.seq] = event
                 if event.hooks is not None:
                     event.hooks.received(event)
@@ -237,6 +238,21 @@ class Consumer(Generic[T]):
         async with asyncio.TaskGroup() as workers:
             for number in range(concurrency):
                 workers.create_task(work(), name=f"{self.durable} {number}")
+
+    def _at_hand(self) -> Event[T] | None:
+        """The next event when nothing about it is to be decided, as with nearly every one; else :meth:`_next` sees."""
+        intake = self._intake
+        if self._order is not None or intake is None or (msg := intake.first()) is None or _ONLY in msg.head:
+            return None
+        position = Position.of(msg.reply)
+        if position.deliveries > self.policy.max_deliveries:
+            return None
+        try:
+            registered, name, payload = self._decoder.decode(msg)
+        except Refused:
+            return None
+        intake.take()
+        return Event(registered, name, msg, payload, position=position, settler=self, hooks=self._bus.hooks)
 
     async def _next(self) -> Event[T] | None:
         """The next event, or None when something may have changed."""
@@ -281,7 +297,8 @@ class Consumer(Generic[T]):
         """``event`` when it is handed out now; None when it waits for others, is here already or was done before."""
         if order.was_done(event):
             self._bus.counters.deduplicated[event.registered.pattern] += 1
-            await self._answer(event.wire, b"+ACK")
+            self._answer(event.wire, b"+ACK")
+            await self._room()
         elif order.is_here(event):
             intake.settled(event.wire)
         elif order.barrier.up:
@@ -374,20 +391,24 @@ class Consumer(Generic[T]):
 
     async def ack(self, event: Event[Any]) -> None:
         """Acknowledge ``event``."""
-        await self._settle(event, b"+ACK")
+        self._settle(event, b"+ACK")
         self._bus.counters.consumed[event.registered.pattern] += 1
+        if self._bus.lane.crowded:
+            await self._room()
 
     async def nak(self, event: Event[Any], delay: float | None) -> None:
         """Have ``event`` handed out again after ``delay`` seconds, or the policy's."""
         seconds = self.policy.delay(event.deliveries) if delay is None else delay
         if self._order is None:
-            await self._settle(event, b'-NAK {"delay": %d}' % int(seconds * 1_000_000_000))
+            self._settle(event, b'-NAK {"delay": %d}' % int(seconds * 1_000_000_000))
+            await self._room()
         else:
             await self._keep(self._order, event, seconds)
 
     async def in_progress(self, event: Event[Any]) -> None:
         """Restart the server's clock for ``event``."""
-        await self._answer(event.wire, b"+WPI")
+        self._answer(event.wire, b"+WPI")
+        await self._room()
 
     async def reject(self, event: Event[Any], reason: str) -> None:
         """Store a dead letter for ``event``, then take it off the consumer."""
@@ -408,7 +429,8 @@ class Consumer(Generic[T]):
             self._bus.counters.consume_errors[pattern] += 1
         if verdict.outcome == "done":
             self._bus.counters.deduplicated[pattern] += 1
-            await self._settle(event, b"+ACK")
+            self._settle(event, b"+ACK")
+            await self._room()
         elif verdict.outcome == "rejected":
             await self._give_up(event, DeadLetterReason.REJECTED, error)
         elif verdict.outcome == "exhausted":
@@ -437,7 +459,7 @@ class Consumer(Generic[T]):
         if self._order is not None and self._order.came(position):
             self._look_out()
         if _ONLY in msg.head and msg.headers.get(ONLY_DURABLE, self.durable) != self.durable:
-            await self._answer(msg, b"+ACK")  # requeued for another durable, which had failed with it
+            self._answer(msg, b"+ACK")  # requeued for another durable, which had failed with it
             return None
         try:
             registered, name, payload = self._decoder.decode(msg)
@@ -451,12 +473,14 @@ class Consumer(Generic[T]):
         stored = await self._dead_letter(msg, refused.pattern, position, refused.reason, str(refused))
         if not stored and self._order is not None:
             self._order.put_off(position.seq)
-        await self._answer(msg, b"+TERM " + refused.reason.value.encode() if stored else self._later(position))
+        self._answer(msg, b"+TERM " + refused.reason.value.encode() if stored else self._later(position))
+        await self._room()
 
     async def _give_up(self, event: Event[Any], reason: DeadLetterReason, error: BaseException | str) -> None:
         stored = await self._dead_letter(event.wire, event.registered.pattern, event.position, reason, error)
         if stored or self._order is None:
-            await self._settle(event, b"+ACK" if stored else self._later(event.position))
+            self._settle(event, b"+ACK" if stored else self._later(event.position))
+            await self._room()
         else:
             await self._keep(self._order, event, self.policy.delay(event.deliveries))
 
@@ -466,7 +490,8 @@ class Consumer(Generic[T]):
         That one waits for it, whatever else it could do meanwhile.
         """
         if self._stopping:
-            await self._settle(event, b"-NAK")
+            self._settle(event, b"-NAK")
+            await self._room()
         else:
             self._decided(event)
             order.again(event, delay)
@@ -486,13 +511,11 @@ class Consumer(Generic[T]):
 
     # Answers to the server.
 
-    async def _settle(self, event: Event[Any], answer: bytes) -> None:
+    def _settle(self, event: Event[Any], answer: bytes) -> None:
         self._decided(event)
-        try:
-            await self._answer(event.wire, answer)
-        finally:
-            if self._order is not None:
-                self._order.leave(event, done=answer == b"+ACK")
+        self._answer(event.wire, answer)
+        if self._order is not None:
+            self._order.leave(event, done=answer == b"+ACK")
         if self._stopping and not self._open:
             self._release()
 
@@ -502,17 +525,20 @@ class Consumer(Generic[T]):
         if event.hooks is not None:
             event.hooks.settled(event)
 
-    async def _answer(self, msg: WireMsg, answer: bytes) -> None:
-        lane = self._bus.lane
+    def _answer(self, msg: WireMsg, answer: bytes) -> None:
+        """Tell the server; who answers often makes :meth:`_room` afterwards."""
         try:
-            lane.send(pub_frame(msg.reply, answer), len(answer))
+            self._bus.lane.send(pub_frame(msg.reply, answer), len(answer))
         except nats.errors.Error as error:
             log.warning("no answer to the server; it delivers again", durable=self.durable, error=str(error))
         if self._intake is not None and answer != b"+WPI":
             self._intake.settled(msg)
-        if lane.crowded:
+
+    async def _room(self) -> None:
+        """Wait until the answers are on their way."""
+        if self._bus.lane.crowded:
             with contextlib.suppress(nats.errors.Error):
-                await lane.room()
+                await self._bus.lane.room()
 
     def _release(self) -> None:
         if self._unhook is not None:

@@ -36,7 +36,7 @@ class Counters:
     """Messages refused because their schema or payload is not what the subject carries."""
     deadletters: Counter[str] = field(default_factory=_counter)
     deduplicated: Counter[str] = field(default_factory=_counter)
-    """Events acknowledged without handling, because a dedupe store had them as done."""
+    """Events acknowledged without handling: a dedupe store had them as done, or an ordered consumer had."""
     slow_consumer_drops: Counter[str] = field(default_factory=_counter)
     """Best-effort events that a listener was too slow for (drop-oldest or conflated)."""
     plain_path: int = 0

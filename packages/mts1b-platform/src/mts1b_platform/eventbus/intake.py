@@ -113,6 +113,10 @@ class Intake:
         if self._keeper is None:
             self._keeper = asyncio.create_task(self._keep(), name=f"keep {self._durable}")
 
+    def first(self) -> WireMsg | None:
+        """The next message, which stays; None when none waits, or nothing is pulled."""
+        return self._waiting[0] if self._waiting and self._pulls is not None else None
+
     def take(self) -> WireMsg | None:
         """The next message, which counts as handled from now on until :meth:`settled`; None when none waits."""
         if not self._waiting:

@@ -228,7 +228,8 @@ class Pulls:
     def hold(self, held: int) -> None:
         """Count ``held`` messages that were taken from here and are not done with against the window."""
         self._held = held
-        self._refill()
+        if self._outstanding + len(self._waiting) + held <= self._window - self._size:
+            self._refill()
 
     def resize(self, window: int) -> None:
         """Ask for up to ``window`` messages from now on; pulls that are open stay as they are."""

@@ -1,0 +1,122 @@
+"""``mts1b bench`` against real servers: figures that hang together, and nothing left behind. No timing is asserted."""
+
+import asyncio
+import json
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import nats
+import pytest
+from mts1b_platform.server import NatsServer
+from mts1b_platform.testing import StartNatsServer
+
+MTS1B = Path(sys.executable).parent / "mts1b"
+MEASURES = [
+    "core, end to end, flat out",
+    "core, end to end, 1,000/s",
+    "durable publish, pipelined",
+    "durable publish, one by one",
+    "durable consume and ack",
+]
+MAY_NOT = """
+authorization { users = [ { user: svc, password: pw, permissions: {
+  publish: ["mts.*.bench.>", "_INBOX.>", "$JS.API.INFO"]
+  subscribe: ["mts.>", "_INBOX.>"]
+} } ] }
+no_auth_user: svc
+"""
+
+
+def bench(url: str, *more: str) -> subprocess.CompletedProcess[str]:
+    command = [MTS1B, "bench", "--seconds", "2", "--url", url, *more]
+    return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+
+
+def document(done: subprocess.CompletedProcess[str]) -> dict[str, Any]:
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+async def streams(url: str) -> list[str]:
+    nc = await nats.connect(url)
+    try:
+        return [info.config.name or "" for info in await nc.jetstream().streams_info()]
+    finally:
+        await nc.close()
+
+
+async def test_measures_everything_and_leaves_nothing(nats_server: NatsServer):
+    found = document(bench(nats_server.url, "--json"))
+    assert [result["measure"] for result in found["results"]] == MEASURES
+    assert found["not_measured"] == []
+    assert found["server"]["url"] == nats_server.url
+    for result in found["results"]:
+        assert result["events"] > 0
+        assert any(result[name] is not None for name in ("per_second", "p50_ms"))
+        if result["p50_ms"] is not None:
+            assert 0 < result["p50_ms"] <= result["p99_ms"] <= result["p999_ms"]
+    flat_out, paced, pipelined, one_by_one, consumed = found["results"]
+    assert flat_out["cpu_us"] > 0
+    assert paced["per_second"] is None
+    assert consumed["events"] <= pipelined["events"] + one_by_one["events"]
+    assert await streams(nats_server.url) == []
+
+
+def test_prints_a_table_for_people_and_progress_aside(nats_server: NatsServer):
+    done = bench(nats_server.url)
+    assert done.returncode == 0
+    assert all(measure in done.stdout for measure in MEASURES)
+    assert "P99.9 MS" in done.stdout
+    assert done.stderr.count("measuring ") == len(MEASURES)
+
+
+async def test_a_stream_that_stores_everything_is_not_filled(nats_server: NatsServer):
+    nc = await nats.connect(nats_server.url)
+    await nc.jetstream().add_stream(name="ARCHIVE", subjects=["mts.>"])
+    done = bench(nats_server.url)
+    assert done.returncode == 1
+    assert "stream ARCHIVE stores mts.v1.bench." in done.stderr
+    assert (await nc.jetstream().stream_info("ARCHIVE")).state.messages == 0
+    await nc.close()
+
+
+def test_without_the_right_to_create_streams_core_is_measured(start_nats_server: StartNatsServer, tmp_path: Path):
+    config = tmp_path / "locked.conf"
+    config.write_text(MAY_NOT)
+    found = document(bench(start_nats_server(config=config).url, "--json"))
+    assert [result["measure"] for result in found["results"]] == MEASURES[:2]
+    assert "may not create streams" in found["not_measured"][0]
+
+
+def test_without_jetstream_core_is_measured(start_nats_server: StartNatsServer):
+    found = document(bench(start_nats_server(jetstream=False).url, "--json"))
+    assert len(found["results"]) == 2
+    assert "JetStream off" in found["not_measured"][0]
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_stopped_it_deletes_the_stream(nats_server: NatsServer, number: signal.Signals):
+    url = nats_server.url
+    command = [MTS1B, "bench", "--seconds", "20", "--url", url]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as running:
+        assert running.stderr is not None
+        try:
+            while "durable" not in (line := running.stderr.readline()):
+                assert line, "it ended early"
+            assert [name for name in asyncio.run(streams(url)) if name.startswith("MTS1B_BENCH_")]
+            running.send_signal(number)
+            rest = running.stderr.read()
+            assert running.wait(20) == 130, rest
+        finally:
+            running.kill()
+    assert "the stream of the measurement was deleted" in rest
+    assert asyncio.run(streams(url)) == []
+
+
+def test_a_server_that_is_not_there_is_said_in_one_line(free_url: str):
+    done = bench(free_url)
+    assert done.returncode == 1
+    assert "no NATS server at" in done.stderr

@@ -5,8 +5,9 @@ nats-py documents them. The typed calls ``emit``, ``emit_many``, ``consume`` and
 """
 
 import asyncio
-from collections.abc import AsyncIterable, Iterable, Mapping
+from collections.abc import AsyncIterable, Iterable, Iterator, Mapping
 from contextlib import ExitStack
+from functools import partial
 from typing import Any, Self, overload
 
 import nats.errors
@@ -35,7 +36,7 @@ from mts1b_platform.eventbus.listener import Listener
 from mts1b_platform.eventbus.pipeline import AckPipeline
 from mts1b_platform.eventbus.plain import open_lane
 from mts1b_platform.eventbus.publish import Ack, Outgoing, prepare, send, send_watched
-from mts1b_platform.eventbus.publish_many import send_atomic, send_pipelined
+from mts1b_platform.eventbus.publish_many import send_atomic, send_many_watched, send_pipelined
 from mts1b_platform.eventbus.publisher import Publisher
 from mts1b_platform.eventbus.retry import RetryPolicy
 from mts1b_platform.eventbus.trace import new_trace_id
@@ -196,13 +197,26 @@ class EventBus(Client):
         Raises:
             PublishError: as :meth:`emit`, of the first event or batch that failed; those before it are stored.
         """
-        trace = cause.trace_id if cause else None
-        outs = [prepare(self, subject, event, trace_id=trace) for event in events]
-        if self.hooks is not None:
-            return await self._emit_many_watched(
-                self.hooks, subject, outs, atomic=atomic, window=window, deadline=deadline
-            )
-        return await self._send_many(subject, outs, atomic=atomic, window=window, deadline=deadline)
+        publisher, trace = self.publisher(subject), cause.trace_id if cause else None
+        events = list(events)
+        for event in events:
+            publisher.template(event)  # what cannot be published is refused before anything is
+        send = partial(send_atomic, self, subject) if atomic else partial(send_pipelined, self, subject, window=window)
+        with ExitStack() as watches:
+            outs = self._outgoing(subject, events, trace, watches)
+            return await send_many_watched(self.hooks, subject, outs, partial(send, deadline=deadline))
+
+    def _outgoing(
+        self, subject: DurableSubject[T], events: Iterable[T], trace: str | None, watches: ExitStack
+    ) -> Iterator[Outgoing]:
+        """The events ready for the wire as they are asked for; what the server refuses meanwhile is told."""
+        names: set[str] = set()
+        for event in events:
+            out = prepare(self, subject, event, trace_id=trace)
+            if out.subject not in names:
+                names.add(out.subject)
+                watches.enter_context(self.denials.watch(out.subject))
+            yield out
 
     async def ingest(
         self,
@@ -236,37 +250,6 @@ class EventBus(Client):
         finally:
             if self.hooks is not None:
                 self.hooks.loaded(subject, trace, stored, failure)
-
-    async def _send_many(
-        self, subject: DurableSubject[Any], outs: list[Outgoing], *, atomic: bool, window: int, deadline: float
-    ) -> list[Ack]:
-        with ExitStack() as watches:
-            for name in {out.subject for out in outs}:
-                watches.enter_context(self.denials.watch(name))
-            if atomic:
-                return await send_atomic(self, subject, outs, deadline=deadline)
-            return await send_pipelined(self, subject, outs, window=window, deadline=deadline)
-
-    async def _emit_many_watched(
-        self,
-        hooks: Hooks,
-        subject: DurableSubject[Any],
-        outs: list[Outgoing],
-        *,
-        atomic: bool,
-        window: int,
-        deadline: float,
-    ) -> list[Ack]:
-        marks = [hooks.publishing(subject, None, out, None) for out in outs]
-        try:
-            acks = await self._send_many(subject, outs, atomic=atomic, window=window, deadline=deadline)
-        except BaseException as error:
-            for mark, out in zip(marks, outs, strict=True):
-                hooks.published(mark, out, None, error)
-            raise
-        for mark, out, ack in zip(marks, outs, acks, strict=True):
-            hooks.published(mark, out, ack, None)
-        return acks
 
     def publisher(self, subject: Subject[T]) -> Publisher[T]:
         """The publisher bound to ``subject`` on this bus; the same one each time.

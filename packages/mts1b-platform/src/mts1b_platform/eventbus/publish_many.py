@@ -11,7 +11,7 @@ asked whether it holds the batch before anything is sent again: a known id would
 import asyncio
 import base64
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 import nats.errors
@@ -21,6 +21,7 @@ from mts1b_platform.eventbus.api import ApiError, js_api, where
 from mts1b_platform.eventbus.durables import stream_of
 from mts1b_platform.eventbus.errors import JetStreamUnavailable, PublishError, PublishUncertain
 from mts1b_platform.eventbus.headers import MSG_ID, HeaderError, Headers
+from mts1b_platform.eventbus.hooks import Hooks
 from mts1b_platform.eventbus.pipeline import MAX_BATCH, Bulk
 from mts1b_platform.eventbus.puback import PubAck, PublishFailed, PublishRefused
 from mts1b_platform.eventbus.publish import (
@@ -49,38 +50,38 @@ _REFILL: Final = 4
 
 
 async def send_pipelined(
-    bus: "EventBus", subject: DurableSubject[Any], outs: Sequence[Outgoing], *, window: int, deadline: float
+    bus: "EventBus", subject: DurableSubject[Any], outs: Iterable[Outgoing], *, window: int, deadline: float
 ) -> list[Ack]:
-    """Send ``outs`` in order, ``window`` under way at a time; an ack each.
+    """Send ``outs`` in order as they are asked for, ``window`` under way at a time; an ack each.
 
     Raises:
         PublishError, BusClosed: of the first that failed; those before it are stored, those behind it may be.
     """
+    source = iter(outs)
     acks: list[Ack] = []
-    while len(acks) < len(outs):
-        acks += await _send_until_one_fails(bus, subject, outs[len(acks) :], window=window, deadline=deadline)
+    while some := await _send_until_one_fails(bus, subject, source, window=window, deadline=deadline):
+        acks += some
     return acks
 
 
 async def _send_until_one_fails(
-    bus: "EventBus", subject: DurableSubject[Any], outs: Sequence[Outgoing], *, window: int, deadline: float
+    bus: "EventBus", subject: DurableSubject[Any], source: Iterator[Outgoing], *, window: int, deadline: float
 ) -> list[Ack]:
-    """Send ``outs`` once each; what the first failure finds under way is waited for, and what failed sent again.
+    """Send once each; what the first failure finds under way is waited for, and what failed sent again.
 
     Nothing later is sent before that, as it must not overtake those that may be lost, too.
     """
-    bulk = Bulk()
-    lane = bus.lane
+    bulk, lane = Bulk(), bus.lane
+    sent: list[Outgoing] = []
     try:
-        for out in outs:
+        while not bulk.failures and (out := next(source, None)) is not None:
+            start_publish(bus, subject, out, bulk)
+            sent.append(out)
             if bulk.under_way >= window:
                 await bulk.wait(window - 1 - window // _REFILL)
             if lane.crowded or not bus.is_connected:
                 await bus.wait_connected(deadline)
                 await lane.room()
-            if bulk.failures:
-                break
-            start_publish(bus, subject, out, bulk)
         await bulk.settled()
     finally:
         count_stored(bus, subject.pattern, bulk.acks)
@@ -88,12 +89,39 @@ async def _send_until_one_fails(
         Ack(ack.stream, ack.seq, ack.duplicate, out.subject, out.msg_id)
         if ack is not None  # again, with the same id and everything that a single publish knows about failures
         else await send_durable(bus, subject, out, deadline=deadline)
-        for out, ack in zip(outs, bulk.acks, strict=False)
+        for out, ack in zip(sent, bulk.acks, strict=True)
     ]
 
 
+async def send_many_watched(
+    hooks: Hooks | None,
+    subject: DurableSubject[Any],
+    outs: Iterable[Outgoing],
+    send: Callable[[Iterable[Outgoing]], Awaitable[list[Ack]]],
+) -> list[Ack]:
+    """``send(outs)``, with the hooks told of each event: when it is about to be sent, and what became of it."""
+    if hooks is None:
+        return await send(outs)
+    begun: list[tuple[Any, Outgoing]] = []
+
+    def told() -> Iterator[Outgoing]:
+        for out in outs:
+            begun.append((hooks.publishing(subject, None, out, None), out))
+            yield out
+
+    try:
+        acks = await send(told())
+    except BaseException as error:
+        for mark, out in begun:
+            hooks.published(mark, out, None, error)
+        raise
+    for (mark, out), ack in zip(begun, acks, strict=True):
+        hooks.published(mark, out, ack, None)
+    return acks
+
+
 async def send_atomic(
-    bus: "EventBus", subject: DurableSubject[Any], outs: Sequence[Outgoing], *, deadline: float
+    bus: "EventBus", subject: DurableSubject[Any], outs: Iterable[Outgoing], *, deadline: float
 ) -> list[Ack]:
     """Send ``outs`` in batches of 1000, each stored whole or not at all.
 
@@ -104,7 +132,7 @@ async def send_atomic(
     """
     stream = await stream_of(bus, [subject])
     acks: list[Ack] = []
-    for chunk in _chunks(outs, MAX_BATCH):
+    for chunk in _chunks(list(outs), MAX_BATCH):
         last = await _store_batch(bus, subject, stream, chunk, deadline=deadline)
         first = last.seq - len(chunk) + 1
         acks += [

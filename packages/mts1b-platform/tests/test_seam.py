@@ -13,7 +13,7 @@ import pytest
 from mts1b_platform.eventbus.headers import header_block
 from mts1b_platform.eventbus.lane import Batches
 from mts1b_platform.eventbus.seam import CROWDED_AT, Seam
-from mts1b_platform.eventbus.wire import FrameTemplate, WireMsg, hpub_frame, pub_frame
+from mts1b_platform.eventbus.wire import FrameTemplate, RawMsg, WireMsg, hpub_frame, pub_frame
 from mts1b_platform.server import NatsServer
 from nats import errors
 from nats.aio.client import Client
@@ -414,14 +414,14 @@ async def test_a_frame_larger_than_the_pending_limit_goes_out_alone(nats_server:
 
 async def test_max_msgs_ends_the_subscription_after_exactly_that_many(nats_server: NatsServer):
     async with connected(nats_server) as bus:
-        taken: list[WireMsg] = []
+        taken: list[RawMsg] = []
         batches = await bus.seam.subscribe_batches("a", max_msgs=5)
         await bus.seam.subscribe_batches("a", max_msgs=5, callback=taken.extend)
         for n in range(9):
             bus.publish("a", b"%d" % n)
         await bus.client.flush()
         got = [msg async for batch in batches for msg in batch]
-        assert [msg.payload for msg in got] == [msg.payload for msg in taken] == [b"0", b"1", b"2", b"3", b"4"]
+        assert [msg.payload for msg in got] == [payload for _, _, _, payload in taken] == [b"0", b"1", b"2", b"3", b"4"]
         assert not bus.client._subs
         assert not bus.seam.parser._wire.routes
         for n in range(9):
@@ -490,7 +490,7 @@ async def test_a_closed_connection_is_no_quiet_end(nats_server: NatsServer):
 async def test_a_callback_that_raises_is_told_and_the_connection_goes_on(nats_server: NatsServer):
     async with connected(nats_server) as bus:
 
-        def fail(_: list[WireMsg]) -> None:
+        def fail(_: list[RawMsg]) -> None:
             raise ZeroDivisionError
 
         failing = await bus.seam.subscribe_batches("a", callback=fail)

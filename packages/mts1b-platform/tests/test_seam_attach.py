@@ -13,7 +13,7 @@ from mts1b_platform.eventbus.headers import HeaderError, header_block
 from mts1b_platform.eventbus.lane import Lane, SeamUnavailable
 from mts1b_platform.eventbus.plain import PlainLane, open_lane
 from mts1b_platform.eventbus.seam import Seam
-from mts1b_platform.eventbus.wire import FrameTemplate, WireMsg, hpub_frame, pub_frame
+from mts1b_platform.eventbus.wire import FrameTemplate, RawMsg, WireMsg, hpub_frame, pub_frame
 from mts1b_platform.server import NatsServer
 from nats import errors
 from nats.aio.client import Client
@@ -67,8 +67,8 @@ async def offline() -> tuple[Client, Seam, list[bytes]]:
     seam = await Seam.attach(client)
     got: list[bytes] = []
 
-    def take(batch: list[WireMsg]) -> None:
-        got.extend(msg.payload for msg in batch)
+    def take(batch: list[RawMsg]) -> None:
+        got.extend(payload for _, _, _, payload in batch)
 
     await seam.subscribe_batches("a", callback=take, max_msgs=3)
     return client, seam, got
@@ -193,7 +193,7 @@ kinds = pytest.mark.parametrize("kind", ["seam", "plain"])
 async def test_frames_arrive_whole_and_in_order(nats_server: NatsServer, kind: str):
     async with lane_to(nats_server, kind) as (lane, _):
         batches = await lane.subscribe_batches("a.>", queue="q")
-        called: list[WireMsg] = []
+        called: list[RawMsg] = []
         await lane.subscribe_batches("a.>", callback=called.extend)
         template = FrameTemplate("a.b", {"mts-actor": "me"})
         for n in range(2000):

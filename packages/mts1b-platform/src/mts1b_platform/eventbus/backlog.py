@@ -7,7 +7,7 @@ from collections import OrderedDict, deque
 from collections.abc import Sequence
 from typing import Protocol
 
-from mts1b_platform.eventbus.wire import WireMsg
+from mts1b_platform.eventbus.wire import RawMsg
 
 
 class Backlog(Protocol):
@@ -15,11 +15,11 @@ class Backlog(Protocol):
 
     def __len__(self) -> int: ...
 
-    def put(self, batch: Sequence[WireMsg]) -> int:
+    def put(self, batch: Sequence[RawMsg]) -> int:
         """Add messages in order of arrival; says how many gave way."""
         ...
 
-    def take(self) -> WireMsg:
+    def take(self) -> RawMsg:
         """Remove the oldest.
 
         Raises:
@@ -33,13 +33,13 @@ class DropOldest:
 
     def __init__(self, limit: int) -> None:
         self._limit = limit
-        self._queue: deque[WireMsg] = deque(maxlen=limit)
+        self._queue: deque[RawMsg] = deque(maxlen=limit)
         self.take = self._queue.popleft
 
     def __len__(self) -> int:
         return len(self._queue)
 
-    def put(self, batch: Sequence[WireMsg]) -> int:
+    def put(self, batch: Sequence[RawMsg]) -> int:
         """See :class:`Backlog`."""
         over = len(self._queue) + len(batch) - self._limit
         self._queue.extend(batch)
@@ -51,12 +51,12 @@ class Conflate:
 
     def __init__(self, limit: int) -> None:
         self._limit = limit
-        self._latest: OrderedDict[bytes, WireMsg] = OrderedDict()
+        self._latest: OrderedDict[bytes, RawMsg] = OrderedDict()
 
     def __len__(self) -> int:
         return len(self._latest)
 
-    def put(self, batch: Sequence[WireMsg]) -> int:
+    def put(self, batch: Sequence[RawMsg]) -> int:
         """See :class:`Backlog`."""
         latest, dropped = self._latest, 0
         for msg in batch:
@@ -68,6 +68,6 @@ class Conflate:
             latest[msg[0]] = msg
         return dropped
 
-    def take(self) -> WireMsg:
+    def take(self) -> RawMsg:
         """See :class:`Backlog`."""
         return self._latest.popitem(last=False)[1]

@@ -16,8 +16,16 @@ from mts1b_foundation.subjects import Registry, Subject, registry
 from pydantic import ValidationError
 
 from mts1b_platform.eventbus.codec import Decode, decoder
-from mts1b_platform.eventbus.headers import SCHEMA, SOURCE_REPO, HeaderError, StaticHeaderCache, StaticHeaders
-from mts1b_platform.eventbus.wire import WireMsg
+from mts1b_platform.eventbus.headers import (
+    SCHEMA,
+    SOURCE_REPO,
+    USUAL_END,
+    USUAL_ID,
+    HeaderError,
+    StaticHeaderCache,
+    StaticHeaders,
+)
+from mts1b_platform.eventbus.wire import RawMsg
 
 _MAX_SUBJECTS: Final = 4096
 
@@ -41,7 +49,7 @@ class Decoder:
         SchemaMismatch: one of ``subjects`` replaces another, and no upcaster leads from the old payload to the new one.
     """
 
-    __slots__ = ("_decoders", "_fallback", "_found", "_registry", "_static")
+    __slots__ = ("_decoders", "_fallback", "_found", "_known", "_registry", "_static")
 
     def __init__(self, subjects: Sequence[Subject[Any]]) -> None:
         lineage = {old: subject for subject in subjects for old in reversed(subject.lineage)}
@@ -50,26 +58,34 @@ class Decoder:
             old: decoder(old.payload) if old is subject else _upcast(old, subject) for old, subject in lineage.items()
         }
         self._fallback = subjects[0].pattern
-        self._static = StaticHeaderCache().read
+        self._static = StaticHeaderCache()
+        self._known = self._static.known
         self._found: dict[bytes, tuple[Subject[Any], str, Decode, str, str]] = {}
 
-    def decode(self, msg: WireMsg) -> tuple[Subject[Any], str, Any]:
+    def decode(self, msg: RawMsg) -> tuple[Subject[Any], str, Any]:
         """The registered subject, the concrete subject as text and the validated payload.
 
         Raises:
             Refused: with the reason.
         """
         subject, name, decode, schema, producer = self._found.get(msg[0]) or self._find(msg[0])
-        try:
-            static = self._static(msg[2])
-        except HeaderError as error:
-            raise Refused(DeadLetterReason.SCHEMA_MISMATCH, f"{name}: {error}", subject.pattern) from error
+        head = msg[2]
+        at = len(head) - USUAL_END
+        static = self._known(head[:at])
+        if static is None or head.find(b"\r\n", at) != at + USUAL_ID or not head.endswith(b"\r\n"):
+            static = self._read(subject, name, head)
         if static[0] != schema or static[1] != producer:
             raise _mismatch(subject, name, static)
         try:
             return subject, name, decode(msg[3])
         except ValidationError as error:
             raise Refused(DeadLetterReason.INVALID_PAYLOAD, f"{name}: {_brief(error)}", subject.pattern) from error
+
+    def _read(self, subject: Subject[Any], name: str, head: bytes) -> StaticHeaders:
+        try:
+            return self._static.read(head)
+        except HeaderError as error:
+            raise Refused(DeadLetterReason.SCHEMA_MISMATCH, f"{name}: {error}", subject.pattern) from error
 
     def _find(self, wire_subject: bytes) -> tuple[Subject[Any], str, Decode, str, str]:
         name = wire_subject.decode(errors="replace")

@@ -16,7 +16,7 @@ from mts1b_foundation.subjects.subject import T
 from mts1b_platform.eventbus.headers import ACTOR, MSG_ID, ORIGINAL_MSG_ID, SOURCE_REPO, Headers, read_ids
 from mts1b_platform.eventbus.hooks import Hooks
 from mts1b_platform.eventbus.position import Position
-from mts1b_platform.eventbus.wire import WireMsg
+from mts1b_platform.eventbus.wire import RawMsg, WireMsg
 from mts1b_platform.handling import handled
 
 if TYPE_CHECKING:
@@ -55,24 +55,29 @@ class Heard(Generic[T]):
     ``async with event:`` makes what happens inside part of its trace: events emitted there, and log lines.
     """
 
-    __slots__ = ("_entered", "_headers", "hooks", "payload", "registered", "subject", "wire")
+    __slots__ = ("_entered", "_headers", "_wire", "hooks", "payload", "registered", "subject")
 
     def __init__(
         self,
         registered: Subject[T],
         subject: str,
-        wire: WireMsg,
+        wire: RawMsg,
         payload: T,
         hooks: Hooks | None = None,
     ) -> None:
         self.registered = registered
         self.subject = subject
-        self.wire = wire
-        """The message as it came: bytes, nothing decoded."""
         self.payload = payload
+        self._wire = wire
         self._headers: Headers | None = None
         self.hooks = hooks
         self._entered: Any = None
+
+    @property
+    def wire(self) -> WireMsg:
+        """The message as it came: bytes, nothing decoded."""
+        wire = self._wire
+        return wire if isinstance(wire, WireMsg) else WireMsg(*wire)
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.subject} {self.payload!r}>"
@@ -81,13 +86,13 @@ class Heard(Generic[T]):
     def headers(self) -> Headers:
         """The headers, looked up without regard to case; parsed when first asked for."""
         if self._headers is None:
-            self._headers = Headers(self.wire.head)
+            self._headers = Headers(self._wire[2])
         return self._headers
 
     @property
     def trace_id(self) -> str | None:
         """The trace that the event belongs to."""
-        return read_ids(self.wire.head).trace_id or None
+        return read_ids(self._wire[2]).trace_id or None
 
     @property
     def source(self) -> str:

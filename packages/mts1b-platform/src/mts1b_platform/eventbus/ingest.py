@@ -27,7 +27,7 @@ from mts1b_platform.eventbus.lane import Batches, Lane
 from mts1b_platform.eventbus.pipeline import Draft
 from mts1b_platform.eventbus.puback import NoStreamResponse
 from mts1b_platform.eventbus.publish import Outgoing, draft_of, prepare, reason_to_retry
-from mts1b_platform.eventbus.wire import WireMsg, pub_frame
+from mts1b_platform.eventbus.wire import RawMsg, WireMsg, pub_frame
 from mts1b_platform.logs import get_logger
 
 if TYPE_CHECKING:
@@ -142,8 +142,8 @@ class _Batch:
         self.broken = True
         self._changed.set()
 
-    def _take(self, batch: list[WireMsg]) -> None:
-        for msg in batch:
+    def _take(self, batch: list[RawMsg]) -> None:
+        for msg in (WireMsg(*raw) for raw in batch):
             if msg.is_status:
                 self.no_stream = True
                 continue

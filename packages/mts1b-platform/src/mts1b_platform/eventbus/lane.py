@@ -10,9 +10,9 @@ from typing import Final, Protocol
 
 from mts1b_foundation.errors import Mts1bError
 
-from mts1b_platform.eventbus.wire import WireMsg
+from mts1b_platform.eventbus.wire import RawMsg, WireMsg
 
-BatchCallback = Callable[[list[WireMsg]], None]
+BatchCallback = Callable[[list[RawMsg]], None]
 """Takes the messages of one read; called from the reader itself, so it must be quick and must not block."""
 
 DEFAULT_PENDING_MSGS: Final = 512 * 1024

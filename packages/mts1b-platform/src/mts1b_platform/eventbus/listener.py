@@ -18,7 +18,7 @@ from mts1b_platform.eventbus.decode import Decoder, Refused
 from mts1b_platform.eventbus.errors import BusClosed, ServerUnavailable
 from mts1b_platform.eventbus.event import Heard
 from mts1b_platform.eventbus.lane import Batches
-from mts1b_platform.eventbus.wire import WireMsg
+from mts1b_platform.eventbus.wire import RawMsg
 from mts1b_platform.logs import get_logger
 
 if TYPE_CHECKING:
@@ -162,20 +162,20 @@ class Listener(Generic[T]):
         self._stopped = True
         self._ready.set()
 
-    def _put(self, batch: list[WireMsg]) -> None:
+    def _put(self, batch: list[RawMsg]) -> None:
         """Take what one read brought; called by the connection's reader, so it only queues."""
         if dropped := self._backlog.put(batch):
             self.dropped += dropped
             self._bus.counters.slow_consumer_drops[self._subject.pattern] += dropped
         self._ready.set()
 
-    def _is_history(self, msg: WireMsg) -> bool:
-        if _STORED not in msg.head:
+    def _is_history(self, msg: RawMsg) -> bool:
+        if _STORED not in msg[2]:
             return False
         self._bus.counters.schema_mismatch[self._subject.pattern] += 1
-        log.warning("stored history arrived among live events: somebody has sent it here", subject=msg.subject)
+        log.warning("stored history arrived among live events: somebody has sent it here", subject=msg[0])
         return True
 
-    def _refuse(self, msg: WireMsg, refused: Refused) -> None:
+    def _refuse(self, msg: RawMsg, refused: Refused) -> None:
         self._bus.counters.schema_mismatch[refused.pattern] += 1
-        log.warning("message refused", subject=msg.subject, reason=refused.reason.value, error=str(refused))
+        log.warning("message refused", subject=msg[0], reason=refused.reason.value, error=str(refused))

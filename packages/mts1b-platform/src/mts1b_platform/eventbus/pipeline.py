@@ -22,7 +22,7 @@ from typing import Any, Final, NamedTuple, Self, cast
 from mts1b_platform.eventbus.headers import NO_LINES, HeaderLines
 from mts1b_platform.eventbus.lane import Batches, Lane
 from mts1b_platform.eventbus.puback import AckLost, AckReader, AckTimeout, PubAck, PublishFailed
-from mts1b_platform.eventbus.wire import FrameTemplate, WireMsg, pub_frame
+from mts1b_platform.eventbus.wire import FrameTemplate, RawMsg, WireMsg, pub_frame
 
 MAX_BATCH: Final = 1000
 """Most messages that the server takes as one atomic batch."""
@@ -258,7 +258,7 @@ class AckPipeline:
 
     # Acks.
 
-    def _take(self, batch: list[WireMsg]) -> None:
+    def _take(self, batch: list[RawMsg]) -> None:
         pending, read, start = self._pending, self._read, len(self._reply)
         bulks: set[Bulk] = set()
         for subject, _, head, payload in batch:

@@ -26,7 +26,7 @@ from nats import errors
 from mts1b_platform.eventbus.acks import ACK_SIZE, ack_frame
 from mts1b_platform.eventbus.headers import HeaderError
 from mts1b_platform.eventbus.lane import Batches, Lane
-from mts1b_platform.eventbus.wire import WireMsg, pub_frame
+from mts1b_platform.eventbus.wire import RawMsg, WireMsg, pub_frame
 
 _BACKOFF: Final = (0.05, 2.0)
 _STOP: Final = 2.0
@@ -274,10 +274,10 @@ class Pulls:
         self._retry = None
         self._refill()
 
-    def _take(self, batch: list[WireMsg]) -> None:
+    def _take(self, batch: list[RawMsg]) -> None:
         self._heard = asyncio.get_running_loop().time()
         # Deliveries carry a reply subject to ack them on, what the server says about a pull does not.
-        msgs = [msg for msg in batch if msg[1]]
+        msgs = [WireMsg(*msg) for msg in batch if msg[1]]
         if msgs:
             self._backoff = 0.0
             if self._retry is not None:
@@ -292,7 +292,7 @@ class Pulls:
         if len(msgs) < len(batch):
             for msg in batch:
                 if not msg[1]:
-                    self._status(msg)
+                    self._status(WireMsg(*msg))
         self._refill()
 
     def _status(self, msg: WireMsg) -> None:

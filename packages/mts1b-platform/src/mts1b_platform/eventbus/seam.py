@@ -399,7 +399,7 @@ class SeamParser(NatsParser):
             if batches is None:
                 continue
             msgs += len(batch)
-            size = wire.routed_bytes if len(touched) == 1 else sum([len(msg.payload) for msg in batch])
+            size = wire.routed_bytes if len(touched) == 1 else sum([len(msg[3]) for msg in batch])
             try:
                 batches.deliver(batch, size)
             except Exception as error:  # noqa: BLE001 - a callback's error is the callback's, not the connection's

@@ -14,7 +14,7 @@ from nats import errors
 from nats.aio.subscription import Subscription
 
 from mts1b_platform.eventbus.lane import BatchCallback
-from mts1b_platform.eventbus.wire import WireMsg
+from mts1b_platform.eventbus.wire import RawMsg, WireMsg
 
 if TYPE_CHECKING:
     from nats.aio.client import Client
@@ -58,11 +58,11 @@ class BatchSubscription(Subscription):
         self._batch_callback = callback
         self._unroute = unroute
         self.closed = closed
-        self._waiting: list[WireMsg] = []
+        self._waiting: list[RawMsg] = []
         self._ended = False
         self.dropped = 0
 
-    def deliver(self, batch: list[WireMsg], size: int) -> None:
+    def deliver(self, batch: list[RawMsg], size: int) -> None:
         """Take the messages of one read; ``size`` is the sum of their payload bytes.
 
         Raises:
@@ -73,7 +73,7 @@ class BatchSubscription(Subscription):
             left = self._max_msgs - self._received
             if len(batch) >= left:
                 batch = batch[: max(0, left)]
-                size = sum([len(msg.payload) for msg in batch])
+                size = sum([len(msg[3]) for msg in batch])
                 self._received += len(batch)
                 self._finish()
             else:
@@ -97,10 +97,10 @@ class BatchSubscription(Subscription):
             return
         self._deliver_what_fits(batch)
 
-    def _deliver_what_fits(self, batch: list[WireMsg]) -> None:
-        first_dropped: WireMsg | None = None
+    def _deliver_what_fits(self, batch: list[RawMsg]) -> None:
+        first_dropped: RawMsg | None = None
         for msg in batch:
-            size = self._pending_size + len(msg.payload)
+            size = self._pending_size + len(msg[3])
             if len(self._waiting) < self._pending_msgs_limit and (
                 self._pending_bytes_limit <= 0 or size < self._pending_bytes_limit
             ):
@@ -112,8 +112,8 @@ class BatchSubscription(Subscription):
         self._backlog.wake()
         if first_dropped is not None:
             raise errors.SlowConsumerError(
-                subject=first_dropped.subject.decode(errors="replace"),
-                reply=first_dropped.reply.decode(errors="replace"),
+                subject=first_dropped[0].decode(errors="replace"),
+                reply=first_dropped[1].decode(errors="replace"),
                 sid=self._id,
                 sub=self,
             )
@@ -136,7 +136,7 @@ class BatchSubscription(Subscription):
         batch, self._waiting = self._waiting, []
         self._pending_size = 0
         self._backlog.taken()
-        return batch
+        return [WireMsg(*msg) for msg in batch]
 
     def __aiter__(self) -> Self:
         return self

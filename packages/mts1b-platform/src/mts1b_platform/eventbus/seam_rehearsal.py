@@ -15,7 +15,7 @@ from nats.aio.msg import Msg
 from nats.protocol.parser import Parser as NatsParser
 
 from mts1b_platform.eventbus.lane import SeamUnavailable
-from mts1b_platform.eventbus.wire import WireMsg, pub_frame
+from mts1b_platform.eventbus.wire import RawMsg, WireMsg, pub_frame
 
 if TYPE_CHECKING:
     from mts1b_platform.eventbus.seam import Seam
@@ -72,7 +72,7 @@ async def _play(seam_class: "type[Seam]") -> None:
     seam.install()
     flusher = client._flusher_task = asyncio.create_task(client._flusher())
     try:
-        received: list[WireMsg] = []
+        received: list[RawMsg] = []
         await seam.subscribe_batches("a.*", queue="q", callback=received.extend)
         plain = await client.subscribe("b")
         seam.send(pub_frame(b"a.b", b"1"), 1)

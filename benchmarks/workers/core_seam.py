@@ -1,9 +1,10 @@
-"""Typed events through the seam: templates, batches, pydantic's core; the same six headers."""
+"""Typed events through the seam: templates, batches, the bus's codec; the same six headers."""
 
 import time
 from typing import Any
 
 from common import MODELS, PATTERNS, SUBJECTS, TRACE, Stopwatch, events, main, paced, percentiles, say, static_headers
+from mts1b_platform.eventbus.codec import decoder, encoder
 from mts1b_platform.eventbus.headers import StaticHeaderCache, read_ids
 from mts1b_platform.eventbus.plain import open_lane
 from mts1b_platform.eventbus.wire import FrameTemplate
@@ -15,7 +16,7 @@ async def subscribe(url: str, count: int, kind: str, rate: float) -> None:
     lane = await open_lane(client)
     assert lane.fast, lane.reason
     await client.connect(url)
-    schema, validate = MODELS[kind].schema_id(), MODELS[kind].__pydantic_validator__.validate_json
+    schema, validate = MODELS[kind].schema_id(), decoder(MODELS[kind])
     read = StaticHeaderCache().read
     received = 0
     latencies: list[int] = []
@@ -43,7 +44,7 @@ async def publish(url: str, count: int, kind: str, rate: float) -> None:
     await client.connect(url)
     made: list[Any] = events(kind)
     template = FrameTemplate(SUBJECTS[kind], static_headers(kind))
-    to_json = MODELS[kind].__pydantic_serializer__.to_json
+    to_json = encoder(MODELS[kind])
     watch = Stopwatch()
     if rate:
         async for n in paced(count, rate):

@@ -6,6 +6,7 @@ from typing import Any
 from common import TRACE, Stopwatch, events, static_headers
 from js_common import DURABLE, STREAM, SUBJECT, fresh_durable, fresh_stream, main
 from mts1b_foundation.orders import Order
+from mts1b_platform.eventbus.codec import decoder, encoder
 from mts1b_platform.eventbus.headers import StaticHeaderCache
 from mts1b_platform.eventbus.lane import Lane
 from mts1b_platform.eventbus.pipeline import AckPipeline, Draft
@@ -28,7 +29,7 @@ async def send_all(lane: Lane, count: int) -> None:
     """Publish ``count`` orders, every one with an ack of its own that is awaited."""
     pipeline = await AckPipeline.open(lane, window=4000, timeout=60)
     template = FrameTemplate(SUBJECT, static_headers("order"))
-    made, to_json = events("order"), Order.__pydantic_serializer__.to_json
+    made, to_json = events("order"), encoder(Order)
     waiting: list[asyncio.Future[PubAck]] = [
         await pipeline.publish(template, to_json(made[n % len(made)]), TRACE, f"id-{n}") for n in range(count)
     ]
@@ -51,7 +52,7 @@ async def atomic(url: str, count: int) -> dict[str, Any]:
     await fresh_stream(client)
     pipeline = await AckPipeline.open(lane, timeout=60)
     template = FrameTemplate(SUBJECT, static_headers("order"))
-    made, to_json = events("order"), Order.__pydantic_serializer__.to_json
+    made, to_json = events("order"), encoder(Order)
     watch = Stopwatch()
     for start in range(0, count, 1000):
         numbers = range(start, min(count, start + 1000))
@@ -66,7 +67,7 @@ async def atomic(url: str, count: int) -> dict[str, Any]:
 
 async def read_all(lane: Lane, count: int) -> None:
     """Read, validate and acknowledge ``count`` orders."""
-    validate, schema = Order.__pydantic_validator__.validate_json, Order.schema_id()
+    validate, schema = decoder(Order), Order.schema_id()
     read = StaticHeaderCache().read
     pulls = await Pulls.open(lane, STREAM, DURABLE, window=2048)
     received = 0

@@ -93,6 +93,11 @@ bench: $(READY) ## measure the bus beside raw nats-py and its peers; results und
 	@python benchmarks/bench.py --json var/bench/performance.json --chart var/bench/performance.svg \
 		--markdown var/bench/performance.md $(ARGS)
 
+.PHONY: fuzz
+fuzz: $(READY) ## fuzz the wire code against nats-py's parser (ARGS=-max_total_time=600; a minute by default)
+	@"$(UV)" sync --locked --all-packages --all-extras --group fuzz --inexact --python "$(PYTHON)" --quiet
+	@python tests/fuzz/fuzz_wire.py $(or $(ARGS),-max_total_time=60)
+
 .PHONY: chaos
 chaos: $(READY) ## kill producers, consumers and servers for minutes, and judge what is left (ARGS="--events 12000 --kills 160")
 	@python tests/crash/chaos.py $(ARGS)

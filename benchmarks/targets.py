@@ -21,6 +21,8 @@ class Target:
     figure: str
     wanted: float
     at_most: bool = False
+    enough: tuple[float, float] | None = None
+    """Reached as well when ours is at most the first and theirs at most the second, in the figure's own unit."""
 
 
 @dataclass(frozen=True)
@@ -36,7 +38,7 @@ class Verdict:
 
 def _p99(rate: int, ours: str) -> Target:
     what = f"p99 at {rate:,}/s, {ours.split()[0]}, against the C client"
-    return Target(what, core.latency_key(rate), ours, core.C_CLIENT, "sub_p99", 2.0, at_most=True)
+    return Target(what, core.latency_key(rate), ours, core.C_CLIENT, "sub_p99", 2.0, at_most=True, enough=(1.0, 0.5))
 
 
 TARGETS = (
@@ -73,9 +75,15 @@ def judge(sections: Sequence[Section]) -> list[Verdict]:
 
 
 def _judge(target: Target, section: Section) -> Verdict:
-    measured = section.median(target.ours, target.figure) / section.median(target.theirs, target.figure)
+    ours, theirs = section.median(target.ours, target.figure), section.median(target.theirs, target.figure)
+    measured = ours / theirs
     goal = f"{'≤' if target.at_most else '≥'} {target.wanted:g}x"
+    if target.enough is not None:
+        goal += f", or ≤ {target.enough[0]:g} ms beside ≤ {target.enough[1]:g} ms"
     if math.isnan(measured):
         return Verdict(target.measure, goal, "", "not measured")
     reached = measured <= target.wanted if target.at_most else measured >= target.wanted
+    if target.enough is not None:
+        reached = reached or (ours <= target.enough[0] and theirs <= target.enough[1])
+        return Verdict(target.measure, goal, f"{measured:.2f}x ({ours:.2f} ms)", "yes" if reached else "no")
     return Verdict(target.measure, goal, f"{measured:.2f}x", "yes" if reached else "no")

@@ -65,7 +65,7 @@ class Oracle:
 def parse(chunks: list[bytes]) -> tuple[list[tuple[Any, ...]], bool]:
     """Messages and whether the stream was refused."""
     parser = Parser(MAX_LINE, MAX_MESSAGE)
-    parser.routes[b"1"] = routed = []
+    routed = parser.route(b"1")
     messages: list[tuple[Any, ...]] = []
     for chunk in chunks:
         for event in parser.feed(chunk):

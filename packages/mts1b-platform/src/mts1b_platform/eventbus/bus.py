@@ -5,7 +5,7 @@ nats-py documents them. The typed calls ``emit``, ``emit_many``, ``consume`` and
 """
 
 import asyncio
-from collections.abc import AsyncIterable, Iterable, Iterator, Mapping
+from collections.abc import AsyncIterable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from functools import partial
 from typing import Any, Self, overload
@@ -22,6 +22,7 @@ from mts1b_platform.config import Settings
 from mts1b_platform.eventbus.asking import ASKS, ask
 from mts1b_platform.eventbus.consumer import Consumer
 from mts1b_platform.eventbus.counters import UNSENT, Counters
+from mts1b_platform.eventbus.decode import Decoder
 from mts1b_platform.eventbus.denials import Action, Denials
 from mts1b_platform.eventbus.durables import Deliver
 from mts1b_platform.eventbus.errors import AccessDenied, BusClosed, BusError
@@ -78,6 +79,7 @@ class EventBus(Client):
         self.hooks: Hooks | None = None
         """What watches this bus; set before it is used (see ``mts1b_platform.observability``)."""
         self._publishers: dict[str, Publisher[Any]] = {}
+        self._decoders: dict[tuple[str, ...], Decoder] = {}
         self._readers: set[Consumer[Any] | Listener[Any]] = set()
         self._up = asyncio.Event()
 
@@ -263,6 +265,18 @@ class EventBus(Client):
         return found
 
     # Consuming.
+
+    def decoder(self, subjects: Sequence[Subject[Any]]) -> Decoder:
+        """What decodes the messages of ``subjects``; one for all their readers, so that what one has seen all know.
+
+        Raises:
+            SchemaMismatch: a subject replaces another, and no upcaster leads from the old payload to the new one.
+        """
+        patterns = tuple(subject.pattern for subject in subjects)
+        found = self._decoders.get(patterns)
+        if found is None:
+            found = self._decoders[patterns] = Decoder(subjects)
+        return found
 
     def consume(
         self,

@@ -31,7 +31,7 @@ from mts1b_platform.eventbus.acks import ACK_SIZE, ack_frame
 from mts1b_platform.eventbus.api import js_api
 from mts1b_platform.eventbus.barrier import Lookout, Standing
 from mts1b_platform.eventbus.deadletters import store_dead_letter
-from mts1b_platform.eventbus.decode import Decoder, Refused
+from mts1b_platform.eventbus.decode import Refused
 from mts1b_platform.eventbus.durables import Deliver, ensure_durable, stream_of
 from mts1b_platform.eventbus.errors import BusClosed, BusError, ConsumeError, NotStored
 from mts1b_platform.eventbus.event import Event
@@ -83,7 +83,7 @@ class Consumer(Generic[T]):
         self.policy = policy
         self._bus = bus
         self._subjects = subjects
-        self._decoder = Decoder(subjects)
+        self._decoder = bus.decoder(subjects)
         self._filters = tuple(pattern for subject in subjects for pattern in subject.filters(**parameters))
         self._deliver: Deliver = deliver
         self._prefetch = prefetch

@@ -27,7 +27,7 @@ from mts1b_platform.eventbus.headers import (
 )
 from mts1b_platform.eventbus.wire import RawMsg
 
-_MAX_SUBJECTS: Final = 4096
+_MAX_SUBJECTS: Final = 16_384
 
 
 class Refused(Exception):
@@ -40,10 +40,10 @@ class Refused(Exception):
 
 
 class Decoder:
-    """Decodes what one reader receives. What repeats from message to message is looked up, not computed.
+    """Decodes what the readers of some subjects receive. What repeats from message to message is looked up.
 
     Args:
-        subjects: what the reader asked for; others are refused, and counted under the first one's pattern.
+        subjects: what was asked for; others are refused, and counted under the first one's pattern.
 
     Raises:
         SchemaMismatch: one of ``subjects`` replaces another, and no upcaster leads from the old payload to the new one.

@@ -14,7 +14,7 @@ from mts1b_foundation.subjects.subject import T
 
 from mts1b_platform.eventbus.api import where
 from mts1b_platform.eventbus.backlog import Backlog, Conflate, DropOldest
-from mts1b_platform.eventbus.decode import Decoder, Refused
+from mts1b_platform.eventbus.decode import Refused
 from mts1b_platform.eventbus.errors import BusClosed, ServerUnavailable
 from mts1b_platform.eventbus.event import Heard
 from mts1b_platform.eventbus.lane import Batches
@@ -44,7 +44,7 @@ class Listener(Generic[T]):
         self._bus = bus
         self._subject = subject
         self._filters = subject.filters(**parameters)
-        self._decode = Decoder([subject]).decode
+        self._decode = bus.decoder([subject]).decode
         self._backlog: Backlog = Conflate(limit) if conflate else DropOldest(limit)
         self._take = self._backlog.take
         self._consumed = bus.counters.consumed

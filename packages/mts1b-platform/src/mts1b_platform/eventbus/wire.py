@@ -47,7 +47,7 @@ _MAKE_LINE: Final = cast(
     "Callable[[type[_Line], tuple[list[RawMsg], bytes, bytes, bytes, int, int]], _Line]",
     tuple.__new__,  # pyright: ignore[reportUnknownMemberType]
 )
-_KNOWN_LINES_LIMIT: Final = 4096
+_KNOWN_LINES_LIMIT: Final = 16_384
 _KNOWN_LINE_SIZE: Final = 256
 
 

@@ -13,9 +13,9 @@ UV := $(or $(shell command -v uv 2>/dev/null),$(CURDIR)/.tools/bin/uv)
 BIN := .venv/bin
 READY := .venv/.ready
 ROOT := $(filter 0,$(shell id -u))
-SOURCES := packages tests examples benchmarks
+SOURCES := packages tests examples benchmarks conftest.py
 
-export PATH := $(CURDIR)/.venv/bin:$(PATH)
+export PATH := $(CURDIR)/.venv/bin:$(PATH):/usr/sbin:/sbin
 
 # `make run`: where the server that it starts lives
 PREFIX ?= $(CURDIR)/var/mts1b

@@ -283,8 +283,8 @@ def test_routing_changes_the_place_of_a_message_but_not_the_message(stream: byte
 def test_what_is_remembered_about_lines_is_bounded():
     parser = Parser()
     for n in range(40_000):
-        parser.feed(b"MSG subject.%d 1 0\r\n\r\n" % n)
-    parser.feed(b"MSG %b 1 0\r\n\r\n" % (b"x" * 100_000))
+        parser.feed(b"HMSG subject.%d 1 12 12\r\nNATS/1.0\r\n\r\n\r\n" % n)
+    parser.feed(b"HMSG %b 1 12 12\r\nNATS/1.0\r\n\r\n\r\n" % (b"x" * 100_000))
     assert len(parser._lines) <= 16_384
     assert max(map(len, parser._lines)) <= 256
 

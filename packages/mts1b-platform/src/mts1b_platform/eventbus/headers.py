@@ -42,6 +42,7 @@ _CACHED_BLOCK_LIMIT: Final = 1024
 _CRLF: Final = b"\r\n"
 USUAL_ID: Final = 32
 """Length of a trace id in OpenTelemetry's form."""
+_USUAL_LINE: Final = USUAL_ID + len(_CRLF)
 USUAL_END: Final = USUAL_ID + len(_CRLF + _CRLF)
 """Length of such an id and the end of a block behind it."""
 _MSG_ID_LINE: Final = b"Nats-Msg-Id: "
@@ -228,11 +229,13 @@ class StaticHeaderCache:
     usual length, ``block[: -USUAL_END]`` is the prefix when the id has no line end in it and an empty line behind it.
     """
 
-    __slots__ = ("_known", "_limit", "known")
+    __slots__ = ("_at", "_known", "_limit", "known")
 
     def __init__(self, limit: int = 1024) -> None:
         self._known: dict[bytes, StaticHeaders] = {}
         self._limit = limit
+        self._at = 0
+        """Where the ids began in the last block of ours; those of one publisher begin in the same place."""
         self.known = self._known.get
         """What was read behind a prefix, which runs up to the trace id; None for one that was not seen yet."""
 
@@ -245,10 +248,22 @@ class StaticHeaderCache:
         Raises:
             HeaderError: the block is malformed, or one of these headers occurs twice.
         """
+        at = self._at
+        known = self._known.get(block[:at])
+        if (
+            known is not None
+            and block.find(_CRLF, at) == at + USUAL_ID
+            and block.startswith(_MSG_ID_LINE, at + _USUAL_LINE)
+            and block.find(_CRLF, at + _USUAL_LINE) == len(block) - len(_CRLF + _CRLF)
+            and block.endswith(_CRLF)
+        ):
+            return known
         at = block.rfind(_CRLF + _TRACE_LINE) + len(_CRLF + _TRACE_LINE)
         ours = _ends_with_our_ids(block[at:])
-        if ours and (known := self._known.get(block[:at])) is not None:
-            return known
+        if ours:
+            self._at = at
+            if (known := self._known.get(block[:at])) is not None:
+                return known
         headers = Headers(block)
         static = StaticHeaders(
             schema=headers.get(SCHEMA) or "",

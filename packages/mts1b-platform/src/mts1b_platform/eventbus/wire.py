@@ -373,12 +373,8 @@ class Parser:
     def _read_line(self, line: bytes) -> _Line | Control | str:
         """Parse a line: a message's, a control line, or why it is neither."""
         parts = line.split()
-        if len(parts) == 6 and b" ".join(parts) == line:
-            # The common shape of JetStream deliveries, whose reply subjects never repeat.
-            op, subject, sid, reply, head, size = parts
-            to_payload, to_end, route = _SIZES.get(head), _SIZES.get(size), self._routes.get(sid)
-            if op == b"HMSG" and to_payload and to_end and to_payload <= to_end and route is not None:
-                return _MAKE_LINE(_Line, (route, sid, subject, reply, to_payload, to_end))
+        if b" ".join(parts) == line and (found := self._read_parts(parts)) is not None:
+            return found
         head = b"0"
         if (match := _HMSG_LINE.fullmatch(line)) is not None:
             subject, sid, reply, head, size = match.groups()
@@ -395,12 +391,26 @@ class Parser:
             return f"a message of {int(size)} bytes is over the limit of {self._max_message}"
         sid = b"%d" % int(sid)  # normalised, so that it finds its route
         found = _Line(self._routes.get(sid), sid, subject, reply or b"", int(head) + 2, int(size) + 2)
-        if reply is None and len(line) <= _KNOWN_LINE_SIZE:
-            # With a reply subject a line hardly ever comes twice; without one it often does.
+        if reply is None and head != b"0" and len(line) <= _KNOWN_LINE_SIZE:
+            # Without a reply subject a line often comes twice; with one, or as an ack on our inbox, hardly ever.
             if len(self._lines) >= _KNOWN_LINES_LIMIT:
                 self._lines.clear()
             self._lines[_CRLF + line] = found
         return found
+
+    def _read_parts(self, parts: list[bytes]) -> _Line | None:
+        """The short way for what never repeats: JetStream deliveries (six parts) and acks (four)."""
+        if len(parts) == 6:
+            op, subject, sid, reply, head, size = parts
+            to_payload, to_end, route = _SIZES.get(head), _SIZES.get(size), self._routes.get(sid)
+            if op == b"HMSG" and to_payload and to_end and to_payload <= to_end and route is not None:
+                return _MAKE_LINE(_Line, (route, sid, subject, reply, to_payload, to_end))
+        elif len(parts) == 4:
+            op, subject, sid, size = parts
+            to_end, route = _SIZES.get(size), self._routes.get(sid)
+            if op == b"MSG" and to_end and route is not None:
+                return _MAKE_LINE(_Line, (route, sid, subject, b"", 2, to_end))
+        return None
 
     def _hold(self, rest: bytearray) -> list[ParserEvent]:
         """Keep an unfinished line for the next chunk, unless it is too long to be one."""

@@ -391,10 +391,7 @@ class Consumer(Generic[T]):
 
     async def ack(self, event: Event[Any]) -> None:
         """Acknowledge ``event``."""
-        if self._order is None and not self._stopping:
-            self._acknowledge(event)
-        else:
-            self._settle(event, b"+ACK")
+        self._settle(event, b"+ACK")
         self._bus.counters.consumed[event.registered.pattern] += 1
         if self._bus.lane.crowded:
             await self._room()
@@ -513,20 +510,6 @@ class Consumer(Generic[T]):
         return b'-NAK {"delay": %d}' % int(self.policy.delay(position.deliveries) * 1_000_000_000)
 
     # Answers to the server.
-
-    def _acknowledge(self, event: Event[Any]) -> None:
-        """:meth:`_settle` where nothing but the ack is to be done, without its calls: this is the hottest answer."""
-        event.settled = True
-        reply = event.wire[1]
-        self._open.pop(event.seq, None)
-        if event.hooks is not None:
-            event.hooks.settled(event)
-        try:
-            self._bus.lane.send(b"PUB %b 4\r\n+ACK\r\n" % reply, ACK_SIZE)
-        except nats.errors.Error as error:
-            log.warning("no answer to the server; it delivers again", durable=self.durable, error=str(error))
-        if self._intake is not None:
-            self._intake.settled(event.wire)
 
     def _settle(self, event: Event[Any], answer: bytes) -> None:
         self._decided(event)

@@ -285,3 +285,14 @@ async def test_many_events_survive_a_server_kill_in_order_and_once(bus: EventBus
     acks = sending.result()
     assert [ack.seq for ack in acks] == sorted({ack.seq for ack in acks})
     assert await stored(bus, "OMS_ORDERS") == 5000
+
+
+async def test_what_is_no_event_at_all_is_refused_before_anything_is_published(bus: EventBus, connect_bus: ConnectBus):
+    for publish in (bus.emit_many, bus.ingest):
+        with pytest.raises(SubjectError, match="carries Order, not str"):
+            await publish(OMS_ORDERS_CREATED, ["no order", order()])  # pyright: ignore[reportArgumentType]
+    with pytest.raises(SubjectError, match="carries Order, not str"):
+        await bus.emit_many(OMS_ORDERS_CREATED, [order(), "no order"])  # pyright: ignore[reportArgumentType]
+    with pytest.raises(SubjectError, match="carries Quote, not dict"):
+        (await connect_bus("mts1b-marketdata")).publisher(MARKETDATA_QUOTES).send_now({})  # pyright: ignore[reportArgumentType]
+    assert await stored(bus, "OMS_ORDERS") == 0

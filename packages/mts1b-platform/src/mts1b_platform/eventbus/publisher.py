@@ -107,7 +107,8 @@ class Publisher(Generic[T]):
 
     def _remember(self, event: T) -> FrameTemplate:
         """Make the template for events like this one."""
-        template = self.template_of(self.actor(event), self._subject.format(event))
+        name = self._subject.format(event)  # first, as it refuses what is no event of the subject
+        template = self.template_of(self.actor(event), name)
         if len(self._templates) >= _MAX_TEMPLATES:
             self._templates.clear()
         self._templates[self._key_of(event.__dict__)] = template

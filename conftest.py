@@ -1,6 +1,34 @@
-"""For all tests: children answer to Ctrl-C although the tests themselves run in the background, where it is ignored."""
+"""For all tests: what a run needs to end, whatever its tests did.
 
+- Children answer to Ctrl-C although the tests themselves run in the background, where it is ignored.
+- A process whose failed test is never torn down, or that has run its tests and does not end, because a thread still
+  waits, say, shows what every thread does and ends. A worker's other tests go to another one.
+"""
+
+import faulthandler
 import signal
+import sys
+
+import pytest
+
+_LAST_WORDS = 60.0
+"""Seconds for the teardown of a failed test, and from the last test to the end of the process."""
 
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def _end_in_time() -> None:
+    faulthandler.dump_traceback_later(_LAST_WORDS, exit=True, file=sys.__stderr__ or sys.stderr)
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_exception_interact() -> None:
+    """pytest has just called off ``faulthandler_timeout`` of this test; it does so again when the test is over."""
+    _end_in_time()
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """In what runs tests: a worker, or pytest itself without workers."""
+    if hasattr(session.config, "workerinput") or not session.config.getoption("numprocesses", None):
+        _end_in_time()

@@ -99,7 +99,9 @@ async def test_a_subject_that_no_stream_stores_is_refused(bus: EventBus):
         await bus.ingest(OMS_ORDERS_CREATED, orders(10))
 
 
-async def test_an_event_that_the_stream_refuses_is_named(bus: EventBus):
+async def test_an_event_that_the_stream_refuses_is_named_and_what_went_before_is_recorded(
+    bus: EventBus, tmp_path: Path
+):
     (definition,) = [stream for stream in STREAMS if stream.name == "OMS_ORDERS"]
     config = {**definition.render("minimal"), "max_msg_size": 1_000}
     await js_api(bus, "STREAM.UPDATE.OMS_ORDERS", config)
@@ -109,9 +111,14 @@ async def test_an_event_that_the_stream_refuses_is_named(bus: EventBus):
         yield ORDER.model_copy(update={"idempotency_key": "long", "symbol": "x" * 2_000})
         yield from orders(5, start=5)
 
-    with pytest.raises(PublishError, match=r"'long'.*5 events before it are stored"):
-        await bus.ingest(OMS_ORDERS_CREATED, one_too_long())
+    with AuditLog(tmp_path / "audit", bus.service) as audit:
+        bus.hooks = joined(bus.hooks, AuditHook(audit))
+        with pytest.raises(PublishError, match=r"'long'.*5 events before it are stored"):
+            await bus.ingest(OMS_ORDERS_CREATED, one_too_long())
+        bus.hooks = None
     assert await stored_keys(bus) == [f"key-{n}" for n in range(5)]
+    (record,) = search(tmp_path / "audit", kind="bulk_load_failed")
+    assert record["events"] == 5
 
 
 async def test_a_load_is_one_record_of_the_audit_log(bus: EventBus, tmp_path: Path):

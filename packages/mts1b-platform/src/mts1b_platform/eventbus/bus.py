@@ -29,7 +29,7 @@ from mts1b_platform.eventbus.errors import AccessDenied, BusClosed, BusError
 from mts1b_platform.eventbus.event import Heard
 from mts1b_platform.eventbus.hooks import Hooks
 from mts1b_platform.eventbus.identity import Identity
-from mts1b_platform.eventbus.ingest import Ingested, ingest, prepare_all
+from mts1b_platform.eventbus.ingest import Ingested, Load, prepare_all
 from mts1b_platform.eventbus.jetstream import JetStream, complete
 from mts1b_platform.eventbus.key_order import Key
 from mts1b_platform.eventbus.lane import Lane
@@ -241,17 +241,16 @@ class EventBus(Client):
             PublishUncertain: no progress before the deadline; says how many are stored for certain.
             BusClosed: the bus was closed.
         """
-        trace, stored, failure = new_trace_id(), 0, None
+        trace, failure = new_trace_id(), None
+        load = Load(self, subject, prepare_all(self, subject, events, trace))
         try:
-            loaded = await ingest(self, subject, prepare_all(self, subject, events, trace), deadline=deadline)
-            stored = loaded.events
-            return loaded
+            return await load.run(deadline)
         except BaseException as error:
             failure = error
             raise
         finally:
             if self.hooks is not None:
-                self.hooks.loaded(subject, trace, stored, failure)
+                self.hooks.loaded(subject, trace, load.stored, failure)
 
     def publisher(self, subject: Subject[T]) -> Publisher[T]:
         """The publisher bound to ``subject`` on this bus; the same one each time.

@@ -1,6 +1,6 @@
 """Bulk loads through JetStream's fast ingest: the server stores as fast as it can and acknowledges now and then.
 
-Guarantees: when :func:`ingest` returns, every event is stored, in order, each of them once within the stream's
+Guarantees: when :meth:`Load.run` returns, every event is stored, in order, each of them once within the stream's
 duplicate window; memory is bounded whatever the number of events. What a broken connection, a restarted server or a
 lost message leaves in doubt is sent again with the same message ids, from the first event that is not known to be
 stored. An error says how many events are stored for certain.
@@ -178,49 +178,46 @@ async def prepare_all(
             yield prepare(bus, subject, event, trace_id=trace_id)
 
 
-async def ingest(
-    bus: "EventBus", subject: DurableSubject[Any], outs: AsyncIterator[Outgoing], *, deadline: float
-) -> Ingested:
-    """Store ``outs``. ``deadline``: seconds without any progress after which it gives up.
-
-    Raises:
-        PublishError: an event was refused, or the stream takes no fast ingest.
-        PublishUncertain: no progress before the deadline.
-        BusClosed: the bus was closed.
-    """
-    load = _Load(bus, subject, outs)
-    loop = asyncio.get_running_loop()
-    stored, give_up_at = 0, loop.time() + deadline
-    while True:
-        try:
-            if await bus.wait_connected(give_up_at - loop.time()):
-                return await load.attempt()
-            reason = "no connection to a NATS server"
-        except (_Stalled, nats.errors.Error) as stalled:
-            reason = str(stalled) or type(stalled).__name__
-        if load.stored > stored:
-            stored, give_up_at = load.stored, loop.time() + deadline
-        if loop.time() >= give_up_at:
-            bus.counters.publish_failed[subject.pattern] += 1
-            raise PublishUncertain(
-                f"{subject.pattern}: no progress of a bulk load within {deadline:g} s at {where(bus)} ({reason}). "
-                f"{stored} events are stored for certain, a few behind them may be; starting again with the same "
-                "events is safe inside the stream's duplicate window"
-            )
-        bus.counters.publish_retries[subject.pattern] += 1
-        log.warning("bulk load goes on", subject=subject.pattern, stored=stored, reason=reason)
-        await asyncio.sleep(_PAUSE)
-
-
-class _Load:
+class Load:
     """The events of a bulk load: those still to come, and those sent that are not known to be stored."""
 
     def __init__(self, bus: "EventBus", subject: DurableSubject[Any], outs: AsyncIterator[Outgoing]) -> None:
         self._bus, self._subject, self._outs = bus, subject, outs
         self._unsure: deque[Outgoing] = deque()
         self.stored = 0
+        """How many are stored for certain, after an error as well."""
 
-    async def attempt(self) -> Ingested:
+    async def run(self, deadline: float) -> Ingested:
+        """Store all of them. ``deadline``: seconds without any progress after which it gives up.
+
+        Raises:
+            PublishError: an event was refused, or the stream takes no fast ingest.
+            PublishUncertain: no progress before the deadline.
+            BusClosed: the bus was closed.
+        """
+        loop = asyncio.get_running_loop()
+        stored, give_up_at = 0, loop.time() + deadline
+        while True:
+            try:
+                if await self._bus.wait_connected(give_up_at - loop.time()):
+                    return await self._attempt()
+                reason = "no connection to a NATS server"
+            except (_Stalled, nats.errors.Error) as stalled:
+                reason = str(stalled) or type(stalled).__name__
+            if self.stored > stored:
+                stored, give_up_at = self.stored, loop.time() + deadline
+            if loop.time() >= give_up_at:
+                self._bus.counters.publish_failed[self._subject.pattern] += 1
+                raise PublishUncertain(
+                    f"{self._subject.pattern}: no progress of a bulk load within {deadline:g} s at {where(self._bus)} "
+                    f"({reason}). {stored} events are stored for certain, a few behind them may be; starting again "
+                    "with the same events is safe inside the stream's duplicate window"
+                )
+            self._bus.counters.publish_retries[self._subject.pattern] += 1
+            log.warning("bulk load goes on", subject=self._subject.pattern, stored=stored, reason=reason)
+            await asyncio.sleep(_PAUSE)
+
+    async def _attempt(self) -> Ingested:
         """Send everything that is left as one batch, first what may have been lost.
 
         Raises:

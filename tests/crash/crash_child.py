@@ -133,12 +133,13 @@ async def _consume(job: dict[str, Any], place: crash_places.Place, fuse: Fuse) -
         store = place.store(bus)
         options: dict[str, Any] = {"ordered_by": _fund} if job["ordered"] else {}
         events = bus.consume(OMS_ORDERS_CREATED, durable=DURABLE, ack_wait=ACK_WAIT, policy=policy, **options)
-        ack = events.ack
+        acked = events.acked
 
-        async def burning_ack(event: Any) -> None:
+        def burning_acked(event: Any) -> bool:
             fuse("before ack")
-            await ack(event)
+            crowded = acked(event)
             fuse("after ack")
+            return crowded
 
         async def handle(event: Any) -> None:
             if store is None:
@@ -148,7 +149,7 @@ async def _consume(job: dict[str, Any], place: crash_places.Place, fuse: Fuse) -
                     await _handle(tx, event.payload, place, fuse)
             fuse("after mark")
 
-        events.ack = burning_ack
+        events.acked = burning_acked
         await events.run(handle, concurrency=4 if job["ordered"] else 1)
 
 

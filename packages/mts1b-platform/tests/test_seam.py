@@ -613,6 +613,31 @@ async def test_no_buffer_means_no_sending_while_reconnecting(nats_server: NatsSe
 # What nats-py would not have survived.
 
 
+async def test_a_client_that_is_closed_while_it_reconnects_stays_closed(
+    nats_server: NatsServer, monkeypatch: pytest.MonkeyPatch
+):
+    async with connected(nats_server) as bus:
+        client, tries = bus.client, asyncio.Event()
+
+        async def refused_while_cancelled(_server: object) -> None:  # as wait_for does it on Python 3.11
+            tries.set()
+            try:
+                await asyncio.sleep(WAIT)
+            except asyncio.CancelledError:
+                monkeypatch.undo()
+                raise ConnectionRefusedError from None
+
+        monkeypatch.setattr(client, "_connect_to_server", refused_while_cancelled)
+        nats_server.kill()
+        await asyncio.wait_for(tries.wait(), WAIT)
+        reconnecting = client._reconnection_task  # pyright: ignore[reportPrivateUsage, reportUnknownMemberType]
+        await client.close()
+        assert reconnecting is not None
+        assert reconnecting.done()
+        await nats_server.restart()
+        assert client.is_closed
+
+
 async def raw(server: NatsServer, *lines: bytes) -> None:
     """Publish as a foreign client that checks nothing."""
     reader, writer = await asyncio.open_connection("127.0.0.1", server.port)

@@ -34,6 +34,7 @@ from mts1b_platform.eventbus.jetstream import JetStream, complete
 from mts1b_platform.eventbus.key_order import Key
 from mts1b_platform.eventbus.lane import Lane
 from mts1b_platform.eventbus.listener import Listener
+from mts1b_platform.eventbus.ordered import OrderedConsumer
 from mts1b_platform.eventbus.pipeline import AckPipeline
 from mts1b_platform.eventbus.plain import open_lane
 from mts1b_platform.eventbus.publish import Ack, Outgoing, prepare, send, send_watched
@@ -310,7 +311,8 @@ class EventBus(Client):
             NotStored: the subject is best effort.
         """
         self._refuse_when_closed()
-        consumer = Consumer(
+        make = Consumer[T] if ordered_by is None else partial(OrderedConsumer[T], ordered_by=ordered_by)
+        consumer = make(
             self,
             (subject, *more),
             durable,
@@ -320,7 +322,6 @@ class EventBus(Client):
             prefetch=prefetch,
             ack_wait=ack_wait,
             inactive_threshold=inactive_threshold,
-            ordered_by=ordered_by,
         )
         self._readers.add(consumer)
         return consumer

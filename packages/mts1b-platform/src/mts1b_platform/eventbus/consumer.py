@@ -5,15 +5,12 @@ Guarantees:
 - Pull consumers underneath: several instances share one durable, each event goes to one of them at a time.
 - An event leaves the consumer in one of two ways only: acknowledged, or stored as a dead letter first.
 - A failing handler is tried again after an exponential delay, never in a tight loop.
-- Ordered by key (``ordered_by``): of the events with one key, the next is handed out when the one before it is done
-  with, however often that one had to be tried again, after a crash of this process or the server and over a broken
-  connection too (``barrier.py``). What was acknowledged here is not handed out again when its ack was late or lost.
-  Holds for one instance at a time; to share the work and keep the order, give each instance a durable for funds or
-  keys of its own.
 - A crash is blamed on one event at most: the oldest of those that were handed out too often becomes a dead letter, the
   others were merely near it and get their chance.
 - What waits here or is being handled is kept from redelivery however long it takes (see ``intake.py``).
 - A durable that is deleted while in use raises; a server that restarts is waited for.
+
+In what order the events of one key are handled is the business of ``ordered.py``.
 """
 
 import asyncio
@@ -27,9 +24,6 @@ from mts1b_foundation.deadletters import DeadLetterReason
 from mts1b_foundation.subjects import DurableSubject
 from mts1b_foundation.subjects.subject import T
 
-from mts1b_platform.eventbus.acks import ACK_SIZE, ack_frame
-from mts1b_platform.eventbus.api import js_api
-from mts1b_platform.eventbus.barrier import Lookout, Standing
 from mts1b_platform.eventbus.deadletters import store_dead_letter
 from mts1b_platform.eventbus.decode import Refused
 from mts1b_platform.eventbus.durables import Deliver, ensure_durable, stream_of
@@ -37,8 +31,7 @@ from mts1b_platform.eventbus.errors import BusClosed, BusError, ConsumeError, No
 from mts1b_platform.eventbus.event import Event
 from mts1b_platform.eventbus.headers import ONLY_DURABLE
 from mts1b_platform.eventbus.intake import Intake
-from mts1b_platform.eventbus.key_order import Key, KeyOrder
-from mts1b_platform.eventbus.position import Position
+from mts1b_platform.eventbus.position import NotJetStream, Position, first_delivery
 from mts1b_platform.eventbus.retry import RetryPolicy
 from mts1b_platform.eventbus.verdict import judge
 from mts1b_platform.eventbus.wire import WireMsg, pub_frame
@@ -49,7 +42,8 @@ if TYPE_CHECKING:
 
 log = get_logger("mts1b.eventbus.consumer")
 
-_MAX_ACK_PENDING: Final = 10_000
+MAX_ACK_PENDING: Final = 10_000
+"""Most events of a durable that are under way at a time, over all its readers."""
 
 _ONLY: Final = ONLY_DURABLE.encode()
 
@@ -72,7 +66,6 @@ class Consumer(Generic[T]):
         prefetch: int,
         ack_wait: float,
         inactive_threshold: float | None,
-        ordered_by: Key | None,
     ) -> None:
         for subject in subjects:
             if not isinstance(subject, DurableSubject):  # pyright: ignore[reportUnnecessaryIsInstance]
@@ -83,22 +76,18 @@ class Consumer(Generic[T]):
         self.policy = policy
         self._bus = bus
         self._subjects = subjects
-        self._decoder = bus.decoder(subjects)
+        self._decode = bus.decoder(subjects).decode
         self._filters = tuple(pattern for subject in subjects for pattern in subject.filters(**parameters))
         self._deliver: Deliver = deliver
         self._prefetch = prefetch
         self._ack_wait = ack_wait
         self._inactive_threshold = inactive_threshold
         self._wake = asyncio.Event()
-        self._order: KeyOrder[T] | None = None if ordered_by is None else KeyOrder(ordered_by, self._wake.set)
         self._stream = ""
         self._intake: Intake | None = None
-        self._looking: asyncio.Task[None] | None = None
-        self._lookout: Lookout[Event[T]] | None = None
-        self._unhook: Callable[[], None] | None = None
+        self._fresh = b""
+        """How the reply subjects of first deliveries begin."""
         self._blame = 1
-        self._blamed: set[int] = set()
-        self._open: dict[int, Event[T]] = {}
         self._stopping = False
         self._start_lock = asyncio.Lock()
 
@@ -113,13 +102,12 @@ class Consumer(Generic[T]):
     @property
     def open(self) -> int:
         """How many events are being handled."""
-        return len(self._open)
+        return len(self._intake.handled) if self._intake is not None else 0
 
     @property
     def waiting(self) -> int:
         """How many events wait here for the handler."""
-        taken_in = self._intake.waiting if self._intake is not None else 0
-        return taken_in + (len(self._order) if self._order is not None else 0)
+        return len(self._intake.queue) if self._intake is not None else 0
 
     async def start(self) -> None:
         """Find or create the durable and begin to pull.
@@ -141,22 +129,28 @@ class Consumer(Generic[T]):
                     filters=self._filters,
                     ack_wait=self._ack_wait,
                     deliver=self._deliver,
-                    max_ack_pending=_MAX_ACK_PENDING,
+                    max_ack_pending=MAX_ACK_PENDING,
                     inactive_threshold=self._inactive_threshold,
                 )
-                behind = 0 if self._order is None else await self._look_behind(self._order)
-                self._intake = Intake(
-                    self._bus,
-                    self._stream,
-                    self.durable,
-                    prefetch=self._prefetch,
-                    ack_wait=self._ack_wait,
-                    careful=not behind,
-                    wake=self._wake.set,
-                )
-                if self._order is not None and self._order.barrier.up:
-                    self._look_out()
-            await self._intake.start()
+                self._fresh = first_delivery(self._stream, self.durable)
+                await self._begin()
+            if self._intake is not None:
+                await self._intake.start()
+
+    async def _begin(self) -> None:
+        """Make the intake; the durable exists."""
+        self._intake = self._new_intake(careful=True)
+
+    def _new_intake(self, *, careful: bool) -> Intake:
+        return Intake(
+            self._bus,
+            self._stream,
+            self.durable,
+            prefetch=self._prefetch,
+            ack_wait=self._ack_wait,
+            careful=careful,
+            wake=self._wake.set,
+        )
 
     async def stop(self) -> None:
         """Stop pulling; events that nobody has begun to handle go back to the server at once."""
@@ -164,27 +158,15 @@ class Consumer(Generic[T]):
         self._wake.set()
         if self._intake is not None:
             await self._intake.stop()
-        self._stop_looking()
-        waiting = self._order.clear() if self._order is not None else []
-        for event in sorted(waiting, key=lambda event: event.seq, reverse=True):  # back in order: last in, first out
-            self._answer(event.wire, b"-NAK")
-            await self._room()
-        if not self._open:
-            self._release()
+        self._release_if_done()
 
     def release(self, event: Event[Any]) -> None:
         """Leave ``event`` to a caller who answers the server himself: it is not kept from redelivery any more."""
-        self._open.pop(event.seq, None)
         if self._intake is not None:
-            self._intake.settled(event.wire)
+            self._intake.settled(event.reply)
 
     def closed(self) -> None:
         """The connection is closed for good: nothing held here can be answered any more."""
-        self._stop_looking()
-        if self._unhook is not None:
-            self._unhook()
-        if self._order is not None:
-            self._order.clear()
         if self._intake is not None:
             self._intake.close()
             closed = BusClosed(f"{self!r}: the bus was closed; open events come again")
@@ -212,7 +194,6 @@ class Consumer(Generic[T]):
         """
         while not self._stopping:
             if (event := self._at_hand() or await self._next()) is not None:
-                self._open[event.seq] = event
                 if event.hooks is not None:
                     event.hooks.received(event)
                 return event
@@ -242,47 +223,47 @@ class Consumer(Generic[T]):
     def _at_hand(self) -> Event[T] | None:
         """The next event when nothing about it is to be decided, as with nearly every one; else :meth:`_next` sees."""
         intake = self._intake
-        if self._order is not None or intake is None or (msg := intake.first()) is None or _ONLY in msg.head:
+        if intake is None or not (queue := intake.queue):
             return None
-        position = Position.of(msg.reply)
-        if position.deliveries > self.policy.max_deliveries:
+        msg = queue[0]
+        reply = msg[1]
+        if not reply.startswith(self._fresh) or _ONLY in msg[2]:
             return None
         try:
-            registered, name, payload = self._decoder.decode(msg)
+            registered, name, payload = self._decode(msg)
         except Refused:
             return None
-        intake.take()
-        return Event(registered, name, msg, payload, position=position, settler=self, hooks=self._bus.hooks)
+        queue.popleft()
+        intake.handled[reply] = msg
+        return Event(registered, name, msg, payload, self, self._bus.hooks)
 
     async def _next(self) -> Event[T] | None:
         """The next event, or None when something may have changed."""
+        intake = await self._started()
+        if (msg := intake.take()) is None:
+            await self._more(intake)
+            return None
+        if (event := await self._admit(WireMsg(*msg))) is not None and self._is_to_blame(event):
+            await self._give_up(event, DeadLetterReason.MAX_DELIVERIES, crashed(event.deliveries - 1))
+            return None
+        return event
+
+    async def _started(self) -> Intake:
         if self._intake is None or not self._intake.running:
             await self.start()
-        intake = self._intake
-        assert intake is not None  # noqa: S101 - start() has made it
-        if self._order is not None and self._order.ready:
-            return await self._its_turn(self._order, self._order.ready.popleft())
-        if (msg := intake.take()) is not None:
-            event = await self._admit(msg)
-            if event is None:
-                return None
-            if self._order is not None:
-                return await self._in_order(self._order, intake, event)
-            if not self._is_to_blame(event):
-                return event
-            await self._give_up(event, DeadLetterReason.MAX_DELIVERIES, _crashed(event.deliveries - 1))
-            return None
+        assert self._intake is not None  # noqa: S101 - start() has made it
+        return self._intake
+
+    async def _more(self, intake: Intake) -> None:
+        """Wait for a message; raises when none will come."""
         if intake.failure is not None:
             raise intake.failure
-        if self._looking is not None and self._looking.done():
-            self._looking.result()
         self._wake.clear()
         intake.reading(+1)
         try:
             await self._wake.wait()
         finally:
             intake.reading(-1)
-        return None
 
     def _is_to_blame(self, event: Event[T]) -> bool:
         """Whether ``event`` is the one that becomes a dead letter for having been handed out too often."""
@@ -291,124 +272,24 @@ class Consumer(Generic[T]):
         self._blame -= 1
         return True
 
-    # Order.
-
-    async def _in_order(self, order: KeyOrder[T], intake: Intake, event: Event[T]) -> Event[T] | None:
-        """``event`` when it is handed out now; None when it waits for others, is here already or was done before."""
-        if order.was_done(event):
-            self._bus.counters.deduplicated[event.registered.pattern] += 1
-            self._answer(event.wire, b"+ACK")
-            await self._room()
-        elif order.is_here(event):
-            intake.settled(event.wire)
-        elif order.barrier.up:
-            if (earlier := order.barrier.hold(event.seq, event)) is not None:
-                intake.settled(earlier.wire)
-        elif self._enter(order, event):
-            return await self._its_turn(order, event)
-        return None
-
-    def _enter(self, order: KeyOrder[T], event: Event[T]) -> bool:
-        """Whether ``event`` may be handed out now. Nothing is awaited here: who comes first enters first."""
-        if self._is_to_blame(event):
-            self._blamed.add(event.seq)
-        return order.enter(event)
-
-    async def _its_turn(self, order: KeyOrder[T], event: Event[T]) -> Event[T] | None:
-        """``event``, unless it is given up instead."""
-        if event.seq not in self._blamed:
-            return event
-        self._blamed.discard(event.seq)
-        try:
-            await self._give_up(event, DeadLetterReason.MAX_DELIVERIES, _crashed(event.deliveries - 1))
-        except asyncio.CancelledError:
-            if not event.settled:  # somebody else has to do it
-                self._blamed.add(event.seq)
-                order.add(event)
-            raise
-        return None
-
-    async def _look_behind(self, order: KeyOrder[T]) -> int:
-        """How many messages are under way from before; with none the barrier falls."""
-        self._lookout = Lookout(
-            order.barrier,
-            self.durable,
-            standing=self._standing,
-            here=order.here,
-            ack_again=self._ack_again,
-            patience=2 * self._ack_wait + self.policy.cap + 1,  # its ack wait, or a delay, is over then
-        )
-        if self._unhook is None:
-            self._unhook = self._bus.lane.on_break(self._broke)
-        return await self._lookout.look_once() or 0
-
-    def _broke(self) -> None:
-        """The connection broke: what was on its way is lost."""
-        if self._order is not None and self._lookout is not None and not self._stopping:
-            self._order.barrier.doubt()
-            self._lookout.be_patient()
-            self._look_out()
-
-    def _look_out(self) -> None:
-        """The barrier is up: see to it that it falls."""
-        if self._intake is None or (self._looking is not None and not self._looking.done()):
-            return
-        self._intake.make_room(_MAX_ACK_PENDING)  # however much newer is held, what is missing must get in
-        self._looking = asyncio.create_task(self._look(), name=f"order {self.durable}")
-        self._looking.add_done_callback(lambda _: self._wake.set())
-
-    async def _look(self) -> None:
-        if self._order is None or self._lookout is None or self._intake is None:
-            return
-        held = await self._lookout.look()
-        for event in self._order.barrier.take_forgotten():
-            self._intake.settled(event.wire)
-        for event in held:
-            if self._enter(self._order, event):
-                self._order.add(event)
-        self._intake.make_room(0)
-
-    def _stop_looking(self) -> None:
-        if self._looking is not None:
-            self._looking.cancel()
-
-    async def _standing(self) -> Standing:
-        return Standing.of(await js_api(self._bus, f"CONSUMER.INFO.{self._stream}.{self.durable}"))
-
-    async def _ack_again(self, standing: Standing) -> None:
-        """Send the acks that may have been lost, so that what was done here need not come again."""
-        lane = self._bus.lane
-        for reply in self._order.acks(standing) if self._order is not None else ():
-            try:
-                lane.send(ack_frame(reply), ACK_SIZE)
-                if lane.crowded:
-                    await lane.room()
-            except nats.errors.Error as error:
-                log.debug("acks are not sent again; what was done comes again", error=str(error))
-                return
-
     # What an event asks of its consumer (the protocol Settler).
 
-    async def ack(self, event: Event[Any]) -> None:
-        """Acknowledge ``event``."""
+    def acked(self, event: Event[Any]) -> bool:
+        """Acknowledge ``event``; says whether to wait for :meth:`room` now."""
         self._settle(event, b"+ACK")
         self._bus.counters.consumed[event.registered.pattern] += 1
-        if self._bus.lane.crowded:
-            await self._room()
+        return self._bus.lane.crowded
 
     async def nak(self, event: Event[Any], delay: float | None) -> None:
         """Have ``event`` handed out again after ``delay`` seconds, or the policy's."""
         seconds = self.policy.delay(event.deliveries) if delay is None else delay
-        if self._order is None:
-            self._settle(event, b'-NAK {"delay": %d}' % int(seconds * 1_000_000_000))
-            await self._room()
-        else:
-            await self._keep(self._order, event, seconds)
+        self._settle(event, _again_in(seconds))
+        await self.room()
 
     async def in_progress(self, event: Event[Any]) -> None:
         """Restart the server's clock for ``event``."""
-        self._answer(event.wire, b"+WPI")
-        await self._room()
+        self._answer(event.reply, b"+WPI")
+        await self.room()
 
     async def reject(self, event: Event[Any], reason: str) -> None:
         """Store a dead letter for ``event``, then take it off the consumer."""
@@ -418,7 +299,7 @@ class Consumer(Generic[T]):
         """The handler of ``event`` raised ``error``: retry it, dead-letter it, or let the exception through."""
         if event.settled:
             if isinstance(error, Exception):
-                log.error("handler failed after its event was settled", exc_info=error, **_where(event))
+                log.error("handler failed after its event was settled", exc_info=error, **where(event))
             return isinstance(error, Exception)
         if not isinstance(error, Exception):
             await self.nak(event, 0)
@@ -430,7 +311,7 @@ class Consumer(Generic[T]):
         if verdict.outcome == "done":
             self._bus.counters.deduplicated[pattern] += 1
             self._settle(event, b"+ACK")
-            await self._room()
+            await self.room()
         elif verdict.outcome == "rejected":
             await self._give_up(event, DeadLetterReason.REJECTED, error)
         elif verdict.outcome == "exhausted":
@@ -448,53 +329,59 @@ class Consumer(Generic[T]):
             delivery=event.deliveries,
             of=self.policy.max_deliveries,
             again_in_seconds=round(delay, 3),
-            **_where(event),
+            **where(event),
         )
 
     # Deciding.
 
     async def _admit(self, msg: WireMsg) -> Event[T] | None:
         """The message as a typed event; None when it was given up instead."""
-        position = Position.of(msg.reply)
-        if self._order is not None and self._order.came(position):
-            self._look_out()
+        try:
+            position = Position.of(msg.reply)
+        except NotJetStream as error:
+            log.warning("something other than an event came to the pulls", durable=self.durable, error=str(error))
+            self._forget(msg.reply)
+            return None
+        self._came(position, msg.reply)
         if _ONLY in msg.head and msg.headers.get(ONLY_DURABLE, self.durable) != self.durable:
-            self._answer(msg, b"+ACK")  # requeued for another durable, which had failed with it
+            self._answer(msg.reply, b"+ACK")  # requeued for another durable, which had failed with it
             return None
         try:
-            registered, name, payload = self._decoder.decode(msg)
+            registered, name, payload = self._decode(msg)
         except Refused as refused:
             self._bus.counters.schema_mismatch[refused.pattern] += 1
             await self._refuse(msg, position, refused)
             return None
-        return Event(registered, name, msg, payload, position=position, settler=self, hooks=self._bus.hooks)
+        return Event(registered, name, msg, payload, self, self._bus.hooks, position)
 
-    async def _refuse(self, msg: WireMsg, position: Position, refused: Refused) -> None:
-        stored = await self._dead_letter(msg, refused.pattern, position, refused.reason, str(refused))
-        if not stored and self._order is not None:
-            self._order.put_off(position.seq)
-        self._answer(msg, b"+TERM " + refused.reason.value.encode() if stored else self._later(position))
-        await self._room()
+    def _came(self, position: Position, reply: bytes, /) -> None:
+        """A message has come that :meth:`_at_hand` did not take."""
+        if position.deliveries == 1:  # the server writes them otherwise than was thought, with a domain say
+            self._fresh = first_delivery(self._stream, self.durable, like=reply)
+
+    async def _refuse(self, msg: WireMsg, position: Position, refused: Refused) -> bool:
+        """Give up what is no event; says whether it is off the consumer."""
+        try:
+            stored = await self._dead_letter(msg, refused.pattern, position, refused.reason, str(refused))
+        except asyncio.CancelledError:
+            self._answer(msg.reply, b"-NAK")
+            raise
+        later = _again_in(self.policy.delay(position.deliveries))
+        self._answer(msg.reply, b"+TERM " + refused.reason.value.encode() if stored else later)
+        await self.room()
+        return stored
 
     async def _give_up(self, event: Event[Any], reason: DeadLetterReason, error: BaseException | str) -> None:
-        stored = await self._dead_letter(event.wire, event.registered.pattern, event.position, reason, error)
-        if stored or self._order is None:
-            self._settle(event, b"+ACK" if stored else self._later(event.position))
-            await self._room()
+        try:
+            stored = await self._dead_letter(event.wire, event.registered.pattern, event.position, reason, error)
+        except asyncio.CancelledError:
+            await self.nak(event, 0)
+            raise
+        if not stored:
+            await self.nak(event, None)
         else:
-            await self._keep(self._order, event, self.policy.delay(event.deliveries))
-
-    async def _keep(self, order: KeyOrder[T], event: Event[Any], delay: float) -> None:
-        """Have ``event`` handed out again here, before those behind it; who stops gives it to the next reader at once.
-
-        That one waits for it, whatever else it could do meanwhile.
-        """
-        if self._stopping:
-            self._settle(event, b"-NAK")
-            await self._room()
-        else:
-            self._decided(event)
-            order.again(event, delay)
+            self._settle(event, b"+ACK")
+            await self.room()
 
     async def _dead_letter(
         self, msg: WireMsg, pattern: str, position: Position, reason: DeadLetterReason, error: BaseException | str
@@ -506,53 +393,51 @@ class Consumer(Generic[T]):
             return False
         return True
 
-    def _later(self, position: Position) -> bytes:
-        return b'-NAK {"delay": %d}' % int(self.policy.delay(position.deliveries) * 1_000_000_000)
-
     # Answers to the server.
 
     def _settle(self, event: Event[Any], answer: bytes) -> None:
-        self._decided(event)
-        self._answer(event.wire, answer)
-        if self._order is not None:
-            self._order.leave(event, done=answer == b"+ACK")
-        if self._stopping and not self._open:
-            self._release()
-
-    def _decided(self, event: Event[Any]) -> None:
         event.settled = True
-        self._open.pop(event.seq, None)
         if event.hooks is not None:
             event.hooks.settled(event)
+        self._answer(event.reply, answer)
+        if self._stopping:
+            self._release_if_done()
 
-    def _answer(self, msg: WireMsg, answer: bytes) -> None:
-        """Tell the server; who answers often makes :meth:`_room` afterwards."""
+    def _answer(self, reply: bytes, answer: bytes) -> None:
+        """Tell the server; who answers often makes :meth:`room` afterwards."""
         try:
-            self._bus.lane.send(pub_frame(msg.reply, answer), len(answer))
+            self._bus.lane.send(pub_frame(reply, answer), len(answer))
         except nats.errors.Error as error:
             log.warning("no answer to the server; it delivers again", durable=self.durable, error=str(error))
-        if self._intake is not None and answer != b"+WPI":
-            self._intake.settled(msg)
+        if answer != b"+WPI":
+            self._forget(reply)
 
-    async def _room(self) -> None:
+    def _forget(self, reply: bytes) -> None:
+        """The message with this reply subject is nobody's concern here any more."""
+        if self._intake is not None:
+            self._intake.settled(reply)
+
+    async def room(self) -> None:
         """Wait until the answers are on their way."""
         if self._bus.lane.crowded:
             with contextlib.suppress(nats.errors.Error):
                 await self._bus.lane.room()
 
-    def _release(self) -> None:
-        if self._unhook is not None:
-            self._unhook()
+    def _release_if_done(self) -> None:
+        if self.open:
+            return
         if self._intake is not None:
             self._intake.close()
         self._bus.forget(self)
 
 
-def _crashed(times: int) -> str:
+def crashed(times: int) -> str:
+    """What the dead letter of an event says whose readers never said what became of it."""
     return f"handed out {times} times and never settled: its handler crashed or hung each time"
 
 
-def _where(event: Event[Any]) -> dict[str, Any]:
+def where(event: Event[Any]) -> dict[str, Any]:
+    """What a log line about ``event`` carries."""
     return {
         "subject": event.subject,
         "stream": event.stream,
@@ -560,3 +445,7 @@ def _where(event: Event[Any]) -> dict[str, Any]:
         "durable": event.position.consumer,
         "trace_id": event.trace_id,
     }
+
+
+def _again_in(seconds: float) -> bytes:
+    return b'-NAK {"delay": %d}' % int(seconds * 1_000_000_000)

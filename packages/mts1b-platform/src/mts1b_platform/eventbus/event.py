@@ -28,8 +28,12 @@ Tx = TypeVar("Tx")
 class Settler(Protocol):
     """What an event asks of the consumer that handed it out."""
 
-    async def ack(self, event: "Event[Any]") -> None:
-        """Acknowledge."""
+    def acked(self, event: "Event[Any]") -> bool:
+        """Acknowledge; says whether to wait for :meth:`room`."""
+        ...
+
+    async def room(self) -> None:
+        """Wait until the answers are on their way."""
         ...
 
     async def nak(self, event: "Event[Any]", delay: float | None) -> None:
@@ -76,8 +80,12 @@ class Heard(Generic[T]):
     @property
     def wire(self) -> WireMsg:
         """The message as it came: bytes, nothing decoded."""
-        wire = self._wire
-        return wire if isinstance(wire, WireMsg) else WireMsg(*wire)
+        return WireMsg(*self._wire)
+
+    @property
+    def reply(self) -> bytes:
+        """The subject that an answer goes to; empty when none is asked for."""
+        return self._wire[1]
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.subject} {self.payload!r}>"
@@ -134,25 +142,38 @@ class Heard(Generic[T]):
 class Event(Heard[T]):
     """An event of a durable subject, to be decided on once."""
 
-    __slots__ = ("_settler", "position", "received_at", "settled")
+    __slots__ = ("_position", "_settler", "received_at", "settled")
 
     def __init__(
         self,
         registered: Subject[T],
         subject: str,
-        wire: WireMsg,
+        wire: RawMsg,
         payload: T,
-        *,
-        position: Position,
         settler: Settler,
         hooks: Hooks | None = None,
+        position: Position | None = None,
     ) -> None:
-        super().__init__(registered, subject, wire, payload, hooks)
-        self.position = position
+        # What the base class does, once more: calling it costs as much as all the rest.
+        self.registered = registered
+        self.subject = subject
+        self.payload = payload
+        self._wire = wire
+        self._headers = None
+        self.hooks = hooks
+        self._entered = None
+        self._settler = settler
+        self._position = position
         self.settled = False
         self.received_at = 0.0
         """When it was handed out, in seconds of a clock of the hooks' choice."""
-        self._settler = settler
+
+    @property
+    def position(self) -> Position:
+        """Where the stream holds it; read when first asked for."""
+        if self._position is None:
+            self._position = Position.of(self._wire[1])
+        return self._position
 
     @property
     def seq(self) -> int:
@@ -205,17 +226,17 @@ class Event(Heard[T]):
         return Event(
             self.registered,
             self.subject,
-            self.wire,
+            self._wire,
             self.payload,
-            position=self.position._replace(deliveries=self.position.deliveries + 1),
-            settler=self._settler,
-            hooks=self.hooks,
+            self._settler,
+            self.hooks,
+            self.position._replace(deliveries=self.position.deliveries + 1),
         )
 
     async def ack(self) -> None:
         """Done: never again for this consumer."""
-        if not self.settled:
-            await self._settler.ack(self)
+        if not self.settled and self._settler.acked(self):
+            await self._settler.room()
 
     async def nak(self, delay: float | None = None) -> None:
         """Again, after ``delay`` seconds; without one after the delay that the retry policy says."""
@@ -248,7 +269,7 @@ class Event(Heard[T]):
     ) -> bool:
         self._leave(error)
         if error is None:
-            if not self.settled:
-                await self._settler.ack(self)
+            if not self.settled and self._settler.acked(self):
+                await self._settler.room()
             return False
         return await self._settler.failed(self, error)

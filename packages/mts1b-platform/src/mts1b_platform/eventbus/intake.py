@@ -21,9 +21,9 @@ from mts1b_platform.eventbus.acks import nak_frame, progress_frame
 from mts1b_platform.eventbus.api import ApiError
 from mts1b_platform.eventbus.durables import durable_exists
 from mts1b_platform.eventbus.errors import AccessDenied, BusClosed, BusError, ConsumerGone, JetStreamUnavailable
-from mts1b_platform.eventbus.position import Position
+from mts1b_platform.eventbus.position import NotJetStream, Position
 from mts1b_platform.eventbus.pulls import PullEvent, PullEventKind, Pulls, PullsEnded
-from mts1b_platform.eventbus.wire import WireMsg
+from mts1b_platform.eventbus.wire import RawMsg
 from mts1b_platform.logs import get_logger
 
 if TYPE_CHECKING:
@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 log = get_logger("mts1b.eventbus.consumer")
 
 _QUIET: Final = frozenset({PullEventKind.RECONNECTED})
+_STEPS: Final = 16
+"""Looks at what is open while a whole prefetch is settled; a reader that waits looks as well."""
 
 
 class Intake:
@@ -65,8 +67,12 @@ class Intake:
         self._window = 1 if careful else prefetch
         self._careful: bool | None = None if careful else False
         self._settled = 0
-        self._waiting: deque[WireMsg] = deque()
-        self._handled: dict[bytes, WireMsg] = {}
+        self._step = 1
+        """Settled messages after which to see whether to ask for more."""
+        self.queue: deque[RawMsg] = deque()
+        """Messages that wait to be taken; empty when nothing is pulled."""
+        self.handled: dict[bytes, RawMsg] = {}
+        """Messages that were taken and are not settled, by reply subject; who takes one off the queue puts it here."""
         self._pulls: Pulls | None = None
         self._pump: asyncio.Task[None] | None = None
         self._keeper: asyncio.Task[None] | None = None
@@ -87,11 +93,8 @@ class Intake:
         """So many readers more (or fewer) wait for a message."""
         self._readers += change
         self._idle_since = asyncio.get_running_loop().time()
-
-    @property
-    def waiting(self) -> int:
-        """Messages that wait to be taken."""
-        return len(self._waiting)
+        if change > 0:
+            self._count()
 
     def make_room(self, room: int) -> None:
         """Take in up to ``room`` messages beyond ``prefetch``, because something older is to come."""
@@ -113,30 +116,29 @@ class Intake:
         if self._keeper is None:
             self._keeper = asyncio.create_task(self._keep(), name=f"keep {self._durable}")
 
-    def first(self) -> WireMsg | None:
-        """The next message, which stays; None when none waits, or nothing is pulled."""
-        return self._waiting[0] if self._waiting and self._pulls is not None else None
-
-    def take(self) -> WireMsg | None:
+    def take(self) -> RawMsg | None:
         """The next message, which counts as handled from now on until :meth:`settled`; None when none waits."""
-        if not self._waiting:
+        if not self.queue:
             return None
-        msg = self._waiting.popleft()
-        self._handled[msg.reply] = msg
+        msg = self.queue.popleft()
+        self.handled[msg[1]] = msg
         return msg
 
-    def settled(self, msg: WireMsg) -> None:
-        """The server was answered for ``msg``, or somebody else will answer it."""
-        if self._handled.pop(msg.reply, None) is None:
-            return
-        self._settled += 1
-        if self._pulls is None:
-            return
-        if self._window < self._prefetch and self._settled >= self._window:
+    def settled(self, reply: bytes) -> None:
+        """The server was answered for the message with this reply subject, or somebody else will answer it."""
+        if self.handled.pop(reply, None) is not None:
+            self._settled += 1
+            if self._settled >= self._step:
+                self._go_on()
+
+    def _go_on(self) -> None:
+        """Ask for as many more as there is room for."""
+        if self._pulls is not None and self._window < self._prefetch and self._settled >= self._window:
             self._settled = 0
             self._widen(self._pulls, self._window * 2)
-        held = len(self._waiting) + len(self._handled)
-        self._pulls.hold(max(0, held - self._room) if self._room else held)
+        if self._window >= self._prefetch:
+            self._settled = 0
+        self._count()
 
     async def stop(self) -> None:
         """Ask for nothing more and give back what waits; messages being handled are kept until they are settled."""
@@ -144,20 +146,20 @@ class Intake:
         if self._pump is not None:
             self._pump.cancel()
             self._pump = None
-        rest = list(self._waiting)
-        self._waiting.clear()
+        rest = list(self.queue)
+        self.queue.clear()
         try:
             if pulls is not None:
                 rest += await pulls.stop()
             for msg in reversed(rest):  # the server hands out first what came back last
-                self._bus.lane.send(nak_frame(msg.reply), 0)
+                self._bus.lane.send(nak_frame(msg[1]), 0)
         except nats.errors.Error as error:
             log.debug("what waited is not given back; it comes again by itself", error=str(error))
 
     def close(self) -> None:
         """End for good, without a word to the server."""
         self._undeny()
-        self._waiting.clear()
+        self.queue.clear()
         for task in (self._pump, self._keeper, *self._checks):
             if task is not None:
                 task.cancel()
@@ -167,10 +169,10 @@ class Intake:
         try:
             while batch := await pulls.next_batch():
                 if self._careful is None:
-                    self._careful = Position.of(batch[0].reply).deliveries > 1
+                    self._careful = _is_redelivery(batch[0])
                     if not self._careful:
                         self._widen(pulls, self._prefetch)
-                self._waiting.extend(batch)
+                self.queue.extend(batch)
                 self._count()
                 self._wake()
         except PullsEnded as end:
@@ -183,10 +185,11 @@ class Intake:
 
     def _count(self) -> None:
         if self._pulls is not None:
-            self._pulls.hold(max(0, len(self._waiting) + len(self._handled) - self._room))
+            self._pulls.hold(max(0, len(self.queue) + len(self.handled) - self._room))
 
     def _widen(self, pulls: Pulls, window: int) -> None:
         self._window = min(self._prefetch, window)
+        self._step = max(1, self._prefetch // _STEPS) if self._window == self._prefetch else 1
         pulls.resize(self._window)
 
     def _fail(self, error: BusError) -> None:
@@ -220,16 +223,23 @@ class Intake:
         loop = asyncio.get_running_loop()
         while True:
             await asyncio.sleep(self._ack_wait / 3)
-            idle = not self._handled and not self._readers and loop.time() - self._idle_since > self._ack_wait / 3
+            idle = not self.handled and not self._readers and loop.time() - self._idle_since > self._ack_wait / 3
             if idle and self._pulls is not None:
                 await self.stop()
                 continue
-            held = [*self._handled.values(), *self._waiting]
+            held = [*self.handled.values(), *self.queue]
             try:
                 for msg in held:
-                    self._bus.lane.send(progress_frame(msg.reply), 0)
+                    self._bus.lane.send(progress_frame(msg[1]), 0)
             except nats.errors.Error as error:
                 log.debug("the server's clock is not restarted", durable=self._durable, error=str(error))
+
+
+def _is_redelivery(msg: RawMsg) -> bool:
+    try:
+        return Position.of(msg[1]).deliveries > 1
+    except NotJetStream:  # who takes it says so
+        return False
 
 
 def _nothing() -> None:

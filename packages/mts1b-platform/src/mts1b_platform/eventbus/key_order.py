@@ -74,7 +74,7 @@ class KeyOrder(Generic[T]):
     def leave(self, event: Event[T], *, done: bool) -> None:
         """``event`` is settled, ``done`` says that it was acknowledged; the next of its key is ready."""
         if done:
-            self._done[event.seq] = event.wire.reply
+            self._done[event.seq] = event.reply
             if len(self._done) > _REMEMBERED:
                 del self._done[next(iter(self._done))]
         if event.seq not in self._inside:

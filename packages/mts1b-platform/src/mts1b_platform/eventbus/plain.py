@@ -25,7 +25,7 @@ from mts1b_platform.eventbus.lane import (
     Lane,
     SeamUnavailable,
 )
-from mts1b_platform.eventbus.seam import CROWDED_AT, DEFAULT_PENDING_LIMIT, Seam
+from mts1b_platform.eventbus.seam import CROWDED_AT, DEFAULT_PENDING_LIMIT, Seam, close_for_good
 from mts1b_platform.eventbus.wire import WireMsg, frame_size, split_frame
 
 POLL: Final = 0.05
@@ -49,6 +49,8 @@ class PlainLane:
         self.reason = reason
         self.dropped = 0
         self._client = client
+        if hasattr(client, "_close") and hasattr(client, "_reconnection_task"):
+            close_for_good(client)  # the one private part: without it a closed client may come back
         self._waiting: deque[tuple[bytes, bool]] = deque()
         self._waiting_bytes = 0
         self._pump: asyncio.Task[None] | None = None

@@ -70,6 +70,19 @@ class Position(NamedTuple):
             raise NotJetStream(f"reply subject {reply[:120]!r} has a count that is no number") from error
 
 
+def first_delivery(stream: str, consumer: str, *, like: bytes = b"") -> bytes:
+    """How the reply subject of each first delivery of ``consumer`` begins; with domain and account where ``like`` has.
+
+    Args:
+        stream: its stream.
+        consumer: its name.
+        like: the reply subject of a delivery of that server, if known.
+    """
+    tokens = like.split(b".")
+    where = tokens[2:4] if len(tokens) >= _LONG else []
+    return b".".join([b"$JS", b"ACK", *where, stream.encode(), consumer.encode(), b"1", b""])
+
+
 # Half the cost of calling the class; its stub is generic in a way that a cast cannot name.
 _MAKE: Final = cast("Any", tuple.__new__)  # pyright: ignore[reportUnknownMemberType]
 _name: Final = lru_cache(maxsize=1024)(bytes.decode)

@@ -8,8 +8,8 @@ and goes on.
 
     pulls = await Pulls.open(lane, "OMS_ORDERS", "treasury", on_event=log_it)
     async for batch in pulls:                    # PullsEnded when the consumer is deleted or refuses
-        for msg in batch:
-            book(msg.payload)
+        for subject, reply, head, payload in batch:
+            book(payload)
         pulls.ack_all(batch)
 """
 
@@ -101,7 +101,7 @@ class Pulls:
         self._inbox = f"{lane.new_inbox()}."
         self._pulled = 0
         self._outstanding = 0
-        self._waiting: list[WireMsg] = []
+        self._waiting: list[RawMsg] = []
         self._waiter: asyncio.Future[None] | None = None
         self._heard = 0.0
         self._backoff = 0.0
@@ -159,7 +159,7 @@ class Pulls:
         pulls._refill()
         return pulls
 
-    async def stop(self) -> list[WireMsg]:
+    async def stop(self) -> list[RawMsg]:
         """Ask for nothing more; returns what arrived and was not taken, for the caller to nak.
 
         Interest ends first and a round trip follows, so that nothing the server had sent already is left behind.
@@ -183,7 +183,7 @@ class Pulls:
 
     # Reading.
 
-    async def next_batch(self, most: int | None = None) -> list[WireMsg]:
+    async def next_batch(self, most: int | None = None) -> list[RawMsg]:
         """Wait for messages and take those that wait, at most ``most``; an empty list after :meth:`stop`.
 
         Raises:
@@ -214,12 +214,12 @@ class Pulls:
     def __aiter__(self) -> Self:
         return self
 
-    async def __anext__(self) -> list[WireMsg]:
+    async def __anext__(self) -> list[RawMsg]:
         if batch := await self.next_batch():
             return batch
         raise StopAsyncIteration
 
-    def ack_all(self, batch: list[WireMsg]) -> None:
+    def ack_all(self, batch: list[RawMsg]) -> None:
         """Acknowledge every message of ``batch``; all acks leave in one write. Raises as :meth:`Lane.send`."""
         self._lane.send_many([ack_frame(msg[1]) for msg in batch], ACK_SIZE * len(batch))
 
@@ -277,7 +277,7 @@ class Pulls:
     def _take(self, batch: list[RawMsg]) -> None:
         self._heard = asyncio.get_running_loop().time()
         # Deliveries carry a reply subject to ack them on, what the server says about a pull does not.
-        msgs = [WireMsg(*msg) for msg in batch if msg[1]]
+        msgs = [msg for msg in batch if msg[1]]
         if msgs:
             self._backoff = 0.0
             if self._retry is not None:

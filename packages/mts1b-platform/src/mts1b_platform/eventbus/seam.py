@@ -29,7 +29,8 @@ Kept of what nats-py does: errors when closed or draining, buffering while recon
 ``max_payload`` (of header and payload together, as the server counts), statistics, queue groups, auto-unsubscribe,
 pending limits with ``SlowConsumerError``, resubscription, drain. Mended: a message with a mangled header block, or a
 PONG that comes after its ``flush`` gave up, no longer ends nats-py's read loop without a word; and ``flush`` (hence
-``drain``) sends what waits before its PING, so that it means what it says.
+``drain``) sends what waits before its PING, so that it means what it says; and a client that is closed while it
+reconnects stays closed (:func:`close_for_good`).
 """
 # pyright: reportPrivateUsage=false, reportUnknownMemberType=false
 # reason: reaching into nats-py's private, partly untyped parts is what this file is for.
@@ -110,6 +111,7 @@ class Seam:
             await send_ping(future)
 
         client._send_ping = send_ping_in_order
+        close_for_good(client)
 
     # Sending.
 
@@ -306,6 +308,24 @@ class Seam:
         """The connection stands again (called by the parser at the first PONG)."""
         for hook in list(self._readies.values()):
             hook()
+
+
+def close_for_good(client: Client) -> None:
+    """Have ``client`` end its reconnecting before it closes.
+
+    It cancels that task once, and on Python 3.11 ``asyncio.wait_for`` swallows a cancellation that comes together with
+    its result, such as a refused connection: the task would go on for ever, and connect a closed client again.
+    """
+    close = client._close
+
+    async def close_after_reconnecting(*args: Any, **kwargs: Any) -> None:
+        task = client._reconnection_task
+        while task is not None and not task.done() and task is not asyncio.current_task():
+            task.cancel()
+            await asyncio.wait([task], timeout=_RECHECK)
+        await close(*args, **kwargs)
+
+    client._close = close_after_reconnecting
 
 
 def _register(hooks: dict[object, Callable[[], None]], hook: Callable[[], None]) -> Callable[[], None]:

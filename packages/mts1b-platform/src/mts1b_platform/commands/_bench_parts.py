@@ -138,7 +138,8 @@ class _Tally:
         self._wanted = number
         self._reached.clear()
         try:
-            await asyncio.wait_for(self._reached.wait(), _LOST)
+            async with asyncio.timeout(_LOST):
+                await self._reached.wait()
         except TimeoutError:
             raise BenchError(
                 f"{number - self.heard} of the events published did not arrive within {_LOST:g} s: the server dropped "

@@ -37,7 +37,8 @@ async def ask(bus: "EventBus", subject: str, payload: bytes, timeout: float, hea
     waiting = await Client.subscribe(bus, inbox, cb=take, max_msgs=1)  # pyright: ignore[reportUnknownMemberType]
     try:
         await bus.publish(subject, payload, inbox, headers)
-        answer = await asyncio.wait_for(answered, timeout)
+        async with asyncio.timeout(timeout):
+            answer = await answered
     except TimeoutError:
         raise nats.errors.TimeoutError from None
     finally:

@@ -446,7 +446,8 @@ class EventBus(Client):
             return True
         self._refuse_when_closed()
         try:
-            await asyncio.wait_for(self._up.wait(), timeout)
+            async with asyncio.timeout(timeout):
+                await self._up.wait()
         except TimeoutError:
             return False
         return self.is_connected
@@ -511,7 +512,8 @@ class EventBus(Client):
     async def _make_room(self) -> None:
         """Let the connection write; a best-effort publisher is held up for a bounded time only."""
         try:
-            await asyncio.wait_for(self.lane.room(), _BEST_EFFORT_WAIT)
+            async with asyncio.timeout(_BEST_EFFORT_WAIT):
+                await self.lane.room()
         except TimeoutError:
             log.debug("the server takes events more slowly than they come")
         except nats.errors.ConnectionClosedError:

@@ -13,6 +13,7 @@ import nats.errors
 from mts1b_platform.config import Settings
 from mts1b_platform.eventbus.api import where
 from mts1b_platform.eventbus.bus import EventBus
+from mts1b_platform.eventbus.ending import end
 from mts1b_platform.eventbus.errors import AccessDenied, BusError, ServerUnavailable
 from mts1b_platform.eventbus.session import RECONNECT_WAIT, reconsider, survive_endings
 from mts1b_platform.logs import get_logger
@@ -114,8 +115,7 @@ async def _dial(bus: EventBus, refusals: list[Exception], options: dict[str, Any
                 raise nats.errors.AuthorizationError
         await dialling
     finally:
-        dialling.cancel()
-        await asyncio.gather(dialling, return_exceptions=True)
+        await end(dialling)
 
 
 def _attach_hooks(bus: EventBus) -> None:

@@ -118,7 +118,8 @@ class _Batch:
         self._changed.clear()
         if not self._over:
             try:
-                await asyncio.wait_for(self._changed.wait(), _SILENCE)
+                async with asyncio.timeout(_SILENCE):
+                    await self._changed.wait()
             except TimeoutError:
                 raise _Stalled("the server is silent") from None
         if self._over and self.stored < self.sent:

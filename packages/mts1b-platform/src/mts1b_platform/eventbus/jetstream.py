@@ -140,7 +140,8 @@ class RawSubscription:
             nats.errors.TimeoutError: none came within ``timeout`` seconds.
         """
         try:
-            return self._hand_over(await asyncio.wait_for(anext(self._consumer), timeout))
+            async with asyncio.timeout(timeout):
+                return self._hand_over(await anext(self._consumer))
         except TimeoutError:
             raise nats.errors.TimeoutError from None
 

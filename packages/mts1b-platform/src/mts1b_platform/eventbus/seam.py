@@ -45,6 +45,7 @@ from nats.aio.client import Client, _validate_queue, _validate_subject
 from nats.protocol.parser import AWAITING_MSG_PAYLOAD
 from nats.protocol.parser import Parser as NatsParser
 
+from mts1b_platform.eventbus.ending import end
 from mts1b_platform.eventbus.lane import DEFAULT_PENDING_BYTES, DEFAULT_PENDING_MSGS, BatchCallback
 from mts1b_platform.eventbus.seam_batches import BatchSubscription
 from mts1b_platform.eventbus.seam_rehearsal import rehearse
@@ -313,16 +314,14 @@ class Seam:
 def close_for_good(client: Client) -> None:
     """Have ``client`` end its reconnecting before it closes.
 
-    It cancels that task once, and on Python 3.11 ``asyncio.wait_for`` swallows a cancellation that comes together with
-    its result, such as a refused connection: the task would go on for ever, and connect a closed client again.
+    It cancels that task once, which may be lost (``ending.py``): the task would connect a closed client again.
     """
     close = client._close
 
     async def close_after_reconnecting(*args: Any, **kwargs: Any) -> None:
         task = client._reconnection_task
-        while task is not None and not task.done() and task is not asyncio.current_task():
-            task.cancel()
-            await asyncio.wait([task], timeout=_RECHECK)
+        if task is not None and task is not asyncio.current_task():
+            await end(task)
         await close(*args, **kwargs)
 
     client._close = close_after_reconnecting

@@ -54,7 +54,8 @@ async def rehearse(seam_class: "type[Seam]", client: Client) -> None:
     if type(client._ps) is not NatsParser:
         raise SeamUnavailable(f"the connection's parser is a {type(client._ps).__name__}, not nats-py's own")
     try:
-        await asyncio.wait_for(_play(seam_class), TIMEOUT)
+        async with asyncio.timeout(TIMEOUT):
+            await _play(seam_class)
     except Exception as error:
         raise SeamUnavailable(
             f"nats-py {installed} behaves differently than the fast lane expects: {type(error).__name__}: {error}"

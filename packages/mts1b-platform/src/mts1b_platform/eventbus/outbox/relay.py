@@ -305,7 +305,8 @@ class Relay:
 
     async def _rest(self, seconds: float, until: asyncio.Event | None = None) -> None:
         try:
-            await asyncio.wait_for((until or self._stopping).wait(), seconds)
+            async with asyncio.timeout(seconds):
+                await (until or self._stopping).wait()
         except TimeoutError:
             return
 

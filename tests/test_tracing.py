@@ -81,6 +81,18 @@ async def test_spans_follow_the_event_from_service_to_service(bus: EventBus, con
     assert process["messaging.message.id"] == SIGNAL.signal_id
 
 
+@pytest.mark.parametrize("atomic", [False, True])
+async def test_events_that_are_published_together_are_traced_too(bus: EventBus, *, atomic: bool):
+    oms = Traced(bus)
+    orders = [ORDER.model_copy(update={"idempotency_key": f"key-{n}"}) for n in range(3)]
+    await bus.emit_many(OMS_ORDERS_CREATED, orders, atomic=atomic)
+    assert [span.name.split()[0] for span in oms.spans] == ["send"] * 3
+    async with bus.consume(OMS_ORDERS_CREATED, durable="t") as events:
+        for span in oms.spans:
+            async with await anext(events) as event:
+                assert event.headers["traceparent"].split("-")[1:3] == [*ids(span)[:2]]
+
+
 async def test_a_failing_handler_marks_its_span_and_the_next_delivery_is_another(bus: EventBus):
     oms = Traced(bus)
     await bus.emit(OMS_ORDERS_CREATED, ORDER)

@@ -1,7 +1,7 @@
 """What `emit` promises, tier by tier, on a real server."""
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path
@@ -31,7 +31,7 @@ from mts1b_platform.eventbus import (
     ServerUnavailable,
     connect,
 )
-from mts1b_platform.eventbus.pipeline import Draft
+from mts1b_platform.eventbus.pipeline import Batch
 from mts1b_platform.eventbus.puback import AckLost, PubAck
 from mts1b_platform.server import NatsServer
 from mts1b_platform.testing import StartNatsServer
@@ -255,16 +255,25 @@ async def test_more_than_a_thousand_events_are_split_into_atomic_batches(bus: Ev
     assert await stored(bus, "OMS_ORDERS") == 2500
 
 
-async def test_an_atomic_batch_whose_ack_is_lost_is_found_and_not_sent_again(bus: EventBus):
-    publish, lost = bus.pipeline.publish_atomic, 0
+async def test_an_event_that_is_too_large_keeps_its_atomic_batch_out_at_once(bus: EventBus):
+    orders = [order(f"intent-{n}") for n in range(10)]
+    orders[7] = orders[7].model_copy(update={"actor": "a" * bus.max_payload})
+    async with asyncio.timeout(20):
+        with pytest.raises(PayloadTooLarge):
+            await bus.emit_many(OMS_ORDERS_CREATED, orders, atomic=True)
+    assert await stored(bus, "OMS_ORDERS") == 0
 
-    async def lose_the_ack(drafts: Sequence[Draft]) -> PubAck:
+
+async def test_an_atomic_batch_whose_ack_is_lost_is_found_and_not_sent_again(bus: EventBus):
+    store, lost = bus.pipeline.store, 0
+
+    async def lose_the_ack(batch: Batch) -> PubAck:
         nonlocal lost
-        await publish(drafts)
+        await store(batch)
         lost += 1
         raise AckLost("the connection broke before the ack")
 
-    bus.pipeline.publish_atomic = lose_the_ack  # the server has it, the answer never comes
+    bus.pipeline.store = lose_the_ack  # the server has it, the answer never comes
     acks = await bus.emit_many(OMS_ORDERS_CREATED, [order(f"intent-{n}") for n in range(30)], atomic=True)
     assert lost == 1
     assert [ack.seq for ack in acks] == list(range(1, 31))

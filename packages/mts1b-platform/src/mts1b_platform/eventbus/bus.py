@@ -5,7 +5,7 @@ nats-py documents them. The typed calls ``emit``, ``emit_many``, ``consume`` and
 """
 
 import asyncio
-from collections.abc import AsyncIterable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterable, Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from functools import partial
 from typing import Any, Self, overload
@@ -37,8 +37,8 @@ from mts1b_platform.eventbus.listener import Listener
 from mts1b_platform.eventbus.ordered import OrderedConsumer
 from mts1b_platform.eventbus.pipeline import AckPipeline
 from mts1b_platform.eventbus.plain import open_lane
-from mts1b_platform.eventbus.publish import Ack, Outgoing, prepare, send, send_watched
-from mts1b_platform.eventbus.publish_many import send_atomic, send_many_watched, send_pipelined
+from mts1b_platform.eventbus.publish import Ack, prepare, send, send_watched
+from mts1b_platform.eventbus.publish_many import Many, drafts, send_atomic, send_many_watched, send_pipelined
 from mts1b_platform.eventbus.publisher import Publisher
 from mts1b_platform.eventbus.retry import RetryPolicy
 from mts1b_platform.eventbus.trace import new_trace_id
@@ -202,24 +202,16 @@ class EventBus(Client):
         """
         publisher, trace = self.publisher(subject), cause.trace_id if cause else None
         events = list(events)
-        for event in events:
-            publisher.template(event)  # what cannot be published is refused before anything is
-        send = partial(send_atomic, self, subject) if atomic else partial(send_pipelined, self, subject, window=window)
+        names = {publisher.template(event).subject for event in events}  # refuses what cannot go, before anything does
+        send = send_atomic if atomic else send_pipelined
+        many = Many(self, subject, deadline, window)
         with ExitStack() as watches:
-            outs = self._outgoing(subject, events, trace, watches)
-            return await send_many_watched(self.hooks, subject, outs, partial(send, deadline=deadline))
-
-    def _outgoing(
-        self, subject: DurableSubject[T], events: Iterable[T], trace: str | None, watches: ExitStack
-    ) -> Iterator[Outgoing]:
-        """The events ready for the wire as they are asked for; what the server refuses meanwhile is told."""
-        names: set[str] = set()
-        for event in events:
-            out = prepare(self, subject, event, trace_id=trace)
-            if out.subject not in names:
-                names.add(out.subject)
-                watches.enter_context(self.denials.watch(out.subject))
-            yield out
+            for name in names:
+                watches.enter_context(self.denials.watch(name))
+            if self.hooks is None:
+                return await send(many, drafts(subject, publisher, events, trace))
+            outs = (prepare(self, subject, event, trace_id=trace) for event in events)
+            return await send_many_watched(self.hooks, many, outs, send)
 
     async def ingest(
         self,

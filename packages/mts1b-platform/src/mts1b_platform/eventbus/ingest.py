@@ -100,7 +100,7 @@ class _Batch:
             await self._lane.room()
         self.sent += 1
         reply = b"%b%d.%d.$FI" % (self._reply, self.sent, _START if self.sent == 1 else _ADD)
-        frame = draft.template.encode(draft.payload, draft.trace_id, draft.msg_id, reply)
+        frame = draft.template.encode(draft.payload, draft.trace_id, draft.msg_id, reply, draft.extra)
         self._lane.send(frame, len(draft.payload))
 
     async def end(self, subject: bytes) -> None:

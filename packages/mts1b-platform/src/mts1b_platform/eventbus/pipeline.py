@@ -16,26 +16,41 @@ stored; publishing again with the same message id is safe inside the stream's de
 import asyncio
 import secrets
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Final, NamedTuple, Self, cast
 
 from mts1b_platform.eventbus.headers import NO_LINES, HeaderLines
 from mts1b_platform.eventbus.lane import Batches, Lane
 from mts1b_platform.eventbus.puback import AckLost, AckReader, AckTimeout, PubAck, PublishFailed
-from mts1b_platform.eventbus.wire import FrameTemplate, RawMsg, WireMsg, pub_frame
+from mts1b_platform.eventbus.wire import FrameTemplate, RawMsg, WireMsg, frame_size, pub_frame
 
 MAX_BATCH: Final = 1000
 """Most messages that the server takes as one atomic batch."""
+_TOGETHER: Final = 128 * 1024
+"""Bytes of a batch that are handed to the connection in one go, about."""
 _SWEEPS: Final = 8
 
 
 class Draft(NamedTuple):
-    """One message of an atomic batch."""
+    """One message, ready for the wire but for where its ack goes."""
 
     template: FrameTemplate
     payload: bytes
     trace_id: str
     msg_id: str | None = None
+    extra: HeaderLines = NO_LINES
+
+
+class Batch(NamedTuple):
+    """An atomic batch that is encoded, its first and last message apart: they say where acks go. To be sent once."""
+
+    lead: bytes
+    """The header lines that name it, up to the number of a message."""
+    drafts: Sequence[Draft]
+    middle: list[tuple[list[bytes], int]]
+    """All but the first and the last, in portions that the connection takes in one go, and their payload bytes."""
+    largest: int
+    """Bytes of its largest message, as the server holds them against ``max_payload``."""
 
 
 Waiter = asyncio.Future[PubAck] | tuple["Bulk", int]
@@ -172,8 +187,12 @@ class AckPipeline:
         extra: HeaderLines = NO_LINES,
     ) -> asyncio.Future[PubAck]:
         """Send at once, whatever the window says; raises as :meth:`publish`."""
-        token = self._send(template, payload, trace_id, msg_id, extra)
+        self._token = token = self._token + 1
+        frame = template.encode(payload, trace_id, msg_id, b"%b%d" % (self._reply, token), extra)
+        self._lane.send(frame, len(payload))
         self._pending[token] = future = asyncio.get_running_loop().create_future()
+        if self._sweeper is None:
+            self._schedule_sweep()
         return future
 
     def bulk_nowait(
@@ -184,20 +203,15 @@ class AckPipeline:
         trace_id: str,
         msg_id: str | None = None,
         extra: HeaderLines = NO_LINES,
-    ) -> None:
-        """Send at once as the next of ``bulk``; raises as :meth:`publish`, with nothing sent."""
-        token = self._send(template, payload, trace_id, msg_id, extra)
-        self._pending[token] = bulk, bulk.begin()
-
-    def _send(
-        self, template: FrameTemplate, payload: bytes, trace_id: str, msg_id: str | None, extra: HeaderLines
-    ) -> int:
+    ) -> bytes:
+        """Send at once as the next of ``bulk``; the frame, to keep. Raises as :meth:`publish`, with nothing sent."""
         self._token = token = self._token + 1
         frame = template.encode(payload, trace_id, msg_id, b"%b%d" % (self._reply, token), extra)
         self._lane.send(frame, len(payload))
+        self._pending[token] = bulk, bulk.begin()
         if self._sweeper is None:
             self._schedule_sweep()
-        return token
+        return frame
 
     async def publish_atomic(self, drafts: Sequence[Draft]) -> PubAck:
         """Store all messages or none; they go to one stream, which must allow it. ``ack.seq`` is that of the last.
@@ -209,32 +223,54 @@ class AckPipeline:
                 known id makes the server refuse a whole batch.
             ValueError: no messages, or more than the server takes at once.
         """
+        return await self.store(self.batch(drafts))
+
+    def batch(self, drafts: Sequence[Draft]) -> Batch:
+        """Encode a batch for :meth:`store`, while the server is at work on another, say.
+
+        Raises:
+            HeaderError: an id cannot go on the wire.
+            ValueError: no messages, or more than the server takes at once.
+        """
         if not 1 <= len(drafts) <= MAX_BATCH:
             raise ValueError(f"an atomic batch has 1 to {MAX_BATCH} messages, not {len(drafts)}")
-        batch_id = secrets.token_hex(11)
-        begun: asyncio.Future[PubAck] | None = None
-        last = len(drafts)
-        for number, (template, payload, trace_id, msg_id) in enumerate(drafts, 1):
-            if self._lane.crowded:
+        batch_id = secrets.token_hex(11).encode()
+        lead = b"Nats-Batch-Id: %b\r\nNats-Batch-Sequence: " % batch_id
+        frames = [
+            template.encode(payload, trace_id, msg_id, b"", HeaderLines(b"%b%b%d\r\n" % (extra, lead, number)))
+            for number, (template, payload, trace_id, msg_id, extra) in enumerate(drafts, 1)
+        ]
+        longest = max(frames, key=len)
+        return Batch(lead, drafts, list(_portions(frames, drafts, len(longest))), frame_size(longest))
+
+    async def store(self, batch: Batch) -> PubAck:
+        """Send what :meth:`batch` has encoded; promises and raises as :meth:`publish_atomic`."""
+        last = len(batch.drafts)
+        begun = [self._send_end(batch, 1)] if last > 1 else []
+        try:
+            for frames, payload_bytes in batch.middle:
+                while self._lane.crowded:
+                    await self._lane.room()
+                self._lane.send_many(frames, payload_bytes)
+            while self._lane.crowded:
                 await self._lane.room()
-            lines = f"Nats-Batch-Id: {batch_id}\r\nNats-Batch-Sequence: {number}\r\n"
-            if number == last:
-                extra = HeaderLines(f"{lines}Nats-Batch-Commit: 1\r\n".encode())
-                committed = self.publish_nowait(template, payload, trace_id, msg_id, extra)
-                break
-            extra = HeaderLines(lines.encode())
-            if number == 1:
-                begun = self.publish_nowait(template, payload, trace_id, msg_id, extra)
-            else:
-                self._lane.send(template.encode(payload, trace_id, msg_id, b"", extra), len(payload))
-        else:
-            raise AssertionError("a batch has a last message")
+            committed = self._send_end(batch, last, b"Nats-Batch-Commit: 1\r\n")
+        except BaseException:
+            for future in begun:
+                future.cancel()  # the server gives the rest up by itself
+            raise
         # The first refusal says why; the commit's may only say that the batch is unknown by then.
-        outcomes = await asyncio.gather(*filter(None, [begun, committed]), return_exceptions=True)
+        outcomes = await asyncio.gather(*begun, committed, return_exceptions=True)
         for outcome in outcomes:
             if isinstance(outcome, BaseException):
                 raise outcome
         return cast("PubAck", outcomes[-1])
+
+    def _send_end(self, batch: Batch, number: int, commit: bytes = b"") -> asyncio.Future[PubAck]:
+        """The first or the last message of ``batch``."""
+        template, payload, trace_id, msg_id, extra = batch.drafts[number - 1]
+        lines = b"%b%b%d\r\n%b" % (extra, batch.lead, number, commit)
+        return self.publish_nowait(template, payload, trace_id, msg_id, HeaderLines(lines))
 
     def ask(self, subject: bytes, payload: bytes) -> asyncio.Future[WireMsg]:
         """Send a request that is answered like an ack: a double ack, an API call; ``subject`` is trusted.
@@ -330,6 +366,14 @@ class AckPipeline:
         room, self._room = self._room, None
         if room is not None and not room.done():
             room.set_result(None)
+
+
+def _portions(frames: list[bytes], drafts: Sequence[Draft], longest: int) -> Iterator[tuple[list[bytes], int]]:
+    """All but the ends of ``frames``, in lists of about :data:`_TOGETHER` bytes at most, with their payload bytes."""
+    last, size = len(frames) - 1, max(1, _TOGETHER // longest)
+    for start in range(1, last, size):
+        stop = min(last, start + size)
+        yield frames[start:stop], sum([len(draft.payload) for draft in drafts[start:stop]])
 
 
 def _fail(waiter: "Waiter | asyncio.Future[Any]", error: PublishFailed) -> None:

@@ -11,7 +11,7 @@ the event may have been stored or not.
 import asyncio
 import random
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import nats.errors
@@ -39,11 +39,10 @@ from mts1b_platform.eventbus.headers import (
     SOURCE_REPO,
     TRACE_ID,
     HeaderError,
-    HeaderLines,
     header_lines,
 )
 from mts1b_platform.eventbus.hooks import Hooks
-from mts1b_platform.eventbus.pipeline import Bulk, Draft
+from mts1b_platform.eventbus.pipeline import Draft
 from mts1b_platform.eventbus.puback import NoStreamResponse, PubAck, PublishFailed, PublishRefused
 from mts1b_platform.eventbus.trace import trace_id_for
 from mts1b_platform.logs import get_logger
@@ -93,6 +92,11 @@ class Outgoing:
         out = cls(name, subject.pattern, draft.payload)
         out._draft = draft, subject, actor
         return out
+
+    @classmethod
+    def of_draft(cls, pattern: str, draft: Draft) -> "Outgoing":
+        """An event of which only the draft is left: enough to say what became of it, not to send it."""
+        return cls(draft.template.subject, pattern, draft.payload, {MSG_ID: draft.msg_id or ""})
 
     @property
     def draft(self) -> Draft | None:
@@ -192,12 +196,12 @@ def send_best_effort(bus: "EventBus", subject: Subject[Any], out: Outgoing) -> N
         BusClosed: the bus was closed.
         PayloadTooLarge: the event has more bytes than the server takes.
     """
-    draft, extra = _draft(bus, subject, out)
-    frame = draft.template.encode(draft.payload, draft.trace_id, draft.msg_id, b"", extra)
+    draft = draft_of(bus, subject, out)
+    frame = draft.template.encode(draft.payload, draft.trace_id, draft.msg_id, b"", draft.extra)
     try:
         sent = bus.lane.send_now(frame, len(draft.payload))
     except nats.errors.Error as error:
-        raise publish_error(bus, out, error) from None
+        raise publish_error(bus, out.subject, len(out.payload), error) from None
     (bus.counters.published if sent else bus.counters.publish_dropped)[out.pattern] += 1
 
 
@@ -212,7 +216,7 @@ async def send_durable(bus: "EventBus", subject: DurableSubject[Any], out: Outgo
         AccessDenied: the server lets this identity not publish here.
         BusClosed: the bus was closed.
     """
-    draft, extra = _draft(bus, subject, out)
+    draft = draft_of(bus, subject, out)
     end = time.monotonic() + deadline
     attempt = 0
     reason = "no connection to a NATS server"
@@ -226,13 +230,15 @@ async def send_durable(bus: "EventBus", subject: DurableSubject[Any], out: Outgo
             continue
         try:
             with bus.denials.watch(out.subject):
-                sent = await bus.pipeline.publish(draft.template, draft.payload, draft.trace_id, draft.msg_id, extra)
+                sent = await bus.pipeline.publish(*draft)
                 async with asyncio.timeout_at(asyncio.get_running_loop().time() + end - time.monotonic()):
                     return acknowledged(bus, out, await sent)
         except TimeoutError as error:
             reason = str(error) or "no ack in time"
         except nats.errors.Error as error:
-            if isinstance(failure := publish_error(bus, out, error), PublishError | BusClosed):
+            if isinstance(
+                failure := publish_error(bus, out.subject, len(out.payload), error), PublishError | BusClosed
+            ):
                 raise failure from None
             reason = str(failure)
         except PublishFailed as error:
@@ -246,46 +252,20 @@ async def send_durable(bus: "EventBus", subject: DurableSubject[Any], out: Outgo
 
 def acknowledged(bus: "EventBus", out: Outgoing, stored: PubAck) -> Ack:
     """Count ``stored`` and give it the event's names."""
-    count_stored(bus, out.pattern, [stored])
+    bus.counters.published[out.pattern] += 1
+    if stored.duplicate:
+        bus.counters.publish_duplicates[out.pattern] += 1
     return Ack(stored.stream, stored.seq, stored.duplicate, out.subject, out.msg_id)
 
 
-def count_stored(bus: "EventBus", pattern: str, acks: Sequence[PubAck | None]) -> None:
-    """Count the events of ``pattern`` that have an ack."""
-    bus.counters.published[pattern] += sum(ack is not None for ack in acks)
-    if duplicates := sum(ack is not None and ack.duplicate for ack in acks):
-        bus.counters.publish_duplicates[pattern] += duplicates
-
-
-def start_publish(bus: "EventBus", subject: DurableSubject[Any], out: Outgoing, bulk: Bulk) -> None:
-    """Send once, now, as the next of ``bulk``.
-
-    Raises:
-        InvalidHeader, PayloadTooLarge, BusClosed: as the names say.
-        BusError: the connection took no more.
-    """
-    draft, extra = _draft(bus, subject, out)
-    try:
-        bus.pipeline.bulk_nowait(bulk, draft.template, draft.payload, draft.trace_id, draft.msg_id, extra)
-    except nats.errors.Error as error:
-        raise publish_error(bus, out, error) from None
-
-
 def draft_of(bus: "EventBus", subject: Subject[Any], out: Outgoing) -> Draft:
-    """``out`` as one message of an atomic batch.
+    """``out`` ready for the wire.
 
     Raises:
-        InvalidHeader: it has headers beyond the envelope, which a batch does not carry.
+        InvalidHeader: a header cannot go on the wire.
     """
-    draft, extra = _draft(bus, subject, out)
-    if extra:
-        raise InvalidHeader(f"{out.subject}: an event of an atomic batch carries the envelope and no further headers")
-    return draft
-
-
-def _draft(bus: "EventBus", subject: Subject[Any], out: Outgoing) -> tuple[Draft, HeaderLines]:
     if (ready := out.draft) is not None:
-        return ready, NO_LINES
+        return ready
     headers = out.headers
     template = bus.publisher(subject).template_of(headers[ACTOR], out.subject)
     extra = NO_LINES
@@ -294,18 +274,18 @@ def _draft(bus: "EventBus", subject: Subject[Any], out: Outgoing) -> tuple[Draft
             extra = header_lines({name: value for name, value in headers.items() if name not in _IN_TEMPLATE})
     except HeaderError as error:
         raise InvalidHeader(f"{out.subject}: {error}") from None
-    return Draft(template, out.payload, headers[TRACE_ID], headers.get(MSG_ID)), extra
+    return Draft(template, out.payload, headers[TRACE_ID], headers.get(MSG_ID), extra)
 
 
-def publish_error(bus: "EventBus", out: Outgoing, error: nats.errors.Error) -> BusError:
-    """What nats-py's error means for the caller."""
+def publish_error(bus: "EventBus", name: str, size: int, error: nats.errors.Error) -> BusError:
+    """What nats-py's error means for the publisher of an event of ``size`` bytes on the subject ``name``."""
     if isinstance(error, nats.errors.MaxPayloadError):
         return PayloadTooLarge(
-            f"{out.subject}: the event has {len(out.payload)} bytes, the server takes {bus.max_payload} with its "
+            f"{name}: the event has {size} bytes, the server takes {bus.max_payload} with its "
             "headers; send a reference to the data instead, or raise max_payload on the server"
         )
     if isinstance(error, nats.errors.ConnectionClosedError | nats.errors.ConnectionDrainingError):
-        return BusClosed(f"{out.subject}: the bus is closed; the event may not have been stored")
+        return BusClosed(f"{name}: the bus is closed; the event may not have been stored")
     return BusError(str(error) or type(error).__name__)
 
 

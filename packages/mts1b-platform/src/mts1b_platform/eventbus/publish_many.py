@@ -12,29 +12,37 @@ import asyncio
 import base64
 import time
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
-from typing import TYPE_CHECKING, Any, Final
+from itertools import islice
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, cast
 
 import nats.errors
 from mts1b_foundation.subjects import DurableSubject
+from mts1b_foundation.subjects.subject import T
 
 from mts1b_platform.eventbus.api import ApiError, js_api, where
 from mts1b_platform.eventbus.durables import stream_of
-from mts1b_platform.eventbus.errors import JetStreamUnavailable, PublishError, PublishUncertain
-from mts1b_platform.eventbus.headers import MSG_ID, HeaderError, Headers
+from mts1b_platform.eventbus.errors import (
+    BusClosed,
+    BusError,
+    JetStreamUnavailable,
+    PublishError,
+    PublishUncertain,
+)
+from mts1b_platform.eventbus.headers import MSG_ID, NO_LINES, HeaderError, Headers
 from mts1b_platform.eventbus.hooks import Hooks
-from mts1b_platform.eventbus.pipeline import MAX_BATCH, Bulk
+from mts1b_platform.eventbus.pipeline import MAX_BATCH, Batch, Bulk, Draft
 from mts1b_platform.eventbus.puback import PubAck, PublishFailed, PublishRefused
 from mts1b_platform.eventbus.publish import (
     Ack,
     Outgoing,
-    acknowledged,
-    count_stored,
     draft_of,
     publish_error,
     reason_to_retry,
     send_durable,
-    start_publish,
 )
+from mts1b_platform.eventbus.publisher import Publisher
+from mts1b_platform.eventbus.trace import trace_id_for
+from mts1b_platform.eventbus.wire import split_frame
 from mts1b_platform.logs import get_logger
 
 if TYPE_CHECKING:
@@ -47,70 +55,111 @@ _NO_MESSAGE: Final = 10037
 _PAUSE: Final = 0.1
 _REFILL: Final = 4
 """A full window is waited for until a part of it is free, so that not every ack wakes the sender."""
+# Half the cost of calling the classes; the stub is generic in a way that a cast cannot name.
+_DRAFT: Final = cast("Callable[..., Draft]", tuple.__new__)  # pyright: ignore[reportUnknownMemberType]
+_ACK: Final = cast("Callable[..., Ack]", tuple.__new__)  # pyright: ignore[reportUnknownMemberType]
 
 
-async def send_pipelined(
-    bus: "EventBus", subject: DurableSubject[Any], outs: Iterable[Outgoing], *, window: int, deadline: float
-) -> list[Ack]:
-    """Send ``outs`` in order as they are asked for, ``window`` under way at a time; an ack each.
+class Many(NamedTuple):
+    """Many events of one subject on their way out."""
+
+    bus: "EventBus"
+    subject: DurableSubject[Any]
+    deadline: float
+    """Seconds until the publish of one event, or of one atomic batch, gives up."""
+    window: int = 0
+    """Most events under way at a time."""
+
+    @property
+    def pattern(self) -> str:
+        """The subject's pattern."""
+        return self.subject.pattern
+
+
+def drafts(
+    subject: DurableSubject[T], publisher: Publisher[T], events: Sequence[T], trace_id: str | None
+) -> Iterator[Draft]:
+    """``events`` ready for the wire as they are asked for."""
+    template, encode, message_id = publisher.template, publisher.encode, subject.message_id
+    for event in events:
+        yield _DRAFT(Draft, (template(event), encode(event), trace_id_for(trace_id), message_id(event), NO_LINES))
+
+
+async def send_pipelined(many: Many, events: Iterable[Draft]) -> list[Ack]:
+    """Send ``events`` in order as they are asked for, ``window`` under way at a time; an ack each.
 
     Raises:
         PublishError, BusClosed: of the first that failed; those before it are stored, those behind it may be.
     """
-    source = iter(outs)
+    source = iter(events)
     acks: list[Ack] = []
-    while some := await _send_until_one_fails(bus, subject, source, window=window, deadline=deadline):
+    while some := await _send_until_one_fails(many, source):
         acks += some
     return acks
 
 
-async def _send_until_one_fails(
-    bus: "EventBus", subject: DurableSubject[Any], source: Iterator[Outgoing], *, window: int, deadline: float
-) -> list[Ack]:
+async def _send_until_one_fails(many: Many, source: Iterator[Draft]) -> list[Ack]:
     """Send once each; what the first failure finds under way is waited for, and what failed sent again.
 
     Nothing later is sent before that, as it must not overtake those that may be lost, too.
     """
-    bulk, lane = Bulk(), bus.lane
-    sent: list[Outgoing] = []
+    bus, window, enough = many.bus, many.window, many.window - 1 - many.window // _REFILL
+    bulk, lane, send = Bulk(), bus.lane, bus.pipeline.bulk_nowait
+    sent: list[tuple[str, str | None, bytes]] = []
     try:
-        while not bulk.failures and (out := next(source, None)) is not None:
-            start_publish(bus, subject, out, bulk)
-            sent.append(out)
+        for template, payload, trace_id, msg_id, extra in source:
+            try:
+                frame = send(bulk, template, payload, trace_id, msg_id, extra)
+            except nats.errors.Error as error:
+                raise publish_error(bus, template.subject, len(payload), error) from None
+            sent.append((template.subject, msg_id, frame))
             if bulk.under_way >= window:
-                await bulk.wait(window - 1 - window // _REFILL)
+                await bulk.wait(enough)
             if lane.crowded or not bus.is_connected:
-                await bus.wait_connected(deadline)
+                await bus.wait_connected(many.deadline)
                 await lane.room()
+            if bulk.failures:
+                break
         await bulk.settled()
     finally:
-        count_stored(bus, subject.pattern, bulk.acks)
+        _count(many, bulk.acks)
     return [
-        Ack(ack.stream, ack.seq, ack.duplicate, out.subject, out.msg_id)
+        _ACK(Ack, (ack[0], ack[1], ack[2], name, msg_id))
         if ack is not None  # again, with the same id and everything that a single publish knows about failures
-        else await send_durable(bus, subject, out, deadline=deadline)
-        for out, ack in zip(sent, bulk.acks, strict=True)
+        else await send_durable(bus, many.subject, _from_frame(many, frame), deadline=many.deadline)
+        for (name, msg_id, frame), ack in zip(sent, bulk.acks, strict=True)
     ]
 
 
+def _count(many: Many, acks: Sequence[PubAck | None]) -> None:
+    counters = many.bus.counters
+    counters.published[many.pattern] += len(acks) - acks.count(None)
+    if duplicates := sum([ack is not None and ack[2] for ack in acks]):
+        counters.publish_duplicates[many.pattern] += duplicates
+
+
+def _from_frame(many: Many, frame: bytes) -> Outgoing:
+    """The event in a frame of ours, which keeps it as it was sent: the encoder's own bytes are not kept."""
+    sent = split_frame(frame)
+    return Outgoing(sent.subject.decode(), many.pattern, sent.payload, sent.headers.to_dict())
+
+
 async def send_many_watched(
-    hooks: Hooks | None,
-    subject: DurableSubject[Any],
+    hooks: Hooks,
+    many: Many,
     outs: Iterable[Outgoing],
-    send: Callable[[Iterable[Outgoing]], Awaitable[list[Ack]]],
+    send: Callable[[Many, Iterable[Draft]], Awaitable[list[Ack]]],
 ) -> list[Ack]:
-    """``send(outs)``, with the hooks told of each event: when it is about to be sent, and what became of it."""
-    if hooks is None:
-        return await send(outs)
+    """``send(many, outs)``, with the hooks told of each event: when it is about to be sent, and what became of it."""
     begun: list[tuple[Any, Outgoing]] = []
 
-    def told() -> Iterator[Outgoing]:
+    def told() -> Iterator[Draft]:
         for out in outs:
-            begun.append((hooks.publishing(subject, None, out, None), out))
-            yield out
+            begun.append((hooks.publishing(many.subject, None, out, None), out))
+            yield draft_of(many.bus, many.subject, out)
 
     try:
-        acks = await send(told())
+        acks = await send(many, told())
     except BaseException as error:
         for mark, out in begun:
             hooks.published(mark, out, None, error)
@@ -120,76 +169,103 @@ async def send_many_watched(
     return acks
 
 
-async def send_atomic(
-    bus: "EventBus", subject: DurableSubject[Any], outs: Iterable[Outgoing], *, deadline: float
-) -> list[Ack]:
-    """Send ``outs`` in batches of 1000, each stored whole or not at all.
+async def send_atomic(many: Many, events: Iterable[Draft]) -> list[Ack]:
+    """Send ``events`` in batches of 1000, each stored whole or not at all; one is encoded while another is stored.
 
     Raises:
         PublishError: a batch was refused and none of it is stored; those before it are.
         PublishUncertain: the ack of a batch was lost, and nobody could say before the deadline whether it is stored.
         BusClosed: the bus was closed.
     """
-    stream = await stream_of(bus, [subject])
+    stream = await stream_of(many.bus, [many.subject])
+    source, encode = iter(events), many.bus.pipeline.batch
     acks: list[Ack] = []
-    for chunk in _chunks(list(outs), MAX_BATCH):
-        last = await _store_batch(bus, subject, stream, chunk, deadline=deadline)
-        first = last.seq - len(chunk) + 1
-        acks += [
-            acknowledged(bus, out, PubAck(last.stream, first + number, last.duplicate))
-            for number, out in enumerate(chunk)
-        ]
+    batch = encode(first) if (first := list(islice(source, MAX_BATCH))) else None
+    while batch is not None:
+        under_way = batch.drafts
+        storing = asyncio.create_task(_store_batch(many, stream, batch))
+        try:
+            await asyncio.sleep(0)  # it sends,
+            await asyncio.sleep(0)  # and the connection writes
+        except asyncio.CancelledError:
+            storing.cancel()
+            raise
+        try:
+            batch = encode(following) if (following := list(islice(source, MAX_BATCH))) else None
+        finally:  # what cannot be encoded does not keep from knowing what became of those before it
+            acks += _acks_of(many, under_way, await storing)
     return acks
 
 
-async def _store_batch(
-    bus: "EventBus", subject: DurableSubject[Any], stream: str, chunk: Sequence[Outgoing], *, deadline: float
-) -> PubAck:
-    drafts = [draft_of(bus, subject, out) for out in chunk]
-    end = time.monotonic() + deadline
+def _acks_of(many: Many, stored: Sequence[Draft], last: PubAck) -> list[Ack]:
+    first, counters = last.seq - len(stored) + 1, many.bus.counters
+    counters.published[many.pattern] += len(stored)
+    if last.duplicate:
+        counters.publish_duplicates[many.pattern] += len(stored)
+    return [
+        _ACK(Ack, (last.stream, seq, last.duplicate, draft[0].subject, draft[3]))
+        for seq, draft in enumerate(stored, first)
+    ]
+
+
+async def _store_batch(many: Many, stream: str, batch: Batch) -> PubAck:
+    bus, pattern, size = many.bus, many.pattern, len(batch.drafts)
+    last = batch.drafts[-1]
+    if batch.largest > bus.max_payload:
+        raise _too_large(many, batch)
+    end = time.monotonic() + many.deadline
     began = time.time()
     reason, sent = "no connection to a NATS server", False
     while (left := end - time.monotonic()) > 0:
         if not await bus.wait_connected(left):
             continue
         try:
-            if sent and (found := await _find(bus, stream, chunk[-1], since=began - 5)) is not None:
+            if sent and (found := await _find(bus, stream, last, since=began - 5)) is not None:
                 return PubAck(stream, found, duplicate=True)
-            sent = True
-            return await bus.pipeline.publish_atomic(drafts)
+            again, sent = sent, True
+            return await bus.pipeline.store(bus.pipeline.batch(batch.drafts) if again else batch)
         except PublishRefused as error:
             if error.err_code == _DUPLICATE_IN_BATCH:
-                raise _known_ids(bus, chunk) from None
-            reason = await reason_to_retry(bus, chunk[0], error)
+                raise _known_ids(bus, pattern, size) from None
+            reason = await reason_to_retry(bus, Outgoing.of_draft(pattern, batch.drafts[0]), error)
         except PublishFailed as error:
-            reason = await reason_to_retry(bus, chunk[0], error)
+            reason = await reason_to_retry(bus, Outgoing.of_draft(pattern, batch.drafts[0]), error)
         except (JetStreamUnavailable, ApiError) as error:
             reason = str(error)
         except nats.errors.Error as error:
-            reason = str(publish_error(bus, chunk[0], error))
-        bus.counters.publish_retries[subject.pattern] += 1
-        log.warning("atomic batch is retried", subject=subject.pattern, events=len(chunk), reason=reason)
+            failure = publish_error(bus, pattern, batch.largest, error)
+            if isinstance(failure, BusClosed):
+                raise failure from None
+            reason = str(failure)
+        bus.counters.publish_retries[pattern] += 1
+        log.warning("atomic batch is retried", subject=pattern, events=size, reason=reason)
         await asyncio.sleep(min(_PAUSE, max(0.0, end - time.monotonic())))
-    bus.counters.publish_failed[subject.pattern] += len(chunk)
+    bus.counters.publish_failed[pattern] += size
     raise PublishUncertain(
-        f"{subject.pattern}: no word on an atomic batch of {len(chunk)} events within {deadline:g} s at {where(bus)} "
-        f"({reason}). All of it or none may have been stored; look for message id {chunk[-1].msg_id!r}"
+        f"{pattern}: no word on an atomic batch of {size} events within {many.deadline:g} s at {where(bus)} "
+        f"({reason}). All of it or none may have been stored; look for message id {last.msg_id!r}"
     )
 
 
-def _known_ids(bus: "EventBus", chunk: Sequence[Outgoing]) -> PublishError:
-    bus.counters.publish_failed[chunk[0].pattern] += len(chunk)
+def _too_large(many: Many, batch: Batch) -> BusError:
+    many.bus.counters.publish_failed[many.pattern] += len(batch.drafts)
+    longest = max(batch.drafts, key=lambda draft: len(draft.payload))
+    return publish_error(many.bus, longest.template.subject, len(longest.payload), nats.errors.MaxPayloadError())
+
+
+def _known_ids(bus: "EventBus", pattern: str, size: int) -> PublishError:
+    bus.counters.publish_failed[pattern] += size
     return PublishError(
-        f"{chunk[0].pattern}: none of the {len(chunk)} events was stored, because the stream knows the message id of "
+        f"{pattern}: none of the {size} events was stored, because the stream knows the message id of "
         "at least one of them already: leave out those that were published before, or publish without atomic=True"
     )
 
 
-async def _find(bus: "EventBus", stream: str, out: Outgoing, *, since: float) -> int | None:
-    """Sequence of the stored message with the id of ``out``, looked for from ``since`` (seconds since 1970) on."""
-    wanted = out.msg_id
+async def _find(bus: "EventBus", stream: str, sent: Draft, *, since: float) -> int | None:
+    """Sequence of the stored message with the id of ``sent``, looked for from ``since`` (seconds since 1970) on."""
+    wanted, name = sent.msg_id, sent.template.subject
     moment = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(since))
-    ask: dict[str, Any] = {"start_time": moment, "next_by_subj": out.subject}
+    ask: dict[str, Any] = {"start_time": moment, "next_by_subj": name}
     while True:
         try:
             message = (await js_api(bus, f"STREAM.MSG.GET.{stream}", ask))["message"]
@@ -200,7 +276,7 @@ async def _find(bus: "EventBus", stream: str, out: Outgoing, *, since: float) ->
         seq: int = message["seq"]
         if _msg_id(base64.b64decode(message.get("hdrs", ""))) == wanted:
             return seq
-        ask = {"seq": seq + 1, "next_by_subj": out.subject}
+        ask = {"seq": seq + 1, "next_by_subj": name}
 
 
 def _msg_id(head: bytes) -> str | None:
@@ -208,8 +284,3 @@ def _msg_id(head: bytes) -> str | None:
         return Headers(head).get(MSG_ID)
     except HeaderError:
         return None
-
-
-def _chunks(outs: Sequence[Outgoing], size: int) -> Iterator[Sequence[Outgoing]]:
-    for start in range(0, len(outs), size):
-        yield outs[start : start + size]

@@ -51,6 +51,22 @@ def survive_endings(bus: "EventBus") -> None:
         await attempt_reconnect()
 
     bus._attempt_reconnect = attempt_reconnect_at_once
+    shake_hands = bus._process_connect_init
+
+    async def shake_hands_or_hang_up() -> None:
+        try:
+            await shake_hands()
+        except BaseException:
+            # A TLS handshake takes the socket from the writer that nats-py holds. When it fails, that writer never
+            # hears that the socket is closed, and closing would wait for it for ever.
+            transport = bus._transport
+            writer = getattr(transport, "_io_writer", None)
+            if writer is not None and writer is getattr(transport, "_bare_io_writer", None):
+                writer.transport.abort()
+                setattr(transport, "_io_writer", None)  # noqa: B010 - not a websocket's, which has none
+            raise
+
+    bus._process_connect_init = shake_hands_or_hang_up
 
 
 def reconsider(bus: "EventBus", *, refused: bool = False) -> None:

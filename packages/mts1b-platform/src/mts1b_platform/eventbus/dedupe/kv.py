@@ -31,6 +31,7 @@ from mts1b_foundation.subjects import encode_token
 from mts1b_platform.eventbus.api import NOT_FOUND_STREAM, ApiError, js_api
 from mts1b_platform.eventbus.dedupe.cells import Cells, Conflict
 from mts1b_platform.eventbus.dedupe.store import Memory
+from mts1b_platform.eventbus.ending import end
 from mts1b_platform.eventbus.errors import AlreadyDone, BusClosed, JetStreamUnavailable, LeaseLost, Retry, StoreError
 from mts1b_platform.logs import get_logger
 
@@ -124,10 +125,10 @@ class KvDedupe:
         try:
             yield claim
         except BaseException:
-            await _ended(keeper)
+            await end(keeper)
             await asyncio.shield(self._free(claim))
             raise
-        await _ended(keeper)
+        await end(keeper)
         await self._done(claim)
 
     async def close(self) -> None:
@@ -210,9 +211,3 @@ class KvDedupe:
             "allow_msg_ttl": True,
             "deny_delete": True,
         }
-
-
-async def _ended(task: asyncio.Task[None]) -> None:
-    task.cancel()
-    with suppress(asyncio.CancelledError):
-        await task

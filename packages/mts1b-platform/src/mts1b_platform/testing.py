@@ -22,6 +22,9 @@ from mts1b_platform.server import NatsServer
 
 __all__ = ["StartNatsServer", "nats_server", "start_nats_server"]
 
+_TO_COME_UP = 60.0
+"""Seconds; a machine that runs many tests may stand still for some."""
+
 
 class StartNatsServer(Protocol):
     """What the fixture ``start_nats_server`` gives: each call starts one more server."""
@@ -59,6 +62,7 @@ def start_nats_server(tmp_path: Path) -> Iterator[StartNatsServer]:
                 monitor_port=monitor_port,
                 jetstream=jetstream,
                 config=config,
+                timeout=_TO_COME_UP,
             )
             started.callback(server.stop_blocking)
             return server.start_blocking()
@@ -72,7 +76,7 @@ def nats_server(tmp_path: Path) -> Iterator[NatsServer]:
 
     ``kill()``, ``restart()``, ``pause()`` and ``resume()`` make it misbehave.
     """
-    server = NatsServer(tmp_path / "nats-server")
+    server = NatsServer(tmp_path / "nats-server", timeout=_TO_COME_UP)
     try:
         yield server.start_blocking()
     finally:

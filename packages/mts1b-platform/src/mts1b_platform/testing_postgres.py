@@ -22,7 +22,10 @@ import pytest
 __all__ = ["PostgresServer", "PostgresServerError", "new_postgres_database", "postgres_server", "postgres_url"]
 
 _NOBODY = 65_534
-_PORTS = range(15_000, 20_000)  # below the range that the kernel takes for outgoing connections
+_PORTS = range(10_000, 12_000)
+"""Below the ports that other servers of the tests choose, and below those of the kernel's outgoing connections."""
+_TO_COME_UP = 60.0
+"""Seconds; a machine that runs many tests may stand still for some."""
 _DEBIAN = Path("/usr/lib/postgresql")
 
 
@@ -60,7 +63,7 @@ class PostgresServer:
             PostgresServerError: it did not come up; the message carries its log.
         """
         self._run("initdb", "-D", self._data, "-U", "postgres", "-A", "trust", "-E", "UTF8", "--no-locale", "-N")
-        end = time.monotonic() + 30
+        end = time.monotonic() + _TO_COME_UP
         while not self._came_up(end):
             self.port = random.choice(_PORTS)  # noqa: S311
             self._spawn()

@@ -12,15 +12,18 @@ from typing import Any, Final
 
 from mts1b_foundation.deadletters import DeadLetterReason
 from mts1b_foundation.errors import SchemaMismatch
-from mts1b_foundation.subjects import Registry, Subject, registry
+from mts1b_foundation.subjects import DurableSubject, Registry, Subject, registry
 from pydantic import ValidationError
 
 from mts1b_platform.eventbus.codec import Decode, decoder
 from mts1b_platform.eventbus.headers import (
+    MSG_ID_LINE,
     SCHEMA,
     SOURCE_REPO,
+    TRACE_LINE,
     USUAL_END,
     USUAL_ID,
+    USUAL_LINE,
     HeaderError,
     StaticHeaderCache,
     StaticHeaders,
@@ -49,7 +52,7 @@ class Decoder:
         SchemaMismatch: one of ``subjects`` replaces another, and no upcaster leads from the old payload to the new one.
     """
 
-    __slots__ = ("_decoders", "_fallback", "_found", "_known", "_registry", "_static")
+    __slots__ = ("_decoders", "_fallback", "_found", "_known", "_registry", "_static", "_stored")
 
     def __init__(self, subjects: Sequence[Subject[Any]]) -> None:
         lineage = {old: subject for subject in subjects for old in reversed(subject.lineage)}
@@ -58,6 +61,7 @@ class Decoder:
             old: decoder(old.payload) if old is subject else _upcast(old, subject) for old, subject in lineage.items()
         }
         self._fallback = subjects[0].pattern
+        self._stored = isinstance(subjects[0], DurableSubject)
         self._static = StaticHeaderCache()
         self._known = self._static.known
         self._found: dict[bytes, tuple[Subject[Any], str, Decode, str, str]] = {}
@@ -70,9 +74,15 @@ class Decoder:
         """
         subject, name, decode, schema, producer = self._found.get(msg[0]) or self._find(msg[0])
         head = msg[2]
-        at = len(head) - USUAL_END
+        end = len(head)
+        # Ours end with a trace id, those of a durable subject with a message id behind it: see StaticHeaderCache.
+        at = head.rfind(TRACE_LINE, 0, end - USUAL_END) + len(TRACE_LINE) if self._stored else end - USUAL_END
         static = self._known(head[:at])
-        if static is None or head.find(b"\r\n", at) != at + USUAL_ID or not head.endswith(b"\r\n"):
+        usual = head.find(b"\r\n", at) == at + USUAL_ID and head.endswith(b"\r\n\r\n")
+        if usual and self._stored:
+            at += USUAL_LINE
+            usual = head.startswith(MSG_ID_LINE, at) and head.find(b"\r\n", at) == end - 4
+        if static is None or not usual:
             static = self._read(subject, name, head)
         if static[0] != schema or static[1] != producer:
             raise _mismatch(subject, name, static)

@@ -42,11 +42,11 @@ _CACHED_BLOCK_LIMIT: Final = 1024
 _CRLF: Final = b"\r\n"
 USUAL_ID: Final = 32
 """Length of a trace id in OpenTelemetry's form."""
-_USUAL_LINE: Final = USUAL_ID + len(_CRLF)
+USUAL_LINE: Final = USUAL_ID + len(_CRLF)
 USUAL_END: Final = USUAL_ID + len(_CRLF + _CRLF)
 """Length of such an id and the end of a block behind it."""
-_MSG_ID_LINE: Final = b"Nats-Msg-Id: "
-_TRACE_LINE: Final = b"mts-trace-id: "
+MSG_ID_LINE: Final = b"Nats-Msg-Id: "
+TRACE_LINE: Final = b"mts-trace-id: "
 
 
 class HeaderError(Mts1bError, ValueError):
@@ -225,17 +225,16 @@ class StaticHeaderCache:
     full every time, so a block never means something else cached than parsed. The two ids are checked when
     :func:`read_ids` reads them. Holds at most ``limit`` prefixes, of blocks of at most 1 KiB.
 
-    The hottest reader looks into ``known`` itself, which saves a call: of a block that ends with a trace id of the
-    usual length, ``block[: -USUAL_END]`` is the prefix when the id has no line end in it and an empty line behind it.
+    The hottest reader looks into ``known`` itself, which saves a call. The prefix of a block that ends with a trace id
+    of the usual length, and a message id behind it where there is one, is what comes before that trace id, when there
+    is no line end in an id and an empty line behind the last.
     """
 
-    __slots__ = ("_at", "_known", "_limit", "known")
+    __slots__ = ("_known", "_limit", "known")
 
     def __init__(self, limit: int = 1024) -> None:
         self._known: dict[bytes, StaticHeaders] = {}
         self._limit = limit
-        self._at = 0
-        """Where the ids began in the last block of ours; those of one publisher begin in the same place."""
         self.known = self._known.get
         """What was read behind a prefix, which runs up to the trace id; None for one that was not seen yet."""
 
@@ -248,22 +247,10 @@ class StaticHeaderCache:
         Raises:
             HeaderError: the block is malformed, or one of these headers occurs twice.
         """
-        at = self._at
-        known = self._known.get(block[:at])
-        if (
-            known is not None
-            and block.find(_CRLF, at) == at + USUAL_ID
-            and block.startswith(_MSG_ID_LINE, at + _USUAL_LINE)
-            and block.find(_CRLF, at + _USUAL_LINE) == len(block) - len(_CRLF + _CRLF)
-            and block.endswith(_CRLF)
-        ):
-            return known
-        at = block.rfind(_CRLF + _TRACE_LINE) + len(_CRLF + _TRACE_LINE)
+        at = block.rfind(_CRLF + TRACE_LINE) + len(_CRLF + TRACE_LINE)
         ours = _ends_with_our_ids(block[at:])
-        if ours:
-            self._at = at
-            if (known := self._known.get(block[:at])) is not None:
-                return known
+        if ours and (known := self._known.get(block[:at])) is not None:
+            return known
         headers = Headers(block)
         static = StaticHeaders(
             schema=headers.get(SCHEMA) or "",
@@ -282,7 +269,7 @@ def _ends_with_our_ids(rest: bytes) -> bool:
     """Whether a block that goes on like this behind ``mts-trace-id: `` ends there, or with our message id."""
     lines = rest.split(_CRLF)
     if len(lines) == 4:
-        return lines[1].startswith(_MSG_ID_LINE) and lines[2] == lines[3] == b""
+        return lines[1].startswith(MSG_ID_LINE) and lines[2] == lines[3] == b""
     return len(lines) == 3 and lines[1] == lines[2] == b""
 
 
@@ -303,15 +290,15 @@ def read_ids(block: bytes) -> MessageIds:
     lines = block.rsplit(b"\r\n", 4)
     if len(lines) == 5 and lines[4] == lines[3] == b"" and b"\0" not in block:
         msg_id = b""
-        if lines[1].startswith(_TRACE_LINE) and lines[2].startswith(_MSG_ID_LINE):
+        if lines[1].startswith(TRACE_LINE) and lines[2].startswith(MSG_ID_LINE):
             trace_id, msg_id, clean = lines[1], lines[2], _is_clean(lines[0])
-        elif lines[2].startswith(_TRACE_LINE):
+        elif lines[2].startswith(TRACE_LINE):
             trace_id, clean = lines[2], _is_clean(lines[0]) and _is_clean(lines[1])
         else:
             trace_id, clean = b"", False
         if clean and b"\r" not in trace_id + msg_id and b"\n" not in trace_id + msg_id:
-            mid = _decode(MSG_ID, msg_id[len(_MSG_ID_LINE) :].strip())
-            return MessageIds(mid, _decode(TRACE_ID, trace_id[len(_TRACE_LINE) :].strip()), "")
+            mid = _decode(MSG_ID, msg_id[len(MSG_ID_LINE) :].strip())
+            return MessageIds(mid, _decode(TRACE_ID, trace_id[len(TRACE_LINE) :].strip()), "")
     headers = Headers(block)
     return MessageIds(headers.get(MSG_ID) or "", headers.get(TRACE_ID) or "", headers.get(TRACEPARENT) or "")
 

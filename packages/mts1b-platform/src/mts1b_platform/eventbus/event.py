@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Generic, Protocol, Self, TypeVar
 from mts1b_foundation.subjects import Subject, Tier
 from mts1b_foundation.subjects.subject import T
 
-from mts1b_platform.eventbus.headers import ACTOR, MSG_ID, ORIGINAL_MSG_ID, SOURCE_REPO, Headers, read_ids
+from mts1b_platform.eventbus.headers import ACTOR, MSG_ID, ORIGINAL_MSG_ID, SOURCE_REPO, Headers, MessageIds, read_ids
 from mts1b_platform.eventbus.hooks import Hooks
 from mts1b_platform.eventbus.position import Position
 from mts1b_platform.eventbus.wire import RawMsg, WireMsg
@@ -98,9 +98,14 @@ class Heard(Generic[T]):
         return self._headers
 
     @property
+    def ids(self) -> MessageIds:
+        """What tells this event from others; read without parsing the other headers."""
+        return read_ids(self._wire[2])
+
+    @property
     def trace_id(self) -> str | None:
         """The trace that the event belongs to."""
-        return read_ids(self._wire[2]).trace_id or None
+        return self.ids.trace_id or None
 
     @property
     def source(self) -> str:

@@ -150,6 +150,12 @@ class OrderedConsumer(Consumer[T]):
         await self._give_up(event, DeadLetterReason.MAX_DELIVERIES, crashed(event.deliveries - 1))
         return None
 
+    def acked(self, event: Event[Any]) -> bool:
+        """Acknowledge ``event``; says whether to wait for :meth:`room` now."""
+        self._settle(event, b"+ACK")
+        self._consumed[event.registered.pattern] += 1
+        return self._bus.lane.crowded
+
     def _settle(self, event: Event[Any], answer: bytes) -> None:
         self._blamed.discard(event.seq)
         super()._settle(event, answer)

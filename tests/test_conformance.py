@@ -23,6 +23,8 @@ from mts1b_platform.testing_bus import ConnectBus
 
 DURABLE = "conformance"
 POLICY = RetryPolicy(max_deliveries=5, base=0.05, factor=1, jitter=0)
+PATIENCE = 60
+"""Seconds to wait for what comes at once unless the machine stands still."""
 SUBJECT = "mts.v1.oms.orders.created"
 
 Handle = Callable[[Order], Awaitable[None]]
@@ -71,7 +73,7 @@ class Typed:
             yield
         finally:
             await consumer.stop()
-            await asyncio.wait_for(task, 10)
+            await asyncio.wait_for(task, PATIENCE)
 
 
 class Decorated(Typed):
@@ -92,12 +94,12 @@ class Decorated(Typed):
             await handle(event.payload)
 
         task = asyncio.create_task(service.serve())
-        await asyncio.wait_for(service.started(), 10)
+        await asyncio.wait_for(service.started(), PATIENCE)
         try:
             yield
         finally:
             service.stop()
-            await asyncio.wait_for(task, 15)
+            await asyncio.wait_for(task, PATIENCE)
 
 
 class Raw:
@@ -145,7 +147,7 @@ class Raw:
             yield
         finally:
             await sub.unsubscribe()
-            await asyncio.wait_for(task, 10)
+            await asyncio.wait_for(task, PATIENCE)
 
 
 @pytest.fixture(params=[Typed, Decorated, Raw], ids=["emit-consume", "service", "raw"])
@@ -175,13 +177,13 @@ class Book:
             self._news.notify_all()
 
     async def has(self, count: int) -> None:
-        async with asyncio.timeout(30), self._news:
+        async with asyncio.timeout(PATIENCE), self._news:
             await self._news.wait_for(lambda: len(self.done) >= count)
 
 
 async def left(bus: EventBus, durable: str = DURABLE) -> int:
     """What the durable has not dealt with, once that stands still."""
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(PATIENCE):
         while True:
             info = await bus.jetstream().consumer_info("OMS_ORDERS", durable)
             if not info.num_ack_pending:
@@ -190,7 +192,7 @@ async def left(bus: EventBus, durable: str = DURABLE) -> int:
 
 
 async def buried(bus: EventBus, count: int) -> list[Letter]:
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(PATIENCE):
         while len(found := await letters(bus)) < count:  # noqa: ASYNC110 - nothing announces it
             await asyncio.sleep(0.02)
     return found
@@ -285,7 +287,7 @@ async def test_two_instances_share_the_work(surface: Surface, connect_bus: Conne
     async with surface.handling(mine), other.handling(theirs):
         for number in range(60):
             await surface.publish(order(number))
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(PATIENCE):
             while len(mine.done) + len(theirs.done) < 60:  # noqa: ASYNC110 - nothing announces it
                 await asyncio.sleep(0.01)
     assert sorted(mine.seen + theirs.seen) == sorted(f"order-{number}" for number in range(60))
@@ -308,7 +310,7 @@ async def test_a_server_that_is_killed_and_restarted_is_waited_for(
         await book.has(1)
         nats_server.kill()
         await nats_server.restart()
-        await bus.wait_connected(10)
+        await bus.wait_connected(PATIENCE)
         await bus.emit(OMS_ORDERS_CREATED, order(2))
         await book.has(2)
     assert set(book.seen) == {"order-1", "order-2"}

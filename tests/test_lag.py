@@ -5,6 +5,7 @@ import json
 import os
 import re
 import time
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -18,11 +19,12 @@ from mts1b_platform.eventbus.api import js_api
 from mts1b_platform.server import NatsServer
 from nats.js.api import AckPolicy, ConsumerConfig, DeliverPolicy
 
+ROUNDING = 0.05
 BETA = ORDER.model_copy(update={"fund_id": "beta"})
 
 
 class Stored:
-    """Orders published at known times, and what the lag of a consumer should be."""
+    """Orders stored at known times, and what the lag of a consumer should be."""
 
     def __init__(self, bus: EventBus) -> None:
         self._bus = bus
@@ -30,8 +32,9 @@ class Stored:
 
     async def order(self, fund: str = "alpha") -> None:
         event = ORDER.model_copy(update={"fund_id": fund, "idempotency_key": f"{fund}-{len(self._at)}"})
-        await self._bus.emit(OMS_ORDERS_CREATED, event)
-        self._at.append(time.time())
+        ack = await self._bus.emit(OMS_ORDERS_CREATED, event)
+        stored = await js_api(self._bus, "STREAM.MSG.GET.OMS_ORDERS", {"seq": ack.seq})
+        self._at.append(datetime.fromisoformat(stored["message"]["time"]).timestamp())
 
     async def pause(self) -> None:
         await asyncio.sleep(1.2)  # the passing of time is what is measured
@@ -42,6 +45,14 @@ class Stored:
 
 async def lag_of(bus: EventBus, consumer: str) -> ConsumerLag:
     (lag,) = [lag for lag in await consumer_lags(bus) if lag.consumer == consumer]
+    return lag
+
+
+async def lag_as_old_as(stored: Stored, number: int, bus: EventBus, consumer: str) -> ConsumerLag:
+    """The lag of ``consumer``, which is the age that order ``number`` had while it was looked up."""
+    before = stored.age(number)
+    lag = await lag_of(bus, consumer)
+    assert before - ROUNDING <= lag.seconds <= stored.age(number) + ROUNDING
     return lag
 
 
@@ -69,8 +80,7 @@ async def test_a_consumer_that_never_read_lags_by_the_age_of_the_oldest(bus: Eve
     await stored.pause()
     await stored.order()
     await raw(bus, "t")
-    lag = await lag_of(bus, "t")
-    assert lag.seconds == pytest.approx(stored.age(0), abs=0.3)
+    lag = await lag_as_old_as(stored, 0, bus, "t")
     assert (lag.messages, lag.oldest_seq) == (2, 1)
 
 
@@ -81,8 +91,7 @@ async def test_only_messages_that_match_the_filter_count(bus: EventBus):
     await stored.order("beta")
     await raw(bus, "beta", filter_subject="mts.v1.oms.orders.*.fund.beta")
     await raw(bus, "none", filter_subject="mts.v1.oms.orders.*.fund.nobody")
-    lag = await lag_of(bus, "beta")
-    assert lag.seconds == pytest.approx(stored.age(1), abs=0.3)
+    lag = await lag_as_old_as(stored, 1, bus, "beta")
     assert lag.messages == 1
     assert (await lag_of(bus, "none")).seconds == 0.0
 
@@ -94,8 +103,7 @@ async def test_of_several_filters_the_oldest_match_counts(bus: EventBus):
         await stored.pause()
     filters = ["mts.v1.oms.orders.*.fund.alpha", "mts.v1.oms.orders.*.fund.beta"]
     await raw(bus, "t", filter_subjects=filters)
-    lag = await lag_of(bus, "t")
-    assert lag.seconds == pytest.approx(stored.age(1), abs=0.3)
+    lag = await lag_as_old_as(stored, 1, bus, "t")
     assert lag.oldest_subject == "mts.v1.oms.orders.created.fund.beta"
 
 
@@ -105,11 +113,10 @@ async def test_an_unacknowledged_message_counts_though_later_ones_are_done(bus: 
         await stored.order()
         await stored.pause()
     reader = await raw(bus, "t")
-    messages = await reader.fetch(3)
+    messages = await reader.fetch(3, timeout=60)
     await messages[0].ack_sync()
     await messages[2].ack_sync()
-    lag = await lag_of(bus, "t")
-    assert lag.seconds == pytest.approx(stored.age(1), abs=0.3)
+    lag = await lag_as_old_as(stored, 1, bus, "t")
     assert (lag.messages, lag.ack_pending, lag.oldest_seq) == (1, 1, 2)
 
 
@@ -124,8 +131,7 @@ async def test_after_a_dead_letter_the_lag_is_that_of_the_rest(bus: EventBus):
             raise ValueError("poison")
         assert bus.counters.deadletters
         await anext(orders)  # in hand, not settled
-        lag = await lag_of(bus, "t")
-        assert lag.seconds == pytest.approx(stored.age(1), abs=0.3)
+        lag = await lag_as_old_as(stored, 1, bus, "t")
         assert lag.oldest_seq == 2
 
 
@@ -135,14 +141,14 @@ async def test_a_message_on_which_the_server_gave_up_is_no_lag_once_nothing_else
     config = ConsumerConfig(durable_name="t", ack_policy=AckPolicy.EXPLICIT, ack_wait=0.3, max_deliver=1)
     await bus.plain_jetstream().add_consumer("OMS_ORDERS", config)
     reader = await bus.plain_jetstream().pull_subscribe_bind(consumer="t", stream="OMS_ORDERS")
-    await reader.fetch(1)
+    await reader.fetch(1, timeout=60)
     while (await js_api(bus, "CONSUMER.INFO.OMS_ORDERS.t"))["num_ack_pending"]:
         with pytest.raises(TimeoutError):
             await reader.fetch(1, timeout=0.3)
     assert (await lag_of(bus, "t")).seconds == 0.0
     await stored.pause()
     await stored.order()
-    assert (await lag_of(bus, "t")).seconds == pytest.approx(stored.age(1), abs=0.3)
+    await lag_as_old_as(stored, 1, bus, "t")
 
 
 async def test_a_consumer_of_new_messages_does_not_lag_by_old_ones(bus: EventBus):
@@ -165,7 +171,7 @@ async def test_a_purged_message_is_no_lag(bus: EventBus):
 async def test_more_consumers_than_a_page_are_all_seen(bus: EventBus):
     await Stored(bus).order()
     for number in range(300):
-        await raw(bus, f"c{number}", inactive_threshold=60)
+        await raw(bus, f"c{number}", inactive_threshold=600)
     lags = await consumer_lags(bus)
     assert len(lags) == 300
     assert all(lag.messages == 1 for lag in lags)
@@ -175,10 +181,9 @@ async def test_looking_at_two_hundred_consumers_costs_the_server_little(bus: Eve
     await Stored(bus).order()
     for number in range(200):
         await raw(bus, f"c{number}")
-    before, began = cpu(nats_server), time.perf_counter()
+    before = cpu(nats_server)
     for _ in range(10):
         assert len(await consumer_lags(bus)) == 200
-    assert (time.perf_counter() - began) / 10 < 1.0
     assert (cpu(nats_server) - before) / 10 < 0.25  # every 5 s: less than 5 % of a core
 
 
@@ -197,10 +202,12 @@ async def test_the_command_lists_the_worst_first(
     await bus.emit(OMS_ORDERS_FILLED, BETA)
     await raw(bus, "late")
     await raw(bus, "later", filter_subject="mts.v1.oms.orders.filled.>")
+    before = stored.age(0)
     assert await asyncio.to_thread(run, ["lag", "--json"]) == 0
+    after = stored.age(0)
     rows = json.loads(capsys.readouterr().out)
     assert [row["consumer"] for row in rows] == ["late", "later"]
-    assert rows[0]["lag_seconds"] == pytest.approx(stored.age(0), abs=1)
+    assert before - ROUNDING <= rows[0]["lag_seconds"] <= after + ROUNDING
     assert await asyncio.to_thread(run, ["consumers", "ls"]) == 0
     out = capsys.readouterr().out
     assert "LAG_SECONDS" in out

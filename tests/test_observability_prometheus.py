@@ -24,7 +24,10 @@ from mts1b_platform.observability import observe
 from mts1b_platform.server import NatsServer
 from mts1b_platform.testing_bus import ConnectBus
 
+from .conftest import free_ports
+
 ROOT = Path(__file__).parents[1]
+FIRING = 'ALERTS{alertname="MTS1BSlowConsumer",alertstate="firing"}'
 SERVICES = {f"mts1b-{name}" for name in ("marketdata", "research", "oms", "riskengine", "brokers", "treasury")}
 
 
@@ -38,7 +41,7 @@ class Prometheus:
         url = f"{self.url}/api/v1/{path}?{urllib.parse.urlencode(query)}"
 
         def get() -> Any:
-            with urllib.request.urlopen(url, timeout=10) as answer:  # noqa: S310
+            with urllib.request.urlopen(url, timeout=60) as answer:  # noqa: S310
                 return json.load(answer)["data"]
 
         return await asyncio.to_thread(get)
@@ -46,17 +49,14 @@ class Prometheus:
     async def query(self, expr: str) -> list[dict[str, Any]]:
         return (await self.ask("query", query=expr))["result"]
 
+    async def samples(self, series: str) -> list[tuple[float, float]]:
+        """Everything that is stored of one series: time and value."""
+        (found,) = await self.query(f"{series}[1h]")
+        return [(at, float(value)) for at, value in found["values"]]
+
     async def firing(self, name: str) -> list[dict[str, str]]:
         alerts = (await self.ask("alerts"))["alerts"]
         return [a["labels"] for a in alerts if a["state"] == "firing" and a["labels"]["alertname"] == name]
-
-
-def free_port() -> int:
-    import socket
-
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 @pytest.fixture
@@ -71,33 +71,46 @@ def targets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, nats_server: NatsSe
 @pytest.fixture
 async def prometheus(tmp_path: Path, targets: Path) -> AsyncIterator[Prometheus]:
     found = await asyncio.to_thread(
-        subprocess.run, [ROOT / "scripts/get-prometheus.sh"], capture_output=True, text=True, check=False, timeout=110
+        subprocess.run, [ROOT / "scripts/get-prometheus.sh"], capture_output=True, text=True, check=False, timeout=300
     )
     assert found.returncode == 0, found.stderr
     render(tmp_path, targets=targets, scrape_interval="1s")
-    port = free_port()
-    log = (tmp_path / "prometheus.log").open("wb")
-    process = subprocess.Popen(  # noqa: ASYNC220 - started once
-        [
-            Path(found.stdout.strip()) / "prometheus",
-            f"--config.file={tmp_path}/prometheus/prometheus.yml",
-            f"--storage.tsdb.path={tmp_path}/tsdb",
-            f"--web.listen-address=127.0.0.1:{port}",
-        ],
-        stdout=subprocess.DEVNULL,
-        stderr=log,
-    )
-    log.close()
-    made = Prometheus(f"http://127.0.0.1:{port}")
+    log = tmp_path / "prometheus.log"
+    (port,) = free_ports(1)
+    process = start_prometheus(Path(found.stdout.strip()), port, tmp_path, log)
+
+    async def answers() -> Prometheus | None:
+        nonlocal port, process
+        if process.poll() is not None:
+            assert "address already in use" in log.read_text(), log.read_text()
+            (port,) = free_ports(1)
+            process = start_prometheus(Path(found.stdout.strip()), port, tmp_path, log)
+        made = Prometheus(f"http://127.0.0.1:{port}")
+        await made.query("1")
+        return made if process.poll() is None else None
+
     try:
-        await until(lambda: made.query("1"), what=f"Prometheus answers, see {tmp_path}/prometheus.log")
-        yield made
+        yield await until(answers, what=f"Prometheus answers, see {log}")
     finally:
         process.terminate()
-        process.wait(20)
+        process.wait(60)
 
 
-async def until(ask: Callable[[], Any], *, what: str, within: float = 30.0) -> Any:
+def start_prometheus(binaries: Path, port: int, directory: Path, log: Path) -> subprocess.Popen[bytes]:
+    with log.open("wb") as errors:
+        return subprocess.Popen(
+            [
+                binaries / "prometheus",
+                f"--config.file={directory}/prometheus/prometheus.yml",
+                f"--storage.tsdb.path={directory}/tsdb",
+                f"--web.listen-address=127.0.0.1:{port}",
+            ],
+            stdout=subprocess.DEVNULL,
+            stderr=errors,
+        )
+
+
+async def until(ask: Callable[[], Any], *, what: str, within: float = 120.0) -> Any:
     """Ask again until the answer is something."""
     end = time.monotonic() + within
     while True:
@@ -116,20 +129,21 @@ async def running(*command: str) -> AsyncGenerator[subprocess.Popen[bytes]]:
     finally:
         process.send_signal(signal.SIGTERM)
         try:
-            await asyncio.to_thread(process.wait, 20)
+            await asyncio.to_thread(process.wait, 60)
         except subprocess.TimeoutExpired:  # a desk with orders under way takes its time
             os.killpg(process.pid, signal.SIGKILL)
-            await asyncio.to_thread(process.wait, 20)
+            await asyncio.to_thread(process.wait, 60)
 
 
 async def read_alerts(bus: EventBus, into: list[Alert]) -> None:
     async for event in bus.consume(OPERATIONS_ALERTS_RAISED, OPERATIONS_ALERTS_CLEARED, durable="pager"):
         async with event:
-            into.append(event.payload)
+            if event.payload.name == "slow_consumer":
+                into.append(event.payload)
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(240)
+@pytest.mark.timeout(400)
 async def test_a_consumer_stopped_for_31_seconds_is_alerted_and_clears_after_catching_up(
     bus: EventBus, connect_bus: ConnectBus, prometheus: Prometheus
 ):
@@ -141,18 +155,19 @@ async def test_a_consumer_stopped_for_31_seconds_is_alerted_and_clears_after_cat
     async with observe(bus), running(str(Path(sys.executable).with_name("mts1b")), "monitor", "run") as monitor:
         await until(lambda: prometheus.query("nats_consumer_lag_seconds"), what="the monitor is scraped")
         await bus.emit(OMS_ORDERS_CREATED, ORDER)
-        stopped = time.monotonic()
-        await until(lambda: prometheus.query("nats_consumer_lag_seconds > 20"), what="lag of 20 s")
-        assert not await prometheus.firing("MTS1BSlowConsumer")
-        assert not told
-        (labels,) = await until(lambda: prometheus.firing("MTS1BSlowConsumer"), what="Prometheus fires")
-        fired = time.monotonic() - stopped
-        assert 30 < fired < 40
+        await until(lambda: prometheus.query(FIRING), what="Prometheus fires")
+        (labels,) = await prometheus.firing("MTS1BSlowConsumer")
         assert labels["consumer"] == "stopped"
         await until(lambda: asyncio.sleep(0, told), what="the monitor raises")
-        assert time.monotonic() - stopped < 42
-        assert (told[0].name, told[0].target, told[0].cleared_at) == ("slow_consumer", "OMS_ORDERS/stopped", None)
-        assert told[0].value > 30
+        # Judged by what Prometheus has stored, as this process sees it later when the machine stands still.
+        lags = await prometheus.samples('nats_consumer_lag_seconds{consumer="stopped"}')
+        fired = (await prometheus.samples(FIRING))[0][0]
+        over = [(at, lag) for at, lag in lags if lag > 30]
+        assert any(20 < lag <= 30 for _, lag in lags)
+        assert over[0][0] <= fired, "it fired before the lag was over 30 s"
+        assert len([at for at, _ in over if at < fired]) <= 10, "it was judged ten times and did not fire"
+        assert (told[0].target, told[0].cleared_at) == ("OMS_ORDERS/stopped", None)
+        assert 30 < told[0].value <= over[0][1], "the monitor raised at another look than the first over 30 s"
 
         async with await anext(orders):
             pass
@@ -170,19 +185,19 @@ async def test_a_consumer_stopped_for_31_seconds_is_alerted_and_clears_after_cat
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(180)
+@pytest.mark.timeout(400)
 async def test_prometheus_scrapes_the_desk(bus: EventBus, prometheus: Prometheus):
     await apply_streams(bus)
-    command = (sys.executable, "-m", "mts1b_desk", "run", "--speed", "60", "--seed", "1")
+    command = (sys.executable, "-m", "mts1b_desk", "run", "--speed", "60", "--seed", "1", "--start-within", "300")
     async with running(*command):
 
         async def every_service() -> bool:
             up = await prometheus.query('up{job="mts1b"} == 1')
             return {series["metric"]["service"] for series in up} >= SERVICES
 
-        await until(every_service, what="every service is up", within=60)
+        await until(every_service, what="every service is up")
         navs = 'nats_publish_total{subject="mts.v1.treasury.nav.{fund_id}"} > 0'
-        await until(lambda: prometheus.query(navs), what="a NAV was published and scraped", within=60)
+        await until(lambda: prometheus.query(navs), what="a NAV was published and scraped")
         for name in ("nats_publish_ack_seconds_count", "nats_handler_seconds_count", "nats_consume_total"):
             assert await prometheus.query(f"{name} > 0")
         series = await prometheus.query("count by (subject) (nats_publish_total)")

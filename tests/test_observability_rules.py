@@ -61,7 +61,7 @@ INTERVAL = 15
 @pytest.fixture(scope="session")
 def promtool() -> Path:
     script = ROOT / "scripts" / "get-prometheus.sh"
-    done = subprocess.run([str(script)], capture_output=True, text=True, check=False, timeout=110)
+    done = subprocess.run([str(script)], capture_output=True, text=True, check=False, timeout=300)
     assert done.returncode == 0, done.stderr
     return Path(done.stdout.strip()) / "promtool"
 
@@ -73,7 +73,7 @@ def rendered(tmp_path: Path) -> Path:
 
 
 def tool(promtool: Path, *arguments: str | Path) -> str:
-    done = subprocess.run([promtool, *arguments], capture_output=True, text=True, check=False, timeout=60)
+    done = subprocess.run([promtool, *arguments], capture_output=True, text=True, check=False, timeout=300)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
 

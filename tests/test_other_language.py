@@ -19,7 +19,7 @@ async def node(program: Path, server: NatsServer, verb: str, text: str = "") -> 
     process = await asyncio.create_subprocess_exec(
         str(program), SCRIPT, server.url, verb, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE
     )
-    out, err = await asyncio.wait_for(process.communicate(text.encode()), 30)
+    out, err = await asyncio.wait_for(process.communicate(text.encode()), 60)
     assert process.returncode == 0, err.decode()
     return json.loads(out)
 
@@ -42,7 +42,7 @@ async def test_it_reads_an_order_with_the_documented_headers(bus: EventBus, nats
 async def test_its_order_is_consumed_as_a_typed_event(bus: EventBus, nats_server: NatsServer, node_bin: Path):
     ack = await node(node_bin, nats_server, "publish", ORDER.model_dump_json())
     assert ack == {"stream": "OMS_ORDERS", "seq": 1, "duplicate": False}
-    async with await asyncio.wait_for(anext(bus.consume(OMS_ORDERS_CREATED, durable="t")), 10) as event:
+    async with await asyncio.wait_for(anext(bus.consume(OMS_ORDERS_CREATED, durable="t")), 60) as event:
         assert event.payload == ORDER
         assert event.trace_id == "0af7651916cd43dd8448eb211c80319c"
         assert event.headers["X-Client"] == "node"

@@ -98,7 +98,7 @@ def _server(disk: Disk, profile: str) -> NatsServer:
         .get_template(template)
         .render(**values, **files, template=template, encryption_key_file=None)
     )
-    return NatsServer(conf.parent / "node", config=conf, jetstream=False)  # JetStream is in the configuration
+    return NatsServer(conf.parent / "node", config=conf, jetstream=False, timeout=60)  # the configuration has JetStream
 
 
 def _order(number: int) -> Order:
@@ -143,7 +143,7 @@ async def _stored(server: NatsServer) -> Counter[str]:
         await apply_streams(bus)
         expected = (await js_api(bus, "STREAM.INFO.OMS_ORDERS"))["state"]["messages"]
         reading = await bus.jetstream().subscribe("mts.v1.oms.orders.>", ordered_consumer=True)
-        read = [await reading.next_msg(timeout=5) for _ in range(expected)]
+        read = [await reading.next_msg(timeout=60) for _ in range(expected)]
         return Counter(Order.model_validate_json(message.data).idempotency_key for message in read)
 
 

@@ -105,7 +105,7 @@ class Reader:
     async def has_seen(self, count: int) -> None:
         while len(self.seen) < count:
             self.moved.clear()
-            await asyncio.wait_for(self.moved.wait(), 20)
+            await asyncio.wait_for(self.moved.wait(), 60)
 
     async def stop(self) -> None:
         await self._consumer.stop()

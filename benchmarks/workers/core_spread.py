@@ -1,13 +1,20 @@
-"""Quotes of many instruments: a listener each on one connection (``subscriptions-N``), or one (``symbols-N``)."""
+"""Quotes of many instruments: a listener each on one connection (``subscriptions-N``), or one (``symbols-N``).
+
+``raw-N``: a subscription each of nats-py, bytes in, nothing validated.
+"""
+# pyright: reportUnknownMemberType=false
+# reason: nats-py's signatures are partly untyped.
 
 import asyncio
 import sys
 from collections.abc import Iterable
 
+import nats
 from common import REPOS, TRACE, Stopwatch, main, quotes_of, say, symbol_of
 from mts1b_foundation.marketdata import Quote
 from mts1b_foundation.subjects import MARKETDATA_QUOTES
 from mts1b_platform.eventbus import EventBus, Listener, connect
+from nats.aio.msg import Msg
 
 MODE, _, NUMBER = sys.argv.pop().partition("-")
 SYMBOLS = int(NUMBER)
@@ -23,17 +30,42 @@ class Tally:
         self.watch = Stopwatch()
         self.done = asyncio.Event()
 
+    def heard(self) -> None:
+        """One more."""
+        self._left -= 1
+        if self._left == self._warm:
+            self.watch = Stopwatch()
+        elif not self._left:
+            self.done.set()
+
     async def hear(self, listener: Listener[Quote]) -> None:
         """Listen until everything is heard."""
         async for _ in listener:
-            self._left -= 1
-            if self._left == self._warm:
-                self.watch = Stopwatch()
-            elif not self._left:
-                self.done.set()
+            self.heard()
+
+    async def take(self, msg: Msg) -> None:
+        """A message of nats-py's, its headers looked at."""
+        assert msg.headers is not None
+        self.heard()
 
 
 async def subscribe(url: str, count: int, _kind: str, _rate: float) -> None:
+    await (subscribe_raw if MODE == "raw" else subscribe_typed)(url, count)
+
+
+async def subscribe_raw(url: str, count: int) -> None:
+    client, tally = await nats.connect(url), Tally(count)
+    for n in range(SYMBOLS):
+        name = MARKETDATA_QUOTES.filters(symbol=symbol_of(n))[0]
+        await client.subscribe(name, cb=tally.take, pending_msgs_limit=-1, pending_bytes_limit=0)
+    await client.flush()
+    say({"ready": True})
+    await tally.done.wait()
+    say(tally.watch.figures())
+    await client.close()
+
+
+async def subscribe_typed(url: str, count: int) -> None:
     async with await connect(url, service="benchmark") as bus:
         symbols = [symbol_of(n) for n in range(SYMBOLS)] if MODE == "subscriptions" else [None]
         listeners = [bus.listen(MARKETDATA_QUOTES, symbol=symbol, limit=LIMIT) for symbol in symbols]

@@ -112,7 +112,7 @@ async def run_desk(server: NatsServer, directory: Path, *arguments: str, plan: P
     began = time.monotonic()
     with log.open("wb") as errors:
         process = await asyncio.create_subprocess_exec(
-            sys.executable, "-m", "mts1b_desk", "run", *arguments, "--json",
+            sys.executable, "-m", "mts1b_desk", "run", *arguments, "--json", "--start-within", "300",
             stdout=asyncio.subprocess.PIPE, stderr=errors, cwd=directory,
             env={**os.environ, "MTS1B_NATS_URL": server.url, "XDG_CONFIG_HOME": str(directory)},
         )  # fmt: skip

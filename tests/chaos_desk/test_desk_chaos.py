@@ -47,7 +47,7 @@ def case(tmp_path: Path) -> Case:
 @pytest.fixture
 async def server(tmp_path: Path) -> AsyncGenerator[NatsServer]:
     """A server with the streams, that may be killed."""
-    async with NatsServer(tmp_path / "nats") as server:
+    async with NatsServer(tmp_path / "nats", timeout=60) as server:
         async with await connect(server.url) as bus:
             await apply_streams(bus)
         yield server
@@ -80,7 +80,7 @@ async def test_a_run_that_was_killed_is_gone_on_with_where_it_was(server: NatsSe
 async def _killed_half_way(server: NatsServer, cwd: Path, *arguments: str) -> None:
     """A run at some speed, killed with its services when something was traded."""
     process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "mts1b_desk", "run", *arguments, "--speed", "6",
+        sys.executable, "-m", "mts1b_desk", "run", *arguments, "--speed", "6", "--start-within", "300",
         stdout=asyncio.subprocess.DEVNULL, stderr=asyncio.subprocess.PIPE, cwd=cwd,
         env={**os.environ, "MTS1B_NATS_URL": server.url, "XDG_CONFIG_HOME": str(cwd)},
     )  # fmt: skip
@@ -90,7 +90,7 @@ async def _killed_half_way(server: NatsServer, cwd: Path, *arguments: str) -> No
     children = psutil.Process(process.pid).children()
     process.send_signal(signal.SIGKILL)
     await process.wait()
-    _, alive = await asyncio.to_thread(psutil.wait_procs, children, 20)
+    _, alive = await asyncio.to_thread(psutil.wait_procs, children, 60)
     assert not alive, "services outlived their run"
 
 

@@ -30,8 +30,9 @@ async def test_nothing_is_accepted_after_a_halt_was_stored_under_load(nats_serve
         await apply_streams(bus)
     found = await halt_repeatedly(nats_server, tmp_path, desk_file(tmp_path / "desk.json"), halts=4)
     assert found.late == []
+    assert found.held >= 3
     assert found.accepted >= 4
-    assert len(found.obeyed) == 4
+    assert len(found.obeyed) == len(found.asked)
 
 
 def accepted_order(number: int) -> Order:

@@ -18,6 +18,8 @@ DURABLE = "my-consumer"
 """Declared by the platform: services of a locked-down bus make no durables."""
 
 _EMITTERS = 8
+_STALL = 0.1
+"""Seconds; when this process stood still for longer, so may have the whole machine."""
 
 
 class Load:
@@ -36,12 +38,15 @@ class Load:
         self.acked: dict[str, int] = {}
         """By id of every acknowledged event: the sequence that the ack named."""
         self.acked_at: list[float] = []
+        self.stalls: list[tuple[float, float]] = []
+        """From when until when this process did not run."""
         self.read: defaultdict[str, set[int]] = defaultdict(set)
         """By id of every event that was read: the sequences under which it is stored."""
 
     async def __aenter__(self) -> Self:
         for service in ("mts1b-oms", "mts1b-treasury"):
             self._buses.append(await connect(config=self._config, service=service, connect_timeout=20))
+        self._watch = asyncio.create_task(self._note_stalls())
         self._tasks = [asyncio.create_task(self._emit()) for _ in range(_EMITTERS)]
         self._reader = asyncio.create_task(self._consume())
         return self
@@ -49,13 +54,14 @@ class Load:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        for task in (*self._tasks, self._reader):
+        tasks = (*self._tasks, self._reader, self._watch)
+        for task in tasks:
             task.cancel()
-        await asyncio.gather(*self._tasks, self._reader, return_exceptions=True)
+        await asyncio.gather(*tasks, return_exceptions=True)
         for bus in self._buses:
             await bus.close()
 
-    async def more(self, acks: int = 200, within: float = 60.0) -> None:
+    async def more(self, acks: int = 200, within: float = 180.0) -> None:
         """Wait until ``acks`` further events were acknowledged."""
         wanted = len(self.acked) + acks
         async with asyncio.timeout(within):
@@ -63,7 +69,7 @@ class Load:
                 self._check()
                 await asyncio.sleep(0.01)
 
-    async def finish(self, within: float = 60.0) -> None:
+    async def finish(self, within: float = 180.0) -> None:
         """Emit no more, and wait until everything acknowledged was read."""
         self._stopping = True
         await asyncio.gather(*self._tasks)
@@ -84,9 +90,13 @@ class Load:
         return {each: seqs for each, seqs in self.read.items() if len(seqs) > 1}
 
     def gap(self, since: float) -> float:
-        """The longest time without an ack, in seconds, from ``since`` (monotonic) on."""
+        """The longest time without an ack, in seconds, from ``since`` (monotonic) on, but for our own stalls in it."""
         moments = [since, *(at for at in self.acked_at if at >= since)]
-        return max((later - earlier for earlier, later in pairwise(moments)), default=0.0)
+        return max((self._awake(earlier, later) for earlier, later in pairwise(moments)), default=0.0)
+
+    def _awake(self, since: float, until: float) -> float:
+        asleep = (min(until, end) - max(since, begin) for begin, end in self.stalls if begin < until and end > since)
+        return until - since - sum(asleep)
 
     def _check(self) -> None:
         for task in (*self._tasks, self._reader):
@@ -98,9 +108,16 @@ class Load:
         for number in self._numbers:
             if self._stopping:
                 return
-            ack = await bus.emit(OMS_ORDERS_FILLED, _order(number), deadline=90)
+            ack = await bus.emit(OMS_ORDERS_FILLED, _order(number), deadline=300)
             self.acked[str(number)] = ack.seq
             self.acked_at.append(time.monotonic())
+
+    async def _note_stalls(self) -> None:
+        while True:
+            before = time.monotonic()
+            await asyncio.sleep(0.01)
+            if (now := time.monotonic()) - before > _STALL:
+                self.stalls.append((before, now))
 
     async def _consume(self) -> None:
         async for event in self._buses[1].consume(OMS_ORDERS_FILLED, durable=DURABLE):

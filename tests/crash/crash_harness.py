@@ -10,17 +10,20 @@ import random
 import signal
 import time
 from collections import Counter, deque
+from collections.abc import Generator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import nats.errors
 from crash_child import AGAIN, DURABLE, FUNDS
 from crash_children import Children
-from crash_places import Kind, Place
+from crash_places import STALL, Kind, Place
 from mts1b_foundation.deadletters import DeadLetter
 from mts1b_platform.eventbus import EventBus, apply_streams, connect
 from mts1b_platform.eventbus.api import ApiError, js_api
-from mts1b_platform.eventbus.errors import JetStreamUnavailable
+from mts1b_platform.eventbus.errors import BusError, JetStreamUnavailable
 from mts1b_platform.server import NatsServer
 
 CONSUMER_POINTS = (
@@ -81,6 +84,10 @@ class Figures:
     effects: int = 0
     effects_doubled: int = 0
     dead_letters: int = 0
+    stalls: int = 0
+    """How often a consumer stood still without having been killed."""
+    server_stalls: int = 0
+    """How often the server did, without having been killed or frozen."""
     seconds: float = 0.0
     complaints: list[str] = field(default_factory=list[str])
 
@@ -95,7 +102,7 @@ class Figures:
         return (
             f"{name:9} {self.committed} published, {self.stored} stored, {self.effects} effects "
             f"({self.effects_doubled} doubled), {self.dead_letters} dead letters, {self.killed} kills, "
-            f"{self.kills['server stop']} freezes, {self.seconds:.0f} s: "
+            f"{self.kills['server stop']} freezes, {self.stalls} + {self.server_stalls} stalls, {self.seconds:.0f} s: "
             + ("; ".join(self.complaints) if self.complaints else "all promises kept")
         )
 
@@ -120,6 +127,8 @@ class Run:
         self._children = Children()
         self._over = False
         self._extended = 0
+        self._outages = 0
+        self._server_away = False
 
     async def carry_out(self) -> Figures:
         """Run to the end; the figures carry the complaints."""
@@ -128,7 +137,7 @@ class Run:
         watched: list[asyncio.Task[None]] = []
         try:
             async with (
-                await connect(self._server.url, service="mts1b-operations", connect_timeout=10) as bus,
+                await connect(self._server.url, service="mts1b-operations", connect_timeout=60) as bus,
                 self._children,
             ):
                 await apply_streams(bus)
@@ -138,7 +147,7 @@ class Run:
                     for number in range(1 if self._plan.ordered else 2)
                 ]
                 havoc = asyncio.create_task(self._havoc())
-                watched = [*producers, *consumers, havoc]
+                watched = [*producers, *consumers, havoc, asyncio.create_task(self._note_server_stalls(bus))]
                 async with asyncio.timeout(self._plan.deadline):
                     await asyncio.gather(*producers)
                     await havoc
@@ -214,14 +223,16 @@ class Run:
         for what in todo:
             await asyncio.sleep(self._chance.uniform(0.2, 1.0))
             if what == "server kill":
-                self._server.kill()
-                await asyncio.sleep(self._chance.uniform(0, 0.3))
-                await self._server.restart()
+                with self._outage():
+                    self._server.kill()
+                    await asyncio.sleep(self._chance.uniform(0, 0.3))
+                    await self._server.restart()
                 self.figures.kills[what] += 1
             elif what == "server stop":
-                self._server.pause()
-                await asyncio.sleep(self._chance.uniform(0.5, 3.0))
-                self._server.resume()
+                with self._outage():
+                    self._server.pause()
+                    await asyncio.sleep(self._chance.uniform(0.5, 3.0))
+                    self._server.resume()
                 self.figures.kills[what] += 1
             elif self._children.alive:
                 pid = self._chance.choice(sorted(self._children.alive))
@@ -230,6 +241,23 @@ class Run:
                     self._fuses[job["role"]].append(job["point"])
                     job["point"] = ""
                 os.kill(pid, signal.SIGKILL)
+
+    @contextmanager
+    def _outage(self) -> Generator[None]:
+        self._outages += 1
+        self._server_away = True
+        yield
+        self._server_away = False
+
+    async def _note_server_stalls(self, bus: EventBus) -> None:
+        """Round trips that take long though the server is not meant to be away."""
+        while True:
+            began, outages, away = time.monotonic(), self._outages, self._server_away
+            with suppress(nats.errors.Error, BusError, TimeoutError):
+                await bus.flush()
+            if time.monotonic() - began > STALL and outages == self._outages and not away:
+                self.figures.server_stalls += 1
+            await asyncio.sleep(0.02)
 
     async def _drained(self, bus: EventBus) -> None:
         """Wait until nothing is left to deliver or acknowledge and the fuses that can burn have burnt."""
@@ -260,6 +288,7 @@ class Run:
         figures.effects = effects.total()
         figures.effects_doubled = sum(count - 1 for count in effects.values())
         figures.dead_letters = len(letters)
+        figures.stalls = self._place.stalls()
         if self._plan.ordered:
             at = {number: place for place, number in enumerate(ids)}
             for fund in range(FUNDS):
@@ -288,14 +317,16 @@ class Run:
         if self._plan.kind in ("sqlite", "postgres"):
             if figures.effects_doubled:
                 say(f"{figures.effects_doubled} effects happened twice")
-        elif self._plan.kind == "kv" and figures.effects_doubled > figures.killed + 2 * figures.kills["server stop"]:
+        elif self._plan.kind == "kv" and figures.effects_doubled > (
+            figures.killed + 2 * figures.kills["server stop"] + figures.stalls + 2 * figures.server_stalls
+        ):
             # Each death or freeze of the server or a consumer explains one repeated effect per consumer at most.
             say(f"{figures.effects_doubled} effects were repeated, more than the kills explain")
 
     async def _headers(self, bus: EventBus, stream: str, seq: int) -> dict[str, Any]:
-        message = await bus.plain_jetstream().get_msg(stream, seq)
+        message = await bus.jetstream(timeout=60).get_msg(stream, seq)
         return {"headers": message.headers or {}, "data": message.data or b""}
 
 
 async def _last(bus: EventBus, stream: str) -> int:
-    return (await bus.plain_jetstream().stream_info(stream)).state.last_seq
+    return (await bus.jetstream(timeout=60).stream_info(stream)).state.last_seq

@@ -20,6 +20,10 @@ from mts1b_platform.eventbus.outbox.postgres import PostgresOutbox
 from mts1b_platform.eventbus.outbox.sqlite import SqliteOutbox
 from psycopg import AsyncConnection
 
+LEASE = 1.0
+"""Seconds after which a crashed owner's event may be handled by another, with a key-value store."""
+STALL = LEASE / 3
+"""A process or server that stands still for longer may lose a lease, or an event that it has in hand, for it."""
 Kind = Literal["plain", "kv", "sqlite", "postgres"]
 AnyOutbox = SqliteOutbox | PostgresOutbox
 
@@ -59,7 +63,7 @@ class Place:
             case "postgres":
                 return PostgresDedupe(self.where)
             case "kv":
-                return KvDedupe(bus, lease=1)
+                return KvDedupe(bus, lease=LEASE)
             case _:
                 return None
 
@@ -73,6 +77,10 @@ class Place:
     def published(self, number: int) -> None:
         """Note that the producer without a database has an ack for ``number``."""
         self._append("acked", str(number))
+
+    def stalled(self) -> None:
+        """Note that this process stood still for longer than ``STALL``."""
+        self._append("stalls", str(os.getpid()))
 
     async def outbox(self, stack: AsyncExitStack) -> AnyOutbox:
         """The outbox of this kind, open."""
@@ -109,6 +117,10 @@ class Place:
             return [n for n, p in self._rows("SELECT number, producer FROM orders") if producer in (None, p)]
         numbers = [int(line) for line in self._lines("acked")]
         return [n for n in numbers if producer in (None, n % 2)]
+
+    def stalls(self) -> int:
+        """How often a consumer stood still for longer than ``STALL``."""
+        return len(self._lines("stalls"))
 
     def _rows(self, statement: str) -> list[tuple[Any, ...]]:
         if self.kind == "sqlite":

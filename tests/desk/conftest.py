@@ -19,6 +19,8 @@ import pytest_asyncio
 from mts1b_platform.eventbus import apply_streams, connect
 from mts1b_platform.server import NatsServer
 
+PATIENCE = 300
+"""Seconds that a run's services may take to become ready: seven start at once, on a machine that may be busy."""
 START = datetime(2022, 5, 4, 13, 30, tzinfo=UTC)
 
 
@@ -73,8 +75,9 @@ def start_desk(nats_server: NatsServer, tmp_path: Path) -> Starts:
             "XDG_CONFIG_HOME": str(tmp_path),
             "TMPDIR": str(tmp_path),
         }
+        patience = ("--start-within", str(PATIENCE)) if arguments[0] == "run" else ()
         process = await asyncio.create_subprocess_exec(
-            sys.executable, "-m", "mts1b_desk", *arguments,
+            sys.executable, "-m", "mts1b_desk", *arguments, *patience,
             stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE, env=environment, cwd=tmp_path,
         )  # fmt: skip
         try:

@@ -42,7 +42,7 @@ async def test_state_in_postgresql_gives_the_same_ledger_and_is_gone_on_with(
             assert line, "the run ended without a word about the kill"
         process.kill()
         await process.wait()
-        psutil.wait_procs([child for child in psutil.process_iter() if child.pid in {c.pid for c in children}], 20)
+        psutil.wait_procs([child for child in psutil.process_iter() if child.pid in {c.pid for c in children}], 60)
     resumed = await desk("run", "--state", state, "--json", "--speed", "max")
     assert resumed.code == 0, resumed.err
     assert "Going on with session" in resumed.err

@@ -7,6 +7,7 @@ import signal
 import ssl
 from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +18,17 @@ from mts1b_deploy.pki.store import Pki
 from mts1b_deploy.secure import Callout, SecureSettings, issue_missing, render_single
 from mts1b_platform.eventbus import EventBus, apply_streams, connect
 from mts1b_platform.eventbus.consumers import apply_consumers, declared_streams
-from mts1b_platform.server import NatsServer
+from mts1b_platform.server import NatsServer, ServerStartError
+from mts1b_platform.server_probe import address_in_use
 from nats.aio.client import Client
+
+PATIENCE = 60
+"""Seconds to wait for what comes at once unless the machine stands still."""
+
+
+def free_port() -> int:
+    """A port that nobody listens on now, below the range of NatsServer's and the kernel's own choice."""
+    return next(port for port in random.sample(range(12_000, 19_000), 100) if not address_in_use("127.0.0.1", port))
 
 
 class Locked:
@@ -28,9 +38,10 @@ class Locked:
         self.pki = Pki(directory / "pki")
         self.pki.init()
         issue_missing(self.pki, ["127.0.0.1", "localhost"])
-        self.websocket_port = random.randrange(12_000, 19_000) if websocket else None  # noqa: S311
+        self.websocket_port = 0
         self.conf = directory / "nats.conf"
-        self.server = NatsServer(directory / "server", config=self.conf, jetstream=False)  # the configuration has it
+        # Without JetStream of its own: the configuration has it.
+        self.server = NatsServer(directory / "server", config=self.conf, jetstream=False, timeout=60)
         self.settings = SecureSettings(
             server_name=self.server._name,
             listen="127.0.0.1:0",
@@ -40,9 +51,9 @@ class Locked:
             store_dir=directory / "store",
             tls_ca=self.pki.ca,
             tls_pem=self.pki.pem("server"),
-            websocket=f"127.0.0.1:{self.websocket_port}" if websocket else None,
             callout=callout,
         )
+        self._websocket = websocket
         self.render()
         self.opened: list[Client] = []
 
@@ -54,6 +65,25 @@ class Locked:
     def websocket_url(self) -> str:
         return f"wss://127.0.0.1:{self.websocket_port}"
 
+    async def start(self) -> None:
+        """Start the server; should another have taken a port meanwhile, choose again."""
+        for attempts_left in reversed(range(5)):
+            if self._websocket:
+                self.websocket_port = free_port()
+                self.settings = replace(self.settings, websocket=f"127.0.0.1:{self.websocket_port}")
+                self.render()
+            try:
+                await self.server.start()
+            except ServerStartError:
+                said = self.server.log() + (self.log() if self.settings.log_file.exists() else "")
+                if not attempts_left or "address already in use" not in said:
+                    raise
+                self.settings.log_file.unlink(missing_ok=True)
+                self.server.log_file.unlink(missing_ok=True)
+                self.server._ports = None
+            else:
+                return
+
     def render(self, permissions: Mapping[str, Permissions] | None = None) -> None:
         self.conf.write_text(render_single(self.settings, self.pki.identities(), permissions))
 
@@ -62,7 +92,7 @@ class Locked:
 
     async def logged(self, text: str) -> None:
         """Wait until the server has logged ``text``."""
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(PATIENCE):
             while text.lower() not in self.log().lower():  # noqa: ASYNC110 - a log has no event
                 await asyncio.sleep(0.01)
 
@@ -70,7 +100,7 @@ class Locked:
         """Have the server read its configuration again, and wait until it has."""
         before = self.log().count("Reloaded server configuration")
         self.hang_up()
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(PATIENCE):
             while self.log().count("Reloaded server configuration") == before:  # noqa: ASYNC110 - as above
                 await asyncio.sleep(0.01)
 
@@ -113,7 +143,7 @@ class Locked:
 
     async def until(self, condition: Callable[[], bool]) -> None:
         """Wait until ``condition`` holds."""
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(PATIENCE):
             while not condition():  # noqa: ASYNC110 - as above
                 await asyncio.sleep(0.01)
 
@@ -130,7 +160,7 @@ class Locked:
             inbox_prefix=inbox or f"_INBOX_{repo}",
             error_cb=on_error,
             allow_reconnect=False,
-            connect_timeout=2,
+            connect_timeout=20,
             **options,
         )
         client.refused = errors  # pyright: ignore[reportAttributeAccessIssue]
@@ -147,6 +177,7 @@ class Locked:
 @asynccontextmanager
 async def started(made: Locked) -> AsyncGenerator[Locked, None]:
     """Start it; streams and declared consumers are applied by the administration, as an install does."""
+    await made.start()
     async with made.server:
         admin = await made.bus(ADMIN)
         await apply_streams(admin, profile="single", streams=declared_streams())

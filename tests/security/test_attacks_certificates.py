@@ -92,7 +92,7 @@ async def test_a_certificate_that_is_not_a_services_lets_nobody_in(
 @pytest.mark.parametrize("repo", ["mts1b-research", None])
 async def test_a_name_and_password_sent_along_change_nothing(repo: str | None, locked: Locked, tmp_path: Path):
     stolen = locked.pki.pem(repo) if repo else unmapped(locked, tmp_path / "unmapped.pem")
-    options = {"user": OMS, "password": "", "allow_reconnect": False, "connect_timeout": 2}
+    options = {"user": OMS, "password": "", "allow_reconnect": False, "connect_timeout": 20}
     if repo is None:
         with pytest.raises((nats.errors.Error, OSError)):
             await nats.connect(locked.url, tls=locked.context(stolen), **options)
@@ -116,6 +116,7 @@ async def test_a_server_with_a_foreign_certificate_is_not_talked_to(locked: Lock
             tls_ca=other.ca,
             tls_cert=locked.pki.pem("mts1b-oms"),
             config=locked.bare_config(),
+            connect_timeout=10,  # it tries for as long
         )
 
 

@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from locked_server import Locked, started
+from locked_server import PATIENCE, Locked, started
 from mts1b_deploy.secure import Callout
 
 MTS1B = Path(sys.executable).with_name("mts1b")
@@ -22,7 +22,7 @@ async def run(*arguments: Any, environment: dict[str, str], stdin: str = "", cod
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
     )
-    out, err = await asyncio.wait_for(process.communicate(stdin.encode()), 30)
+    out, err = await asyncio.wait_for(process.communicate(stdin.encode()), PATIENCE)
     assert process.returncode == code, (out.decode(), err.decode())
     return out.decode() if code == 0 else err.decode()
 
@@ -40,7 +40,7 @@ async def test_a_person_logs_in_by_the_commands(tmp_path: Path):
         )
         try:
             assert responder.stdout is not None
-            assert b"answering" in await asyncio.wait_for(responder.stdout.readline(), 20)
+            assert b"answering" in await asyncio.wait_for(responder.stdout.readline(), PATIENCE)
             token = await run("token", "issue", "alice", "--role", "trader", "--dir", keys, environment=nowhere)
             person = {**nowhere, "MTS1B_NATS_URL": locked.websocket_url, "MTS1B_TLS_CA": str(locked.pki.ca)}
             said = await run("login", "--out", place, environment=person, stdin=token)
@@ -57,7 +57,7 @@ async def test_a_person_logs_in_by_the_commands(tmp_path: Path):
             assert place.read_text() == token
         finally:
             responder.terminate()
-            await asyncio.wait_for(responder.wait(), 10)
+            await asyncio.wait_for(responder.wait(), PATIENCE)
         assert responder.returncode == 0
 
 

@@ -6,7 +6,7 @@ from typing import Any, Self
 
 import pytest
 from cryptography import x509
-from locked_server import Locked
+from locked_server import PATIENCE, Locked
 from mts1b_deploy.permissions import Grant, all_permissions
 from mts1b_foundation.orders import Order
 from mts1b_foundation.samples import ORDER
@@ -33,8 +33,8 @@ class Load:
 
     async def __aexit__(self, *_: object) -> None:
         self._stop = True
-        await asyncio.wait_for(self._tasks[0], 20)
-        async with asyncio.timeout(20):
+        await asyncio.wait_for(self._tasks[0], PATIENCE)
+        async with asyncio.timeout(PATIENCE):
             while len(self.handled) < len(self.acked):  # noqa: ASYNC110 - the reader is another task's
                 await asyncio.sleep(0.01)
         await self._reader.stop()
@@ -43,7 +43,7 @@ class Load:
     async def more(self, count: int = 50) -> None:
         """Wait until ``count`` more events have come through; raises when the load has broken down."""
         goal = len(self.handled) + count
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(PATIENCE):
             while len(self.handled) < goal:
                 for task in self._tasks:
                     if task.done():
@@ -66,12 +66,20 @@ class Load:
                 self.handled.append(event.payload.order_id)
 
 
+async def patient_bus(locked: Locked, service: str) -> EventBus:
+    """One that does not take a server that stands still for one that is gone: here disconnects are counted."""
+    return await locked.bus(service, ping_interval=60)
+
+
 def serial_on_disk(locked: Locked, name: str) -> int:
     return x509.load_pem_x509_certificate(locked.pki.pem(name).read_bytes()).serial_number
 
 
 async def test_every_certificate_is_renewed_under_load_and_nobody_notices(locked: Locked):
-    oms, treasury = await locked.bus("mts1b-oms"), await locked.bus("mts1b-treasury")
+    oms, treasury = (
+        await patient_bus(locked, "mts1b-oms"),
+        await patient_bus(locked, "mts1b-treasury"),
+    )
     async with Load(oms, treasury) as load:
         for _ in range(3):
             before = serial_on_disk(locked, "server")
@@ -85,8 +93,11 @@ async def test_every_certificate_is_renewed_under_load_and_nobody_notices(locked
 
 
 async def test_permissions_change_under_load_and_nobody_notices(locked: Locked):
-    oms, treasury = await locked.bus("mts1b-oms"), await locked.bus("mts1b-treasury")
-    research = await locked.bus("mts1b-research")
+    oms, treasury = (
+        await patient_bus(locked, "mts1b-oms"),
+        await patient_bus(locked, "mts1b-treasury"),
+    )
+    research = await patient_bus(locked, "mts1b-research")
     usual = all_permissions()
     more = replace(
         usual["mts1b-research"],
@@ -108,7 +119,7 @@ async def test_permissions_change_under_load_and_nobody_notices(locked: Locked):
 
 
 async def test_a_reader_whose_permission_is_withdrawn_is_told(locked: Locked):
-    treasury = await locked.bus("mts1b-treasury")
+    treasury = await patient_bus(locked, "mts1b-treasury")
     usual = all_permissions()
     less = replace(
         usual["mts1b-treasury"],
@@ -117,14 +128,17 @@ async def test_a_reader_whose_permission_is_withdrawn_is_told(locked: Locked):
     async with treasury.consume(OMS_ORDERS_FILLED, durable="my-consumer") as filled:
         locked.render(usual | {"mts1b-treasury": less})
         await locked.reload()
-        now, oms = ORDER.updated_at, await locked.bus("mts1b-oms")
+        now, oms = ORDER.updated_at, await patient_bus(locked, "mts1b-oms")
         await oms.emit(OMS_ORDERS_FILLED, ORDER.accept(now).fill(ORDER.quantity, ORDER.quantity, now))
         with pytest.raises(AccessDenied, match=r"\.OMS_ORDERS\.my-consumer: mts1b-treasury may not publish"):
-            await asyncio.wait_for(_read_on(filled), 10)
+            await asyncio.wait_for(_read_on(filled), PATIENCE)
 
 
 async def test_a_service_whose_certificate_was_revoked_comes_back_with_its_new_one_and_loses_nothing(locked: Locked):
-    oms, treasury = await locked.bus("mts1b-oms"), await locked.bus("mts1b-treasury")
+    oms, treasury = (
+        await patient_bus(locked, "mts1b-oms"),
+        await patient_bus(locked, "mts1b-treasury"),
+    )
     async with Load(oms, treasury) as load:
         locked.pki.revoke("mts1b-oms")
         locked.pki.issue("mts1b-oms")
@@ -137,7 +151,10 @@ async def test_a_service_whose_certificate_was_revoked_comes_back_with_its_new_o
 
 
 async def test_a_broken_configuration_is_refused_and_the_old_one_goes_on(locked: Locked):
-    oms, treasury = await locked.bus("mts1b-oms"), await locked.bus("mts1b-treasury")
+    oms, treasury = (
+        await patient_bus(locked, "mts1b-oms"),
+        await patient_bus(locked, "mts1b-treasury"),
+    )
     async with Load(oms, treasury) as load:
         locked.conf.write_text(locked.conf.read_text() + "\naccounts {")
         locked.hang_up()

@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
-from locked_server import Locked
+from locked_server import PATIENCE, Locked
 from mts1b_foundation.deadletters import DeadLetter
 from mts1b_foundation.orders import Order
 from mts1b_foundation.samples import FILL, ORDER, QUOTE
@@ -45,7 +45,7 @@ async def test_the_specs_two_examples_run_unchanged_as_two_services(locked: Lock
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
     )
-    out, err = await asyncio.wait_for(producer.communicate(), 30)
+    out, err = await asyncio.wait_for(producer.communicate(), PATIENCE)
     assert out.decode().splitlines() == ["OMS_ORDERS 1 stored", "OMS_ORDERS 1 duplicate"], err.decode()
     consumer = await asyncio.create_subprocess_exec(
         sys.executable,
@@ -61,7 +61,7 @@ async def test_the_specs_two_examples_run_unchanged_as_two_services(locked: Lock
         await oms.emit(OMS_ORDERS_FILLED, filled)
         assert consumer.stdout is not None
         assert consumer.stderr is not None
-        line = (await asyncio.wait_for(consumer.stdout.readline(), 20)).decode()
+        line = (await asyncio.wait_for(consumer.stdout.readline(), PATIENCE)).decode()
         assert line.startswith(f"{filled.order_id} filled"), (await consumer.stderr.read()).decode()
     finally:
         consumer.kill()
@@ -73,7 +73,7 @@ async def test_typed_events_flow_between_services_of_both_tiers(locked: Locked):
     marketdata = await locked.bus("mts1b-marketdata")
     async with treasury.listen(MARKETDATA_QUOTES) as quotes:
         await marketdata.emit(MARKETDATA_QUOTES, QUOTE)
-        assert (await asyncio.wait_for(anext(quotes), 5)).payload == QUOTE
+        assert (await asyncio.wait_for(anext(quotes), PATIENCE)).payload == QUOTE
     assert (await oms.emit(OMS_FILLS_CREATED, FILL)).stream == "OMS_FILLS"
     acks = await oms.emit_many(OMS_ORDERS_CREATED, [ORDER])
     assert [ack.stream for ack in acks] == ["OMS_ORDERS"]
@@ -81,7 +81,7 @@ async def test_typed_events_flow_between_services_of_both_tiers(locked: Locked):
 
 async def test_operations_halts_and_sees_halts_without_a_consumer_of_its_own(locked: Locked):
     operations = await locked.bus("mts1b-operations")
-    halt = await request_halt(operations, fund_id="alpha", reason="a test", actor="alice")
+    halt, _ = await request_halt(operations, fund_id="alpha", reason="a test", actor="alice")
     assert [each.request.halt_id for each in await halts_in_force(operations)] == [halt.halt_id]
     await clear_halt(operations, halt.halt_id, reason="over", actor="alice")
     assert await halts_in_force(operations) == ()
@@ -96,12 +96,12 @@ async def test_the_dead_letter_mover_works_with_what_the_administration_made(loc
     moving = asyncio.create_task(mover.run())
     pulled = await treasury.jetstream().pull_subscribe_bind(consumer="my-consumer", stream="OMS_ORDERS")
     async with letters_of_operations(locked) as letters:
-        (msg,) = await pulled.fetch(1, timeout=5)
+        (msg,) = await pulled.fetch(1, timeout=PATIENCE)
         await msg.term()
-        letter = (await asyncio.wait_for(anext(letters), 10)).payload
+        letter = (await asyncio.wait_for(anext(letters), PATIENCE)).payload
     assert letter.consumer == "my-consumer"
     mover.stop()
-    await asyncio.wait_for(moving, 10)
+    await asyncio.wait_for(moving, PATIENCE)
 
 
 @asynccontextmanager

@@ -27,23 +27,29 @@ def edit(layout: Layout, *changes: tuple[str, str]) -> None:
         assert old in text
         text = text.replace(old, new)
     record = record_of(layout)
-    stop(layout, record, timeout=15)
+    stop(layout, record, timeout=60)
     layout.nats_conf.write_text(text)
-    start(layout, record, timeout=30)
+    start(layout, record, timeout=60)
 
 
 @pytest.mark.slow
 async def test_every_deviation_of_a_locked_down_node_is_named_and_an_install_repairs_what_it_can(machine: Machine):
     import asyncio
 
-    async def found(**options: float) -> set[str]:
-        return await asyncio.to_thread(codes, layout, **options)
+    async def finds(*expected: str, more: bool = False, ahead: float = 0.0) -> None:
+        """What is bent stays bent: a machine that stands still for a moment is looked at again."""
+        wanted, found = set(expected), set[str]()
+        for _ in range(5):
+            found = await asyncio.to_thread(codes, layout, ahead=ahead)
+            if found == wanted or (more and found > wanted):
+                return
+        pytest.fail(f"found {found}, not {wanted}")
 
     layout = machine.layout
     machine.deploy("install", "--profile", "single", "--websocket-port", "0")
-    assert await found() == set()
+    await finds()
     assert "nothing deviates" in machine.deploy("doctor").stdout
-    assert await found(ahead=-5.0) == {"clock-skew"}
+    await finds("clock-skew", ahead=-5.0)
 
     monitor = f'"127.0.0.1:{machine.monitor_port}"'
     edit(
@@ -52,13 +58,13 @@ async def test_every_deviation_of_a_locked_down_node_is_named_and_an_install_rep
         ("strict: true", "strict: false"),
         (monitor, monitor.replace("127.0.0.1", "0.0.0.0")),  # noqa: S104 - the very thing that is to be found
     )
-    assert await found() == {"lazy-fsync", "strict-off", "open-monitoring", "permission-drift"}
+    await finds("lazy-fsync", "strict-off", "open-monitoring", "permission-drift")
     machine.deploy("doctor", code=1)
     machine.deploy("install", "--profile", "single", "--overwrite")
-    assert await found() == set()
+    await finds()
 
     layout.nats_conf.write_text(layout.nats_conf.read_text().replace('"$JS.API.>"', '"$JS.>"'))
-    assert await found() == {"permission-drift", "config-not-loaded"}
+    await finds("permission-drift", "config-not-loaded")
     machine.deploy("install", "--profile", "single", "--overwrite")
 
     async with await connect_as_admin(layout, record_of(layout)) as bus:
@@ -66,16 +72,16 @@ async def test_every_deviation_of_a_locked_down_node_is_named_and_an_install_rep
         await js_api(bus, "CONSUMER.DELETE.OMS_ORDERS.my-consumer")
         held = (await js_api(bus, "STREAM.INFO.OMS_FILLS"))["config"]
         await js_api(bus, "STREAM.UPDATE.OMS_FILLS", {**held, "max_age": 3_600_000_000_000})
-    assert await found() >= {"stream-missing", "durable-missing", "stream-drift"}
+    await finds("stream-missing", "durable-missing", "stream-drift", more=True)
     machine.deploy("install", "--profile", "single")
 
     pki = Pki(layout.pki)
     pki.issue("mts1b-oms", lifetime=timedelta(seconds=20), renew=True)
     pki.issue("server", lifetime=timedelta(days=20), renew=True)
     pki.pem("mts1b-desk").write_text("readable")
-    assert await found() == {"certificate-expiry", "certificate-not-loaded", "key-readable"}
-    stop(layout, record_of(layout), timeout=15)
-    assert await found() >= {"not-running"}
+    await finds("certificate-expiry", "certificate-not-loaded", "key-readable")
+    stop(layout, record_of(layout), timeout=60)
+    await finds("not-running", more=True)
 
 
 @pytest.mark.slow
@@ -101,6 +107,8 @@ def test_a_server_older_than_the_guarantees_need_is_named(version: str, named: b
         ([Ping("n1", "2.15.1", 0.1)], ["node-missing"]),
         ([Ping("n1", "2.15.1", 0.1), Ping("n2", "2.15.1", 30.0)], ["clock-skew"]),
         ([Ping("n1", "2.14.4", 0.1), Ping("n2", "2.15.1", 0.0)], ["server-version"]),
+        ([Ping("n1", "2.15.1", 0.1), Ping("n2", "2.15.1", 3.0, trip=6.0)], []),
+        ([Ping("n1", "2.15.1", 0.1), Ping("n2", "2.15.1", 5.0, trip=6.0)], ["clock-skew"]),
     ],
 )
 def test_nodes_that_are_away_too_old_or_in_another_time_are_named(pings: Collection[Ping], expected: list[str]):

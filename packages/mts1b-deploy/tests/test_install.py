@@ -33,7 +33,7 @@ def program(path: Path, text: str) -> Path:
     return path
 
 
-def wait_for(condition: Callable[[], bool], seconds: float = 20.0) -> None:
+def wait_for(condition: Callable[[], bool], seconds: float = 60.0) -> None:
     until = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < until, "waited in vain"
@@ -265,7 +265,7 @@ asyncio.run(main())
 
 def test_two_installs_at_once_make_one_installation(machine: Machine):
     running = [machine.begin("install", "--json") for _ in range(3)]
-    outcomes = [process.communicate(timeout=90) for process in running]
+    outcomes = [process.communicate(timeout=300) for process in running]
     assert [process.returncode for process in running] == [0, 0, 0], outcomes
     changed = ['"changed": true' in printed for printed, _ in outcomes]
     assert changed.count(True) == 1

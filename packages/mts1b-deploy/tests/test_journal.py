@@ -82,7 +82,7 @@ def test_a_waiting_locker_gets_its_turn_although_the_file_was_removed(tmp_path: 
     waiting, entered = threading.Event(), threading.Event()
 
     def second() -> None:
-        with prefix_lock(layout, timeout=10, on_wait=lambda _: waiting.set()):
+        with prefix_lock(layout, timeout=60, on_wait=lambda _: waiting.set()):
             # What counts is a lock that a third one would see.
             with pytest.raises(Busy), prefix_lock(layout, timeout=0):
                 pass
@@ -91,8 +91,8 @@ def test_a_waiting_locker_gets_its_turn_although_the_file_was_removed(tmp_path: 
     thread = threading.Thread(target=second)
     with prefix_lock(layout):
         thread.start()
-        assert waiting.wait(10)
-    thread.join(10)
+        assert waiting.wait(60)
+    thread.join(60)
     assert entered.is_set()
 
 

@@ -79,7 +79,7 @@ def test_an_upgrade_exchanges_the_server_under_clients_and_a_bad_one_is_taken_ba
     bad = machine.home / "bad"
     bad.write_text('#!/bin/sh\ncase "$1" in --version) echo nats-server: v2.99.0; exit;; -t) exit 0;; esac\nexit 1\n')
     bad.chmod(0o755)
-    machine.deploy("upgrade", "--nats-server", str(bad), "--timeout", "10", code=1)
+    machine.deploy("upgrade", "--nats-server", str(bad), "--timeout", "60", code=1)
     assert layout.binary.read_bytes() == newer.read_bytes()
     assert machine.json("status")["healthy"] is True
 
@@ -114,7 +114,7 @@ async def test_a_service_that_keeps_its_connection_survives_an_install_with_new_
 
     await asyncio.to_thread(machine.deploy, "install", *SINGLE)
     layout = machine.layout
-    async with await connect(config=layout.config, service="mts1b-oms") as bus:
+    async with await connect(config=layout.config, service="mts1b-oms", ping_interval=60, connect_timeout=20) as bus:
         Pki(layout.pki).revoke("mts1b-brokers")
         await asyncio.to_thread(machine.deploy, "install", "--profile", "single")
         assert bus.is_connected

@@ -20,7 +20,7 @@ from mts1b_deploy.testing import Machine
 pytestmark = pytest.mark.slow  # each test is an installation of its own: two to ten seconds
 
 
-def wait_for(condition: Callable[[], bool], seconds: float = 20.0) -> None:
+def wait_for(condition: Callable[[], bool], seconds: float = 60.0) -> None:
     until = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < until, "waited in vain"
@@ -128,7 +128,7 @@ def test_after_both_were_killed_status_says_stopped_and_start_starts(installed: 
 
 def test_a_pid_that_now_belongs_to_a_stranger_is_left_alone(installed: Machine):
     installed.deploy("stop")
-    with subprocess.Popen(["/bin/sleep", "60"]) as stranger:
+    with subprocess.Popen(["/bin/sleep", "600"]) as stranger:
         installed.layout.nats_pid.write_text(str(stranger.pid))
         installed.layout.supervisor_state.write_text(
             f'{{"supervisor_pid": {stranger.pid}, "phase": "running", "server_pid": {stranger.pid}, '
@@ -170,14 +170,14 @@ def test_start_stop_and_restart_can_be_repeated(installed: Machine):
 def test_starts_at_once_make_one_server(installed: Machine):
     installed.deploy("stop")
     running = [installed.begin("start") for _ in range(3)]
-    outcomes = [process.communicate(timeout=60) for process in running]
+    outcomes = [process.communicate(timeout=300) for process in running]
     assert [process.returncode for process in running] == [0, 0, 0], outcomes
     assert len(servers_of(installed)) == 1
 
 
 def test_a_second_supervisor_refuses_to_run(installed: Machine):
     again = subprocess.run(
-        supervisor_command(installed.layout), env=installed.environ, timeout=30, check=False, capture_output=True
+        supervisor_command(installed.layout), env=installed.environ, timeout=300, check=False, capture_output=True
     )
     assert again.returncode == 3
     assert len(servers_of(installed)) == 1
@@ -209,9 +209,9 @@ def test_a_server_that_ignores_the_request_is_killed_after_the_time_budget(insta
         wait_for(lambda: find_server_process(installed.layout) is not None)
         began = time.monotonic()
         done = installed.deploy("stop", "--timeout", "1")
-        assert time.monotonic() - began < 15
+        assert time.monotonic() - began < 45  # not the minute that the supervisor itself would give it
         assert "did not end within 1 s and was killed" in done.stderr
-        assert supervisor.wait(10) == -signal.SIGKILL
+        assert supervisor.wait(60) == -signal.SIGKILL
     assert find_server_process(installed.layout) is None
 
 
@@ -229,7 +229,7 @@ def test_a_port_that_was_taken_meanwhile_is_named(installed: Machine):
     installed.deploy("stop")
     listen = (
         f"import socket, time; s = socket.create_server(('127.0.0.1', {installed.port})); "
-        f"print(1, flush=True); time.sleep(60)"
+        f"print(1, flush=True); time.sleep(600)"
     )
     with subprocess.Popen([sys.executable, "-c", listen], stdout=subprocess.PIPE) as blocker:
         assert blocker.stdout is not None

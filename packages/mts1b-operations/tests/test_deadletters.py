@@ -28,6 +28,8 @@ from mts1b_platform.server import NatsServer
 from mts1b_platform.testing_bus import ConnectBus
 from nats.js import api
 
+PATIENCE = 60
+"""Seconds to wait for what comes at once unless the machine stands still."""
 ONCE = RetryPolicy(max_deliveries=1)
 
 
@@ -53,7 +55,7 @@ def fill(number: int) -> Fill:
     return FILL.model_copy(update={"fill_id": f"fill-{number}"})
 
 
-async def next_of(bus: EventBus, durable: str, seconds: float = 10) -> Event[Any]:
+async def next_of(bus: EventBus, durable: str, seconds: float = PATIENCE) -> Event[Any]:
     consumer = bus.consume(OMS_FILLS_CREATED, durable=durable, policy=ONCE)
     async with consumer:
         event = await asyncio.wait_for(anext(consumer), seconds)
@@ -66,7 +68,7 @@ async def fail(bus: EventBus, *errors: str, durable: str = "treasury") -> None:
     """Have the durable give up on the next events, each with its error."""
     async with bus.consume(OMS_FILLS_CREATED, durable=durable, policy=ONCE) as events:
         for error in errors:
-            event = await asyncio.wait_for(anext(events), 10)
+            event = await asyncio.wait_for(anext(events), PATIENCE)
             async with event:
                 raise ValueError(error)
 
@@ -144,7 +146,7 @@ async def test_who_had_handled_it_does_not_handle_it_again(operations: EventBus,
 
     async def handle(durable: str, *, then_fail: bool) -> None:
         async with treasury.consume(OMS_ORDERS_CREATED, durable=durable, policy=ONCE) as events:
-            event = await asyncio.wait_for(anext(events), 10)
+            event = await asyncio.wait_for(anext(events), PATIENCE)
             async with event:
                 async with event.once(store):
                     handled.append(durable)
@@ -298,7 +300,7 @@ async def raw_consumer(bus: EventBus, name: str, **options: Any) -> Any:
 
 async def moved(mover: Mover, operations: EventBus, count: int) -> list[Any]:
     task = asyncio.create_task(mover.run())
-    async with asyncio.timeout(15):
+    async with asyncio.timeout(PATIENCE):
         while len(found := await letters(operations)) < count:  # noqa: ASYNC110 - nothing announces it
             await asyncio.sleep(0.02)
     mover.stop()
@@ -312,7 +314,7 @@ async def test_what_the_server_gave_up_on_becomes_a_dead_letter(operations: Even
     await oms.emit(OMS_FILLS_CREATED, fill(1), trace_id="cd" * 16)
     raw = await raw_consumer(oms, "foreign", max_deliver=2)
     for _ in range(2):
-        [msg] = await raw.fetch(1, timeout=5)
+        [msg] = await raw.fetch(1, timeout=PATIENCE)
         await msg.nak()
     with pytest.raises(TimeoutError):
         await raw.fetch(1, timeout=0.3)
@@ -330,7 +332,7 @@ async def test_what_a_foreign_reader_terminated_becomes_a_dead_letter(operations
     await mover.prepare()
     await oms.emit(OMS_FILLS_CREATED, fill(1))
     raw = await raw_consumer(oms, "foreign")
-    [msg] = await raw.fetch(1, timeout=5)
+    [msg] = await raw.fetch(1, timeout=PATIENCE)
     await oms.publish(msg.reply, b"+TERM cannot book this")
     [found] = await moved(mover, operations, 1)
     assert (found.letter.reason, found.letter.error) == (
@@ -349,7 +351,7 @@ async def test_a_failure_that_the_wrapper_and_the_mover_both_see_is_stored_once(
     async with consumer:
         reading = asyncio.create_task(anext(consumer))
         running = asyncio.create_task(mover.run())
-        async with asyncio.timeout(15):
+        async with asyncio.timeout(PATIENCE):
             while not mover.known:  # noqa: ASYNC110 - nothing announces it
                 await asyncio.sleep(0.02)
         mover.stop()
@@ -367,7 +369,7 @@ async def test_two_movers_and_advisories_of_before_they_ran_make_one_dead_letter
     raw = await raw_consumer(oms, "foreign")
     for number in range(10):
         await oms.emit(OMS_FILLS_CREATED, fill(number))
-    for msg in await raw.fetch(10, timeout=5):
+    for msg in await raw.fetch(10, timeout=PATIENCE):
         await msg.term()
     second = Mover(operations)
     running = asyncio.create_task(second.run())
@@ -383,7 +385,7 @@ async def test_a_message_that_is_gone_is_reported_and_does_not_hold_up_the_next(
     raw = await raw_consumer(oms, "foreign")
     for number in (1, 2):
         await oms.emit(OMS_FILLS_CREATED, fill(number))
-    for msg in await raw.fetch(2, timeout=5):
+    for msg in await raw.fetch(2, timeout=PATIENCE):
         await msg.term()
     await oms.flush()
     await operations.jetstream().delete_msg("OMS_FILLS", 1)

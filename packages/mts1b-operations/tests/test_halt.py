@@ -1,6 +1,7 @@
 """Halts: in force until cleared, seen by everybody, obedience counted."""
 
 import asyncio
+import json
 from datetime import timedelta
 
 import pytest
@@ -12,6 +13,7 @@ from mts1b_platform.cli import run
 from mts1b_platform.eventbus import EventBus, apply_streams
 from mts1b_platform.server import NatsServer
 from mts1b_platform.testing_bus import ConnectBus
+from nats.aio.msg import Msg
 
 
 @pytest.fixture
@@ -23,8 +25,8 @@ async def operations(connect_bus: ConnectBus) -> EventBus:
 
 async def test_a_halt_is_in_force_until_it_is_cleared(operations: EventBus):
     assert await halts_in_force(operations) == ()
-    first = await request_halt(operations, fund_id="alpha", reason="a", actor="me")
-    second = await request_halt(operations, fund_id=None, reason="b", actor="me")
+    first, _ = await request_halt(operations, fund_id="alpha", reason="a", actor="me")
+    second, _ = await request_halt(operations, fund_id=None, reason="b", actor="me")
     assert [halt.request for halt in await halts_in_force(operations)] == [first, second]
     assert [halt.scope for halt in await halts_in_force(operations)] == ["fund alpha", "every fund"]
     clearance = await clear_halt(operations, first.halt_id, reason="ok", actor="you")
@@ -33,7 +35,7 @@ async def test_a_halt_is_in_force_until_it_is_cleared(operations: EventBus):
 
 
 async def test_a_halt_that_is_not_in_force_cannot_be_cleared(operations: EventBus):
-    known = await request_halt(operations, fund_id=None, reason="a", actor="me")
+    known, _ = await request_halt(operations, fund_id=None, reason="a", actor="me")
     with pytest.raises(HaltError, match=f"no halt 'halt-x' is in force .in force: {known.halt_id}"):
         await clear_halt(operations, "halt-x", reason="ok", actor="me")
 
@@ -52,14 +54,32 @@ async def test_obedience_is_waited_for_and_who_is_silent_is_named(operations: Ev
             await oms.emit(OMS_HALT_OBEYED, said)
 
     obeying = asyncio.create_task(obey())
-    halt = await request_halt(operations, fund_id=None, reason="a", actor="me")
-    found, silent = await wait_for_obedience(operations, halt, ("mts1b-oms",), timeout=timedelta(seconds=10))
+    halt, held = await request_halt(operations, fund_id=None, reason="a", actor="me")
+    found, silent = await wait_for_obedience(operations, halt, ("mts1b-oms",), timeout=timedelta(seconds=60))
     assert silent == []
+    assert not held
     assert found.obeyed["mts1b-oms"][0].canceled_orders == 3
     soon = timedelta(milliseconds=50)
     _, silent = await wait_for_obedience(operations, halt, ("mts1b-oms", "mts1b-brokers"), timeout=soon)
     assert silent == ["mts1b-brokers"]
     obeying.cancel()
+
+
+@pytest.mark.parametrize(("seconds", "held"), [(60.0, True), (0.0, False), (None, False)])
+async def test_a_halt_says_whether_the_order_management_held_until_it_was_stored(
+    operations: EventBus, connect_bus: ConnectBus, seconds: float | None, held: bool, monkeypatch: pytest.MonkeyPatch
+):
+    """It promised to hold for long enough, its hold had run out before, or it did not answer in time."""
+    monkeypatch.setattr("mts1b_operations.halt._HOLD_WITHIN", 0.2 if seconds is None else 60.0)
+    oms = await connect_bus("mts1b-oms")
+
+    async def answer(msg: Msg) -> None:
+        if seconds is not None:
+            await msg.respond(json.dumps({"seconds": seconds}).encode())
+
+    await oms.subscribe("svc.v1.oms.hold", cb=answer)
+    await oms.flush()
+    assert (await request_halt(operations, fund_id=None, reason="a", actor="me")).held is held
 
 
 async def test_waiting_for_a_halt_that_nobody_requested_is_an_error(operations: EventBus):

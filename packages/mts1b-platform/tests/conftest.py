@@ -1,13 +1,54 @@
 """Shared by the platform's tests."""
 
+import asyncio
 import socket
+from collections.abc import AsyncIterator, Callable, Iterator
 
 import pytest
+import pytest_asyncio
+from mts1b_platform.eventbus import seam_rehearsal
+from mts1b_platform.server import NatsServer
 
 
 @pytest.fixture
-def free_url() -> str:
-    """A URL where nothing listens."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return f"nats://127.0.0.1:{probe.getsockname()[1]}"
+def free_url() -> Iterator[str]:
+    """A URL where nothing listens, nor will while the test runs."""
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        yield f"nats://127.0.0.1:{taken.getsockname()[1]}"
+
+
+@pytest.fixture(autouse=True)
+def patient_rehearsal(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A machine that stands still is no reason for the plain lane."""
+    monkeypatch.setattr(seam_rehearsal, "TIMEOUT", 60.0)
+
+
+@pytest_asyncio.fixture
+async def standstill(nats_server: NatsServer) -> AsyncIterator[Callable[[], float]]:
+    """Call it for the longest time, in seconds, that this process and the server took for a round trip since the last
+    call. A test whose subject is time forgives the bus what the machine has done.
+    """
+    loop = asyncio.get_running_loop()
+    reader, writer = await asyncio.open_connection("127.0.0.1", nats_server.port)
+    writer.write(b'CONNECT {"verbose":false}\r\n')
+    longest, began = 0.0, loop.time()
+
+    async def measure() -> None:
+        nonlocal longest, began
+        while True:
+            writer.write(b"PING\r\n")
+            await reader.readuntil(b"PONG\r\n")
+            await asyncio.sleep(0.01)
+            longest, began = max(longest, loop.time() - began), loop.time()
+
+    def since_the_last_call() -> float:
+        nonlocal longest
+        answer, longest = max(longest, loop.time() - began), 0.0
+        return answer
+
+    measuring = asyncio.create_task(measure())
+    yield since_the_last_call
+    measuring.cancel()
+    writer.close()
+    await writer.wait_closed()

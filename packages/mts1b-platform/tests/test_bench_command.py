@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -14,6 +15,8 @@ from mts1b_platform.server import NatsServer
 from mts1b_platform.testing import StartNatsServer
 
 MTS1B = Path(sys.executable).parent / "mts1b"
+WAIT = 60
+PATIENT = {**os.environ, "MTS1B_CONNECT_TIMEOUT": str(WAIT)}
 MEASURES = [
     "core, end to end, flat out",
     "core, end to end, 1,000/s",
@@ -30,9 +33,9 @@ no_auth_user: svc
 """
 
 
-def bench(url: str, *more: str) -> subprocess.CompletedProcess[str]:
+def bench(url: str, *more: str, env: dict[str, str] = PATIENT) -> subprocess.CompletedProcess[str]:
     command = [MTS1B, "bench", "--seconds", "2", "--url", url, *more]
-    return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    return subprocess.run(command, capture_output=True, text=True, timeout=110, check=False, env=env)
 
 
 def document(done: subprocess.CompletedProcess[str]) -> dict[str, Any]:
@@ -41,9 +44,9 @@ def document(done: subprocess.CompletedProcess[str]) -> dict[str, Any]:
 
 
 async def streams(url: str) -> list[str]:
-    nc = await nats.connect(url)
+    nc = await nats.connect(url, connect_timeout=WAIT)
     try:
-        return [info.config.name or "" for info in await nc.jetstream().streams_info()]
+        return [info.config.name or "" for info in await nc.jetstream(timeout=WAIT).streams_info()]
     finally:
         await nc.close()
 
@@ -74,12 +77,13 @@ def test_prints_a_table_for_people_and_progress_aside(nats_server: NatsServer):
 
 
 async def test_a_stream_that_stores_everything_is_not_filled(nats_server: NatsServer):
-    nc = await nats.connect(nats_server.url)
-    await nc.jetstream().add_stream(name="ARCHIVE", subjects=["mts.>"])
+    nc = await nats.connect(nats_server.url, connect_timeout=WAIT)
+    js = nc.jetstream(timeout=WAIT)
+    await js.add_stream(name="ARCHIVE", subjects=["mts.>"])
     done = bench(nats_server.url)
     assert done.returncode == 1
     assert "stream ARCHIVE stores mts.v1.bench." in done.stderr
-    assert (await nc.jetstream().stream_info("ARCHIVE")).state.messages == 0
+    assert (await js.stream_info("ARCHIVE")).state.messages == 0
     await nc.close()
 
 
@@ -101,7 +105,7 @@ def test_without_jetstream_core_is_measured(start_nats_server: StartNatsServer):
 def test_stopped_it_deletes_the_stream(nats_server: NatsServer, number: signal.Signals):
     url = nats_server.url
     command = [MTS1B, "bench", "--seconds", "20", "--url", url]
-    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as running:
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=PATIENT) as running:
         assert running.stderr is not None
         try:
             while "durable" not in (line := running.stderr.readline()):
@@ -109,7 +113,7 @@ def test_stopped_it_deletes_the_stream(nats_server: NatsServer, number: signal.S
             assert [name for name in asyncio.run(streams(url)) if name.startswith("MTS1B_BENCH_")]
             running.send_signal(number)
             rest = running.stderr.read()
-            assert running.wait(20) == 130, rest
+            assert running.wait(WAIT) == 130, rest
         finally:
             running.kill()
     assert "the stream of the measurement was deleted" in rest
@@ -117,6 +121,6 @@ def test_stopped_it_deletes_the_stream(nats_server: NatsServer, number: signal.S
 
 
 def test_a_server_that_is_not_there_is_said_in_one_line(free_url: str):
-    done = bench(free_url)
+    done = bench(free_url, env={**os.environ})
     assert done.returncode == 1
     assert "no NATS server at" in done.stderr

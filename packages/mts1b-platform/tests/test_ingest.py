@@ -15,6 +15,7 @@ from mts1b_platform.observability.audit import AuditHook, AuditLog, search
 from mts1b_platform.server import NatsServer
 
 HISTORY = 6_000
+WAIT = 60.0
 
 
 def orders(count: int = HISTORY, start: int = 0) -> Iterator[Order]:
@@ -23,7 +24,7 @@ def orders(count: int = HISTORY, start: int = 0) -> Iterator[Order]:
 
 async def stored_keys(bus: EventBus) -> list[str]:
     """The idempotency keys in the stream, in its order."""
-    last = (await js_api(bus, "STREAM.INFO.OMS_ORDERS"))["state"]["last_seq"]
+    last = (await js_api(bus, "STREAM.INFO.OMS_ORDERS", timeout=WAIT))["state"]["last_seq"]
     keys: list[str] = []
     async for event in bus.consume(OMS_ORDERS_CREATED, durable="judge"):
         async with event:
@@ -66,7 +67,7 @@ async def test_a_load_goes_on_after_the_server_was_killed_in_the_middle(bus: Eve
                 await restarted
             yield order
 
-    assert (await bus.ingest(OMS_ORDERS_CREATED, with_kills())).events == HISTORY
+    assert (await bus.ingest(OMS_ORDERS_CREATED, with_kills(), deadline=WAIT)).events == HISTORY
     assert bus.counters.publish_retries[OMS_ORDERS_CREATED.pattern] >= 1
     keys = await stored_keys(bus)
     assert keys == [f"key-{n}" for n in range(HISTORY)]

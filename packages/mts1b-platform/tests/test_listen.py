@@ -9,6 +9,8 @@ from mts1b_foundation.subjects import MARKETDATA_QUOTES, OMS_ORDERS_CREATED
 from mts1b_platform.eventbus import EventBus, Listener
 from mts1b_platform.testing_bus import ConnectBus
 
+WAIT = 60.0
+
 
 def quote(number: int, symbol: str = "BTC/USDT") -> Quote:
     return QUOTE.model_copy(update={"symbol": symbol, "sequence": number})
@@ -19,7 +21,7 @@ async def market(connect_bus: ConnectBus) -> EventBus:
 
 
 async def numbers(listener: Listener[Quote], count: int) -> list[int]:
-    return [(await asyncio.wait_for(anext(listener), 5)).payload.sequence for _ in range(count)]
+    return [(await asyncio.wait_for(anext(listener), WAIT)).payload.sequence for _ in range(count)]
 
 
 async def test_one_symbol_or_all(bus: EventBus, connect_bus: ConnectBus):
@@ -51,7 +53,7 @@ async def test_conflation_keeps_the_latest_of_each_symbol(bus: EventBus, connect
             await source.emit(MARKETDATA_QUOTES, quote(number, "ETH/USDT"))
         await source.flush()
         await bus.flush()
-        heard = [await asyncio.wait_for(anext(latest), 5) for _ in range(2)]
+        heard = [await asyncio.wait_for(anext(latest), WAIT) for _ in range(2)]
         assert {(h.payload.symbol, h.payload.sequence) for h in heard} == {("BTC/USDT", 50), ("ETH/USDT", 50)}
         assert latest.dropped == 98
 
@@ -69,18 +71,19 @@ async def test_durable_subjects_can_be_listened_to_as_they_pass(bus: EventBus):
     async with bus.listen(OMS_ORDERS_CREATED, fund_id="alpha") as heard:
         await bus.emit(OMS_ORDERS_CREATED, ORDER.model_copy(update={"fund_id": "beta", "idempotency_key": "b"}))
         await bus.emit(OMS_ORDERS_CREATED, ORDER)
-        event = await asyncio.wait_for(anext(heard), 5)
+        event = await asyncio.wait_for(anext(heard), WAIT)
     assert event.payload == ORDER
     assert event.parameters == {"fund_id": "alpha"}
 
 
 async def test_a_listener_ends_when_the_bus_is_drained(bus: EventBus):
     listener = bus.listen(MARKETDATA_QUOTES)
+    await listener.start()
     waiting = asyncio.create_task(anext(listener))
-    await asyncio.sleep(0.05)
+    await asyncio.sleep(0)
     await bus.drain()
     with pytest.raises(StopAsyncIteration):
-        await asyncio.wait_for(waiting, 5)
+        await asyncio.wait_for(waiting, WAIT)
 
 
 async def test_a_limit_below_one_makes_no_sense(bus: EventBus):

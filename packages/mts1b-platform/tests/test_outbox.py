@@ -6,6 +6,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import aiosqlite
@@ -26,6 +27,7 @@ from mts1b_platform.testing_bus import ConnectBus
 from psycopg import AsyncConnection
 
 AnyOutbox = SqliteOutbox | PostgresOutbox
+WAIT = 60.0
 
 
 def order(number: int) -> Order:
@@ -83,14 +85,14 @@ async def bench(
 
 async def stored(bus: EventBus, stream: str = "OMS_ORDERS") -> list[str]:
     """The message ids in the stream, in its order."""
-    js = bus.plain_jetstream()
+    js = bus.jetstream(timeout=WAIT)
     last = (await js.stream_info(stream)).state.last_seq
     found = [await js.get_msg(stream, seq) for seq in range(1, last + 1)]
     return [(message.headers or {})[MSG_ID] for message in found]
 
 
-async def emptied(outbox: AnyOutbox, seconds: float = 20) -> None:
-    async with asyncio.timeout(seconds):
+async def emptied(outbox: AnyOutbox) -> None:
+    async with asyncio.timeout(WAIT):
         while (await outbox.backlog()).waiting:  # noqa: ASYNC110 - nothing announces it
             await asyncio.sleep(0.01)
 
@@ -126,7 +128,7 @@ async def test_a_consumer_reads_what_emit_would_have_published(bench: Bench, bus
         await emptied(outbox)
     await bus.emit(OMS_ORDERS_CREATED, order(2))
     async with bus.consume(OMS_ORDERS_CREATED, durable="reader") as events:
-        relayed, emitted = [await asyncio.wait_for(anext(events), 10) for _ in range(2)]
+        relayed, emitted = [await asyncio.wait_for(anext(events), WAIT) for _ in range(2)]
     assert relayed.payload == order(1)
     assert {**relayed.headers, TRACE_ID: "", MSG_ID: ""} == {**emitted.headers, TRACE_ID: "", MSG_ID: ""}
 
@@ -135,13 +137,13 @@ async def test_an_event_joins_the_trace_of_the_event_that_caused_it(bench: Bench
     outbox = await bench.open()
     await bus.emit(OMS_FILLS_CREATED, FILL, trace_id="ab" * 16)
     async with bus.consume(OMS_FILLS_CREATED, durable="oms") as fills:
-        event = await asyncio.wait_for(anext(fills), 10)
+        event = await asyncio.wait_for(anext(fills), WAIT)
         async with event:
             await bench.commit(outbox, 1)
     async with Relay(bus, outbox):
         await emptied(outbox)
     async with bus.consume(OMS_ORDERS_CREATED, durable="reader") as orders:
-        assert (await asyncio.wait_for(anext(orders), 10)).trace_id == "ab" * 16
+        assert (await asyncio.wait_for(anext(orders), WAIT)).trace_id == "ab" * 16
 
 
 async def test_order_is_kept_over_batches_and_streams(bench: Bench, bus: EventBus):
@@ -177,7 +179,10 @@ async def test_several_relays_share_an_outbox_without_doubling_or_disorder(
 ):
     outboxes = [await bench.open() for _ in range(3)]
     async with AsyncExitStack() as running:
-        relays = [await running.enter_async_context(Relay(await connect_bus(), outbox, batch=5)) for outbox in outboxes]
+        relays = [
+            await running.enter_async_context(Relay(await connect_bus(), outbox, batch=5, lease=WAIT))
+            for outbox in outboxes
+        ]
         for number in range(60):
             await bench.commit(outboxes[0], number)
         await emptied(outboxes[0])
@@ -210,7 +215,7 @@ async def test_events_wait_while_the_server_is_away_and_leave_in_order_when_it_i
         await emptied(outbox)
         nats_server.kill()
         await bench.commit(outbox, 2, 3, 4)
-        async with asyncio.timeout(15):
+        async with asyncio.timeout(WAIT):
             while not relay.counters.waits:  # noqa: ASYNC110 - nothing announces it
                 await asyncio.sleep(0.01)
         assert (await outbox.backlog()).waiting == 3
@@ -224,7 +229,7 @@ async def test_a_missing_stream_is_waited_for(bench: Bench, connect_bus: Connect
     outbox = await bench.open()
     await bench.commit(outbox, 1, 2)
     async with Relay(bus, outbox) as relay:
-        async with asyncio.timeout(15):
+        async with asyncio.timeout(WAIT):
             while relay.counters.waits < 2:  # noqa: ASYNC110 - nothing announces it
                 await asyncio.sleep(0.01)
         await apply_streams(bus)
@@ -279,12 +284,15 @@ async def test_add_refuses_a_subject_of_another_service(bench: Bench):
             await outbox.add(tx, TREASURY_NAV, None)
 
 
-async def test_a_frozen_relay_whose_lease_ended_does_not_hold_up_the_next(tmp_path: Path):
-    path = tmp_path / "oms.db"
+async def test_a_frozen_relay_whose_lease_ended_does_not_hold_up_the_next(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    path, now = tmp_path / "oms.db", 1_700_000_000.0
+    monkeypatch.setattr("mts1b_platform.eventbus.outbox.sqlite.time", SimpleNamespace(time=lambda: now))
     async with SqliteOutbox(path, service="mts1b-oms") as frozen, SqliteOutbox(path, service="mts1b-oms") as heir:
         assert await frozen.hold("frozen", 1)
         assert not await heir.hold("heir", 1)
-        await asyncio.sleep(1.1)
+        now += 1.1
         assert await heir.hold("heir", 1)
         assert not await frozen.hold("frozen", 1)
 
@@ -312,13 +320,15 @@ async def test_events_stay_when_the_dedupe_window_is_over_and_are_recognised_by_
     await apply_streams(bus, streams=[replace(orders, duplicate_window="200ms")])
     outbox = await bench.open()
     await bus.emit(OMS_ORDERS_CREATED, order(1))  # a relay published it, died, and its heir came late
-    await asyncio.sleep(0.5)
+    await bus.emit(OMS_ORDERS_CREATED, order(2))
+    while (await bus.emit(OMS_ORDERS_CREATED, order(2))).duplicate:  # noqa: ASYNC110 - nothing tells the window's end
+        await asyncio.sleep(0.05)
     await bench.commit(outbox, 1)
     async with Relay(bus, outbox):
         await emptied(outbox)
-    assert await stored(bus) == ids(1, 1)
+    assert await stored(bus) == ids(1, 2, 2, 1)
     async with bus.consume(OMS_ORDERS_CREATED, durable="reader") as events:
-        first, second = [await asyncio.wait_for(anext(events), 10) for _ in range(2)]
+        first, _, _, second = [await asyncio.wait_for(anext(events), WAIT) for _ in range(4)]
     assert first.identity == second.identity
 
 

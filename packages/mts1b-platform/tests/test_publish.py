@@ -29,6 +29,7 @@ from mts1b_platform.eventbus import (
     PublishError,
     PublishUncertain,
     ServerUnavailable,
+    apply_streams,
     connect,
 )
 from mts1b_platform.eventbus.pipeline import Batch
@@ -38,6 +39,9 @@ from mts1b_platform.testing import StartNatsServer
 from mts1b_platform.testing_bus import ConnectBus
 
 NOW = datetime(2021, 1, 8, 9, 30, tzinfo=UTC)
+WAIT = 60.0
+LONG = 3600.0
+"""A deadline that no test here lives to see."""
 
 
 def order(key: str = "intent-1", fund: str = "alpha") -> Order:
@@ -61,12 +65,12 @@ async def until(condition: Callable[[], bool]) -> None:
 
 
 async def stored(bus: EventBus, stream: str) -> int:
-    return (await bus.jetstream().stream_info(stream)).state.messages
+    return (await bus.jetstream(timeout=WAIT).stream_info(stream)).state.messages
 
 
 async def test_a_durable_event_is_stored_with_the_envelope_of_the_spec(bus: EventBus):
     ack = await bus.emit(OMS_ORDERS_CREATED, order())
-    message = await bus.jetstream().get_msg(ack.stream, ack.seq)
+    message = await bus.jetstream(timeout=WAIT).get_msg(ack.stream, ack.seq)
     headers = dict(message.headers or {})
     trace = headers.pop("mts-trace-id")
     assert (ack.stream, ack.seq, ack.duplicate) == ("OMS_ORDERS", 1, False)
@@ -106,8 +110,10 @@ async def test_emit_many_keeps_the_order_and_gives_an_ack_each(bus: EventBus):
 
 
 async def test_a_durable_publish_survives_a_server_that_is_killed_and_comes_back(
-    bus: EventBus, nats_server: NatsServer
+    connect_bus: ConnectBus, nats_server: NatsServer
 ):
+    bus = await connect_bus(ping_interval=LONG)  # a server that stands still is not taken for a dead one
+    await apply_streams(bus)
     await bus.emit(OMS_ORDERS_CREATED, order("before"))
     nats_server.kill()
     waiting = asyncio.create_task(bus.emit(OMS_ORDERS_CREATED, order("during")))
@@ -133,15 +139,15 @@ async def test_quotes_are_dropped_and_counted_while_the_server_is_away(
     market = await connect_bus("mts1b-marketdata")
     nats_server.kill()
     await until(lambda: not market.is_connected)
-    await asyncio.wait_for(market.emit(MARKETDATA_QUOTES, QUOTE), 1)
+    await asyncio.wait_for(market.emit(MARKETDATA_QUOTES, QUOTE), WAIT)  # the server stays away meanwhile
     assert market.counters.publish_dropped == {MARKETDATA_QUOTES.pattern: 1}
     await nats_server.restart()
-    assert await market.wait_connected(5)
-    assert await bus.wait_connected(5)
+    assert await market.wait_connected(WAIT)
+    assert await bus.wait_connected(WAIT)
     async with bus.listen(MARKETDATA_QUOTES) as heard:
         fresh = QUOTE.model_copy(update={"sequence": 99})
         await market.emit(MARKETDATA_QUOTES, fresh)
-        assert (await asyncio.wait_for(anext(heard), 5)).payload.sequence == 99
+        assert (await asyncio.wait_for(anext(heard), WAIT)).payload.sequence == 99
 
 
 async def test_a_symbol_with_dots_and_slashes_is_one_token(bus: EventBus, connect_bus: ConnectBus):
@@ -149,7 +155,7 @@ async def test_a_symbol_with_dots_and_slashes_is_one_token(bus: EventBus, connec
     for symbol in ("BRK.B", "BTC/USD", "*", "ETH USD", "日経225"):
         async with bus.listen(MARKETDATA_QUOTES) as heard:
             await market.emit(MARKETDATA_QUOTES, QUOTE.model_copy(update={"symbol": symbol}))
-            event = await asyncio.wait_for(anext(heard), 5)
+            event = await asyncio.wait_for(anext(heard), WAIT)
             assert event.payload.symbol == symbol
             assert event.parameters == {"symbol": symbol}
             assert event.subject.count(".") == 4
@@ -187,14 +193,14 @@ async def test_an_event_larger_than_the_server_takes_is_refused_with_its_size(bu
 async def test_a_missing_stream_is_named_at_once_with_the_remedy(connect_bus: ConnectBus):
     bare = await connect_bus()
     with pytest.raises(NoStream, match=r"mts\.v1\.oms\.orders\.created.*mts1b streams apply"):
-        await asyncio.wait_for(bare.emit(OMS_ORDERS_CREATED, order()), 5)
+        await asyncio.wait_for(bare.emit(OMS_ORDERS_CREATED, order(), deadline=LONG), WAIT)
 
 
 async def test_a_server_without_jetstream_is_named_with_the_remedy(start_nats_server: StartNatsServer):
     server = start_nats_server(jetstream=False)
-    async with await connect(server.url, service="mts1b-oms") as bare:
+    async with await connect(server.url, service="mts1b-oms", connect_timeout=WAIT) as bare:
         with pytest.raises(JetStreamUnavailable, match=r"JetStream off.*mts1b-deploy install"):
-            await asyncio.wait_for(bare.emit(OMS_ORDERS_CREATED, order()), 5)
+            await asyncio.wait_for(bare.emit(OMS_ORDERS_CREATED, order(), deadline=LONG), WAIT)
 
 
 async def test_no_server_is_a_friendly_error(free_url: str):
@@ -215,7 +221,7 @@ async def test_a_refused_identity_is_told_so(start_nats_server: StartNatsServer,
     config.write_text('authorization { user: "a", password: "b" }\n')
     server = start_nats_server(config=config)
     with pytest.raises(AccessDenied, match="refuses this identity"):
-        await connect(server.url, connect_timeout=2)
+        await connect(server.url, connect_timeout=WAIT)
 
 
 async def test_publishing_on_a_closed_bus_says_so(bus: EventBus):
@@ -229,7 +235,7 @@ async def test_the_trace_is_inherited_from_the_event_being_handled(bus: EventBus
     event = await anext(bus.consume(OMS_ORDERS_CREATED, durable="t"))
     async with event:
         await bus.emit(OMS_ORDERS_ACCEPTED, event.payload.accept(NOW))
-    message = await bus.jetstream().get_msg("OMS_ORDERS", 2)
+    message = await bus.jetstream(timeout=WAIT).get_msg("OMS_ORDERS", 2)
     assert (message.headers or {})["mts-trace-id"] == "ab" * 16
 
 
@@ -238,7 +244,7 @@ async def test_an_atomic_batch_is_stored_whole_and_in_order(bus: EventBus):
     acks = await bus.emit_many(OMS_ORDERS_CREATED, [order(f"intent-{n}") for n in range(50)], atomic=True)
     assert [ack.seq for ack in acks] == list(range(2, 52))
     for ack in (acks[0], acks[-1]):
-        message = await bus.jetstream().get_msg(ack.stream, ack.seq)
+        message = await bus.jetstream(timeout=WAIT).get_msg(ack.stream, ack.seq)
         assert (message.headers or {})["Nats-Msg-Id"] == ack.msg_id
 
 
@@ -288,7 +294,7 @@ async def test_many_events_survive_a_server_kill_in_order_and_once(bus: EventBus
 
     async with asyncio.TaskGroup() as group:
         sending = group.create_task(
-            bus.emit_many(OMS_ORDERS_CREATED, [order(f"intent-{n}") for n in range(5000)], window=200)
+            bus.emit_many(OMS_ORDERS_CREATED, [order(f"intent-{n}") for n in range(5000)], window=200, deadline=WAIT)
         )
         group.create_task(restart())
     acks = sending.result()

@@ -13,6 +13,7 @@ from mts1b_platform.testing_bus import ConnectBus
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 
+WAIT = 60.0
 HEADERS = {
     "NATS-Msg-Id": ORDER.idempotency_key,
     "mts-schema": "mts1b_foundation.orders.Order:v1",
@@ -22,7 +23,7 @@ HEADERS = {
 
 
 async def publish(bus: EventBus, order: Order = ORDER, headers: dict[str, str] | None = None) -> Any:
-    return await bus.jetstream().publish(
+    return await bus.jetstream(timeout=WAIT).publish(
         "mts.v1.oms.orders.created",
         order.model_dump_json().encode(),
         headers={**HEADERS, "NATS-Msg-Id": order.idempotency_key, **(headers or {})},
@@ -36,7 +37,7 @@ async def test_it_is_a_nats_client(bus: EventBus):
         await msg.respond(msg.data.upper())
 
     await bus.subscribe("greet.*", cb=answer)  # pyright: ignore[reportUnknownMemberType]
-    assert (await bus.request("greet.me", b"hello", timeout=2)).data == b"HELLO"
+    assert (await bus.request("greet.me", b"hello", timeout=WAIT)).data == b"HELLO"
 
 
 async def test_the_spelling_of_the_spec_is_deduplicated_and_the_callers_dict_is_left_alone(bus: EventBus):
@@ -62,10 +63,10 @@ async def test_the_envelope_is_completed(bus: EventBus):
 async def test_a_nak_with_a_delay_brings_the_message_again_after_it(bus: EventBus):
     await publish(bus)
     sub = await bus.jetstream().subscribe("mts.v1.oms.orders.created", durable="my-consumer", manual_ack=True)
-    first = await asyncio.wait_for(anext(sub.messages), 5)
+    first = await asyncio.wait_for(anext(sub.messages), WAIT)
     began = asyncio.get_running_loop().time()
     await first.nak(delay=0.3)
-    second = await asyncio.wait_for(anext(sub.messages), 5)
+    second = await asyncio.wait_for(anext(sub.messages), WAIT)
     assert asyncio.get_running_loop().time() - began >= 0.3
     assert second.metadata.num_delivered == 2
     await second.ack()
@@ -78,7 +79,7 @@ async def test_both_forms_of_the_subject_are_read(bus: EventBus):
     sub = await bus.jetstream().subscribe("mts.v1.oms.orders.created", durable="my-consumer", manual_ack=True)
     subjects = []
     for _ in range(2):
-        msg = await sub.next_msg(timeout=5)
+        msg = await sub.next_msg(timeout=WAIT)
         subjects.append(msg.subject)
         await msg.ack()
     assert subjects == ["mts.v1.oms.orders.created", f"mts.v1.oms.orders.created.fund.{ORDER.fund_id}"]
@@ -88,10 +89,10 @@ async def test_a_message_nobody_can_handle_becomes_a_dead_letter(bus: EventBus):
     await publish(bus)
     sub = await bus.jetstream().subscribe("mts.v1.oms.orders.created", durable="my-consumer", manual_ack=True)
     for _ in range(5):
-        msg = await sub.next_msg(timeout=5)
+        msg = await sub.next_msg(timeout=WAIT)
         await msg.nak()
     pulling = asyncio.create_task(anext(sub.messages))
-    letter = await asyncio.wait_for(anext(bus.consume(OMS_DEADLETTERS_CREATED, durable="dead")), 5)
+    letter = await asyncio.wait_for(anext(bus.consume(OMS_DEADLETTERS_CREATED, durable="dead")), WAIT)
     assert letter.payload.reason is DeadLetterReason.MAX_DELIVERIES
     await sub.unsubscribe()
     with pytest.raises(StopAsyncIteration):
@@ -113,7 +114,7 @@ async def test_two_instances_share_the_durable(bus: EventBus, connect_bus: Conne
             seen.append(Order.model_validate_json(msg.data).idempotency_key)
             await msg.ack()
 
-    async with asyncio.timeout(20), asyncio.TaskGroup() as group:
+    async with asyncio.timeout(WAIT), asyncio.TaskGroup() as group:
         group.create_task(work(await connect_bus()))
         group.create_task(work(await connect_bus()))
     assert sorted(seen) == sorted(f"intent-{number}" for number in range(40))

@@ -20,20 +20,20 @@ from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.protocol.parser import Parser as NatsParser
 
-WAIT = 10.0
+WAIT = 60
 
 
 async def test_the_seam_attaches_before_connecting_and_while_connected(nats_server: NatsServer):
     for late in (False, True):
         client = Client()
         if late:
-            await client.connect(nats_server.url)
+            await client.connect(nats_server.url, connect_timeout=WAIT)
             sub = await client.subscribe("a")
         lane = await open_lane(client)
         assert lane.fast
         assert lane.reason == ""
         if not late:
-            await client.connect(nats_server.url)
+            await client.connect(nats_server.url, connect_timeout=WAIT)
             sub = await client.subscribe("a")
         lane.send(pub_frame(b"a", b"x"), 1)
         assert (await sub.next_msg(timeout=WAIT)).data == b"x"  # pyright: ignore[reportPossiblyUnboundVariable]
@@ -177,6 +177,7 @@ async def lane_to(server: NatsServer, kind: str, **options: Any) -> AsyncGenerat
         error_cb=quiet,
         max_reconnect_attempts=-1,
         reconnect_time_wait=0.02,  # pyright: ignore[reportArgumentType] - fractions work
+        connect_timeout=WAIT,
         **options,
     )
     try:
@@ -217,8 +218,9 @@ async def test_frames_arrive_whole_and_in_order(nats_server: NatsServer, kind: s
 @kinds
 async def test_statuses_arrive_as_statuses(nats_server: NatsServer, kind: str):
     async with lane_to(nats_server, kind) as (lane, client):
-        await client.jetstream().add_stream(name="S", subjects=["s"])
-        await client.jetstream().pull_subscribe("s", durable="d")
+        js = client.jetstream(timeout=WAIT)
+        await js.add_stream(name="S", subjects=["s"])
+        await js.pull_subscribe("s", durable="d")
         inbox = lane.new_inbox()
         answers = await lane.subscribe_batches(inbox)
         lane.send(pub_frame(b"$JS.API.CONSUMER.MSG.NEXT.S.d", b'{"no_wait":true}', inbox.encode()), 16)
@@ -251,7 +253,7 @@ async def test_a_subscription_ends_after_max_msgs_and_after_unsubscribe_and_drai
 
 @kinds
 async def test_a_break_is_told_and_durable_frames_outlive_it(nats_server: NatsServer, kind: str):
-    async with lane_to(nats_server, kind) as (lane, client), asyncio.timeout(3 * WAIT):
+    async with lane_to(nats_server, kind) as (lane, client), asyncio.timeout(WAIT):
         told: asyncio.Queue[str] = asyncio.Queue()
         lane.on_break(lambda: told.put_nowait("break"))
         lane.on_ready(lambda: told.put_nowait("ready"))

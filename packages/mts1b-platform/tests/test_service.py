@@ -16,6 +16,7 @@ import pytest
 from mts1b_foundation.samples import FILL, ORDER, QUOTE
 from mts1b_foundation.subjects import MARKETDATA_QUOTES, OMS_FILLS_CREATED, OMS_ORDERS_CREATED
 from mts1b_platform.eventbus import BusClosed, ConsumerGone, Event, EventBus, RetryPolicy, ServerUnavailable
+from mts1b_platform.eventbus.api import js_api
 from mts1b_platform.eventbus.dedupe import KvDedupe
 from mts1b_platform.eventbus.dedupe.sqlite import SqliteDedupe
 from mts1b_platform.eventbus.outbox import Relay
@@ -25,33 +26,44 @@ from mts1b_platform.service import CUT_SHORT, DRAINED, Service
 from mts1b_platform.testing_bus import ConnectBus
 
 QUICK = RetryPolicy(max_deliveries=3, base=0.02, jitter=0)
+WAIT = 60.0
+LONG = 3600.0
+"""An ack wait, or a handler's work, that no test here lives to see the end of."""
 
 
-def treasury(server: NatsServer, **options: Any) -> Service:
-    return Service("mts1b-treasury", servers=server.url, **options)
+def treasury(server: NatsServer, *, drain_budget: float = WAIT) -> Service:
+    return Service("mts1b-treasury", servers=server.url, drain_budget=drain_budget, connect_timeout=WAIT)
 
 
 @asynccontextmanager
 async def running(service: Service) -> AsyncGenerator[asyncio.Task[int], None]:
     task = asyncio.create_task(service.serve())
     started = asyncio.create_task(service.started())
-    await asyncio.wait([task, started], timeout=15, return_when=asyncio.FIRST_COMPLETED)
+    await asyncio.wait([task, started], timeout=WAIT, return_when=asyncio.FIRST_COMPLETED)
     started.cancel()
     try:
         yield task
     finally:
         service.stop()
-        await asyncio.wait([task], timeout=15)
+        await asyncio.wait([task], timeout=WAIT)
 
 
-async def until(condition: Any, seconds: float = 15) -> None:
-    async with asyncio.timeout(seconds):
+async def until(condition: Any) -> None:
+    async with asyncio.timeout(WAIT):
         while not condition():  # noqa: ASYNC110 - nothing announces it
             await asyncio.sleep(0.01)
 
 
-async def open_acks(bus: EventBus, durable: str = "treasury", stream: str = "OMS_FILLS") -> int | None:
-    return (await bus.jetstream().consumer_info(stream, durable)).num_ack_pending
+async def acknowledged(bus: EventBus) -> int:
+    return (await js_api(bus, "CONSUMER.INFO.OMS_FILLS.treasury", timeout=WAIT))["ack_floor"]["stream_seq"]
+
+
+async def until_acknowledged(bus: EventBus, seq: int) -> None:
+    """Wait until the server has noted the acks of all fills up to ``seq``; nothing further is acknowledged."""
+    async with asyncio.timeout(WAIT):
+        while (floor := await acknowledged(bus)) < seq:
+            pass
+    assert floor == seq
 
 
 def fill(number: int) -> Any:
@@ -72,7 +84,7 @@ async def test_each_handler_gets_its_events_and_they_are_acknowledged(bus: Event
         service.stop()
         assert await task == DRAINED
     assert booked == [f"fill-{number}" for number in range(5)]
-    assert await open_acks(bus) == 0
+    await until_acknowledged(bus, 5)
 
 
 async def test_a_handler_that_raises_is_tried_again_and_the_service_goes_on(bus: EventBus, nats_server: NatsServer):
@@ -120,7 +132,7 @@ async def test_handlers_run_side_by_side_up_to_the_limit(bus: EventBus, nats_ser
         most.append(len(at_work))
         if len(at_work) == 3:
             enough.set()
-        await asyncio.wait_for(enough.wait(), 10)
+        await asyncio.wait_for(enough.wait(), WAIT)
         await asyncio.sleep(0.01)
         at_work.discard(event.seq)
 
@@ -152,7 +164,7 @@ async def test_listeners_and_tickers_go_on_after_an_error(connect_bus: ConnectBu
                 await market.emit(MARKETDATA_QUOTES, QUOTE)
                 await asyncio.sleep(0.02)
 
-        await asyncio.wait_for(quotes(), 10)
+        await asyncio.wait_for(quotes(), WAIT)
         await until(lambda: len(ticks) >= 3)
 
 
@@ -185,27 +197,28 @@ async def test_hooks_run_around_the_work_with_the_bus_up(bus: EventBus, nats_ser
 
 
 async def test_ending_lets_handlers_finish_and_acknowledges_their_events(bus: EventBus, nats_server: NatsServer):
-    service, begun, finished = treasury(nats_server), asyncio.Event(), list[int]()
+    service, begun, finished = treasury(nats_server), list[int](), list[int]()
+    go_on = asyncio.Event()
 
-    @service.consumes(OMS_FILLS_CREATED, durable="treasury")
+    @service.consumes(OMS_FILLS_CREATED, durable="treasury", ack_wait=LONG)
     async def book(event: Event[Any]) -> None:
-        begun.set()
-        await asyncio.sleep(0.5)
+        begun.append(event.seq)
+        await go_on.wait()
         finished.append(event.seq)
 
     for number in range(3):
         await bus.emit(OMS_FILLS_CREATED, fill(number))
     async with running(service) as task:
-        await asyncio.wait_for(begun.wait(), 10)
+        await until(lambda: begun)
         service.stop()
-        assert await task == DRAINED
-    assert finished == [1], "the one at work finished, no other began"
-    info = await bus.jetstream().consumer_info("OMS_FILLS", "treasury")
-    assert info.ack_floor is not None
-    assert info.ack_floor.stream_seq == 1
-    async with bus.consume(OMS_FILLS_CREATED, durable="treasury") as rest:
-        back = {(await asyncio.wait_for(anext(rest), 5)).seq for _ in range(2)}
-    assert back == {2, 3}, "what waited went back at once"
+        async with bus.consume(OMS_FILLS_CREATED, durable="treasury") as rest:
+            back = {(await asyncio.wait_for(anext(rest), WAIT)).seq for _ in range(2)}
+            assert back == {2, 3}, "what waited went back at once"
+            assert not task.done()
+            go_on.set()
+            assert await task == DRAINED
+            await until_acknowledged(bus, 1)
+    assert begun == finished == [1], "the one at work finished, no other began"
 
 
 async def test_a_handler_that_outlasts_the_budget_is_cancelled_and_its_event_comes_again(
@@ -213,18 +226,18 @@ async def test_a_handler_that_outlasts_the_budget_is_cancelled_and_its_event_com
 ):
     service, begun = treasury(nats_server, drain_budget=0.2), asyncio.Event()
 
-    @service.consumes(OMS_FILLS_CREATED, durable="treasury")
+    @service.consumes(OMS_FILLS_CREATED, durable="treasury", ack_wait=LONG)
     async def book(event: Event[Any]) -> None:  # noqa: ARG001 - it hangs whatever it gets
         begun.set()
-        await asyncio.sleep(60)
+        await asyncio.sleep(LONG)
 
     await bus.emit(OMS_FILLS_CREATED, fill(1))
     async with running(service) as task:
-        await asyncio.wait_for(begun.wait(), 10)
+        await asyncio.wait_for(begun.wait(), WAIT)
         service.stop()
-        assert await asyncio.wait_for(task, 5) == CUT_SHORT
+        assert await asyncio.wait_for(task, WAIT) == CUT_SHORT
     async with bus.consume(OMS_FILLS_CREATED, durable="treasury") as again:
-        assert (await asyncio.wait_for(anext(again), 5)).deliveries == 2
+        assert (await asyncio.wait_for(anext(again), WAIT)).deliveries == 2
 
 
 async def test_a_reader_that_cannot_go_on_ends_the_service_with_its_error(bus: EventBus, nats_server: NatsServer):
@@ -241,10 +254,10 @@ async def test_a_reader_that_cannot_go_on_ends_the_service_with_its_error(bus: E
 
     async with running(service) as task:
         await bus.emit(OMS_ORDERS_CREATED, ORDER)
-        await asyncio.wait_for(other_begun.wait(), 10)
-        await bus.jetstream().delete_consumer("OMS_FILLS", "treasury")
+        await asyncio.wait_for(other_begun.wait(), WAIT)
+        await bus.jetstream(timeout=WAIT).delete_consumer("OMS_FILLS", "treasury")
         with pytest.raises(ConsumerGone):
-            await asyncio.wait_for(task, 20)
+            await asyncio.wait_for(task, WAIT)
     assert other_done == [1], "the others finished first"
 
 
@@ -257,7 +270,7 @@ async def test_what_handlers_left_in_an_outbox_is_published_before_the_service_e
     bus: EventBus, nats_server: NatsServer, tmp_path: Path
 ):
     path, begun = tmp_path / "oms.db", asyncio.Event()
-    service = Service("mts1b-oms", servers=nats_server.url)
+    service = Service("mts1b-oms", servers=nats_server.url, drain_budget=WAIT, connect_timeout=WAIT)
     outbox = SqliteOutbox(path, service="mts1b-oms")
     service.runs(lambda connected: Relay(connected, SqliteOutbox(path, service="mts1b-oms")))
     service.on_start(outbox.open)
@@ -270,12 +283,12 @@ async def test_what_handlers_left_in_an_outbox_is_published_before_the_service_e
 
     await bus.emit(OMS_FILLS_CREATED, fill(1))
     async with running(service) as task:
-        await asyncio.wait_for(begun.wait(), 10)
+        await asyncio.wait_for(begun.wait(), WAIT)
         service.stop()
         assert await task == DRAINED
     assert (await outbox.backlog()).waiting == 0
     await outbox.close()
-    assert (await bus.jetstream().stream_info("OMS_ORDERS")).state.messages == 1
+    assert (await bus.jetstream(timeout=WAIT).stream_info("OMS_ORDERS")).state.messages == 1
 
 
 async def test_a_runner_that_fails_ends_the_service(bus: EventBus, nats_server: NatsServer):  # noqa: ARG001
@@ -289,7 +302,7 @@ async def test_a_runner_that_fails_ends_the_service(bus: EventBus, nats_server: 
 
     service.runs(lambda _: Broken())
     with pytest.raises(BusClosed, match="broken"):
-        await asyncio.wait_for(service.serve(), 15)
+        await asyncio.wait_for(service.serve(), WAIT)
 
 
 # Health.
@@ -297,11 +310,21 @@ async def test_a_runner_that_fails_ends_the_service(bus: EventBus, nats_server: 
 
 def ask(service: Service, path: str) -> tuple[int, dict[str, Any]]:
     try:
-        with urllib.request.urlopen(f"http://{service.health_address}{path}", timeout=10) as answer:
+        with urllib.request.urlopen(f"http://{service.health_address}{path}", timeout=WAIT) as answer:
             return answer.status, json.loads(answer.read())
     except urllib.error.HTTPError as error:
         with error:
             return error.code, json.loads(error.read())
+
+
+async def until_told(service: Service, path: str, status: int, words: str = "") -> None:
+    """Ask until the answer is this one: whoever was not answered in time, because the machine stands still, says so."""
+    async with asyncio.timeout(WAIT):
+        while True:
+            answered, body = await asyncio.to_thread(ask, service, path)
+            if answered == status and words in str(body):
+                return
+            await asyncio.sleep(0.05)
 
 
 @pytest.fixture
@@ -317,16 +340,14 @@ async def test_ready_means_that_the_streams_answer_a_publish_end_to_end(nats_ser
     async def book(event: Event[Any]) -> None: ...
 
     async with running(service):
-        assert (await asyncio.to_thread(ask, service, "/readyz"))[0] == 200
-        js = service.bus.plain_jetstream()
+        await until_told(service, "/readyz", 200)
+        js = service.bus.jetstream(timeout=WAIT)
         assert (await js.stream_info("DEADLETTERS")).state.messages == 0, "asking stores nothing"
         await js.delete_stream("DEADLETTERS")
-        status, body = await asyncio.to_thread(ask, service, "/readyz")
-        assert status == 503
-        assert "no stream answers" in body["problems"]["streams"]
+        await until_told(service, "/readyz", 503, "no stream answers")
         nats_server.pause()
         assert (await asyncio.to_thread(ask, service, "/readyz"))[0] == 503
-        assert (await asyncio.to_thread(ask, service, "/healthz"))[0] == 200, "alive though not ready"
+        await until_told(service, "/healthz", 200)  # alive though not ready
         nats_server.resume()
 
 
@@ -351,12 +372,13 @@ import asyncio, sys
 from mts1b_foundation.subjects import OMS_FILLS_CREATED
 from mts1b_platform.service import Service
 
-service = Service("mts1b-treasury", servers=sys.argv[1], drain_budget=float(sys.argv[2]))
+budget, work, patience = map(float, sys.argv[2:])
+service = Service("mts1b-treasury", servers=sys.argv[1], drain_budget=budget, connect_timeout=patience)
 
 @service.consumes(OMS_FILLS_CREATED, durable="treasury")
 async def book(event):
     print("begun", flush=True)
-    await asyncio.sleep(float(sys.argv[3]))
+    await asyncio.sleep(work)
     print("finished", flush=True)
 
 @service.on_stop
@@ -367,52 +389,53 @@ service.run()
 """
 
 
-async def start(url: str, budget: float, work: float) -> asyncio.subprocess.Process:
+async def start(url: str, budget: float, work: float, patience: float = WAIT) -> asyncio.subprocess.Process:
     pipe = asyncio.subprocess.PIPE
+    settings = [url, str(budget), str(work), str(patience)]
     return await asyncio.create_subprocess_exec(
-        sys.executable, "-c", PROGRAM, url, str(budget), str(work), stdout=pipe, stderr=pipe, env={**os.environ}
+        sys.executable, "-c", PROGRAM, *settings, stdout=pipe, stderr=pipe, env={**os.environ}
     )
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 async def test_a_signal_drains_and_the_exit_code_is_0(number: signal.Signals, bus: EventBus, nats_server: NatsServer):
     await bus.emit(OMS_FILLS_CREATED, fill(1))
-    process = await start(nats_server.url, 10, 0.5)
+    process = await start(nats_server.url, WAIT, 0.5)
     assert process.stdout is not None
-    assert await asyncio.wait_for(process.stdout.readline(), 20) == b"begun\n"
+    assert await asyncio.wait_for(process.stdout.readline(), WAIT) == b"begun\n"
     process.send_signal(number)
-    out, _ = await asyncio.wait_for(process.communicate(), 20)
+    out, _ = await asyncio.wait_for(process.communicate(), WAIT)
     assert out == b"finished\nstopped\n"
     assert process.returncode == DRAINED
-    assert await open_acks(bus) == 0
+    await until_acknowledged(bus, 1)
 
 
 async def test_a_drain_cut_short_exits_with_3(bus: EventBus, nats_server: NatsServer):
     await bus.emit(OMS_FILLS_CREATED, fill(1))
-    process = await start(nats_server.url, 0.2, 60)
+    process = await start(nats_server.url, 0.2, LONG)
     assert process.stdout is not None
-    await asyncio.wait_for(process.stdout.readline(), 20)
+    await asyncio.wait_for(process.stdout.readline(), WAIT)
     process.terminate()
-    out, _ = await asyncio.wait_for(process.communicate(), 20)
+    out, _ = await asyncio.wait_for(process.communicate(), WAIT)
     assert (out, process.returncode) == (b"stopped\n", CUT_SHORT)
 
 
 async def test_a_second_signal_ends_at_once(bus: EventBus, nats_server: NatsServer):
     await bus.emit(OMS_FILLS_CREATED, fill(1))
-    process = await start(nats_server.url, 60, 60)
+    process = await start(nats_server.url, LONG, LONG)
     assert process.stdout is not None
     assert process.stderr is not None
-    await asyncio.wait_for(process.stdout.readline(), 20)
+    await asyncio.wait_for(process.stdout.readline(), WAIT)
     process.terminate()
-    while b"ending" not in await asyncio.wait_for(process.stderr.readline(), 20):
+    while b"ending" not in await asyncio.wait_for(process.stderr.readline(), WAIT):
         pass
     process.terminate()
-    await asyncio.wait_for(process.communicate(), 20)
+    await asyncio.wait_for(process.communicate(), WAIT)
     assert process.returncode == 128 + signal.SIGTERM
 
 
 async def test_a_service_that_cannot_start_says_why_in_one_line_and_exits_with_1(free_url: str):
-    process = await start(free_url, 1, 1)
-    _, err = await asyncio.wait_for(process.communicate(), 30)
+    process = await start(free_url, 1, 1, patience=1)
+    _, err = await asyncio.wait_for(process.communicate(), WAIT)
     assert process.returncode == 1
     assert err.decode().splitlines()[-1].startswith("mts1b-treasury: no NATS server at")

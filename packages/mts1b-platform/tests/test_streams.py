@@ -23,6 +23,7 @@ from mts1b_platform.eventbus.streams import nanoseconds
 from mts1b_platform.server import NatsServer
 from mts1b_platform.testing_bus import ConnectBus
 
+WAIT = 60
 ORDERS = next(definition for definition in STREAMS if definition.name == "OMS_ORDERS")
 
 
@@ -90,7 +91,7 @@ async def test_a_limit_that_would_delete_messages_is_refused_and_nothing_is_touc
     other = replace(STREAMS[1], description="another description")
     with pytest.raises(StreamError, match=f"{words} .*deleted.*--allow-destructive"):
         await apply_streams(bus, streams=[other, changed])
-    assert (await bus.jetstream().stream_info("OMS_ORDERS")).state.messages == 3
+    assert (await bus.jetstream(timeout=WAIT).stream_info("OMS_ORDERS")).state.messages == 3
     assert (await stream_config(bus, other.name) or {})["description"] != "another description"
 
 
@@ -98,7 +99,7 @@ async def test_a_destructive_change_is_made_when_it_is_allowed(bus: EventBus):
     for number in range(3):
         await bus.emit(OMS_ORDERS_CREATED, ORDER.model_copy(update={"idempotency_key": f"k{number}"}))
     await apply_streams(bus, streams=[replace(ORDERS, max_msgs_per_subject=1)], allow_destructive=True)
-    assert (await bus.jetstream().stream_info("OMS_ORDERS")).state.messages == 1
+    assert (await bus.jetstream(timeout=WAIT).stream_info("OMS_ORDERS")).state.messages == 1
 
 
 async def test_what_cannot_be_changed_in_place_says_so(bus: EventBus):
@@ -114,21 +115,26 @@ async def test_dropping_a_subject_needs_care(bus: EventBus):
 
 async def test_overlapping_subjects_on_the_server_are_explained(connect_bus: ConnectBus):
     bus = await connect_bus()
-    await bus.jetstream().add_stream(name="MINE", subjects=["mts.v1.oms.>"])
+    await bus.jetstream(timeout=WAIT).add_stream(name="MINE", subjects=["mts.v1.oms.>"])
     with pytest.raises(StreamError, match=r"OMS_ORDERS: .*overlap.*mts1b streams ls"):
         await apply_streams(bus)
     assert await unknown_streams(bus) == ["MINE"]
 
 
 async def test_the_command_line_plans_applies_and_lists(
-    connect_bus: ConnectBus, nats_server: NatsServer, capsys: pytest.CaptureFixture[str]
+    connect_bus: ConnectBus,
+    nats_server: NatsServer,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ):
+    monkeypatch.setenv("MTS1B_CONNECT_TIMEOUT", str(WAIT))
+
     async def command(*words: str) -> tuple[int, str]:
         code = await asyncio.to_thread(run, ["streams", *words, "--servers", nats_server.url])
         return code, capsys.readouterr().out
 
     bus = await connect_bus()
-    await bus.jetstream().add_stream(name="MINE", subjects=["mine.>"])
+    await bus.jetstream(timeout=WAIT).add_stream(name="MINE", subjects=["mine.>"])
     assert (await command("plan"))[0] == 1
     code, out = await command("apply", "--json")
     assert code == 0

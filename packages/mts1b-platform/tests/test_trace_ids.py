@@ -23,6 +23,6 @@ def test_a_forked_child_draws_ids_of_its_own():
     answers: Queue[list[str]] = context.Queue()
     child = context.Process(target=tell, args=(answers,))
     child.start()
-    theirs = answers.get(timeout=30)
-    child.join(30)
+    theirs = answers.get(timeout=60)
+    child.join(60)
     assert not set(theirs) & {new_trace_id() for _ in range(300)}

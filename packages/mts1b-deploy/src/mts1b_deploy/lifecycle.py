@@ -186,7 +186,7 @@ def running_digest(record: InstallRecord) -> str | None:
     return (read_monitor(LOOPBACK, record.monitor_port, "/varz") or {}).get("config_digest")
 
 
-def reload(layout: Layout, record: InstallRecord, *, timeout: float = 5.0) -> bool:
+def reload(layout: Layout, record: InstallRecord, *, timeout: float = 30.0) -> bool:
     """Let the running server read configuration and certificates again; connections stay.
 
     False when it goes on with the old configuration: some settings need a restart.

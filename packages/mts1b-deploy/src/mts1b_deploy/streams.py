@@ -60,7 +60,7 @@ async def connect_as(service: str, layout: Layout, record: InstallRecord) -> "Ev
         service=service if record.secure else None,
         config=layout.config,
         profile=record.profile,
-        connect_timeout=10,
+        connect_timeout=20,
     )
 
 

@@ -42,7 +42,7 @@ class Machine:
         self.user_config = self.home / ".config" / "mts1b" / "mts1b.toml"
         self.environ = {
             name: value for name, value in os.environ.items() if not name.startswith(("XDG_", "MTS1B_", "PYTEST_"))
-        } | {"HOME": str(self.home), "COLUMNS": "200"}
+        } | {"HOME": str(self.home), "COLUMNS": "200", "MTS1B_CONNECT_TIMEOUT": "20"}
 
     @property
     def layout(self) -> Layout:
@@ -70,7 +70,7 @@ class Machine:
             done = self._zygote.run(words, environ=self.environ, cwd=self.home, scratch=self._root)
         else:
             done = subprocess.run(
-                command, env=self.environ, cwd=self.home, capture_output=True, text=True, timeout=90, check=False
+                command, env=self.environ, cwd=self.home, capture_output=True, text=True, timeout=300, check=False
             )
         assert code is None or done.returncode == code, (  # noqa: S101  # this is a test's helper
             f"{arguments} ended with {done.returncode}, not {code}:\n{done.stdout}{done.stderr}"
@@ -100,7 +100,7 @@ class Machine:
             cwd=self.home,
             capture_output=True,
             text=True,
-            timeout=60,
+            timeout=300,
             check=False,
         )
         assert done.returncode == 0, done.stderr  # noqa: S101

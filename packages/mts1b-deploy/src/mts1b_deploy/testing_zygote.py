@@ -18,7 +18,7 @@ from typing import Any, Self
 
 _WARM = ("cli", "install", "plan", "status", "secured", "cluster", "backup", "upgrade", "doctor", "uninstall")
 _WARM_BUS = ("connect", "apply", "consumers", "durables")
-_LONGEST = 90
+_LONGEST = 300
 """Seconds after which a command counts as stuck and is killed."""
 
 

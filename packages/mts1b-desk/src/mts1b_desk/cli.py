@@ -48,6 +48,9 @@ if TYPE_CHECKING:
 
 _MTS1B = "from mts1b_platform.cli import main; main()"
 
+_ANSWER = 30.0
+"""Seconds that a service of a running desk may take to answer a command: it may be busy, and nobody asks again."""
+
 SIMULATED_SPEED = 10.0
 """Market seconds per second of a simulated market: the first trades come within seconds."""
 
@@ -89,6 +92,9 @@ def run(
         Path | None,
         typer.Option("--settings", help="Funds, brokers and strategies from this file (`mts1b-desk settings`)."),
     ] = None,
+    start_within: Annotated[
+        float | None, typer.Option(help="Seconds that the services may take to become ready. Default: 30.")
+    ] = None,
     json_output: AsJson = False,
     servers: Servers = None,
 ) -> None:
@@ -98,7 +104,7 @@ def run(
     def act() -> int:
         stored = state / SETTINGS if state is not None else None
         if stored is not None and stored.exists():
-            settings, summary = _resumed(stored, data, speed), None
+            settings, summary = _resumed(stored, data, speed, start_within), None
             console.print(f"Going on with session {settings.session} in {state}, with the settings it began with")
         else:
             settings, summary = _begun()
@@ -129,6 +135,8 @@ def run(
             "database": database,
             "market_start": SIMULATION_START if summary is None else summary.first,
         }
+        if start_within is not None:
+            own["start_within"] = start_within
         if file is not None:
             base = DeskSettings.read(file)
             if data is None:
@@ -163,7 +171,7 @@ def _check(source: ReplaySettings) -> "Summary":
     return Replay(source).check()
 
 
-def _resumed(stored: Path, data: Path | None, speed: str | None) -> DeskSettings:
+def _resumed(stored: Path, data: Path | None, speed: str | None, start_within: float | None) -> DeskSettings:
     """The settings of the run whose state is kept beside ``stored``."""
     settings = DeskSettings.read(stored)
     if data is not None and not (
@@ -176,6 +184,8 @@ def _resumed(stored: Path, data: Path | None, speed: str | None) -> DeskSettings
     changed: dict[str, Any] = {"servers": None}  # the server may have moved: it is found as for a new run
     if speed is not None:
         changed["speed"] = _speed(speed, None)
+    if start_within is not None:
+        changed["start_within"] = start_within
     return settings.model_copy(update=changed)
 
 
@@ -293,7 +303,7 @@ def _print(document: dict[str, Any], *, json_output: bool) -> None:
 def _ask_ledger(servers: str | None) -> dict[str, Any]:
     async def asked() -> dict[str, Any]:
         async with await connect(servers) as bus:
-            return await ledger_of(bus)
+            return await ledger_of(bus, timeout=_ANSWER)
 
     return asyncio.run(asked())
 

@@ -130,6 +130,10 @@ class DeskSettings(_Frozen):
     """Whether the run can be gone on with after its end; False when ``state`` goes with it."""
     window: Annotated[int, Field(ge=1)] = 2_000
     """Quotes that marketdata publishes at full speed before it looks how far the readers are."""
+    start_within: Annotated[float, Field(gt=0)] = 30.0
+    """Seconds that the services of a run may take to become ready."""
+    deaths_within: Annotated[float, Field(gt=0)] = 20.0
+    """A service that ends by itself five times within so many seconds is not started again: the run is over."""
 
     @property
     def kept(self) -> bool:

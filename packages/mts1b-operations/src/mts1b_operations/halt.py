@@ -7,6 +7,7 @@ No order is accepted after the halt was stored. As the server cannot make a publ
 the order management is asked to hold first (``svc.v1.oms.hold``): it answers when everything that it has accepted is in
 its stream, and accepts nothing more before it has read the halt. One that does not answer within a second is down or
 cannot be reached: the halt is stored without waiting for it, and it reads all halts when it starts, before it accepts.
+A halt that was stored without a hold, or after the hold had ended, says so (:attr:`Requested.held`).
 """
 
 import asyncio
@@ -17,7 +18,7 @@ from base64 import b64decode
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, NamedTuple
 
 import nats.errors
 from mts1b_foundation.event import utc_now
@@ -51,6 +52,15 @@ class HaltError(BusError):
     """A halt cannot be requested or cleared as asked."""
 
 
+class Requested(NamedTuple):
+    """A halt that is in force, and what that means for orders that were being accepted."""
+
+    halt: HaltRequest
+    held: bool
+    """Whether the order management held from before the halt was stored until then, so that nothing was accepted after
+    it. When not, no order management runs, or it accepts until it has read the halt."""
+
+
 @dataclass(slots=True)
 class Halt:
     """One halt in force."""
@@ -67,7 +77,7 @@ class Halt:
         return "every fund" if self.request.fund_id is None else f"fund {self.request.fund_id}"
 
 
-async def request_halt(bus: EventBus, *, fund_id: str | None, reason: str, actor: str) -> HaltRequest:
+async def request_halt(bus: EventBus, *, fund_id: str | None, reason: str, actor: str) -> Requested:
     """Halt ``fund_id``, or every fund when it is None. The halt is stored, and in force, when this returns.
 
     Raises:
@@ -76,31 +86,61 @@ async def request_halt(bus: EventBus, *, fund_id: str | None, reason: str, actor
     request = HaltRequest(
         halt_id=f"halt-{secrets.token_hex(4)}", fund_id=fund_id, reason=reason, actor=actor, requested_at=utc_now()
     )
-    await _hold(bus, request)
-    holding = asyncio.create_task(_keep_holding(bus, request))
+    hold = _Hold(bus, request)
+    await hold.begin()
+    keeping = asyncio.create_task(hold.keep())
     try:
         await bus.emit(OPERATIONS_HALT_REQUESTED, request)
+        held = hold.lasts
     finally:
-        holding.cancel()
-    return request
+        keeping.cancel()
+    return Requested(request, held)
 
 
-async def _hold(bus: EventBus, request: HaltRequest) -> None:
-    """Have the order management accept nothing until the halt has come to it; at most a second."""
-    body = json.dumps({"halt_id": request.halt_id}).encode()
+class _Hold:
+    """The order management's word that it accepts nothing until one halt has come to it, for some seconds each time."""
+
+    def __init__(self, bus: EventBus, request: HaltRequest) -> None:
+        self._bus = bus
+        self._body = json.dumps({"halt_id": request.halt_id}).encode()
+        self._end = 0.0
+
+    @property
+    def lasts(self) -> bool:
+        """Whether it was given when the hold began, and has not run out at any time since."""
+        return asyncio.get_running_loop().time() < self._end
+
+    async def begin(self) -> None:
+        """Ask for it; waits for a second at most."""
+        self._end = await self._ask()
+
+    async def keep(self) -> None:
+        """It ends by itself; storing the halt may take longer when the server is away."""
+        while True:
+            await asyncio.sleep(2 * _HOLD_WITHIN)
+            end = await self._ask()
+            if self.lasts:
+                self._end = max(self._end, end)
+
+    async def _ask(self) -> float:
+        """Until when nothing will be accepted; 0 without an answer."""
+        asked = asyncio.get_running_loop().time()  # it is given after this, so it lasts from here at least
+        try:
+            answer = await self._bus.request(_HOLD, self._body, timeout=_HOLD_WITHIN)
+        except nats.errors.NoRespondersError:
+            return 0.0  # none runs here: there is nobody who could accept
+        except (BusError, nats.errors.Error, TimeoutError) as error:
+            log.warning("the order management cannot be asked to hold; the halt is stored at once", error=str(error))
+            return 0.0
+        return asked + _seconds_of(answer.data)
+
+
+def _seconds_of(answer: bytes) -> float:
+    """How long the order management holds; 0 when its answer is a refusal."""
     try:
-        await bus.request(_HOLD, body, timeout=_HOLD_WITHIN)
-    except nats.errors.NoRespondersError:
-        return  # none runs here: there is nobody who could accept
-    except (BusError, nats.errors.Error, TimeoutError) as error:
-        log.warning("the order management cannot be asked to hold; the halt is stored at once", error=str(error))
-
-
-async def _keep_holding(bus: EventBus, request: HaltRequest) -> None:
-    """A hold ends by itself; storing the halt may take longer when the server is away."""
-    while True:
-        await asyncio.sleep(2 * _HOLD_WITHIN)
-        await _hold(bus, request)
+        return float(json.loads(answer)["seconds"])
+    except (ValueError, KeyError, TypeError):
+        return 0.0
 
 
 async def clear_halt(bus: EventBus, halt_id: str, *, reason: str, actor: str) -> HaltClearance:
@@ -178,7 +218,8 @@ async def wait_for_obedience(
             if not silent or left <= 0:
                 return found, silent
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(anext(heard), left)
+                async with asyncio.timeout(left):
+                    await anext(heard)
 
 
 def _fold(found: dict[str, Halt], payload: object, stored_at: datetime) -> None:

@@ -40,8 +40,10 @@ def request(
         raise HaltError("say whom to halt: either --fund ID or --all")
 
     async def act(bus: EventBus) -> tuple[Halt, Any]:
-        halt = await request_halt(bus, fund_id=fund, reason=reason, actor=actor or _user())
+        halt, held = await request_halt(bus, fund_id=fund, reason=reason, actor=actor or _user())
         say(f"halt {halt.halt_id} is in force; end it with `mts1b halt clear {halt.halt_id}`")
+        if not held:
+            say("the order management did not hold: what it accepts until it reads the halt is canceled then")
         return await wait_for_obedience(bus, halt, OBEYING, timeout=timedelta(seconds=wait))
 
     halt, silent = _on_bus(act, servers)

@@ -1,6 +1,5 @@
 """What only the bus can tell: streams, copies, durables, and what the other nodes say."""
 
-import asyncio
 import json
 import time
 from collections.abc import AsyncIterator, Callable
@@ -19,6 +18,9 @@ if TYPE_CHECKING:
 
 SYSTEM = "mts1b-system"
 _PATIENCE = 2.0
+"""Seconds that the nodes may take to answer one ping."""
+_PINGS = 4
+"""Pings at most, when a node has not answered or its answer took too long to tell its clock from ours."""
 
 
 async def check_streams(bus: "EventBus", record: InstallRecord) -> AsyncIterator[Deviation]:
@@ -66,20 +68,32 @@ async def check_durables(bus: "EventBus") -> AsyncIterator[Deviation]:
 
 
 async def ping_all(layout: Layout, record: InstallRecord, clock: Callable[[], float]) -> list[Ping]:
-    """Ask every server of the cluster for version and time, through the system account."""
+    """Ask every server of the cluster for version and time, through the system account.
+
+    Of several answers of a node the one with the shortest round trip counts: its time is the most certain.
+    """
+    best: dict[str, Ping] = {}
+    nodes = max(1, len(record.nodes))
     async with await connect_as(SYSTEM, layout, record) as bus:
         inbox = bus.new_inbox()
-        answers = await bus.subscribe(inbox)
-        asked, until = clock(), time.monotonic() + _PATIENCE
-        await bus.publish("$SYS.REQ.SERVER.PING", b"", reply=inbox)
-        pings: list[Ping] = []
-        while len(pings) < max(1, len(record.nodes)) and (left := until - time.monotonic()) > 0:
-            try:
-                message = await answers.next_msg(timeout=left)
-            except (TimeoutError, asyncio.CancelledError):
-                break
-            server = json.loads(message.data)["server"]
-            middle = (asked + clock()) / 2
-            ahead = datetime.fromisoformat(server["time"]).timestamp() - middle
-            pings.append(Ping(server["name"], server["ver"], ahead))
-        return pings
+        answers = await bus.subscribe(f"{inbox}.*")
+        asked: dict[str, float] = {}
+        while len(asked) < _PINGS and (len(best) < nodes or any(ping.unsure for ping in best.values())):
+            reply = f"{inbox}.{len(asked)}"
+            asked[reply] = clock()
+            await bus.publish("$SYS.REQ.SERVER.PING", b"", reply=reply)
+            heard, until = set[str](), time.monotonic() + _PATIENCE
+            while len(heard) < nodes and (left := until - time.monotonic()) > 0:
+                try:
+                    message = await answers.next_msg(timeout=left)
+                except TimeoutError:
+                    break
+                server, now = json.loads(message.data)["server"], clock()
+                sent = asked[message.subject]  # it may be a late answer to an earlier one
+                ahead = datetime.fromisoformat(server["time"]).timestamp() - (sent + now) / 2
+                ping = Ping(server["name"], server["ver"], ahead, now - sent)
+                if ping.node not in best or ping.trip < best[ping.node].trip:
+                    best[ping.node] = ping
+                if message.subject == reply:
+                    heard.add(ping.node)
+    return list(best.values())

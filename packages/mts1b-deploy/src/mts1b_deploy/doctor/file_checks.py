@@ -85,7 +85,7 @@ def _presented(record: InstallRecord) -> x509.Certificate | None:
     context.check_hostname = False
     context.verify_mode = ssl.CERT_NONE  # we look at it, we do not rely on it
     try:
-        with socket.create_connection((record.probe_host, record.port), timeout=2) as plain:
+        with socket.create_connection((record.probe_host, record.port), timeout=10) as plain:
             plain.recv(65536)
             with context.wrap_socket(plain) as wrapped:
                 shown = wrapped.getpeercert(binary_form=True)

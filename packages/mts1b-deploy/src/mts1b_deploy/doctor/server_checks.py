@@ -23,7 +23,14 @@ class Ping:
     node: str
     version: str
     ahead: float
-    """Seconds by which its clock is ahead of ours."""
+    """Seconds by which its clock is ahead of ours, right to half of the round trip."""
+    trip: float = 0.0
+    """Seconds from the question to the answer."""
+
+    @property
+    def unsure(self) -> bool:
+        """Whether a clock that is right could seem to be off."""
+        return self.trip / 2 > CLOCK_TOLERANCE
 
 
 def check_version(node: str, version: str) -> Iterator[Deviation]:
@@ -95,7 +102,7 @@ def check_pings(pings: Collection[Ping], nodes: Collection[str]) -> Iterator[Dev
         )
     for ping in pings:
         yield from check_version(ping.node, ping.version)
-        if abs(ping.ahead) > CLOCK_TOLERANCE:
+        if abs(ping.ahead) - ping.trip / 2 > CLOCK_TOLERANCE:
             yield Deviation(
                 "clock-skew",
                 f"the clock of {ping.node} is {abs(ping.ahead):.1f} s {'ahead of' if ping.ahead > 0 else 'behind'} "

@@ -15,8 +15,8 @@ SETTINGS = "settings.json"
 """The file in a run's directory from which its services, and whoever goes on with it, read what the run is."""
 _GRACE = 8.0
 _TAIL = 15
-_DEATHS, _WITHIN = 5, 20.0
-"""A service that ended by itself so often within so many seconds will not come back by being started once more."""
+_DEATHS = 5
+"""A service that ended by itself so often within ``deaths_within`` will not come back by being started once more."""
 
 
 @dataclass(slots=True)
@@ -46,6 +46,7 @@ class Children:
     def __init__(self, directory: Path, settings: DeskSettings) -> None:
         directory.mkdir(parents=True, exist_ok=True)
         self._directory = directory
+        self._deaths_within = settings.deaths_within
         self._settings = directory / SETTINGS
         self._settings.write_text(settings.model_dump_json())
         self._children: dict[str, Child] = {}
@@ -86,10 +87,10 @@ class Children:
             how = f"was killed by signal {-code}" if code < 0 else f"ended with code {code}"
             if code >= 0:
                 child.ends.append(time.monotonic())
-                if len(child.ends) == _DEATHS and child.ends[-1] - child.ends[0] < _WITHIN:
+                if len(child.ends) == _DEATHS and child.ends[-1] - child.ends[0] < self._deaths_within:
                     raise RunFailed(
-                        f"service {child.service} {how}, {_DEATHS} times within {_WITHIN:g} s; the run is over. Its "
-                        f"last words:\n{self._tail(child)}"
+                        f"service {child.service} {how}, {_DEATHS} times within {self._deaths_within:g} s; the run is "
+                        f"over. Its last words:\n{self._tail(child)}"
                     )
             await self.start(child.service)
             news.append(f"service {child.service} {how}; it was started again")
@@ -105,7 +106,8 @@ class Children:
 
     async def _gone(self, child: Child) -> None:
         try:
-            await asyncio.wait_for(child.process.wait(), _GRACE)
+            async with asyncio.timeout(_GRACE):
+                await child.process.wait()
         except TimeoutError:
             child.process.kill()
             await child.process.wait()

@@ -24,8 +24,6 @@ from mts1b_desk.run.quiescence import at_rest
 from mts1b_desk.services.requests import NoAnswer, ask, running_desk
 from mts1b_desk.settings import DeskSettings
 
-_START = 30.0
-"""Seconds that the services may take to become ready."""
 _POLL = 0.05
 _SHOW = 0.25
 _SILENT = 30.0
@@ -113,11 +111,11 @@ class Run:
     async def _until_ready(self, bus: EventBus, children: Children, services: tuple[str, ...]) -> None:
         waiting = list(services)
         loop = asyncio.get_running_loop()
-        end = loop.time() + _START
+        end = loop.time() + self._settings.start_within
         while waiting:
             await self._revive(children)
             if loop.time() > end:
-                raise RunFailed(f"not ready within {_START:g} s: {', '.join(waiting)}")
+                raise RunFailed(f"not ready within {self._settings.start_within:g} s: {', '.join(waiting)}")
             for service in tuple(waiting):
                 with suppress(NoAnswer):
                     status = await ask(bus, service, "status", Status, timeout=1)
@@ -188,16 +186,16 @@ class Run:
                 await bus.plain_jetstream().delete_consumer(durable.stream, durable.name)
 
 
-async def ledger_of(bus: EventBus) -> dict[str, Any]:
-    """The ledger of the desk that runs on this server.
+async def ledger_of(bus: EventBus, *, timeout: float = 2.0) -> dict[str, Any]:
+    """The ledger of the desk that runs on this server; each service may take ``timeout`` seconds for its answer.
 
     Raises:
         NoAnswer: no desk runs there.
     """
-    oms = await ask(bus, "oms", "book", OmsBook)
-    brokers = await ask(bus, "brokers", "book", BrokerBook)
-    treasury = await ask(bus, "treasury", "book", TreasuryBook)
-    status = await ask(bus, "oms", "status", Status)
+    oms = await ask(bus, "oms", "book", OmsBook, timeout=timeout)
+    brokers = await ask(bus, "brokers", "book", BrokerBook, timeout=timeout)
+    treasury = await ask(bus, "treasury", "book", TreasuryBook, timeout=timeout)
+    status = await ask(bus, "oms", "status", Status, timeout=timeout)
     differences = reconcile(oms, brokers, treasury)
     return ledger_document(oms, brokers, treasury, differences, session=status.session)
 

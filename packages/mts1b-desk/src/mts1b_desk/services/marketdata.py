@@ -253,6 +253,7 @@ class _Pace:
 async def _first_of(event: asyncio.Event, seconds: float) -> None:
     """Return when ``event`` is set or ``seconds`` have passed."""
     try:
-        await asyncio.wait_for(event.wait(), seconds)
+        async with asyncio.timeout(seconds):
+            await event.wait()
     except TimeoutError:
         return

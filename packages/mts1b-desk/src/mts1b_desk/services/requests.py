@@ -1,18 +1,19 @@
 """Asking a service of the desk something, and answering."""
 
+import asyncio
 import json
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
 import nats.errors
-from mts1b_platform.eventbus import EventBus
+from mts1b_platform.eventbus import AccessDenied, EventBus
 from nats.micro import add_service  # pyright: ignore[reportUnknownVariableType]
 from nats.micro.request import Request as MicroRequest
 from nats.micro.service import EndpointConfig, Service
 from pydantic import BaseModel, ValidationError
 
 from mts1b_desk.errors import DeskError
-from mts1b_desk.protocol import endpoint, micro_name
+from mts1b_desk.protocol import SERVICES, endpoint, micro_name
 from mts1b_desk.settings import explain
 
 R = TypeVar("R", bound=BaseModel)
@@ -70,25 +71,23 @@ async def serve_endpoints(bus: EventBus, service: str, metadata: dict[str, str],
     return micro
 
 
-async def running_desk(bus: EventBus, *, wait: float = 0.3) -> dict[str, dict[str, str]]:
-    """Every desk service on the server that answers within ``wait`` seconds: name to metadata."""
-    inbox = bus.new_inbox()
-    found: dict[str, dict[str, str]] = {}
-    subscription = await bus.subscribe(inbox)  # pyright: ignore[reportUnknownMemberType]
-    try:
-        await bus.publish("$SRV.PING", b"", reply=inbox)
-        while True:
-            try:
-                message = await subscription.next_msg(timeout=wait)
-            except TimeoutError:
-                return found
-            if not message.data:
-                return found  # the server's word that nobody listens
-            document = json.loads(message.data)
-            if str(document.get("name", "")).startswith(micro_name("")):
-                found[document["name"]] = document.get("metadata") or {}
-    finally:
-        await subscription.unsubscribe()
+async def running_desk(bus: EventBus, *, wait: float = 10.0) -> dict[str, dict[str, str]]:
+    """Every desk service on the server that answers within ``wait`` seconds: name to metadata.
+
+    Each is asked by its name. Of one that does not run the server says so at once, so a server without a desk is known
+    as such without waiting.
+    """
+
+    async def metadata_of(name: str) -> dict[str, str] | None:
+        try:
+            reply = await bus.request(f"$SRV.PING.{name}", timeout=wait)
+        except (nats.errors.NoRespondersError, TimeoutError, AccessDenied):
+            return None
+        return json.loads(reply.data).get("metadata") or {}
+
+    names = [micro_name(service) for service in SERVICES]
+    answers = await asyncio.gather(*map(metadata_of, names))
+    return {name: metadata for name, metadata in zip(names, answers, strict=True) if metadata is not None}
 
 
 def _handler(answer: Answer) -> Callable[[MicroRequest], Awaitable[None]]:

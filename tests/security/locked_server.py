@@ -2,7 +2,6 @@
 
 import asyncio
 import os
-import random
 import signal
 import ssl
 from collections.abc import AsyncGenerator, Callable, Mapping
@@ -19,16 +18,11 @@ from mts1b_deploy.secure import Callout, SecureSettings, issue_missing, render_s
 from mts1b_platform.eventbus import EventBus, apply_streams, connect
 from mts1b_platform.eventbus.consumers import apply_consumers, declared_streams
 from mts1b_platform.server import NatsServer, ServerStartError
-from mts1b_platform.server_probe import address_in_use
+from mts1b_platform.testing_ports import free_ports
 from nats.aio.client import Client
 
 PATIENCE = 60
 """Seconds to wait for what comes at once unless the machine stands still."""
-
-
-def free_port() -> int:
-    """A port that nobody listens on now, below the range of NatsServer's and the kernel's own choice."""
-    return next(port for port in random.sample(range(12_000, 19_000), 100) if not address_in_use("127.0.0.1", port))
 
 
 class Locked:
@@ -69,7 +63,7 @@ class Locked:
         """Start the server; should another have taken a port meanwhile, choose again."""
         for attempts_left in reversed(range(5)):
             if self._websocket:
-                self.websocket_port = free_port()
+                (self.websocket_port,) = free_ports(1)
                 self.settings = replace(self.settings, websocket=f"127.0.0.1:{self.websocket_port}")
                 self.render()
             try:

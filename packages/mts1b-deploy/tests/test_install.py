@@ -11,7 +11,8 @@ from pathlib import Path
 import psutil
 import pytest
 from mts1b_deploy.supervise.processes import find_server_process
-from mts1b_deploy.testing import Machine, free_ports
+from mts1b_deploy.testing import Machine
+from mts1b_platform.testing_ports import free_ports
 
 CONNECT = """
 import asyncio
@@ -279,7 +280,7 @@ def test_another_port_moves_the_server_and_keeps_edits_and_data(machine: Machine
     machine.user_config.write_text(
         edited.replace("[nats]", 'actor = "me" # stays\n[nats]').replace('\nservice = "mts1b-oms"', "")
     )
-    port, monitor_port = free_ports()
+    port, monitor_port = free_ports(2)
     result = machine.json("install", "--port", str(port), "--monitor-port", str(monitor_port))
     assert result["changed"] is True
     assert result["url"] == f"nats://127.0.0.1:{port}"
@@ -317,7 +318,7 @@ def test_an_edited_nats_conf_is_kept_until_it_would_have_to_change(machine: Mach
     edited = machine.layout.nats_conf.read_text() + "max_payload: 2MB\n"
     machine.layout.nats_conf.write_text(edited)
     assert machine.json("install")["changed"] is False
-    port, _ = free_ports()
+    (port,) = free_ports(1)
     error = machine.deploy("install", "--port", str(port), code=1).stderr
     assert "nats.conf is in the way: it was edited since it was installed" in error
     assert machine.layout.nats_conf.read_text() == edited

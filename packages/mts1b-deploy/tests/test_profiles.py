@@ -7,8 +7,9 @@ from mts1b_deploy.lifecycle import running_digest
 from mts1b_deploy.pki.store import Pki
 from mts1b_deploy.record import record_of
 from mts1b_deploy.supervise.processes import find_server_process
-from mts1b_deploy.testing import Machine, free_ports
+from mts1b_deploy.testing import Machine
 from mts1b_platform.server_probe import read_info, read_monitor
+from mts1b_platform.testing_ports import free_ports
 
 SINGLE = ("--profile", "single", "--websocket-port", "0")
 PEERS = "n1=10.0.0.1,n2=10.0.0.2,n3=10.0.0.3"
@@ -103,7 +104,7 @@ def test_what_cannot_be_is_refused_before_anything_is_written(machine: Machine, 
 
 
 def test_production_is_checked_by_the_real_server_before_there_are_certificates(machine: Machine):
-    port, _ = free_ports()
+    (port,) = free_ports(1)
     plan = machine.json("plan", "--profile", "production", "--node", "n2", "--peers", PEERS, "--port", str(port))
     assert plan["url"] == f"tls://10.0.0.2:{port}"
     assert machine.files() == {}

@@ -37,7 +37,7 @@ from mts1b_deploy.supervise.processes import find_server_process, find_superviso
 from mts1b_deploy.uninstall import uninstall
 from mts1b_deploy.upgrade import Upgraded, upgrade
 
-_PORTS = range(12_000, 19_999)
+_PORTS = range(16_000, 20_000)
 
 
 class _Description(BaseModel):

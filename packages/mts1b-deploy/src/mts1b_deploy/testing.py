@@ -11,7 +11,6 @@ Everything runs as real processes on loopback, on ports of its own, and is gone 
 
 import contextlib
 import os
-import random
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -20,7 +19,7 @@ from typing import Any, cast
 
 import psutil
 import pytest
-from mts1b_platform.server_probe import address_in_use
+from mts1b_platform.testing_ports import free_ports
 from pydantic_core import from_json
 
 from mts1b_deploy.layout import Layout
@@ -37,7 +36,7 @@ class Machine:
         self._zygote = zygote
         self.home = root / "home"
         self.home.mkdir(parents=True)
-        self.port, self.monitor_port = free_ports()
+        self.port, self.monitor_port = free_ports(2)
         self.prefix = self.home / ".local" / "share" / "mts1b"
         self.user_config = self.home / ".config" / "mts1b" / "mts1b.toml"
         self.environ = {
@@ -126,16 +125,6 @@ class Machine:
             for process in sorted(self.processes(), key=lambda one: one.pid):
                 with contextlib.suppress(psutil.Error):
                     process.kill()
-
-
-def free_ports() -> tuple[int, int]:
-    """Two ports that are free now, out of the range that the kernel gives to outgoing connections."""
-    free: list[int] = []
-    while len(free) < 2:
-        port = random.randint(12_000, 19_999)  # noqa: S311  # no secret
-        if port not in free and not address_in_use("127.0.0.1", port):
-            free.append(port)
-    return free[0], free[1]
 
 
 @pytest.fixture(scope="session")

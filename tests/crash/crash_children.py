@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import os
 import signal
 import sys
 from pathlib import Path
@@ -46,8 +47,18 @@ class Children:
         async with self._turn:
             self._zygote.stdin.write(json.dumps(job).encode() + b"\n")
             pid = await self._started.get()
-        self.alive[pid] = job
-        return await self._end(pid)
+        end = self._end(pid)
+        if not end.done():
+            self.alive[pid] = job
+        return await end
+
+    def kill(self, pid: int) -> bool:
+        """``kill -9``; False when it has just ended by itself."""
+        try:
+            os.kill(pid, signal.SIGKILL)
+        except ProcessLookupError:
+            return False
+        return True
 
     def _end(self, pid: int) -> asyncio.Future[int]:
         return self._ends.setdefault(pid, asyncio.get_running_loop().create_future())

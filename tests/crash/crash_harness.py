@@ -5,7 +5,6 @@ The judge looks only at what is left at the end: the stream, the effects, the de
 
 import asyncio
 import json
-import os
 import random
 import signal
 import time
@@ -237,10 +236,9 @@ class Run:
             elif self._children.alive:
                 pid = self._chance.choice(sorted(self._children.alive))
                 job = self._children.alive[pid]
-                if job["point"]:  # its fuse is still to burn: give it to the next
+                if self._children.kill(pid) and job["point"]:  # its fuse is still to burn: give it to the next
                     self._fuses[job["role"]].append(job["point"])
                     job["point"] = ""
-                os.kill(pid, signal.SIGKILL)
 
     @contextmanager
     def _outage(self) -> Generator[None]:

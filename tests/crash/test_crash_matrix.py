@@ -2,9 +2,7 @@
 frozen, with two producers and two consumers. ``make chaos`` runs the long form."""
 
 import asyncio
-import os
 import random
-import signal
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -71,7 +69,7 @@ async def test_a_dead_letter_is_stored_once_though_both_paths_see_it_and_the_mov
             for _ in range(12):  # then it may finish, however long its starts take
                 await asyncio.sleep(chance.uniform(0.3, 0.8))
                 for pid in list(children.alive):
-                    os.kill(pid, signal.SIGKILL)
+                    children.kill(pid)
 
         js = JetStreamContext(bus, timeout=60)
         raw = await js.pull_subscribe("mts.v1.oms.fills.created", "foreign", "OMS_FILLS")

@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,7 +14,7 @@ import pytest
 from mts1b_foundation.samples import FILL, ORDER, QUOTE
 from mts1b_foundation.subjects import MARKETDATA_QUOTES, OMS_FILLS_CREATED, OMS_ORDERS_CREATED
 from mts1b_platform.cli import run
-from mts1b_platform.eventbus import EventBus, NoStream, connect
+from mts1b_platform.eventbus import EventBus, NoStream, PublishError, connect
 from mts1b_platform.observability.audit import AuditError, AuditLog, audit_action, search, verify
 from mts1b_platform.observability.audit.line import GENESIS, encode
 from mts1b_platform.server import NatsServer
@@ -76,6 +77,15 @@ async def test_a_publish_that_failed_is_recorded_as_such(directory: Path, connec
         await bus.emit(OMS_ORDERS_CREATED, ORDER)
     (record,) = search(directory, kind="publish_failed")
     assert "NoStream" in record["error"]
+
+
+async def test_of_batches_those_that_were_stored_are_recorded_as_such(directory: Path, bus: EventBus):
+    orders = [ORDER.model_copy(update={"idempotency_key": f"key-{n}"}) for n in range(1_200)]
+    await bus.emit(OMS_ORDERS_CREATED, orders[1_100])  # makes the stream refuse the second batch
+    with pytest.raises(PublishError, match="none of the 200 events was stored"):
+        await bus.emit_many(OMS_ORDERS_CREATED, orders, atomic=True)
+    kinds = Counter(record["kind"] for record in search(directory))
+    assert (kinds["publish"], kinds["publish_failed"]) == (1_001, 200)
 
 
 @pytest.mark.usefixtures("directory")

@@ -204,14 +204,16 @@ class EventBus(Client):
         events = list(events)
         names = {publisher.template(event).subject for event in events}  # refuses what cannot go, before anything does
         send = send_atomic if atomic else send_pipelined
-        many = Many(self, subject, deadline, window)
+        many = Many(self, subject, deadline, window, [])
         with ExitStack() as watches:
             for name in names:
                 watches.enter_context(self.denials.watch(name))
             if self.hooks is None:
-                return await send(many, drafts(subject, publisher, events, trace))
-            outs = (prepare(self, subject, event, trace_id=trace) for event in events)
-            return await send_many_watched(self.hooks, many, outs, send)
+                await send(many, drafts(subject, publisher, events, trace))
+            else:
+                outs = (prepare(self, subject, event, trace_id=trace) for event in events)
+                await send_many_watched(self.hooks, many, outs, send)
+        return many.acks
 
     async def ingest(
         self,

@@ -12,7 +12,7 @@ import asyncio
 import base64
 import time
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
-from itertools import islice
+from itertools import islice, zip_longest
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, cast
 
 import nats.errors
@@ -67,8 +67,10 @@ class Many(NamedTuple):
     subject: DurableSubject[Any]
     deadline: float
     """Seconds until the publish of one event, or of one atomic batch, gives up."""
-    window: int = 0
-    """Most events under way at a time."""
+    window: int
+    """Most events under way at a time, when they are not sent as batches."""
+    acks: list[Ack]
+    """Of those that are known to be stored, in their order; also after an error."""
 
     @property
     def pattern(self) -> str:
@@ -85,21 +87,19 @@ def drafts(
         yield _DRAFT(Draft, (template(event), encode(event), trace_id_for(trace_id), message_id(event), NO_LINES))
 
 
-async def send_pipelined(many: Many, events: Iterable[Draft]) -> list[Ack]:
+async def send_pipelined(many: Many, events: Iterable[Draft]) -> None:
     """Send ``events`` in order as they are asked for, ``window`` under way at a time; an ack each.
 
     Raises:
         PublishError, BusClosed: of the first that failed; those before it are stored, those behind it may be.
     """
     source = iter(events)
-    acks: list[Ack] = []
-    while some := await _send_until_one_fails(many, source):
-        acks += some
-    return acks
+    while await _send_until_one_fails(many, source):
+        pass
 
 
-async def _send_until_one_fails(many: Many, source: Iterator[Draft]) -> list[Ack]:
-    """Send once each; what the first failure finds under way is waited for, and what failed sent again.
+async def _send_until_one_fails(many: Many, source: Iterator[Draft]) -> int:
+    """Send once each; what the first failure finds under way is waited for, and what failed sent again; how many.
 
     Nothing later is sent before that, as it must not overtake those that may be lost, too.
     """
@@ -123,12 +123,13 @@ async def _send_until_one_fails(many: Many, source: Iterator[Draft]) -> list[Ack
         await bulk.settled()
     finally:
         _count(many, bulk.acks)
-    return [
-        _ACK(Ack, (ack[0], ack[1], ack[2], name, msg_id))
-        if ack is not None  # again, with the same id and everything that a single publish knows about failures
-        else await send_durable(bus, many.subject, _from_frame(many, frame), deadline=many.deadline)
-        for (name, msg_id, frame), ack in zip(sent, bulk.acks, strict=True)
-    ]
+    acks = many.acks
+    for (name, msg_id, frame), ack in zip(sent, bulk.acks, strict=True):
+        if ack is not None:
+            acks.append(_ACK(Ack, (ack[0], ack[1], ack[2], name, msg_id)))
+        else:  # again, with the same id and everything that a single publish knows about failures
+            acks.append(await send_durable(bus, many.subject, _from_frame(many, frame), deadline=many.deadline))
+    return len(sent)
 
 
 def _count(many: Many, acks: Sequence[PubAck | None]) -> None:
@@ -148,8 +149,8 @@ async def send_many_watched(
     hooks: Hooks,
     many: Many,
     outs: Iterable[Outgoing],
-    send: Callable[[Many, Iterable[Draft]], Awaitable[list[Ack]]],
-) -> list[Ack]:
+    send: Callable[[Many, Iterable[Draft]], Awaitable[None]],
+) -> None:
     """``send(many, outs)``, with the hooks told of each event: when it is about to be sent, and what became of it."""
     begun: list[tuple[Any, Outgoing]] = []
 
@@ -158,18 +159,18 @@ async def send_many_watched(
             begun.append((hooks.publishing(many.subject, None, out, None), out))
             yield draft_of(many.bus, many.subject, out)
 
+    failure: BaseException | None = None
     try:
-        acks = await send(many, told())
+        await send(many, told())
     except BaseException as error:
-        for mark, out in begun:
-            hooks.published(mark, out, None, error)
+        failure = error
         raise
-    for (mark, out), ack in zip(begun, acks, strict=True):
-        hooks.published(mark, out, ack, None)
-    return acks
+    finally:
+        for (mark, out), ack in zip_longest(begun, many.acks):
+            hooks.published(mark, out, ack, None if ack is not None else failure)
 
 
-async def send_atomic(many: Many, events: Iterable[Draft]) -> list[Ack]:
+async def send_atomic(many: Many, events: Iterable[Draft]) -> None:
     """Send ``events`` in batches of 1000, each stored whole or not at all; one is encoded while another is stored.
 
     Raises:
@@ -179,7 +180,6 @@ async def send_atomic(many: Many, events: Iterable[Draft]) -> list[Ack]:
     """
     stream = await stream_of(many.bus, [many.subject])
     source, encode = iter(events), many.bus.pipeline.batch
-    acks: list[Ack] = []
     batch = encode(first) if (first := list(islice(source, MAX_BATCH))) else None
     while batch is not None:
         under_way = batch.drafts
@@ -193,19 +193,18 @@ async def send_atomic(many: Many, events: Iterable[Draft]) -> list[Ack]:
         try:
             batch = encode(following) if (following := list(islice(source, MAX_BATCH))) else None
         finally:  # what cannot be encoded does not keep from knowing what became of those before it
-            acks += _acks_of(many, under_way, await storing)
-    return acks
+            _stored(many, under_way, await storing)
 
 
-def _acks_of(many: Many, stored: Sequence[Draft], last: PubAck) -> list[Ack]:
+def _stored(many: Many, stored: Sequence[Draft], last: PubAck) -> None:
     first, counters = last.seq - len(stored) + 1, many.bus.counters
     counters.published[many.pattern] += len(stored)
     if last.duplicate:
         counters.publish_duplicates[many.pattern] += len(stored)
-    return [
+    many.acks.extend(
         _ACK(Ack, (last.stream, seq, last.duplicate, draft[0].subject, draft[3]))
         for seq, draft in enumerate(stored, first)
-    ]
+    )
 
 
 async def _store_batch(many: Many, stream: str, batch: Batch) -> PubAck:

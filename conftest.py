@@ -1,8 +1,8 @@
 """For all tests: what a run needs to end, whatever its tests did.
 
 - Children answer to Ctrl-C although the tests themselves run in the background, where it is ignored.
-- A process whose failed test is never torn down, or that has run its tests and does not end, because a thread still
-  waits, say, shows what every thread does and ends. A worker's other tests go to another one.
+- A process whose failed test is never torn down, or a run that is over and does not end, because a thread still waits,
+  say, shows what every thread does and ends. A worker's other tests go to another one.
 - A machine that stands still for a while fails no property test.
 """
 
@@ -34,6 +34,6 @@ def pytest_exception_interact() -> None:
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
-    """In what runs tests: a worker, or pytest itself without workers."""
-    if hasattr(session.config, "workerinput") or not session.config.getoption("numprocesses", None):
+    """Not in a worker: one that has nothing left to do waits for the others, and is ended with them."""
+    if not hasattr(session.config, "workerinput"):
         _end_in_time()

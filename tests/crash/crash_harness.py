@@ -151,6 +151,7 @@ class Run:
                     await asyncio.gather(*producers)
                     await havoc
                     await self._drained(bus)
+                self.figures.unburnt = self._unburnt()
                 self._over = True
                 await self._judge(bus)
         except TimeoutError:
@@ -160,8 +161,12 @@ class Run:
             for task in watched:
                 task.cancel()
         self.figures.seconds = time.monotonic() - began
-        self.figures.unburnt = [fuse for fuses in self._fuses.values() for fuse in fuses]
         return self.figures
+
+    def _unburnt(self) -> list[str]:
+        """The kill points that nobody has died at yet."""
+        waiting = [fuse for fuses in self._fuses.values() for fuse in fuses]
+        return waiting + [job["point"] for job in self._children.alive.values() if job["point"]]
 
     def _shuffled(self, points: tuple[str, ...]) -> deque[str]:
         fuses = list(points) * self._plan.rounds
@@ -182,9 +187,10 @@ class Run:
             if code == 0:
                 if point:
                     fuses.append(point)
-                if not fuses or self._extended == _MOST_EXTENSIONS:
+                if not self._unburnt() or self._extended == _MOST_EXTENSIONS:
                     return
-                # It came to the end before its fuse burnt (the other's relay did all the work): it gets more to do.
+                # It came to the end before every fuse burnt (the other's relay, or one consumer, did all the work):
+                # there is more to do.
                 self._extended += 1
                 continue
             if code == AGAIN:
@@ -261,11 +267,12 @@ class Run:
         """Wait until nothing is left to deliver or acknowledge and the fuses that can burn have burnt."""
         while True:
             await asyncio.sleep(0.1)
+            burnt = not self._unburnt() or self._extended == _MOST_EXTENSIONS
             try:
                 info = await js_api(bus, f"CONSUMER.INFO.OMS_ORDERS.{DURABLE}", timeout=2)
             except (JetStreamUnavailable, ApiError):
                 continue
-            if info["num_pending"] == 0 and info["num_ack_pending"] == 0:
+            if burnt and info["num_pending"] == 0 and info["num_ack_pending"] == 0:
                 return
 
     # The judge.

@@ -160,12 +160,15 @@ class Consumer(Generic[T]):
         self._wake.set()
         if self._intake is not None:
             await self._intake.stop()
+        await self._give_back()
         self._release_if_done()
+
+    async def _give_back(self) -> None:
+        """Give the server what was taken in and nobody has begun to handle: nothing here, the intake has done it."""
 
     def release(self, event: Event[Any]) -> None:
         """Leave ``event`` to a caller who answers the server himself: it is not kept from redelivery any more."""
-        if self._intake is not None:
-            self._intake.settled(event.reply)
+        self._forget(event.reply)
 
     def closed(self) -> None:
         """The connection is closed for good: nothing held here can be answered any more."""
@@ -409,10 +412,13 @@ class Consumer(Generic[T]):
 
     # Answers to the server.
 
-    def _settle(self, event: Event[Any], answer: bytes) -> None:
+    def _decided(self, event: Event[Any]) -> None:
         event.settled = True
         if event.hooks is not None:
             event.hooks.settled(event)
+
+    def _settle(self, event: Event[Any], answer: bytes) -> None:
+        self._decided(event)
         self._answer(event.reply, answer)
         if self._stopping:
             self._release_if_done()

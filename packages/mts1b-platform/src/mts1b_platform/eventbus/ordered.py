@@ -59,18 +59,12 @@ class OrderedConsumer(Consumer[T]):
         """How many events wait here for the handler, or for those before them."""
         return super().waiting + len(self._order)
 
-    async def stop(self) -> None:
-        """Stop pulling; events that nobody has begun to handle go back to the server at once."""
-        self._stopping = True
-        self._wake.set()
-        if self._intake is not None:
-            await self._intake.stop()
+    async def _give_back(self) -> None:
         self._stop_looking()
         waiting = self._order.clear()
         for event in sorted(waiting, key=lambda event: event.seq, reverse=True):  # back in order: last in, first out
             self._answer(event.reply, b"-NAK")
             await self.room()
-        self._release_if_done()
 
     def closed(self) -> None:
         """The connection is closed for good: nothing held here can be answered any more."""
@@ -87,9 +81,7 @@ class OrderedConsumer(Consumer[T]):
             self._settle(event, b"-NAK")
             await self.room()
             return
-        event.settled = True
-        if event.hooks is not None:
-            event.hooks.settled(event)
+        self._decided(event)
         self._order.again(event, self.policy.delay(event.deliveries) if delay is None else delay)
 
     # Taking in.

@@ -9,14 +9,20 @@ import time
 import urllib.error
 import urllib.request
 from asyncio.subprocess import PIPE
+from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from mts1b_foundation.samples import ORDER, QUOTE
 from mts1b_foundation.subjects import MARKETDATA_QUOTES, OMS_ORDERS_CREATED
 from mts1b_platform.eventbus import EventBus, RetryPolicy, apply_streams
+from mts1b_platform.eventbus.hooks import joined
 from mts1b_platform.observability import EndpointError, Observed, observe
+from mts1b_platform.observability.audit import AuditHook, AuditLog, search
+from mts1b_platform.observability.histogram import BOUNDS, Histogram
 from mts1b_platform.server import NatsServer
 from mts1b_platform.testing_bus import ConnectBus
 from prometheus_client.parser import text_string_to_metric_families
@@ -79,6 +85,37 @@ async def test_publishing_and_consuming_is_counted_by_pattern_and_repo(bus: Even
     assert seen[key("nats_handler_seconds_count", **labels)] == 1
     assert seen[key("nats_connected", repo="mts1b-oms")] == 1
     assert seen[key("nats_publish_in_flight", repo="mts1b-oms")] == 0
+
+
+@pytest.mark.parametrize("atomic", [False, True])
+@pytest.mark.parametrize("audited", [False, True])
+async def test_each_of_many_events_is_counted_and_timed(bus: EventBus, tmp_path: Path, atomic: bool, audited: bool):
+    orders = [ORDER.model_copy(update={"idempotency_key": f"intent-{n}"}) for n in range(1_500)]
+    if audited:
+        bus.hooks = joined(bus.hooks, AuditHook(AuditLog(tmp_path, bus.service)))
+    async with observe(bus, port=0) as observed:
+        began = time.perf_counter()
+        await bus.emit_many(OMS_ORDERS_CREATED, orders, atomic=atomic)
+        took = time.perf_counter() - began
+        seen = await scrape(observed)
+    labels = {"subject": ORDERS, "repo": "mts1b-oms"}
+    assert seen[key("nats_publish_total", **labels)] == 1_500
+    assert seen[key("nats_publish_ack_seconds_count", **labels)] == 1_500
+    assert 0 < seen[key("nats_publish_ack_seconds_sum", **labels)] < 1_500 * took
+    assert seen[key("nats_publish_in_flight", repo="mts1b-oms")] == 0
+    if audited:
+        assert len(list(search(tmp_path, kind="publish"))) == 1_500
+
+
+@given(st.lists(st.floats(0, 100) | st.sampled_from(BOUNDS)))
+def test_observations_that_are_alike_count_like_one_by_one(seconds: list[float]):
+    singly, together = Histogram(), Histogram()
+    for each in seconds:
+        singly.observe(each)
+    for each, times in Counter(seconds).items():
+        together.observe(each, times)
+    assert together.counts == singly.counts
+    assert together.total == pytest.approx(singly.total)
 
 
 async def test_ten_thousand_symbols_are_one_series(connect_bus: ConnectBus):

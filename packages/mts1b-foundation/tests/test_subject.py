@@ -221,6 +221,10 @@ def test_a_best_effort_subject_cannot_be_declared_durable():
 def test_the_message_id_is_written_from_the_dedupe_key():
     assert OMS_ORDERS_CREATED.message_id(ORDER) == ORDER.idempotency_key
     assert MARKETDATA_QUOTES.message_id(QUOTE) is None
+    for subject in SUBJECTS:
+        event = next(event for event in SAMPLES if type(event) is subject.payload)
+        key = subject.dedupe_key
+        assert subject.message_id(event) == (key and key.format_map(event.__dict__))
 
 
 def test_two_subjects_of_one_wire_form_cannot_be_registered():

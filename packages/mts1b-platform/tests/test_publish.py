@@ -270,6 +270,53 @@ async def test_an_event_that_is_too_large_keeps_its_atomic_batch_out_at_once(bus
     assert await stored(bus, "OMS_ORDERS") == 0
 
 
+async def test_an_event_among_many_that_is_too_large_is_named_and_those_before_it_are_stored(bus: EventBus):
+    orders = [order(f"intent-{n}") for n in range(100)]
+    orders[70] = orders[70].model_copy(update={"actor": "a" * bus.max_payload})
+    with pytest.raises(PayloadTooLarge, match=rf"{OMS_ORDERS_CREATED.pattern}.* has \d{{7}} bytes"):
+        await bus.emit_many(OMS_ORDERS_CREATED, orders)
+    assert await stored(bus, "OMS_ORDERS") == 70
+
+
+async def test_atomic_batches_survive_a_server_kill_in_order_and_once(bus: EventBus, nats_server: NatsServer):
+    orders = [order(f"intent-{n}") for n in range(4000)]
+    began = asyncio.Event()
+    stage = bus.pipeline.stage
+
+    def told(batch: Batch) -> bool:
+        if batch.drafts[0].msg_id == "intent-2000":
+            began.set()  # the one before is being stored
+        return stage(batch)
+
+    bus.pipeline.stage = told
+
+    async def restart() -> None:
+        await began.wait()
+        nats_server.kill()
+        await nats_server.restart()
+
+    async with asyncio.TaskGroup() as group:
+        sending = group.create_task(bus.emit_many(OMS_ORDERS_CREATED, orders, atomic=True, deadline=WAIT))
+        group.create_task(restart())
+    assert [ack.seq for ack in sending.result()] == list(range(1, 4001))
+    assert await stored(bus, "OMS_ORDERS") == 4000
+
+
+async def test_a_batch_that_the_server_has_given_up_is_sent_again(bus: EventBus):
+    stage, forgotten = bus.pipeline.stage, 0
+
+    def forget_the_first(batch: Batch) -> bool:
+        nonlocal forgotten
+        if not forgotten:
+            forgotten = batch.sent = len(batch.drafts) - 1  # as if it had been sent, and the server been asleep
+        return stage(batch)
+
+    bus.pipeline.stage = forget_the_first
+    acks = await bus.emit_many(OMS_ORDERS_CREATED, [order(f"intent-{n}") for n in range(30)], atomic=True)
+    assert forgotten
+    assert [ack.seq for ack in acks] == list(range(1, 31))
+
+
 async def test_an_atomic_batch_whose_ack_is_lost_is_found_and_not_sent_again(bus: EventBus):
     store, lost = bus.pipeline.store, 0
 

@@ -9,13 +9,14 @@ from contextlib import asynccontextmanager, suppress
 from typing import Any
 
 import pytest
+from mts1b_platform.eventbus.bulk import Bulk
 from mts1b_platform.eventbus.headers import header_lines
 from mts1b_platform.eventbus.lane import Lane
-from mts1b_platform.eventbus.pipeline import AckPipeline, Bulk, Draft
+from mts1b_platform.eventbus.pipeline import AckPipeline, Batch, Draft
 from mts1b_platform.eventbus.plain import PlainLane
 from mts1b_platform.eventbus.puback import AckLost, AckTimeout, NoStreamResponse, PubAck, PublishRefused
 from mts1b_platform.eventbus.seam import Seam
-from mts1b_platform.eventbus.wire import FrameTemplate, pub_frame
+from mts1b_platform.eventbus.wire import FrameTemplate, pub_frame, split_frame
 from mts1b_platform.server import NatsServer
 from nats.aio.client import Client
 
@@ -184,35 +185,41 @@ async def test_closing_ends_every_wait(nats_server: NatsServer, kind: str):
 async def test_a_bulk_has_an_ack_for_each_in_the_order_of_sending(nats_server: NatsServer, kind: str):
     async with pipeline_to(nats_server, kind) as (pipeline, lane, client), asyncio.timeout(WAIT):
         await stream(client)
-        bulk = Bulk()
-        for n in range(2000):
-            await bulk.wait(499)
-            assert bulk.under_way < 500
+        bulk = Bulk(timed=True)
+        for start in range(0, 2000, 10):
+            await bulk.wait(490)
+            assert bulk.under_way <= 490
             await lane.room()
-            pipeline.bulk_nowait(bulk, TEMPLATE, b"%d" % n, "t", f"id-{n}")
+            some = [Draft(TEMPLATE, b"%d" % n, "t", f"id-{n}") for n in range(start, start + 10)]
+            frames = pipeline.publish_many(bulk, some)
+            assert [split_frame(frame).payload for frame in frames] == [draft.payload for draft in some]
         one = await (await pipeline.publish(TEMPLATE, b"", "t"))
         await bulk.settled()
-        assert bulk.acks == [PubAck("S", n + 1) for n in range(2000)]
+        assert list(bulk.outcomes()) == [PubAck("S", n + 1) for n in range(2000)]
         assert one == PubAck("S", 2001)
         assert not bulk.failures
+        times = list(bulk.times())
+        assert sum(events for _, events in times) == 2000
+        assert all(0 < seconds < WAIT for seconds, _ in times)
 
 
 async def test_a_bulk_says_which_publishes_have_no_ack(nats_server: NatsServer):
     async with pipeline_to(nats_server) as (pipeline, _, client), asyncio.timeout(WAIT):
         await stream(client, subjects=["s.a"])
         bulk, elsewhere = Bulk(), FrameTemplate("s.b", {"mts-actor": "me"})
-        for n, template in enumerate((TEMPLATE, elsewhere, TEMPLATE)):
-            pipeline.bulk_nowait(bulk, template, b"", "t", f"id-{n}")
+        where = (TEMPLATE, elsewhere, TEMPLATE)
+        pipeline.publish_many(bulk, [Draft(template, b"", "t", f"id-{n}") for n, template in enumerate(where)])
         await bulk.wait(0)  # ends at the first failure
         await bulk.settled()
-        assert [ack and ack.seq for ack in bulk.acks] == [1, None, 2]
-        assert {place: type(error) for place, error in bulk.failures.items()} == {1: NoStreamResponse}
+        assert [ack and ack.seq for ack in bulk.outcomes()] == [1, None, 2]
+        assert [type(error) for error in bulk.failures.values()] == [NoStreamResponse]
+        assert [bulk.acks[token] for token in bulk.failures] == [None]
         nats_server.pause()
-        pipeline.bulk_nowait(bulk, TEMPLATE, b"", "t", "id-3")
+        pipeline.publish_many(bulk, [Draft(TEMPLATE, b"", "t", "id-3")])
         await pipeline.close()
         await bulk.settled()
         nats_server.resume()
-        assert type(bulk.failures[3]) is AckLost
+        assert [type(error) for error in bulk.failures.values()] == [NoStreamResponse, AckLost]
 
 
 async def test_a_wait_that_was_given_up_disturbs_no_other(nats_server: NatsServer):
@@ -284,6 +291,37 @@ async def test_an_atomic_batch_is_stored_whole(nats_server: NatsServer, kind: st
         assert last.data == b"%d" % (count - 1)
         assert last.headers
         assert last.headers["Nats-Msg-Id"] == f"id-{count - 1}"
+
+
+async def test_a_batch_is_filled_and_sent_in_pieces_and_stored_at_the_end(nats_server: NatsServer):
+    async with pipeline_to(nats_server) as (pipeline, _, client), asyncio.timeout(WAIT):
+        await stream(client, allow_atomic=True)
+        batch, all_of_it = Batch(), drafts(100)
+        for start in range(0, 100, 7):
+            batch.add(all_of_it[start : start + 7])
+            pipeline.stage(batch)
+        await client.flush()
+        assert await stored(client) == 0
+        ack = await pipeline.store(batch)
+        assert (ack.seq, ack.batch_size) == (100, 100)
+        assert (await client.jetstream(timeout=WAIT).get_msg("S", 50)).data == all_of_it[49].payload
+
+
+async def test_a_batch_is_lost_with_the_connection_that_it_was_sent_on(nats_server: NatsServer):
+    async with pipeline_to(nats_server) as (pipeline, lane, client), asyncio.timeout(WAIT):
+        await stream(client, allow_atomic=True)
+        stands = asyncio.Event()
+        lane.on_ready(stands.set)
+        batch = Batch(drafts(10))
+        assert pipeline.stage(batch)
+        await client.flush()
+        nats_server.kill()
+        await nats_server.restart()
+        await stands.wait()
+        with pytest.raises(AckLost):
+            await pipeline.store(batch)
+        assert await stored(client) == 0
+        assert (await pipeline.publish_atomic(drafts(10))).seq == 10
 
 
 async def test_one_known_message_refuses_the_whole_batch(nats_server: NatsServer):

@@ -10,7 +10,6 @@ from typing import Any
 
 import pytest
 from mts1b_platform.eventbus.acks import (
-    ack_frame,
     nak_frame,
     progress_frame,
     term_frame,
@@ -18,7 +17,7 @@ from mts1b_platform.eventbus.acks import (
 from mts1b_platform.eventbus.lane import Lane
 from mts1b_platform.eventbus.pipeline import AckPipeline
 from mts1b_platform.eventbus.plain import PlainLane
-from mts1b_platform.eventbus.position import NotJetStream, Position
+from mts1b_platform.eventbus.position import NotJetStream, Position, stored_at
 from mts1b_platform.eventbus.pulls import PullEvent, PullEventKind, Pulls, PullsEnded
 from mts1b_platform.eventbus.seam import Seam
 from mts1b_platform.eventbus.seam_batches import BatchSubscription
@@ -458,7 +457,7 @@ async def test_progress_keeps_a_delivery_beyond_its_ack_wait(nats_server: NatsSe
                 break
             assert standstill() > 0.3, info  # else progress was in time
             await reader.api("CONSUMER.DELETE.S.d")
-        reader.lane.send(ack_frame(msg[1]), 4)
+        reader.lane.ack(msg[1])
         await reader.until_settled(1)
 
 
@@ -466,6 +465,11 @@ def test_the_reply_subject_tells_of_the_delivery():
     expected = Position("S", "d", 2, 30, 40, 1611100000123456789, 5)
     assert Position.of(b"$JS.ACK.S.d.2.30.40.1611100000123456789.5") == expected
     assert Position.of(b"$JS.ACK.hub.AbC.S.d.2.30.40.1611100000123456789.5.rnd") == expected
+    tail = b"S.d.2.30.40.%d.5"
+    for reply in (b"$JS.ACK." + tail, b"$JS.ACK.hub.AbC." + tail, b"$JS.ACK.hub.AbC." + tail + b".rnd"):
+        for moment in (1611100000123456789, 17):
+            assert stored_at(reply % moment) == moment
     for reply in (b"", b"_INBOX.a.b", b"$JS.ACK.S.d.2.30.40.1.x", b"$JS.ACK.S.d.2.30.40", b"$JS.API.S.d.2.30.40.1.1"):
-        with pytest.raises(NotJetStream):
-            Position.of(reply)
+        for read in (Position.of, stored_at):
+            with pytest.raises(NotJetStream):
+                read(reply)

@@ -172,7 +172,7 @@ async def halts_in_force(bus: EventBus) -> Sequence[Halt]:
     decoder = Decoder(_SUBJECTS)
     async for msg, stored_at in _stored(bus):
         try:
-            _, _, payload = decoder.decode(msg)
+            _, _, payload, _ = decoder.decode(msg)
         except Refused as refused:
             log.warning("a message among the halts is none", reason=str(refused))
             continue

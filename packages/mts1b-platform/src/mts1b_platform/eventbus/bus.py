@@ -27,7 +27,7 @@ from mts1b_platform.eventbus.denials import Action, Denials
 from mts1b_platform.eventbus.durables import Deliver
 from mts1b_platform.eventbus.errors import AccessDenied, BusClosed, BusError
 from mts1b_platform.eventbus.event import Heard
-from mts1b_platform.eventbus.hooks import Hooks
+from mts1b_platform.eventbus.hooks import Hooks, of_each
 from mts1b_platform.eventbus.identity import Identity
 from mts1b_platform.eventbus.ingest import Ingested, Load, prepare_all
 from mts1b_platform.eventbus.jetstream import JetStream, complete
@@ -183,7 +183,7 @@ class EventBus(Client):
         *,
         atomic: bool = False,
         cause: Heard[Any] | None = None,
-        window: int = 1024,
+        window: int = 4096,
         deadline: float = DEFAULT_DEADLINE,
     ) -> list[Ack]:
         """Publish ``events`` in order; one ack each, in their order.
@@ -202,17 +202,21 @@ class EventBus(Client):
         """
         publisher, trace = self.publisher(subject), cause.trace_id if cause else None
         events = list(events)
-        names = {publisher.template(event).subject for event in events}  # refuses what cannot go, before anything does
-        send = send_atomic if atomic else send_pipelined
-        many = Many(self, subject, deadline, window, [])
+        templates = [publisher.template(event) for event in events]  # first of all, as it refuses what cannot go
+        send, hooks = send_atomic if atomic else send_pipelined, self.hooks
+        many = Many(self, subject, deadline, window, [], None if hooks is None else [])
         with ExitStack() as watches:
-            for name in names:
+            for name in {template.subject for template in templates}:
                 watches.enter_context(self.denials.watch(name))
-            if self.hooks is None:
-                await send(many, drafts(subject, publisher, events, trace))
-            else:
-                outs = (prepare(self, subject, event, trace_id=trace) for event in events)
-                await send_many_watched(self.hooks, many, outs, send)
+            try:
+                if (watchers := of_each(hooks)) is None:
+                    await send(many, drafts(subject, publisher, templates, events, trace))
+                else:
+                    outs = (prepare(self, subject, event, trace_id=trace) for event in events)
+                    await send_many_watched(watchers, many, outs, send)
+            finally:
+                if hooks is not None and many.took:
+                    hooks.stored_many(subject, many.took)
         return many.acks
 
     async def ingest(
@@ -279,7 +283,7 @@ class EventBus(Client):
         durable: str,
         policy: RetryPolicy = DEFAULT_RETRY,
         deliver: Deliver = "all",
-        prefetch: int = 256,
+        prefetch: int = 512,
         ack_wait: float = 30.0,
         inactive_threshold: float | None = None,
         ordered_by: Key | None = None,

@@ -15,6 +15,7 @@ In what order the events of one key are handled is the business of ``ordered.py`
 
 import asyncio
 import contextlib
+import time
 from collections.abc import Awaitable, Callable, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, Generic, Self
@@ -24,13 +25,14 @@ from mts1b_foundation.deadletters import DeadLetterReason
 from mts1b_foundation.subjects import DurableSubject
 from mts1b_foundation.subjects.subject import T
 
-from mts1b_platform.eventbus.acks import ACK_SIZE, ack_frame
+from mts1b_platform.eventbus.acks import again_in
 from mts1b_platform.eventbus.deadletters import store_dead_letter
 from mts1b_platform.eventbus.decode import Refused
 from mts1b_platform.eventbus.durables import Deliver, ensure_durable, stream_of
 from mts1b_platform.eventbus.errors import BusClosed, BusError, ConsumeError, NotStored
 from mts1b_platform.eventbus.event import Event
 from mts1b_platform.eventbus.headers import ONLY_DURABLE
+from mts1b_platform.eventbus.hooks import of_handlers
 from mts1b_platform.eventbus.intake import Intake
 from mts1b_platform.eventbus.position import NotJetStream, Position, first_delivery
 from mts1b_platform.eventbus.retry import RetryPolicy
@@ -199,8 +201,8 @@ class Consumer(Generic[T]):
         """
         while not self._stopping:
             if (event := self._at_hand() or await self._next()) is not None:
-                if event.hooks is not None:
-                    event.hooks.received(event)
+                if self._bus.hooks is not None:
+                    event.received_at = time.time()
                 return event
         raise StopAsyncIteration
 
@@ -231,16 +233,18 @@ class Consumer(Generic[T]):
         if intake is None or not (queue := intake.queue):
             return None
         msg = queue[0]
-        reply = msg[1]
-        if not reply.startswith(self._fresh) or _ONLY in msg[2]:
+        reply, fresh = msg[1], self._fresh
+        if reply[: len(fresh)] != fresh:
             return None
         try:
-            registered, name, payload = self._decode(msg)
+            registered, name, payload, plain = self._decode(msg)
         except Refused:
+            return None
+        if not plain and _ONLY in msg[2]:
             return None
         queue.popleft()
         intake.handled[reply] = msg
-        return Event(registered, name, msg, payload, self, self._bus.hooks)
+        return Event(registered, name, msg, payload, self, of_handlers(self._bus.hooks))
 
     async def _next(self) -> Event[T] | None:
         """The next event, or None when something may have changed."""
@@ -283,11 +287,11 @@ class Consumer(Generic[T]):
         """Acknowledge ``event``; says whether to wait for :meth:`room` now."""
         # What _settle() does, in one piece: nearly every event ends here.
         event.settled = True
-        if event.hooks is not None:
-            event.hooks.settled(event)
-        reply, lane = event.reply, self._bus.lane
+        if (hooks := self._bus.hooks) is not None:
+            hooks.settled(event)
+        reply, crowded = event.reply, False
         try:
-            lane.send(ack_frame(reply), ACK_SIZE)
+            crowded = self._bus.lane.ack(reply)
         except nats.errors.Error as error:
             self._not_sent(error)
         if self._intake is not None:
@@ -295,12 +299,12 @@ class Consumer(Generic[T]):
         if self._stopping:
             self._release_if_done()
         self._consumed[event.registered.pattern] += 1
-        return lane.crowded
+        return crowded
 
     async def nak(self, event: Event[Any], delay: float | None) -> None:
         """Have ``event`` handed out again after ``delay`` seconds, or the policy's."""
         seconds = self.policy.delay(event.deliveries) if delay is None else delay
-        self._settle(event, _again_in(seconds))
+        self._settle(event, again_in(seconds))
         await self.room()
 
     async def in_progress(self, event: Event[Any]) -> None:
@@ -364,12 +368,12 @@ class Consumer(Generic[T]):
             self._answer(msg.reply, b"+ACK")  # requeued for another durable, which had failed with it
             return None
         try:
-            registered, name, payload = self._decode(msg)
+            registered, name, payload, _ = self._decode(msg)
         except Refused as refused:
             self._bus.counters.schema_mismatch[refused.pattern] += 1
             await self._refuse(msg, position, refused)
             return None
-        return Event(registered, name, msg, payload, self, self._bus.hooks, position)
+        return Event(registered, name, msg, payload, self, of_handlers(self._bus.hooks), position)
 
     def _came(self, position: Position, reply: bytes, /) -> None:
         """A message has come that :meth:`_at_hand` did not take."""
@@ -383,7 +387,7 @@ class Consumer(Generic[T]):
         except asyncio.CancelledError:
             self._answer(msg.reply, b"-NAK")
             raise
-        later = _again_in(self.policy.delay(position.deliveries))
+        later = again_in(self.policy.delay(position.deliveries))
         self._answer(msg.reply, b"+TERM " + refused.reason.value.encode() if stored else later)
         await self.room()
         return stored
@@ -414,8 +418,8 @@ class Consumer(Generic[T]):
 
     def _decided(self, event: Event[Any]) -> None:
         event.settled = True
-        if event.hooks is not None:
-            event.hooks.settled(event)
+        if (hooks := self._bus.hooks) is not None:
+            hooks.settled(event)
 
     def _settle(self, event: Event[Any], answer: bytes) -> None:
         self._decided(event)
@@ -468,7 +472,3 @@ def where(event: Event[Any]) -> dict[str, Any]:
         "durable": event.position.consumer,
         "trace_id": event.trace_id,
     }
-
-
-def _again_in(seconds: float) -> bytes:
-    return b'-NAK {"delay": %d}' % int(seconds * 1_000_000_000)

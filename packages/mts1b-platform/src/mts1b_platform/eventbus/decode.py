@@ -12,25 +12,26 @@ from typing import Any, Final
 
 from mts1b_foundation.deadletters import DeadLetterReason
 from mts1b_foundation.errors import SchemaMismatch
-from mts1b_foundation.subjects import DurableSubject, Registry, Subject, registry
+from mts1b_foundation.subjects import Registry, Subject, registry
 from pydantic import ValidationError
 
 from mts1b_platform.eventbus.codec import Decode, decoder
 from mts1b_platform.eventbus.headers import (
-    MSG_ID_LINE,
+    ONLY_DURABLE,
     SCHEMA,
     SOURCE_REPO,
-    TRACE_LINE,
-    USUAL_END,
-    USUAL_ID,
-    USUAL_LINE,
     HeaderError,
     StaticHeaderCache,
     StaticHeaders,
+    are_ids,
+    ids_at,
 )
 from mts1b_platform.eventbus.wire import RawMsg
 
 _MAX_SUBJECTS: Final = 16_384
+_ONLY: Final = ONLY_DURABLE.lower().encode()
+_NONE: Final = b"\0"
+"""As a prefix: no header block begins like this."""
 
 
 class Refused(Exception):
@@ -40,6 +41,21 @@ class Refused(Exception):
         super().__init__(why)
         self.reason = reason
         self.pattern = pattern
+
+
+class _Known:
+    """What a reader remembers of one concrete subject."""
+
+    __slots__ = ("at", "decode", "name", "prefix", "subject")
+
+    def __init__(self, subject: Subject[Any], name: str, decode: Decode) -> None:
+        self.subject = subject
+        self.name = name
+        self.decode = decode
+        self.prefix = _NONE
+        """How the header block of its last message began, up to the ids, when it was found to be what it should be."""
+        self.at = 0
+        """Length of that."""
 
 
 class Decoder:
@@ -52,7 +68,7 @@ class Decoder:
         SchemaMismatch: one of ``subjects`` replaces another, and no upcaster leads from the old payload to the new one.
     """
 
-    __slots__ = ("_decoders", "_fallback", "_found", "_known", "_registry", "_static", "_stored")
+    __slots__ = ("_decoders", "_fallback", "_known", "_registry", "_static")
 
     def __init__(self, subjects: Sequence[Subject[Any]]) -> None:
         lineage = {old: subject for subject in subjects for old in reversed(subject.lineage)}
@@ -61,53 +77,51 @@ class Decoder:
             old: decoder(old.payload) if old is subject else _upcast(old, subject) for old, subject in lineage.items()
         }
         self._fallback = subjects[0].pattern
-        self._stored = isinstance(subjects[0], DurableSubject)
         self._static = StaticHeaderCache()
-        self._known = self._static.known
-        self._found: dict[bytes, tuple[Subject[Any], str, Decode, str, str]] = {}
+        self._known: dict[bytes, _Known] = {}
 
-    def decode(self, msg: RawMsg) -> tuple[Subject[Any], str, Any]:
-        """The registered subject, the concrete subject as text and the validated payload.
+    def decode(self, msg: RawMsg) -> tuple[Subject[Any], str, Any, bool]:
+        """The registered subject, the concrete subject as text, the validated payload; whether the envelope is plain.
+
+        A plain one ends as ours do, with the two ids, and is meant for every durable.
 
         Raises:
             Refused: with the reason.
         """
-        subject, name, decode, schema, producer = self._found.get(msg[0]) or self._find(msg[0])
-        head = msg[2]
-        end = len(head)
-        # Ours end with a trace id, those of a durable subject with a message id behind it: see StaticHeaderCache.
-        at = head.rfind(TRACE_LINE, 0, end - USUAL_END) + len(TRACE_LINE) if self._stored else end - USUAL_END
-        static = self._known(head[:at])
-        usual = head.find(b"\r\n", at) == at + USUAL_ID and head.endswith(b"\r\n\r\n")
-        if usual and self._stored:
-            at += USUAL_LINE
-            usual = head.startswith(MSG_ID_LINE, at) and head.find(b"\r\n", at) == end - 4
-        if static is None or not usual:
-            static = self._read(subject, name, head)
-        if static[0] != schema or static[1] != producer:
-            raise _mismatch(subject, name, static)
+        known = self._known.get(msg[0]) or self._find(msg[0])
+        head, at = msg[2], known.at
+        plain = (head[:at] == known.prefix and are_ids(head[at:])) or self._check(known, head)
         try:
-            return subject, name, decode(msg[3])
+            return known.subject, known.name, known.decode(msg[3]), plain
         except ValidationError as error:
-            raise Refused(DeadLetterReason.INVALID_PAYLOAD, f"{name}: {_brief(error)}", subject.pattern) from error
+            why = f"{known.name}: {_brief(error)}"
+            raise Refused(DeadLetterReason.INVALID_PAYLOAD, why, known.subject.pattern) from error
 
-    def _read(self, subject: Subject[Any], name: str, head: bytes) -> StaticHeaders:
+    def _check(self, known: _Known, head: bytes) -> bool:
+        """See what the headers say, and remember how a plain envelope began; whether it is one."""
+        subject = known.subject
         try:
-            return self._static.read(head)
+            static = self._static.read(head)
         except HeaderError as error:
-            raise Refused(DeadLetterReason.SCHEMA_MISMATCH, f"{name}: {error}", subject.pattern) from error
+            raise Refused(DeadLetterReason.SCHEMA_MISMATCH, f"{known.name}: {error}", subject.pattern) from error
+        if static.schema != subject.schema_id or static.source_repo != subject.producer:
+            raise _mismatch(subject, known.name, static)
+        at = ids_at(head)
+        if _ONLY in head[:at].lower():
+            return False
+        known.at, known.prefix = at, head[:at] or _NONE
+        return at > 0
 
-    def _find(self, wire_subject: bytes) -> tuple[Subject[Any], str, Decode, str, str]:
+    def _find(self, wire_subject: bytes) -> _Known:
         name = wire_subject.decode(errors="replace")
         subject = self._registry.find(name)
         if subject is None:
             why = f"{name} is no subject that this reader asked for"
             raise Refused(DeadLetterReason.UNEXPECTED_SUBJECT, why, self._fallback)
-        if len(self._found) >= _MAX_SUBJECTS:
-            self._found.clear()
-        decode = self._decoders[subject]
-        found = self._found[wire_subject] = (subject, name, decode, subject.schema_id, subject.producer)
-        return found
+        if len(self._known) >= _MAX_SUBJECTS:
+            self._known.clear()
+        known = self._known[wire_subject] = _Known(subject, name, self._decoders[subject])
+        return known
 
 
 def _upcast(old: Subject[Any], wanted: Subject[Any]) -> Decode:

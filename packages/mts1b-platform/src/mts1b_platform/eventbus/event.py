@@ -59,7 +59,7 @@ class Heard(Generic[T]):
     ``async with event:`` makes what happens inside part of its trace: events emitted there, and log lines.
     """
 
-    __slots__ = ("_entered", "_headers", "_wire", "hooks", "payload", "registered", "subject")
+    __slots__ = ("_entered", "_headers", "_wire", "hooks", "payload", "registered", "reply", "subject")
 
     def __init__(
         self,
@@ -72,6 +72,8 @@ class Heard(Generic[T]):
         self.registered = registered
         self.subject = subject
         self.payload = payload
+        self.reply = wire[1]
+        """The subject that an answer goes to; empty when none is asked for."""
         self._wire = wire
         self._headers: Headers | None = None
         self.hooks = hooks
@@ -81,11 +83,6 @@ class Heard(Generic[T]):
     def wire(self) -> WireMsg:
         """The message as it came: bytes, nothing decoded."""
         return WireMsg(*self._wire)
-
-    @property
-    def reply(self) -> bytes:
-        """The subject that an answer goes to; empty when none is asked for."""
-        return self._wire[1]
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.subject} {self.payload!r}>"
@@ -163,6 +160,7 @@ class Event(Heard[T]):
         self.registered = registered
         self.subject = subject
         self.payload = payload
+        self.reply = wire[1]
         self._wire = wire
         self._headers = None
         self.hooks = hooks
@@ -171,13 +169,13 @@ class Event(Heard[T]):
         self._position = position
         self.settled = False
         self.received_at = 0.0
-        """When it was handed out, in seconds of a clock of the hooks' choice."""
+        """When it was handed out, in seconds since 1970; 0 when nobody watches."""
 
     @property
     def position(self) -> Position:
         """Where the stream holds it; read when first asked for."""
         if self._position is None:
-            self._position = Position.of(self._wire[1])
+            self._position = Position.of(self.reply)
         return self._position
 
     @property

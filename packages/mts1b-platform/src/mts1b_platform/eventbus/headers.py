@@ -40,13 +40,10 @@ _NAME_BYTES: Final = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 _STATUS: Final = re.compile(rb"[0-9]{3}")
 _CACHED_BLOCK_LIMIT: Final = 1024
 _CRLF: Final = b"\r\n"
-USUAL_ID: Final = 32
-"""Length of a trace id in OpenTelemetry's form."""
-USUAL_LINE: Final = USUAL_ID + len(_CRLF)
-USUAL_END: Final = USUAL_ID + len(_CRLF + _CRLF)
-"""Length of such an id and the end of a block behind it."""
 MSG_ID_LINE: Final = b"Nats-Msg-Id: "
 TRACE_LINE: Final = b"mts-trace-id: "
+_TO_TRACE: Final = _CRLF + TRACE_LINE
+_TO_MSG_ID: Final = len(MSG_ID_LINE)
 
 
 class HeaderError(Mts1bError, ValueError):
@@ -217,26 +214,21 @@ class StaticHeaders(NamedTuple):
 
 
 class StaticHeaderCache:
-    """Decides on the static headers of a message by one dictionary lookup.
+    """Decides on the static headers of a message by a comparison with those of the last one, or a dictionary lookup.
 
     Our publishers write the static headers first, as the same bytes every time, then the trace id, then the
     message id where there is one. The first sight of such a prefix is parsed in full, later ones are found.
     Everything else (foreign clients in their own order, a sampled span's ``traceparent``, duplicates) is parsed in
     full every time, so a block never means something else cached than parsed. The two ids are checked when
     :func:`read_ids` reads them. Holds at most ``limit`` prefixes, of blocks of at most 1 KiB.
-
-    The hottest reader looks into ``known`` itself, which saves a call. The prefix of a block that ends with a trace id
-    of the usual length, and a message id behind it where there is one, is what comes before that trace id, when there
-    is no line end in an id and an empty line behind the last.
     """
 
-    __slots__ = ("_known", "_limit", "known")
+    __slots__ = ("_at", "_known", "_last", "_limit", "_prefix")
 
     def __init__(self, limit: int = 1024) -> None:
         self._known: dict[bytes, StaticHeaders] = {}
         self._limit = limit
-        self.known = self._known.get
-        """What was read behind a prefix, which runs up to the trace id; None for one that was not seen yet."""
+        self._at, self._prefix, self._last = 0, b"\0", StaticHeaders("", "", "", "")
 
     def __len__(self) -> int:
         return len(self._known)
@@ -247,9 +239,12 @@ class StaticHeaderCache:
         Raises:
             HeaderError: the block is malformed, or one of these headers occurs twice.
         """
-        at = block.rfind(_CRLF + TRACE_LINE) + len(_CRLF + TRACE_LINE)
-        ours = _ends_with_our_ids(block[at:])
-        if ours and (known := self._known.get(block[:at])) is not None:
+        at = self._at
+        if block[:at] == self._prefix and are_ids(block[at:]):
+            return self._last
+        prefix = block[: ids_at(block)]
+        if prefix and (known := self._known.get(prefix)) is not None:
+            self._at, self._prefix, self._last = len(prefix), prefix, known
             return known
         headers = Headers(block)
         static = StaticHeaders(
@@ -258,19 +253,25 @@ class StaticHeaderCache:
             actor=headers.get(ACTOR) or "",
             content_type=headers.get(CONTENT_TYPE) or "",
         )
-        if ours and len(block) <= _CACHED_BLOCK_LIMIT:
+        if prefix and len(block) <= _CACHED_BLOCK_LIMIT:
             if len(self._known) >= self._limit:
                 self._known.clear()
-            self._known[block[:at]] = static
+            self._known[prefix] = static
         return static
 
 
-def _ends_with_our_ids(rest: bytes) -> bool:
+def ids_at(block: bytes) -> int:
+    """Where the two ids begin in a block that ends as ours do; 0 for any other. What precedes them is static."""
+    at = block.rfind(_TO_TRACE) + len(_TO_TRACE)
+    return at if are_ids(block[at:]) else 0
+
+
+def are_ids(rest: bytes) -> bool:
     """Whether a block that goes on like this behind ``mts-trace-id: `` ends there, or with our message id."""
     lines = rest.split(_CRLF)
     if len(lines) == 4:
-        return lines[1].startswith(MSG_ID_LINE) and lines[2] == lines[3] == b""
-    return len(lines) == 3 and lines[1] == lines[2] == b""
+        return lines[1][:_TO_MSG_ID] == MSG_ID_LINE and not lines[2] and not lines[3]
+    return len(lines) == 3 and not lines[1] and not lines[2]
 
 
 class MessageIds(NamedTuple):

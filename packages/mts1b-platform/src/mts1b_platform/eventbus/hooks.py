@@ -24,6 +24,10 @@ class Hooks(Protocol):
 
     best_effort: bool
     """Whether best-effort events are watched too; without it they cost nothing."""
+    handlers: bool
+    """Whether it is told when a handler's block begins and ends."""
+    one_by_one: bool
+    """Whether it is shown each of many events that are published together; without it :meth:`stored_many` says all."""
 
     def publishing(
         self, subject: Subject[Any], event: Payload | None, out: "Outgoing", cause: "Heard[Any] | None", /
@@ -35,24 +39,27 @@ class Hooks(Protocol):
         """It was stored (``ack``), handed to the connection (neither), or failed (``error``)."""
         ...
 
+    def stored_many(self, subject: Subject[Any], took: Sequence[tuple[float, int]], /) -> None:
+        """Events that were published together are stored: seconds from sending to ack, and of how many."""
+        ...
+
     def loaded(self, subject: Subject[Any], trace_id: str, stored: int, error: BaseException | None, /) -> None:
         """A bulk load ended with ``stored`` events stored, or with ``error``; its events are not told one by one."""
         ...
 
-    def received(self, event: "Event[Any]", /) -> None:
-        """A consumer hands ``event`` out."""
-        ...
-
     def entered(self, event: "Heard[Any]", /) -> Any:
-        """A handler's ``async with event`` begins."""
+        """A handler's ``async with event`` begins; only for :attr:`handlers`."""
         ...
 
     def left(self, mark: Any, event: "Heard[Any]", error: BaseException | None, /) -> None:
-        """The handler's block ended, with ``error`` when it raised."""
+        """The handler's block ended, with ``error`` when it raised; only for :attr:`handlers`."""
         ...
 
     def settled(self, event: "Event[Any]", /) -> None:
-        """The consumer has decided on ``event``: acknowledged, to come again, or given up."""
+        """The consumer has decided on ``event``: acknowledged, to come again, or given up.
+
+        ``event.received_at`` says when it was handed out.
+        """
         ...
 
     def closed(self) -> None:
@@ -66,6 +73,8 @@ class Chain:
     def __init__(self, hooks: Sequence[Hooks]) -> None:
         self.hooks = tuple(hooks)
         self.best_effort = any(hook.best_effort for hook in hooks)
+        self.handlers = any(hook.handlers for hook in hooks)
+        self.one_by_one = any(hook.one_by_one for hook in hooks)
 
     def publishing(
         self, subject: Subject[Any], event: Payload | None, out: "Outgoing", cause: "Heard[Any] | None"
@@ -78,15 +87,15 @@ class Chain:
         for hook, own in zip(self.hooks, mark, strict=True):
             hook.published(own, out, ack, error)
 
+    def stored_many(self, subject: Subject[Any], took: Sequence[tuple[float, int]]) -> None:
+        """See :class:`Hooks`."""
+        for hook in self.hooks:
+            hook.stored_many(subject, took)
+
     def loaded(self, subject: Subject[Any], trace_id: str, stored: int, error: BaseException | None) -> None:
         """See :class:`Hooks`."""
         for hook in self.hooks:
             hook.loaded(subject, trace_id, stored, error)
-
-    def received(self, event: "Event[Any]") -> None:
-        """See :class:`Hooks`."""
-        for hook in self.hooks:
-            hook.received(event)
 
     def entered(self, event: "Heard[Any]") -> list[Any]:
         """See :class:`Hooks`."""
@@ -106,6 +115,18 @@ class Chain:
         """See :class:`Hooks`."""
         for hook in self.hooks:
             hook.closed()
+
+
+def of_handlers(hooks: Hooks | None) -> Hooks | None:
+    """``hooks`` when one of them is told of handlers."""
+    return hooks if hooks is not None and hooks.handlers else None
+
+
+def of_each(hooks: Hooks | None) -> Hooks | None:
+    """Those of ``hooks`` that are shown each of many events; None when there are none."""
+    if hooks is None or not hooks.one_by_one:
+        return None
+    return Chain([hook for hook in hooks.hooks if hook.one_by_one]) if isinstance(hooks, Chain) else hooks
 
 
 def joined(first: Hooks | None, second: Hooks) -> Hooks:

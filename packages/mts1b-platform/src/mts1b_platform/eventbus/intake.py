@@ -22,7 +22,7 @@ from mts1b_platform.eventbus.api import ApiError
 from mts1b_platform.eventbus.durables import durable_exists
 from mts1b_platform.eventbus.errors import AccessDenied, BusClosed, BusError, ConsumerGone, JetStreamUnavailable
 from mts1b_platform.eventbus.position import NotJetStream, Position
-from mts1b_platform.eventbus.pulls import PullEvent, PullEventKind, Pulls, PullsEnded
+from mts1b_platform.eventbus.pulls import PullEvent, PullEventKind, Pulls
 from mts1b_platform.eventbus.wire import RawMsg
 from mts1b_platform.logs import get_logger
 
@@ -74,7 +74,6 @@ class Intake:
         self.handled: dict[bytes, RawMsg] = {}
         """Messages that were taken and are not settled, by reply subject; who takes one off the queue puts it here."""
         self._pulls: Pulls | None = None
-        self._pump: asyncio.Task[None] | None = None
         self._keeper: asyncio.Task[None] | None = None
         self._checks: set[asyncio.Task[None]] = set()
         self._readers = 0
@@ -110,9 +109,13 @@ class Intake:
         pull = f"$JS.API.CONSUMER.MSG.NEXT.{self._stream}.{self._durable}"
         self._undeny = self._bus.denials.on("publish", pull, self._fail)
         self._pulls = await Pulls.open(
-            self._bus.lane, self._stream, self._durable, window=self._window, on_event=self._on_pull_event
+            self._bus.lane,
+            self._stream,
+            self._durable,
+            window=self._window,
+            on_messages=self._put,
+            on_event=self._on_pull_event,
         )
-        self._pump = asyncio.create_task(self._fill(self._pulls), name=f"pull {self._durable}")
         if self._keeper is None:
             self._keeper = asyncio.create_task(self._keep(), name=f"keep {self._durable}")
 
@@ -143,9 +146,6 @@ class Intake:
     async def stop(self) -> None:
         """Ask for nothing more and give back what waits; messages being handled are kept until they are settled."""
         pulls, self._pulls = self._pulls, None
-        if self._pump is not None:
-            self._pump.cancel()
-            self._pump = None
         rest = list(self.queue)
         self.queue.clear()
         try:
@@ -160,28 +160,20 @@ class Intake:
         """End for good, without a word to the server."""
         self._undeny()
         self.queue.clear()
-        for task in (self._pump, self._keeper, *self._checks):
+        for task in (self._keeper, *self._checks):
             if task is not None:
                 task.cancel()
-        self._pump = self._keeper = None
+        self._keeper = None
 
-    async def _fill(self, pulls: Pulls) -> None:
-        try:
-            while batch := await pulls.next_batch():
-                if self._careful is None:
-                    self._careful = _is_redelivery(batch[0])
-                    if not self._careful:
-                        self._widen(pulls, self._prefetch)
-                self.queue.extend(batch)
-                self._count()
-                self._wake()
-        except PullsEnded as end:
-            if end.event.kind is PullEventKind.CONSUMER_DELETED:
-                self._fail(self._gone())
-            else:
-                self._fail(ConsumerGone(f"{end}; it is no pull consumer that this bus can read"))
-        except nats.errors.ConnectionClosedError:
-            self._fail(BusClosed(f"durable {self._durable!r}: the bus was closed; open events are redelivered"))
+    def _put(self, batch: list[RawMsg]) -> None:
+        """Take what one read has brought."""
+        if self._careful is None:
+            self._careful = _is_redelivery(batch[0])
+            if not self._careful and self._pulls is not None:
+                self._widen(self._pulls, self._prefetch)
+        self.queue.extend(batch)
+        self._count()
+        self._wake()
 
     def _count(self) -> None:
         if self._pulls is not None:
@@ -198,14 +190,23 @@ class Intake:
 
     def _gone(self) -> ConsumerGone:
         return ConsumerGone(
-            f"durable {self._durable!r} on {self._stream} was deleted while in use; its position is lost. Consuming "
-            "again creates it anew and starts from its beginning"
+            f"{self._name()} was deleted while in use; its position is lost. Consuming again creates it anew and "
+            "starts from its beginning"
         )
+
+    def _name(self) -> str:
+        return f"durable {self._durable!r} on {self._stream}"
 
     def _on_pull_event(self, event: PullEvent) -> None:
         level = log.debug if event.kind in _QUIET else log.warning
         level("pull", durable=self._durable, stream=self._stream, what=event.kind.value, server=event.description)
-        if event.kind in (PullEventKind.NO_RESPONDERS, PullEventKind.HEARTBEAT_MISSED):
+        if event.kind is PullEventKind.CONSUMER_DELETED:
+            self._fail(self._gone())
+        elif event.kind is PullEventKind.REFUSED:
+            self._fail(
+                ConsumerGone(f"{self._name()}: {event.description}; it is no pull consumer that this bus can read")
+            )
+        elif event.kind in (PullEventKind.NO_RESPONDERS, PullEventKind.HEARTBEAT_MISSED):
             check = asyncio.get_running_loop().create_task(self._check_it_exists())
             self._checks.add(check)
             check.add_done_callback(self._checks.discard)

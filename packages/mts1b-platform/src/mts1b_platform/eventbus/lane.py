@@ -73,6 +73,14 @@ class Lane(Protocol):
         """Queue frames of ``size`` payload bytes together, in one go; raises as :meth:`send`, all or none."""
         ...
 
+    def push(self) -> None:
+        """Give what was queued to the operating system now, where it takes it, not when the loop comes to it."""
+        ...
+
+    def ack(self, reply: bytes) -> bool:
+        """Acknowledge the delivery with this reply subject; says whether :attr:`crowded`. Raises as :meth:`send`."""
+        ...
+
     def send_now(self, frame: bytes, size: int) -> bool:
         """Queue a frame that is worth nothing later; False when it was dropped (and counted) instead.
 

@@ -127,7 +127,7 @@ class Listener(Generic[T]):
         if not self._subscriptions and not self._stopped:
             await self.start()
         hooks = self._bus.hooks
-        if hooks is not None and not hooks.best_effort:
+        if hooks is not None and not (hooks.best_effort and hooks.handlers):
             hooks = None
         while True:
             try:
@@ -138,7 +138,7 @@ class Listener(Generic[T]):
             if self._wary and self._is_history(msg):
                 continue
             try:
-                registered, name, payload = self._decode(msg)
+                registered, name, payload, _ = self._decode(msg)
             except Refused as refused:
                 self._refuse(msg, refused)
                 continue

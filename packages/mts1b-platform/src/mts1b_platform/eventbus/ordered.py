@@ -18,7 +18,6 @@ from mts1b_foundation.deadletters import DeadLetterReason
 from mts1b_foundation.subjects import DurableSubject
 from mts1b_foundation.subjects.subject import T
 
-from mts1b_platform.eventbus.acks import ACK_SIZE, ack_frame
 from mts1b_platform.eventbus.api import js_api
 from mts1b_platform.eventbus.barrier import Lookout, Standing
 from mts1b_platform.eventbus.consumer import MAX_ACK_PENDING, Consumer, crashed
@@ -215,8 +214,7 @@ class OrderedConsumer(Consumer[T]):
         lane = self._bus.lane
         for reply in self._order.acks(standing):
             try:
-                lane.send(ack_frame(reply), ACK_SIZE)
-                if lane.crowded:
+                if lane.ack(reply):
                     await lane.room()
             except nats.errors.Error as error:
                 log.debug("acks are not sent again; what was done comes again", error=str(error))

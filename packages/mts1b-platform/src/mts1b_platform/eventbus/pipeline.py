@@ -16,9 +16,10 @@ stored; publishing again with the same message id is safe inside the stream's de
 import asyncio
 import secrets
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Final, NamedTuple, Self, cast
 
+from mts1b_platform.eventbus.bulk import Bulk
 from mts1b_platform.eventbus.headers import NO_LINES, HeaderLines
 from mts1b_platform.eventbus.lane import Batches, Lane
 from mts1b_platform.eventbus.puback import AckLost, AckReader, AckTimeout, PubAck, PublishFailed
@@ -41,69 +42,47 @@ class Draft(NamedTuple):
     extra: HeaderLines = NO_LINES
 
 
-class Batch(NamedTuple):
-    """An atomic batch that is encoded, its first and last message apart: they say where acks go. To be sent once."""
+class Batch:
+    """An atomic batch, encoded as it is filled, and sent where there is room: all but its last message.
 
-    lead: bytes
-    """The header lines that name it, up to the number of a message."""
-    drafts: Sequence[Draft]
-    middle: list[tuple[list[bytes], int]]
-    """All but the first and the last, in portions that the connection takes in one go, and their payload bytes."""
-    largest: int
-    """Bytes of its largest message, as the server holds them against ``max_payload``."""
-
-
-Waiter = asyncio.Future[PubAck] | tuple["Bulk", int]
-"""Who waits for an ack: a future, or the place of one publish among many."""
-
-
-class Bulk:
-    """The acks of many publishes, in the order of sending, without a future for each. Made by :meth:`AckPipeline.bulk`.
-
-    Every publish ends as that of :meth:`AckPipeline.publish` does: in :attr:`acks`, or in :attr:`failures`.
+    To be stored once, by :meth:`AckPipeline.store`; one that never is, is nothing to the server.
     """
 
-    def __init__(self) -> None:
-        self.acks: list[PubAck | None] = []
-        """One for each publish; None where none came, or came yet."""
-        self.failures: dict[int, PublishFailed] = {}
-        """Why not, by place."""
-        self.under_way = 0
-        self._enough = 0
-        self._waiter: asyncio.Future[None] | None = None
+    def __init__(self, drafts: Sequence[Draft] = ()) -> None:
+        self.lead = b"Nats-Batch-Id: %b\r\nNats-Batch-Sequence: " % secrets.token_hex(11).encode()
+        """The header lines that name it, up to the number of a message."""
+        self.drafts: list[Draft] = []
+        self.frames: list[bytes] = []
+        """Without a word on acks: the first and the last message are encoded anew for that."""
+        self.largest = 0
+        """Bytes of its largest message, as the server holds them against ``max_payload``."""
+        self.sent = 0
+        """How many of its messages are on their way."""
+        self.era = 0
+        """The connection that they went to."""
+        self.begun: asyncio.Future[PubAck] | None = None
+        """What the server says to the first."""
+        self.add(drafts)
 
-    async def wait(self, most: int) -> None:
-        """Wait until at most ``most`` are under way, or until the first failure."""
-        while self.under_way > most and not self.failures:
-            await self._change(most)
+    def add(self, drafts: Sequence[Draft]) -> None:
+        """Encode more messages behind those that are there.
 
-    async def settled(self) -> None:
-        """Wait until none is under way."""
-        while self.under_way:
-            await self._change(0)
+        Raises:
+            HeaderError: an id cannot go on the wire.
+        """
+        lead = self.lead
+        frames = [
+            template.encode(payload, trace_id, msg_id, b"", HeaderLines(b"%b%b%d\r\n" % (extra, lead, number)))
+            for number, (template, payload, trace_id, msg_id, extra) in enumerate(drafts, len(self.drafts) + 1)
+        ]
+        if frames:
+            self.largest = max(self.largest, frame_size(max(frames, key=len)))
+        self.frames += frames
+        self.drafts += drafts
 
-    async def _change(self, most: int) -> None:
-        self._enough = most
-        self._waiter = asyncio.get_running_loop().create_future()
-        await self._waiter
 
-    def begin(self) -> int:
-        """The place of a publish that is about to be sent."""
-        self.acks.append(None)
-        self.under_way += 1
-        return len(self.acks) - 1
-
-    def failed(self, place: int, error: PublishFailed) -> None:
-        """No ack will come."""
-        self.failures[place] = error
-        self.under_way -= 1
-        self.wake()
-
-    def wake(self) -> None:
-        """Look whether somebody waits for what has happened."""
-        waiter = self._waiter
-        if waiter is not None and not waiter.done() and (self.under_way <= self._enough or self.failures):
-            waiter.set_result(None)
+Waiter = asyncio.Future[PubAck] | Bulk
+"""Who waits for an ack: a future for one publish, or a bulk for all of its own."""
 
 
 class AckPipeline:
@@ -119,10 +98,12 @@ class AckPipeline:
         self._pending: dict[int, Waiter] = {}
         self._asked: dict[int, asyncio.Future[WireMsg]] = {}
         self._room: asyncio.Future[None] | None = None
-        self._read = AckReader().read
+        self._reader = AckReader()
         self._marks: deque[tuple[float, int]] = deque()
         self._sweeper: asyncio.TimerHandle | None = None
         self._batches: Batches | None = None
+        self._era = 0
+        """How many connections broke."""
         self._unhook: list[Callable[[], None]] = []
         self.strays = 0
         """Acks that nobody waited for any more."""
@@ -139,7 +120,7 @@ class AckPipeline:
         pipeline = cls(lane, window=window, timeout=timeout)
         pipeline._batches = await lane.subscribe_batches(f"{pipeline._inbox}*", callback=pipeline._take)
         pipeline._unhook = [
-            lane.on_break(lambda: pipeline._fail_all("the connection broke")),
+            lane.on_break(pipeline._broke),
             lane.on_close(lambda: pipeline._fail_all("the connection was closed")),
         ]
         return pipeline
@@ -195,23 +176,21 @@ class AckPipeline:
             self._schedule_sweep()
         return future
 
-    def bulk_nowait(
-        self,
-        bulk: Bulk,
-        template: FrameTemplate,
-        payload: bytes,
-        trace_id: str,
-        msg_id: str | None = None,
-        extra: HeaderLines = NO_LINES,
-    ) -> bytes:
-        """Send at once as the next of ``bulk``; the frame, to keep. Raises as :meth:`publish`, with nothing sent."""
-        self._token = token = self._token + 1
-        frame = template.encode(payload, trace_id, msg_id, b"%b%d" % (self._reply, token), extra)
-        self._lane.send(frame, len(payload))
-        self._pending[token] = bulk, bulk.begin()
+    def publish_many(self, bulk: Bulk, drafts: Sequence[Draft]) -> list[bytes]:
+        """Send at once as the next of ``bulk``; the frames, to keep. Raises as :meth:`publish`, with nothing sent."""
+        reply, first = self._reply, self._token + 1
+        frames = [
+            template.encode(payload, trace_id, msg_id, b"%b%d" % (reply, token), extra)
+            for token, (template, payload, trace_id, msg_id, extra) in enumerate(drafts, first)
+        ]
+        self._lane.send_many(frames, sum([len(draft[1]) for draft in drafts]))
+        self._token += len(frames)
+        tokens = range(first, first + len(frames))
+        bulk.begin(tokens)
+        self._pending.update(dict.fromkeys(tokens, bulk))
         if self._sweeper is None:
             self._schedule_sweep()
-        return frame
+        return frames
 
     async def publish_atomic(self, drafts: Sequence[Draft]) -> PubAck:
         """Store all messages or none; they go to one stream, which must allow it. ``ack.seq`` is that of the last.
@@ -223,44 +202,44 @@ class AckPipeline:
                 known id makes the server refuse a whole batch.
             ValueError: no messages, or more than the server takes at once.
         """
-        return await self.store(self.batch(drafts))
+        return await self.store(Batch(drafts))
 
-    def batch(self, drafts: Sequence[Draft]) -> Batch:
-        """Encode a batch for :meth:`store`, while the server is at work on another, say.
+    def stage(self, batch: Batch) -> bool:
+        """Send what there is room for of ``batch`` but for its last message; says whether that was all.
 
         Raises:
-            HeaderError: an id cannot go on the wire.
-            ValueError: no messages, or more than the server takes at once.
+            AckLost: the connection broke since the first message was sent: the batch is lost.
+            nats.errors.Error: as :meth:`Lane.send`.
         """
-        if not 1 <= len(drafts) <= MAX_BATCH:
-            raise ValueError(f"an atomic batch has 1 to {MAX_BATCH} messages, not {len(drafts)}")
-        batch_id = secrets.token_hex(11).encode()
-        lead = b"Nats-Batch-Id: %b\r\nNats-Batch-Sequence: " % batch_id
-        frames = [
-            template.encode(payload, trace_id, msg_id, b"", HeaderLines(b"%b%b%d\r\n" % (extra, lead, number)))
-            for number, (template, payload, trace_id, msg_id, extra) in enumerate(drafts, 1)
-        ]
-        longest = max(frames, key=len)
-        return Batch(lead, drafts, list(_portions(frames, drafts, len(longest))), frame_size(longest))
+        last = len(batch.frames) - 1
+        if batch.sent == 0 and last > 0:
+            batch.era, batch.begun = self._era, self._send_end(batch, 1)
+            batch.begun.add_done_callback(_heard)
+            batch.sent = 1
+        elif batch.sent and batch.era != self._era:
+            raise AckLost("the connection broke before the batch was whole; none of it is stored")
+        while batch.sent < last and not self._lane.crowded:
+            stop = min(last, batch.sent + max(1, _TOGETHER // batch.largest))
+            payload_bytes = sum([len(draft[1]) for draft in batch.drafts[batch.sent : stop]])
+            self._lane.send_many(batch.frames[batch.sent : stop], payload_bytes)
+            batch.sent = stop
+        return batch.sent >= last
 
     async def store(self, batch: Batch) -> PubAck:
-        """Send what :meth:`batch` has encoded; promises and raises as :meth:`publish_atomic`."""
+        """:meth:`publish_atomic` for what is encoded already, and perhaps staged."""
         last = len(batch.drafts)
-        begun = [self._send_end(batch, 1)] if last > 1 else []
+        if not 1 <= last <= MAX_BATCH:
+            raise ValueError(f"an atomic batch has 1 to {MAX_BATCH} messages, not {last}")
         try:
-            for frames, payload_bytes in batch.middle:
-                while self._lane.crowded:
-                    await self._lane.room()
-                self._lane.send_many(frames, payload_bytes)
-            while self._lane.crowded:
+            while not self.stage(batch) or self._lane.crowded:
                 await self._lane.room()
             committed = self._send_end(batch, last, b"Nats-Batch-Commit: 1\r\n")
         except BaseException:
-            for future in begun:
-                future.cancel()  # the server gives the rest up by itself
+            if batch.begun is not None:
+                batch.begun.cancel()  # the server gives the rest up by itself
             raise
         # The first refusal says why; the commit's may only say that the batch is unknown by then.
-        outcomes = await asyncio.gather(*begun, committed, return_exceptions=True)
+        outcomes = await asyncio.gather(*filter(None, [batch.begun]), committed, return_exceptions=True)
         for outcome in outcomes:
             if isinstance(outcome, BaseException):
                 raise outcome
@@ -295,8 +274,8 @@ class AckPipeline:
     # Acks.
 
     def _take(self, batch: list[RawMsg]) -> None:
-        pending, read, start = self._pending, self._read, len(self._reply)
-        bulks: set[Bulk] = set()
+        pending, reader, start = self._pending, self._reader, len(self._reply)
+        bulks = set[Bulk]()
         for subject, _, head, payload in batch:
             try:
                 token = int(subject[start:])
@@ -307,20 +286,23 @@ class AckPipeline:
             if waiter is None:
                 self._answer(token, WireMsg(subject, b"", head, payload))
                 continue
+            if isinstance(waiter, Bulk):
+                bulks.add(waiter)
+                if (seq := reader.seq(payload)) and reader.stream == (waiter.stream or reader.stream):
+                    waiter.stream = reader.stream
+                    waiter.acked(token, seq)
+                    continue
             try:
-                ack = read(head, payload)
+                ack = reader.read(head, payload)
             except PublishFailed as error:
-                _fail(waiter, error)
+                _fail(waiter, token, error)
                 continue
-            if isinstance(waiter, tuple):
-                bulk, place = waiter
-                bulk.acks[place] = ack
-                bulk.under_way -= 1
-                bulks.add(bulk)
+            if isinstance(waiter, Bulk):
+                waiter.acked(token, ack)
             elif not waiter.done():
                 waiter.set_result(ack)
         for bulk in bulks:
-            bulk.wake()
+            bulk.heard()
         room = self._room
         if room is not None and len(pending) < self._window:
             self._room = None
@@ -354,31 +336,33 @@ class AckPipeline:
         else:
             self._marks.clear()
 
+    def _broke(self) -> None:
+        self._era += 1
+        self._fail_all("the connection broke")
+
     def _fail_all(self, why: str) -> None:
         self._fail(self._token, AckLost, f"{why} before the ack")
 
     def _fail(self, up_to: int, kind: type[PublishFailed], why: str) -> None:
         words = f"{why}; the message may have been stored or not"
         for token in [token for token in self._pending if token <= up_to]:
-            _fail(self._pending.pop(token), kind(words))
+            _fail(self._pending.pop(token), token, kind(words))
         for token in [token for token in self._asked if token <= up_to]:
-            _fail(self._asked.pop(token), kind(words))
+            if not (asked := self._asked.pop(token)).done():
+                asked.set_exception(kind(words))
         room, self._room = self._room, None
         if room is not None and not room.done():
             room.set_result(None)
 
 
-def _portions(frames: list[bytes], drafts: Sequence[Draft], longest: int) -> Iterator[tuple[list[bytes], int]]:
-    """All but the ends of ``frames``, in lists of about :data:`_TOGETHER` bytes at most, with their payload bytes."""
-    last, size = len(frames) - 1, max(1, _TOGETHER // longest)
-    for start in range(1, last, size):
-        stop = min(last, start + size)
-        yield frames[start:stop], sum([len(draft.payload) for draft in drafts[start:stop]])
+def _heard(future: "asyncio.Future[Any]") -> None:
+    """Nobody need ask for its outcome."""
+    if not future.cancelled():
+        future.exception()
 
 
-def _fail(waiter: "Waiter | asyncio.Future[Any]", error: PublishFailed) -> None:
-    if isinstance(waiter, tuple):
-        bulk, place = waiter
-        bulk.failed(place, error)
+def _fail(waiter: Waiter, token: int, error: PublishFailed) -> None:
+    if isinstance(waiter, Bulk):
+        waiter.failed(token, error)
     elif not waiter.done():
         waiter.set_exception(error)

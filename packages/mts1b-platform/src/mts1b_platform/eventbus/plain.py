@@ -17,6 +17,7 @@ from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
 
+from mts1b_platform.eventbus.acks import ACK_FRAME, ACK_SIZE
 from mts1b_platform.eventbus.headers import Headers
 from mts1b_platform.eventbus.lane import (
     DEFAULT_PENDING_BYTES,
@@ -78,6 +79,14 @@ class PlainLane:
             raise errors.OutboundBufferLimitError
         for frame in frames:
             self._queue(frame, volatile=False)
+
+    def push(self) -> None:
+        """See :meth:`Lane.push`; nats-py decides by itself here."""
+
+    def ack(self, reply: bytes) -> bool:
+        """Acknowledge a delivery; see :meth:`Lane.ack`."""
+        self.send(ACK_FRAME % reply, ACK_SIZE)
+        return self.crowded
 
     def send_now(self, frame: bytes, size: int) -> bool:
         """Queue a frame that is worth nothing later; see :meth:`Lane.send_now`."""

@@ -12,6 +12,8 @@ from mts1b_foundation.errors import Mts1bError
 
 _SHORT: Final = 9
 _LONG: Final = 11
+_NANOSECONDS: Final = 19
+"""Digits of a moment until the year 2286, and more than those of any count."""
 
 
 class NotJetStream(Mts1bError, ValueError):
@@ -68,6 +70,18 @@ class Position(NamedTuple):
             )
         except ValueError as error:
             raise NotJetStream(f"reply subject {reply[:120]!r} has a count that is no number") from error
+
+
+def stored_at(reply: bytes) -> int:
+    """:attr:`Position.stored_at` alone, at a quarter of the cost.
+
+    Raises:
+        NotJetStream: as :meth:`Position.of`.
+    """
+    last = reply.rsplit(b".", 2)
+    if len(last) == 3 and len(last[1]) == _NANOSECONDS and last[1].isdigit():
+        return int(last[1])
+    return Position.of(reply).stored_at
 
 
 def first_delivery(stream: str, consumer: str, *, like: bytes = b"") -> bytes:

@@ -8,8 +8,6 @@ from mts1b_foundation.errors import Mts1bError
 
 from mts1b_platform.eventbus.wire import WireMsg
 
-_MAX_STREAMS: Final = 1024
-
 
 class PublishFailed(Mts1bError):
     """A publish was not acknowledged."""
@@ -61,10 +59,19 @@ _MAKE_ACK: Final = cast(
 
 
 class AckReader:
-    """Reads answers; those of a stream that was heard before take two lookups."""
+    """Reads answers; those that begin like the one before take a comparison."""
 
     def __init__(self) -> None:
-        self._streams: dict[bytes, str] = {}
+        self._begin = b"\0"
+        self.stream = ""
+        """The stream of the last plain ack."""
+
+    def seq(self, payload: bytes) -> int:
+        """The sequence in :attr:`stream` that ``payload`` acknowledges; 0 when only :meth:`read` understands it."""
+        # {"stream":"OMS_ORDERS","seq":17}: everything before the number is the same for a stream.
+        cut = len(self._begin)
+        number = payload[cut:-1]
+        return int(number) if payload[:cut] == self._begin and number.isdigit() else 0
 
     def read(self, head: bytes, payload: bytes) -> PubAck:
         """The ack in ``payload``.
@@ -73,15 +80,12 @@ class AckReader:
             PublishRefused: JetStream says that it did not store the message, or the answer is none of its own.
             NoStreamResponse: nobody stores the subject.
         """
-        # {"stream":"OMS_ORDERS","seq":17}: everything before the number is the same for a stream.
-        cut = payload.find(b'"seq":') + 6
-        stream, number = self._streams.get(payload[:cut]), payload[cut:-1]
-        if stream is not None and number.isdigit():
-            return _MAKE_ACK(PubAck, (stream, int(number), False, "", 0))
-        return self._read_with_care(head, payload, cut)
+        if seq := self.seq(payload):
+            return _MAKE_ACK(PubAck, (self.stream, seq, False, "", 0))
+        return self._read_with_care(head, payload)
 
-    def _read_with_care(self, head: bytes, payload: bytes, cut: int) -> PubAck:
-        """The first ack of a stream, a duplicate, a refusal."""
+    def _read_with_care(self, head: bytes, payload: bytes) -> PubAck:
+        """The first ack of a stream after that of another, a duplicate, a refusal."""
         if WireMsg(b"", b"", head, b"").is_status:
             raise NoStreamResponse("no stream stores the subject, or none with a leader right now")
         if not payload:
@@ -100,6 +104,7 @@ class AckReader:
             )
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise PublishRefused("publish", 0, 0, f"an answer that is no ack: {payload[:120]!r}") from error
-        if payload[cut:-1] == b"%d" % ack.seq and len(self._streams) < _MAX_STREAMS:
-            self._streams[payload[:cut]] = ack.stream
+        end = b"%d}" % ack.seq
+        if payload.endswith(b'"seq":' + end) and not ack.duplicate and not ack.batch_id:
+            self._begin, self.stream = payload[: -len(end)], ack.stream
         return ack

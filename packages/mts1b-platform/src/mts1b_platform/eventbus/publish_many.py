@@ -12,7 +12,8 @@ import asyncio
 import base64
 import time
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
-from itertools import islice, zip_longest
+from contextlib import suppress
+from itertools import count, islice, zip_longest
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, cast
 
 import nats.errors
@@ -20,17 +21,19 @@ from mts1b_foundation.subjects import DurableSubject
 from mts1b_foundation.subjects.subject import T
 
 from mts1b_platform.eventbus.api import ApiError, js_api, where
+from mts1b_platform.eventbus.bulk import Bulk
 from mts1b_platform.eventbus.durables import stream_of
 from mts1b_platform.eventbus.errors import (
     BusClosed,
     BusError,
+    InvalidHeader,
     JetStreamUnavailable,
     PublishError,
     PublishUncertain,
 )
 from mts1b_platform.eventbus.headers import MSG_ID, NO_LINES, HeaderError, Headers
 from mts1b_platform.eventbus.hooks import Hooks
-from mts1b_platform.eventbus.pipeline import MAX_BATCH, Batch, Bulk, Draft
+from mts1b_platform.eventbus.pipeline import MAX_BATCH, Batch, Draft
 from mts1b_platform.eventbus.puback import PubAck, PublishFailed, PublishRefused
 from mts1b_platform.eventbus.publish import (
     Ack,
@@ -42,7 +45,7 @@ from mts1b_platform.eventbus.publish import (
 )
 from mts1b_platform.eventbus.publisher import Publisher
 from mts1b_platform.eventbus.trace import trace_id_for
-from mts1b_platform.eventbus.wire import split_frame
+from mts1b_platform.eventbus.wire import FrameTemplate, split_frame
 from mts1b_platform.logs import get_logger
 
 if TYPE_CHECKING:
@@ -51,8 +54,14 @@ if TYPE_CHECKING:
 log = get_logger("mts1b.eventbus.publish")
 
 _DUPLICATE_IN_BATCH: Final = 10201
+_INCOMPLETE: Final = 10176
+"""The server has given up the batch, or a part was lost with a connection; none of it is stored."""
 _NO_MESSAGE: Final = 10037
 _PAUSE: Final = 0.1
+_HANDFUL: Final = 64
+_HANDFUL_BYTES: Final = 128 * 1024
+_BREATH: Final = 4
+"""Handfuls after which whoever shares the event loop has a turn: some milliseconds of work."""
 _REFILL: Final = 4
 """A full window is waited for until a part of it is free, so that not every ack wakes the sender."""
 # Half the cost of calling the classes; the stub is generic in a way that a cast cannot name.
@@ -71,6 +80,8 @@ class Many(NamedTuple):
     """Most events under way at a time, when they are not sent as batches."""
     acks: list[Ack]
     """Of those that are known to be stored, in their order; also after an error."""
+    took: list[tuple[float, int]] | None
+    """Seconds from sending to ack, and of how many of those; None when nobody wants to know."""
 
     @property
     def pattern(self) -> str:
@@ -78,13 +89,35 @@ class Many(NamedTuple):
         return self.subject.pattern
 
 
+class _Sent:
+    """What was handed to the connection, as lists side by side: a tuple for each would be the collector's to visit."""
+
+    __slots__ = ("frames", "msg_ids", "names")
+
+    def __init__(self) -> None:
+        self.names: list[str] = []
+        """Concrete subjects."""
+        self.msg_ids: list[str | None] = []
+        self.frames: list[bytes] = []
+
+    def add(self, drafts: Sequence[Draft], frames: list[bytes]) -> None:
+        """``drafts`` went out as ``frames``."""
+        self.names += [draft[0].subject for draft in drafts]
+        self.msg_ids += [draft[3] for draft in drafts]
+        self.frames += frames
+
+
 def drafts(
-    subject: DurableSubject[T], publisher: Publisher[T], events: Sequence[T], trace_id: str | None
+    subject: DurableSubject[T],
+    publisher: Publisher[T],
+    templates: Iterable[FrameTemplate],
+    events: Iterable[T],
+    trace_id: str | None,
 ) -> Iterator[Draft]:
-    """``events`` ready for the wire as they are asked for."""
-    template, encode, message_id = publisher.template, publisher.encode, subject.message_id
-    for event in events:
-        yield _DRAFT(Draft, (template(event), encode(event), trace_id_for(trace_id), message_id(event), NO_LINES))
+    """``events``, each with its template, ready for the wire as they are asked for."""
+    encode, message_id = publisher.encode, subject.message_id
+    for template, event in zip(templates, events, strict=True):
+        yield _DRAFT(Draft, (template, encode(event), trace_id_for(trace_id), message_id(event), NO_LINES))
 
 
 async def send_pipelined(many: Many, events: Iterable[Draft]) -> None:
@@ -103,39 +136,91 @@ async def _send_until_one_fails(many: Many, source: Iterator[Draft]) -> int:
 
     Nothing later is sent before that, as it must not overtake those that may be lost, too.
     """
-    bus, window, enough = many.bus, many.window, many.window - 1 - many.window // _REFILL
-    bulk, lane, send = Bulk(), bus.lane, bus.pipeline.bulk_nowait
-    sent: list[tuple[str, str | None, bytes]] = []
+    bulk, sent = Bulk(timed=many.took is not None), _Sent()
+    refused: BusError | None = None
     try:
-        for template, payload, trace_id, msg_id, extra in source:
-            try:
-                frame = send(bulk, template, payload, trace_id, msg_id, extra)
-            except nats.errors.Error as error:
-                raise publish_error(bus, template.subject, len(payload), error) from None
-            sent.append((template.subject, msg_id, frame))
-            if bulk.under_way >= window:
-                await bulk.wait(enough)
-            if lane.crowded or not bus.is_connected:
-                await bus.wait_connected(many.deadline)
-                await lane.room()
-            if bulk.failures:
-                break
+        try:
+            await _send_once(many, bulk, source, sent)
+        except BusError as error:
+            refused = error
         await bulk.settled()
     finally:
-        _count(many, bulk.acks)
-    acks = many.acks
-    for (name, msg_id, frame), ack in zip(sent, bulk.acks, strict=True):
-        if ack is not None:
-            acks.append(_ACK(Ack, (ack[0], ack[1], ack[2], name, msg_id)))
-        else:  # again, with the same id and everything that a single publish knows about failures
-            acks.append(await send_durable(bus, many.subject, _from_frame(many, frame), deadline=many.deadline))
-    return len(sent)
+        _count(many, bulk)
+    await _see_what_became(many, bulk, sent)
+    if refused is not None:
+        raise refused
+    return len(sent.frames)
 
 
-def _count(many: Many, acks: Sequence[PubAck | None]) -> None:
+async def _send_once(many: Many, bulk: Bulk, source: Iterator[Draft], sent: _Sent) -> None:
+    """Send what ``source`` yields until a publish fails; raises when one cannot be sent at all."""
+    bus, window, enough = many.bus, many.window, many.window - 1 - many.window // _REFILL
+    handfuls = count(1)
+    while not bulk.failures and (handful := _handful(source, window - bulk.under_way)):
+        _send_handful(bus, bulk, handful, sent)
+        bus.lane.push()  # the server stores these while the next ones are encoded
+        if bulk.under_way >= window:
+            await bulk.wait(enough)
+        elif next(handfuls) % _BREATH == 0:
+            await asyncio.sleep(0)
+        if bus.lane.crowded or not bus.is_connected:
+            await bus.wait_connected(many.deadline)
+            try:
+                await bus.lane.room()
+            except nats.errors.Error as error:
+                raise publish_error(bus, many.pattern, 0, error) from None
+
+
+def _handful(source: Iterator[Draft], most: int) -> list[Draft]:
+    """The next few, at most ``most``, that go to the connection together."""
+    taken: list[Draft] = []
+    size = 0
+    for draft in islice(source, min(most, _HANDFUL)):
+        taken.append(draft)
+        size += len(draft[1])
+        if size > _HANDFUL_BYTES:
+            break
+    return taken
+
+
+def _send_handful(bus: "EventBus", bulk: Bulk, handful: Sequence[Draft], sent: _Sent) -> None:
+    """Send; raises for the first that cannot go, with those before it sent."""
+    try:
+        frames = bus.pipeline.publish_many(bulk, handful)
+    except (nats.errors.Error, HeaderError) as error:
+        name, size = handful[0].template.subject, len(handful[0].payload)
+        if len(handful) > 1:
+            for draft in handful:
+                _send_handful(bus, bulk, [draft], sent)
+        elif isinstance(error, HeaderError):
+            raise InvalidHeader(f"{name}: {error}") from None
+        else:
+            raise publish_error(bus, name, size, error) from None
+    else:
+        sent.add(handful, frames)
+
+
+async def _see_what_became(many: Many, bulk: Bulk, sent: _Sent) -> None:
+    """Keep the acks; what has none is sent again, with the same id and all that a single publish knows of failures."""
+    acks, stream, took = many.acks, bulk.stream, many.took
+    if took is not None:
+        took.extend(bulk.times())
+    for name, msg_id, frame, ack in zip(sent.names, sent.msg_ids, sent.frames, bulk.acks.values(), strict=True):
+        if isinstance(ack, int):
+            acks.append(_ACK(Ack, (stream, ack, False, name, msg_id)))
+        elif ack is not None:
+            acks.append(_ACK(Ack, (ack.stream, ack.seq, ack.duplicate, name, msg_id)))
+        else:
+            began = time.perf_counter()
+            acks.append(await send_durable(many.bus, many.subject, _from_frame(many, frame), deadline=many.deadline))
+            if took is not None:
+                took.append((time.perf_counter() - began, 1))
+
+
+def _count(many: Many, bulk: Bulk) -> None:
     counters = many.bus.counters
-    counters.published[many.pattern] += len(acks) - acks.count(None)
-    if duplicates := sum([ack is not None and ack[2] for ack in acks]):
+    counters.published[many.pattern] += len(bulk.acks) - list(bulk.acks.values()).count(None)
+    if duplicates := sum([isinstance(ack, PubAck) and ack.duplicate for ack in bulk.acks.values()]):
         counters.publish_duplicates[many.pattern] += duplicates
 
 
@@ -171,46 +256,61 @@ async def send_many_watched(
 
 
 async def send_atomic(many: Many, events: Iterable[Draft]) -> None:
-    """Send ``events`` in batches of 1000, each stored whole or not at all; one is encoded while another is stored.
+    """Send ``events`` in batches of 1000, each stored whole or not at all.
+
+    While one is stored the next is encoded and sent but for its last message, which makes the server store it.
 
     Raises:
         PublishError: a batch was refused and none of it is stored; those before it are.
         PublishUncertain: the ack of a batch was lost, and nobody could say before the deadline whether it is stored.
         BusClosed: the bus was closed.
     """
-    stream = await stream_of(many.bus, [many.subject])
-    source, encode = iter(events), many.bus.pipeline.batch
-    batch = encode(first) if (first := list(islice(source, MAX_BATCH))) else None
-    while batch is not None:
-        under_way = batch.drafts
-        storing = asyncio.create_task(_store_batch(many, stream, batch))
+    stream, source = await stream_of(many.bus, [many.subject]), iter(events)
+    batch = await _filled(many.bus, source)
+    while batch.drafts:
+        storing = asyncio.create_task(_store(many, stream, batch))
         try:
-            await asyncio.sleep(0)  # it sends,
-            await asyncio.sleep(0)  # and the connection writes
+            batch = await _filled(many.bus, source)
         except asyncio.CancelledError:
             storing.cancel()
             raise
-        try:
-            batch = encode(following) if (following := list(islice(source, MAX_BATCH))) else None
-        finally:  # what cannot be encoded does not keep from knowing what became of those before it
-            _stored(many, under_way, await storing)
+        except BaseException:  # what cannot be encoded does not keep from knowing what became of those before it
+            await storing
+            raise
+        await storing
 
 
-def _stored(many: Many, stored: Sequence[Draft], last: PubAck) -> None:
-    first, counters = last.seq - len(stored) + 1, many.bus.counters
-    counters.published[many.pattern] += len(stored)
+async def _filled(bus: "EventBus", source: Iterator[Draft]) -> Batch:
+    """The next batch, encoded and sent a handful at a time, as far as that goes without waiting for anything."""
+    batch = Batch()
+    while handful := _handful(source, MAX_BATCH - len(batch.drafts)):
+        batch.add(handful)
+        if bus.is_connected and batch.largest <= bus.max_payload:
+            with suppress(PublishFailed, nats.errors.Error):  # storing it meets that again
+                bus.pipeline.stage(batch)
+        await asyncio.sleep(0)
+    return batch
+
+
+async def _store(many: Many, stream: str, batch: Batch) -> None:
+    """Store ``batch`` and keep its acks."""
+    began, size, counters = time.perf_counter(), len(batch.drafts), many.bus.counters
+    last = await _store_batch(many, stream, batch)
+    if many.took is not None:
+        many.took.append((time.perf_counter() - began, size))
+    counters.published[many.pattern] += size
     if last.duplicate:
-        counters.publish_duplicates[many.pattern] += len(stored)
+        counters.publish_duplicates[many.pattern] += size
     many.acks.extend(
         _ACK(Ack, (last.stream, seq, last.duplicate, draft[0].subject, draft[3]))
-        for seq, draft in enumerate(stored, first)
+        for seq, draft in enumerate(batch.drafts, last.seq - size + 1)
     )
 
 
 async def _store_batch(many: Many, stream: str, batch: Batch) -> PubAck:
     bus, pattern, size = many.bus, many.pattern, len(batch.drafts)
-    last = batch.drafts[-1]
-    if batch.largest > bus.max_payload:
+    last, largest = batch.drafts[-1], batch.largest
+    if largest > bus.max_payload:
         raise _too_large(many, batch)
     end = time.monotonic() + many.deadline
     began = time.time()
@@ -222,17 +322,18 @@ async def _store_batch(many: Many, stream: str, batch: Batch) -> PubAck:
             if sent and (found := await _find(bus, stream, last, since=began - 5)) is not None:
                 return PubAck(stream, found, duplicate=True)
             again, sent = sent, True
-            return await bus.pipeline.store(bus.pipeline.batch(batch.drafts) if again else batch)
-        except PublishRefused as error:
-            if error.err_code == _DUPLICATE_IN_BATCH:
-                raise _known_ids(bus, pattern, size) from None
-            reason = await reason_to_retry(bus, Outgoing.of_draft(pattern, batch.drafts[0]), error)
+            return await bus.pipeline.store(Batch(batch.drafts) if again else batch)
         except PublishFailed as error:
-            reason = await reason_to_retry(bus, Outgoing.of_draft(pattern, batch.drafts[0]), error)
+            code = error.err_code if isinstance(error, PublishRefused) else 0
+            if code == _DUPLICATE_IN_BATCH:
+                raise _known_ids(bus, pattern, size) from None
+            reason = str(error)
+            if code != _INCOMPLETE:
+                reason = await reason_to_retry(bus, Outgoing.of_draft(pattern, batch.drafts[0]), error)
         except (JetStreamUnavailable, ApiError) as error:
             reason = str(error)
         except nats.errors.Error as error:
-            failure = publish_error(bus, pattern, batch.largest, error)
+            failure = publish_error(bus, pattern, largest, error)
             if isinstance(failure, BusClosed):
                 raise failure from None
             reason = str(failure)

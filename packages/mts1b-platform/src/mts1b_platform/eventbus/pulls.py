@@ -23,7 +23,7 @@ from typing import Final, Self
 from mts1b_foundation.errors import Mts1bError
 from nats import errors
 
-from mts1b_platform.eventbus.acks import ACK_SIZE, ack_frame
+from mts1b_platform.eventbus.acks import ACK_FRAME, ACK_SIZE
 from mts1b_platform.eventbus.headers import HeaderError
 from mts1b_platform.eventbus.lane import Batches, Lane
 from mts1b_platform.eventbus.wire import RawMsg, WireMsg, pub_frame
@@ -86,6 +86,7 @@ class Pulls:
         window: int,
         expires: float,
         heartbeat: float,
+        on_messages: Callable[[list[RawMsg]], None] | None,
         on_event: Callable[[PullEvent], None] | None,
         prefix: str,
     ) -> None:
@@ -96,6 +97,7 @@ class Pulls:
         self._heartbeat = heartbeat
         self._shape(window)
         self._held = 0
+        self._on_messages = on_messages
         self._on_event = on_event
         self._subject = f"{prefix}.CONSUMER.MSG.NEXT.{stream}.{durable}".encode()
         self._inbox = f"{lane.new_inbox()}."
@@ -123,6 +125,7 @@ class Pulls:
         window: int = 1024,
         expires: float = 30.0,
         heartbeat: float = 5.0,
+        on_messages: Callable[[list[RawMsg]], None] | None = None,
         on_event: Callable[[PullEvent], None] | None = None,
         prefix: str = "$JS.API",
     ) -> Self:
@@ -135,7 +138,9 @@ class Pulls:
             window: most messages asked for or waiting here.
             expires: seconds that the server keeps a pull open.
             heartbeat: seconds after which an idle server says so; silence for two of them is an event.
-            on_event: told everything that is not a message; must not block.
+            on_messages: takes the messages of one read, in place of :meth:`next_batch`, and says with :meth:`hold` how
+                many it has; must not block.
+            on_event: told everything that is not a message, the end of the reading too; must not block.
             prefix: subject prefix of the JetStream API, for domains.
         """
         pulls = cls(
@@ -145,6 +150,7 @@ class Pulls:
             window=window,
             expires=expires,
             heartbeat=heartbeat,
+            on_messages=on_messages,
             on_event=on_event,
             prefix=prefix,
         )
@@ -221,7 +227,7 @@ class Pulls:
 
     def ack_all(self, batch: list[RawMsg]) -> None:
         """Acknowledge every message of ``batch``; all acks leave in one write. Raises as :meth:`Lane.send`."""
-        self._lane.send_many([ack_frame(msg[1]) for msg in batch], ACK_SIZE * len(batch))
+        self._lane.send_many([ACK_FRAME % msg[1] for msg in batch], ACK_SIZE * len(batch))
 
     # Pulling.
 
@@ -284,11 +290,11 @@ class Pulls:
                 self._retry.cancel()
                 self._retry = None
             self._outstanding = max(0, self._outstanding - len(msgs))
-            if self._waiting:
-                self._waiting += msgs
+            if self._on_messages is not None and not self._closed:
+                self._on_messages(msgs)
             else:
-                self._waiting = msgs
-            self._wake()
+                self._waiting += msgs
+                self._wake()
         if len(msgs) < len(batch):
             for msg in batch:
                 if not msg[1]:

@@ -45,6 +45,7 @@ from nats.aio.client import Client, _validate_queue, _validate_subject
 from nats.protocol.parser import AWAITING_MSG_PAYLOAD
 from nats.protocol.parser import Parser as NatsParser
 
+from mts1b_platform.eventbus.acks import ACK_FRAME, ACK_SIZE
 from mts1b_platform.eventbus.ending import end
 from mts1b_platform.eventbus.lane import DEFAULT_PENDING_BYTES, DEFAULT_PENDING_MSGS, BatchCallback
 from mts1b_platform.eventbus.seam_batches import BatchSubscription
@@ -54,6 +55,7 @@ from mts1b_platform.eventbus.wire import Control, Malformed, Parser, Unrouted, f
 DEFAULT_PENDING_LIMIT: Final = 2 * 1024 * 1024
 CROWDED_AT: Final = 256 * 1024
 """Bytes that may wait before a sender should let the loop write: some 500 events, half a millisecond of work."""
+_CONNECTED: Final = Client.CONNECTED
 _RECHECK: Final = 0.05
 
 
@@ -105,10 +107,7 @@ class Seam:
         send_ping = cast("Callable[[asyncio.Future[Any] | None], Awaitable[None]]", client._send_ping)
 
         async def send_ping_in_order(future: asyncio.Future[Any] | None = None) -> None:
-            # nats-py writes the PING past the frames that wait, and takes its PONG for theirs.
-            if client._pending and client.is_connected and client._transport is not None:
-                waiting, client._pending, client._pending_data_size = client._pending, [], 0
-                client._transport.writelines(waiting)
+            self._write()  # nats-py writes the PING past the frames that wait, and takes its PONG for theirs
             await send_ping(future)
 
         client._send_ping = send_ping_in_order
@@ -119,13 +118,14 @@ class Seam:
     def send(self, frame: bytes, size: int) -> None:
         """Queue a frame; see :meth:`Lane.send`."""
         client = self._client
-        if client._status != Client.CONNECTED:
+        if client._status != _CONNECTED:
             self._refuse_to_send()
-        waiting = client._pending_data_size + len(frame)
+        length = len(frame)
+        if length > client._max_payload and frame_size(frame) > client._max_payload:
+            raise errors.MaxPayloadError
+        waiting = client._pending_data_size + length
         if waiting > (client._max_pending_size or DEFAULT_PENDING_LIMIT) and client._pending:
             raise errors.OutboundBufferLimitError
-        if len(frame) > client._max_payload and frame_size(frame) > client._max_payload:
-            raise errors.MaxPayloadError
         client._pending_data_size = waiting
         pending = client._pending
         pending.append(frame)
@@ -138,15 +138,14 @@ class Seam:
     def send_many(self, frames: list[bytes], size: int) -> None:
         """Queue frames together; see :meth:`Lane.send_many`."""
         client = self._client
-        if client._status != Client.CONNECTED:
+        if client._status != _CONNECTED:
             self._refuse_to_send()
-        length = sum(map(len, frames))
+        length, most = sum(map(len, frames)), client._max_payload
+        if length > most and any(len(frame) > most and frame_size(frame) > most for frame in frames):
+            raise errors.MaxPayloadError
         waiting = client._pending_data_size + length
         if waiting > (client._max_pending_size or DEFAULT_PENDING_LIMIT) and client._pending:
             raise errors.OutboundBufferLimitError
-        most = client._max_payload
-        if length > most and any(len(frame) > most and frame_size(frame) > most for frame in frames):
-            raise errors.MaxPayloadError
         client._pending_data_size = waiting
         pending = client._pending
         pending += frames
@@ -156,18 +155,52 @@ class Seam:
         stats["out_msgs"] += len(frames)
         stats["out_bytes"] += size
 
+    def push(self) -> None:
+        """Write what waits; see :meth:`Lane.push`."""
+        writer = getattr(self._client._transport, "_io_writer", None)  # there is none with WebSockets
+        if writer is not None and not writer.transport.get_write_buffer_size():
+            self._write()
+        else:
+            self._wake_flusher()
+
+    def _write(self) -> None:
+        client = self._client
+        if client._pending and client.is_connected and client._transport is not None:
+            waiting, client._pending, client._pending_data_size = client._pending, [], 0
+            client._transport.writelines(waiting)
+
+    def ack(self, reply: bytes) -> bool:
+        """Acknowledge a delivery; see :meth:`Lane.ack`."""
+        # What send() does, without the limits that an ack stays below while the connection stands and is not crowded.
+        client = self._client
+        frame = ACK_FRAME % reply
+        waiting = client._pending_data_size + len(frame)
+        if waiting > CROWDED_AT or client._status != _CONNECTED:
+            self.send(frame, ACK_SIZE)
+            return self.crowded
+        client._pending_data_size = waiting
+        pending = client._pending
+        pending.append(frame)
+        if pending is not self._kicked:
+            self._kick(pending)
+        stats = self._stats
+        stats["out_msgs"] += 1
+        stats["out_bytes"] += ACK_SIZE
+        return False
+
     def send_now(self, frame: bytes, size: int) -> bool:
         """Queue a frame that is worth nothing later; see :meth:`Lane.send_now`."""
         client = self._client
-        if client._status != Client.CONNECTED:
+        if client._status != _CONNECTED:
             if not client.is_connected and not client.is_closed:
                 self.dropped += 1
                 return False
             self._refuse_to_send()
-        if len(frame) > client._max_payload and frame_size(frame) > client._max_payload:
+        length = len(frame)
+        if length > client._max_payload and frame_size(frame) > client._max_payload:
             raise errors.MaxPayloadError
         pending = client._pending
-        waiting = client._pending_data_size + len(frame)
+        waiting = client._pending_data_size + length
         if waiting > (client._max_pending_size or DEFAULT_PENDING_LIMIT) and pending:
             self.dropped += 1
             return False
@@ -202,11 +235,17 @@ class Seam:
                 await asyncio.sleep(_RECHECK)
 
     def _kick(self, pending: list[bytes]) -> None:
-        """Wake the flusher once per list that it is going to take; it replaces the list when it does."""
+        """Have ``pending`` written in the next turn of the loop; asked for once per list, which is replaced then."""
         self._kicked = pending
         self._volatile = []
-        queue = self._client._flush_queue
-        if queue is not None and queue.empty() and self._client.is_connected:
+        if self._client.is_connected:
+            asyncio.get_running_loop().call_soon(self.push)
+
+    def _wake_flusher(self) -> None:
+        """Leave it to nats-py's flusher, which waits until the connection takes more."""
+        client = self._client
+        queue = client._flush_queue
+        if client._pending and queue is not None and queue.empty() and client.is_connected:
             queue.put_nowait(asyncio.get_running_loop().create_future())
 
     def _refuse_to_send(self) -> None:

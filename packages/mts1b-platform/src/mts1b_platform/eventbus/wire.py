@@ -7,8 +7,8 @@ block must fit its message, and nothing is buffered beyond ``max_line`` or ``max
 """
 
 import re
-from collections.abc import Callable, Collection, Mapping
-from typing import Final, NamedTuple, cast
+from collections.abc import Collection, Mapping
+from typing import Final, NamedTuple
 
 from mts1b_foundation.errors import Mts1bError
 
@@ -24,6 +24,8 @@ from mts1b_platform.eventbus.headers import (
 )
 
 _CRLF: Final = b"\r\n"
+_MSG: Final = b"MSG"
+_HMSG: Final = b"HMSG"
 _MSG_ID_LINE: Final = b"\r\nNats-Msg-Id: "
 _END: Final = b"\r\n\r\n"
 _SIZE_LINES: Final = tuple(b"%d\r\n" % n for n in range(8192))
@@ -40,12 +42,6 @@ _CONTROL_LINES: Final = (
     re.compile(rb"(\+OK)[ \t]*()"),
     re.compile(rb"(-ERR)[ \t]+('[^\r\n]+')"),
     re.compile(rb"(INFO)[ \t]+([^\r\n]+)"),
-)
-# pyright: ignore below: the stub of tuple.__new__ is generic in a way that a cast cannot name.
-# Building a named tuple from a tuple costs half of calling its class; the stub is generic in a way no cast can name.
-_MAKE_LINE: Final = cast(
-    "Callable[[type[_Line], tuple[list[RawMsg], bytes, bytes, bytes, int, int]], _Line]",
-    tuple.__new__,  # pyright: ignore[reportUnknownMemberType]
 )
 _KNOWN_LINES_LIMIT: Final = 16_384
 _KNOWN_LINE_SIZE: Final = 256
@@ -241,15 +237,9 @@ class FrameTemplate:
         return lead
 
 
-class _Line(NamedTuple):
-    """What the line of a message says: where it belongs, and where its parts end, counted from the CR of the line."""
-
-    route: list[RawMsg] | None
-    sid: bytes
-    subject: bytes
-    reply: bytes
-    to_payload: int
-    to_end: int
+_Line = tuple[list[RawMsg] | None, bytes, bytes, bytes, int, int]
+"""What the line of a message says: its route, subscription id, subject and reply subject, and where its header block
+and its payload end, counted from the CR of the line."""
 
 
 class Parser:
@@ -327,23 +317,25 @@ class Parser:
 
     def _parse(self, data: bytes) -> list[ParserEvent]:
         events: list[ParserEvent] = []
-        find, known, touched = data.find, self._lines.get, self.touched
+        find, touched = data.find, self.touched
+        known = self._lines.get if self._lines else None  # it is empty where only deliveries and acks arrive
         last, routed_bytes = len(data) - 2, 0
         # Lines are known by the bytes from the CRLF before them, so that finding one says that the CRLF is there.
         pos, eol = 0, find(_CRLF)
-        line = known(_CRLF + data[:eol])
+        line = known(_CRLF + data[:eol]) if known else None
         while eol >= 0:
-            if line is None:
-                line = self._read_line(data[pos:eol])
-                if isinstance(line, Control):
-                    events.append(line)
+            if line is None and (line := self._delivery(data[pos:eol])) is None:
+                read = self._read_line(data[pos:eol])
+                if isinstance(read, Control):
+                    events.append(read)
                     before, pos = eol, eol + 2
                     eol = find(_CRLF, pos)
-                    line = known(data[before:eol])
+                    line = known(data[before:eol]) if known else None
                     continue
-                if isinstance(line, str):
-                    events.append(self._fail(line))
+                if isinstance(read, str):
+                    events.append(self._fail(read))
                     break
+                line = read
             route, sid, subject, reply, to_payload, to_end = line
             end, body, payload = eol + to_end, eol + 2, eol + to_payload
             if end > last:
@@ -352,7 +344,7 @@ class Parser:
                 break
             pos = end + 2
             eol = find(_CRLF, pos)
-            line = known(data[end:eol])
+            line = known(data[end:eol]) if known else None
             if line is None and data[end:pos] != _CRLF:
                 events.append(self._fail("a message is longer or shorter than its line says"))
                 break
@@ -370,11 +362,24 @@ class Parser:
         self.routed_bytes += routed_bytes
         return events
 
+    def _delivery(self, line: bytes) -> _Line | None:
+        """Read the routed lines that never repeat, JetStream deliveries and acks, the short way; None for any other."""
+        parts = line.split()
+        if len(parts) == 6:
+            op, subject, sid, reply, head, size = parts
+            wanted = _HMSG
+        elif len(parts) == 4:
+            op, subject, sid, size = parts
+            wanted, reply, head = _MSG, b"", b"0"
+        else:
+            return None
+        route, to_payload, to_end = self._routes.get(sid), _SIZES.get(head, 0), _SIZES.get(size, 0)
+        if op != wanted or route is None or not 2 <= to_payload <= to_end or b" ".join(parts) != line:
+            return None
+        return route, sid, subject, reply, to_payload, to_end
+
     def _read_line(self, line: bytes) -> _Line | Control | str:
         """Parse a line: a message's, a control line, or why it is neither."""
-        parts = line.split()
-        if b" ".join(parts) == line and (found := self._read_parts(parts)) is not None:
-            return found
         head = b"0"
         if (match := _HMSG_LINE.fullmatch(line)) is not None:
             subject, sid, reply, head, size = match.groups()
@@ -390,27 +395,13 @@ class Parser:
         if int(size) > self._max_message:
             return f"a message of {int(size)} bytes is over the limit of {self._max_message}"
         sid = b"%d" % int(sid)  # normalised, so that it finds its route
-        found = _Line(self._routes.get(sid), sid, subject, reply or b"", int(head) + 2, int(size) + 2)
+        found: _Line = self._routes.get(sid), sid, subject, reply or b"", int(head) + 2, int(size) + 2
         if reply is None and head != b"0" and len(line) <= _KNOWN_LINE_SIZE:
             # Without a reply subject a line often comes twice; with one, or as an ack on our inbox, hardly ever.
             if len(self._lines) >= _KNOWN_LINES_LIMIT:
                 self._lines.clear()
             self._lines[_CRLF + line] = found
         return found
-
-    def _read_parts(self, parts: list[bytes]) -> _Line | None:
-        """The short way for what never repeats: JetStream deliveries (six parts) and acks (four)."""
-        if len(parts) == 6:
-            op, subject, sid, reply, head, size = parts
-            to_payload, to_end, route = _SIZES.get(head), _SIZES.get(size), self._routes.get(sid)
-            if op == b"HMSG" and to_payload and to_end and to_payload <= to_end and route is not None:
-                return _MAKE_LINE(_Line, (route, sid, subject, reply, to_payload, to_end))
-        elif len(parts) == 4:
-            op, subject, sid, size = parts
-            to_end, route = _SIZES.get(size), self._routes.get(sid)
-            if op == b"MSG" and to_end and route is not None:
-                return _MAKE_LINE(_Line, (route, sid, subject, b"", 2, to_end))
-        return None
 
     def _hold(self, rest: bytearray) -> list[ParserEvent]:
         """Keep an unfinished line for the next chunk, unless it is too long to be one."""

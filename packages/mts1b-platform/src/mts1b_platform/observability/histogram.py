@@ -21,12 +21,12 @@ class Histogram:
         self.counts = [0] * (len(BOUNDS) + 1)
         self.total = 0.0
 
-    def observe(self, seconds: float) -> None:
-        """Count one observation; a clock that ran backwards counts as no time."""
+    def observe(self, seconds: float, times: int = 1) -> None:
+        """Count one observation, or several alike; a clock that ran backwards counts as no time."""
         if seconds < 0.0:
             seconds = 0.0
-        self.counts[bisect_left(BOUNDS, seconds)] += 1
-        self.total += seconds
+        self.counts[bisect_left(BOUNDS, seconds)] += times
+        self.total += seconds * times
 
     def buckets(self) -> list[tuple[str, float]]:
         """Cumulative counts as Prometheus wants them."""

@@ -5,8 +5,9 @@ here reads the integers when Prometheus asks. Only times are taken by a hook, fo
 """
 
 import time
+from bisect import bisect_left
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from mts1b_foundation.event import Event as Payload
@@ -21,10 +22,11 @@ from prometheus_client.registry import Collector
 
 from mts1b_platform.eventbus import Ack, Consumer, Event, EventBus, Heard
 from mts1b_platform.eventbus.hooks import Chain, Hooks, joined
+from mts1b_platform.eventbus.position import stored_at
 from mts1b_platform.eventbus.publish import Outgoing
 from mts1b_platform.observability import names
 from mts1b_platform.observability.audit import AuditHook
-from mts1b_platform.observability.histogram import Histogram
+from mts1b_platform.observability.histogram import BOUNDS, Histogram
 from mts1b_platform.observability.names import Metric
 
 _BY_SUBJECT = {
@@ -66,6 +68,8 @@ class Timings(Hooks):
     """The hook that takes times: publish to ack, store to handler, handler."""
 
     best_effort = False
+    handlers = False
+    one_by_one = False
 
     def __init__(self) -> None:
         self.ack: defaultdict[str, Histogram] = defaultdict(Histogram)
@@ -86,13 +90,14 @@ class Timings(Hooks):
         if ack is not None:
             self.ack[out.pattern].observe(time.perf_counter() - mark)
 
+    def stored_many(self, subject: Subject[Any], took: Sequence[tuple[float, int]], /) -> None:
+        """Count how long they took."""
+        histogram = self.ack[subject.pattern]
+        for seconds, events in took:
+            histogram.observe(seconds, events)
+
     def loaded(self, subject: Subject[Any], trace_id: str, stored: int, error: BaseException | None, /) -> None:
         """Nothing: a bulk load is counted like its events."""
-
-    def received(self, event: Event[Any], /) -> None:
-        """Take the latency by the wall clocks of server and reader, and start the handler's clock."""
-        now = event.received_at = time.time()
-        self.latency[event.registered.pattern].observe(now - event.position.stored_at * 1e-9)
 
     def entered(self, _event: Heard[Any], /) -> None:
         """Nothing."""
@@ -101,9 +106,22 @@ class Timings(Hooks):
         """Nothing."""
 
     def settled(self, event: Event[Any], /) -> None:
-        """Stop the handler's clock."""
-        if event.received_at:
-            self.handler[event.registered.pattern].observe(time.time() - event.received_at)
+        """Take the latency by the wall clocks of server and reader, and how long the handler was at work."""
+        received_at = event.received_at
+        if not received_at:
+            return  # it was handed out before anybody watched
+        pattern = event.registered.pattern
+        waited, worked = received_at - stored_at(event.reply) * 1e-9, time.time() - received_at
+        latency, handler = self.latency[pattern], self.handler[pattern]
+        if waited < 0.0 or worked < 0.0:
+            latency.observe(waited)
+            handler.observe(worked)
+            return
+        # What observe() does, without the calls: this is all that metrics cost an event.
+        latency.counts[bisect_left(BOUNDS, waited)] += 1
+        latency.total += waited
+        handler.counts[bisect_left(BOUNDS, worked)] += 1
+        handler.total += worked
 
     def closed(self) -> None:
         """Nothing: what was counted is still served."""
@@ -167,7 +185,7 @@ def _gauges(watched: list[tuple[EventBus, Timings]]) -> Iterator[Family]:
             continue
         repo = bus.service
         connected[(repo,)] = min(connected.get((repo,), 1.0), float(bus.is_connected))
-        publishing[(repo,)] += timings.in_flight
+        publishing[(repo,)] += max(timings.in_flight, bus.pipeline.outstanding)
         pending[(repo,)] += bus.pending_data_size
         for reader in bus.readers:
             if isinstance(reader, Consumer):

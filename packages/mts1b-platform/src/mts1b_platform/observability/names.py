@@ -91,7 +91,10 @@ PUBLISH_ACK_SECONDS: Final = Metric(
     "nats_publish_ack_seconds", "histogram", "From sending a durable event to its ack.", _SUBJECT
 )
 PUBLISH_TO_HANDLER_SECONDS: Final = Metric(
-    "nats_publish_to_handler_seconds", "histogram", "From storing a durable event to handing it out.", _SUBJECT
+    "nats_publish_to_handler_seconds",
+    "histogram",
+    "From storing a durable event to handing it out; counted when it is decided on.",
+    _SUBJECT,
 )
 HANDLER_SECONDS: Final = Metric(
     "nats_handler_seconds", "histogram", "From handing an event out to deciding on it.", _SUBJECT

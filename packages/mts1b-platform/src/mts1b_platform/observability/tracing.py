@@ -8,6 +8,7 @@ Whether a trace is recorded follows from its id alone, before anything of the SD
 share record the same traces, and an unrecorded event costs one comparison.
 """
 
+from collections.abc import Sequence
 from contextvars import ContextVar
 from typing import Any, Final
 
@@ -61,6 +62,8 @@ class Tracing(Hooks):
     """
 
     best_effort = True
+    handlers = True
+    one_by_one = True
 
     def __init__(self, provider: TracerProvider, *, ratio: float = 1.0, close: bool = False) -> None:
         self._provider = provider
@@ -112,11 +115,11 @@ class Tracing(Hooks):
             )
         _end(mark, error)
 
+    def stored_many(self, subject: Subject[Any], took: Sequence[tuple[float, int]], /) -> None:
+        """Nothing: each of them was seen."""
+
     def loaded(self, subject: Subject[Any], trace_id: str, stored: int, error: BaseException | None, /) -> None:
         """Nothing: a bulk load is counted like its events."""
-
-    def received(self, _event: Event[Any], /) -> None:
-        """Nothing: the span begins with the handler."""
 
     def entered(self, event: Heard[Any], /) -> "tuple[Span, Any, Any] | None":
         """Begin the consumer span and make it the present one, so that the handler's own spans are its children."""

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from collections.abc import Sequence
 from typing import Any, cast
 
 from mts1b_foundation.event import Event as Payload
@@ -28,6 +29,8 @@ class AuditHook(Hooks):
     """
 
     best_effort = False
+    handlers = False
+    one_by_one = True
 
     def __init__(self, audit: AuditLog) -> None:
         self.audit = audit
@@ -66,6 +69,9 @@ class AuditHook(Hooks):
         except AuditError as problem:
             log.error("the audit log misses a publish", error=str(problem), subject=out.subject)
 
+    def stored_many(self, subject: Subject[Any], took: Sequence[tuple[float, int]], /) -> None:
+        """Nothing: each of them was seen."""
+
     def loaded(self, subject: Subject[Any], trace_id: str, stored: int, error: BaseException | None, /) -> None:
         """Record a bulk load as a whole; its events carry the trace id that stands here."""
         failure = None if error is None else f"{type(error).__name__}: {error}"
@@ -81,9 +87,6 @@ class AuditHook(Hooks):
             )
         except AuditError as problem:
             log.error("the audit log misses a bulk load", error=str(problem), subject=subject.pattern)
-
-    def received(self, _event: Event[Any], /) -> None:
-        """Nothing."""
 
     def entered(self, _event: Heard[Any], /) -> None:
         """Nothing."""

@@ -1,16 +1,23 @@
 """JetStream, one process at a time: publishes with an ack each, reading with an ack each, and the price of an fsync."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
-from harness import Column, Contestant, Plan, Section, alone, python_worker, rounds, run_alone
+from harness import Column, Contestant, Plan, Result, Section, alone, beside, python_worker, rounds, run_alone
 from mts1b_platform.server import NatsServer
 
 FSYNC = 'jetstream { sync_interval: "always" }\n'
-COLUMNS = (Column("msgs/s", "rate", ",.0f"), Column("µs CPU", "us", ".2f"))
+COLUMNS = (
+    Column("msgs/s", "rate", ",.0f"),
+    Column("µs CPU", "us", ".2f"),
+    Column("µs CPU server", "server_us", ".1f"),
+)
 
 ASYNC, PIPELINED, EMIT_MANY = "nats-py publish_async", "pipelined, typed", "bus.emit_many"
 ATOMIC, EMIT_ATOMIC = "atomic batches of 1000, typed", "bus.emit_many(atomic=True)"
 PUSH, FETCH, PULLS, CONSUME = "nats-py push", "nats-py fetch(256)", "overlapping pulls, typed", "bus.consume"
+
+PULLED = "Under way at most: push 20,000, overlapping pulls 2,048, bus.consume 1,000 (prefetch)."
 
 OURS = (
     alone(PIPELINED, "js_seam", "publish", ours=True),
@@ -37,14 +44,14 @@ SYNCED = (alone(ASYNC, "js_nats_py", "publish_async", share=0.25), *OURS)
 async def measure(plan: Plan) -> list[Section]:
     """Publish, and read what is stored."""
 
-    def run(key: str, title: str, contestants: Sequence[Contestant], base: str) -> Section:
-        return _section(plan, server.url, Section(key, title, COLUMNS, base, ()), contestants)
+    def run(key: str, title: str, contestants: Sequence[Contestant], base: str, note: str = "") -> Section:
+        return _section(plan, server, Section(key, title, COLUMNS, base, (), note), contestants)
 
     async with NatsServer(plan.directory / "jetstream") as server:
         published = run("publish", "JetStream publish, an ack each", PUBLISH, ASYNC)
         # A full stream for the readers; every one of them begins at its start.
         run_alone(python_worker("js_seam", "publish"), server.url, str(plan.stored))
-        return [published, run("consume", "JetStream consume, validate, ack", READ, PUSH)]
+        return [published, run("consume", "JetStream consume, validate, ack", READ, PUSH, PULLED)]
 
 
 async def measure_fsync(plan: Plan) -> list[Section]:
@@ -53,11 +60,12 @@ async def measure_fsync(plan: Plan) -> list[Section]:
     config.write_text(FSYNC)
     title = "JetStream publish, durable on fsync (sync_interval: always)"
     async with NatsServer(plan.directory / "synced", config=config) as server:
-        return [_section(plan, server.url, Section("fsync", title, COLUMNS, PIPELINED, ()), SYNCED)]
+        return [_section(plan, server, Section("fsync", title, COLUMNS, PIPELINED, ()), SYNCED)]
 
 
-def _section(plan: Plan, url: str, empty: Section, contestants: Sequence[Contestant]) -> Section:
-    outcomes = rounds(
-        plan.chosen(contestants), plan.stored, plan.rounds, lambda c, n: run_alone(c.subscriber, url, str(n))
-    )
-    return Section(empty.key, empty.title, empty.columns, empty.base, outcomes)
+def _section(plan: Plan, server: NatsServer, empty: Section, contestants: Sequence[Contestant]) -> Section:
+    def run(contestant: Contestant, count: int) -> Result:
+        return beside(server, lambda: run_alone(contestant.subscriber, server.url, str(count)), count)
+
+    outcomes = rounds(plan.chosen(contestants), plan.stored, plan.rounds, run)
+    return replace(empty, outcomes=outcomes)

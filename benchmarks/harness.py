@@ -20,6 +20,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+from mts1b_platform.server import NatsServer
 from servers import server_versions
 
 HERE = Path(__file__).parent
@@ -188,6 +189,18 @@ def run_alone(command: Sequence[str], *arguments: str) -> Result:
     if done.returncode:
         raise RuntimeError(f"failed: {done.stderr[-800:]}")
     return _last_object(done.stdout)
+
+
+def beside(server: NatsServer, run: Callable[[], Result], count: int) -> Result:
+    """``run()``, with the CPU that ``server`` spent on each of ``count`` messages meanwhile."""
+    before = _cpu_seconds(server)
+    result = run()
+    return result | {"server_us": (_cpu_seconds(server) - before) / count * 1e6}
+
+
+def _cpu_seconds(server: NatsServer) -> float:
+    fields = Path(f"/proc/{server.pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def rounds(

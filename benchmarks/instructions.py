@@ -17,9 +17,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from bench_jetstream import ASYNC, PUBLISH, PUSH, READ
-from harness import Contestant, python_worker, run_alone
+from harness import Contestant, alone, python_worker, run_alone
 from mts1b_platform.server import NatsServer
 
+OFF = "publish and consume, unwatched"
+WATCHED = (alone(OFF, "watched", "off", ours=True), alone("the same with metrics", "watched", "metrics", ours=True))
+MEASURED = (("publish", PUBLISH, ASYNC), ("watched", WATCHED, OFF), ("consume", READ, PUSH))
 FEW, MANY = 500, 2_500
 COLLECTED = re.compile(r"Collected : (\d+)")
 PATIENCE = 900
@@ -60,11 +63,14 @@ async def measure(only: Sequence[str]) -> dict[str, dict[str, float]]:
     found: dict[str, dict[str, float]] = {}
     with tempfile.TemporaryDirectory() as folder:
         async with NatsServer(Path(folder) / "jetstream") as server:
-            for title, contestants, base in (("publish", PUBLISH, ASYNC), ("consume", READ, PUSH)):
+            for title, contestants, base in MEASURED:
+                chosen = [each for each in contestants if not only or any(part in each.name for part in only)]
+                if not chosen:
+                    continue
                 if title == "consume":  # a full stream for the readers; every one of them begins at its start
                     run_alone(python_worker("js_seam", "publish"), server.url, str(2 * MANY))
                 for contestant in contestants:
-                    if only and contestant.name != base and not any(part in contestant.name for part in only):
+                    if contestant.name != base and contestant not in chosen:
                         continue
                     print(f"{title}: {contestant.name} …", file=sys.stderr)
                     figures = found.setdefault(title, {})
@@ -76,7 +82,12 @@ async def measure(only: Sequence[str]) -> dict[str, dict[str, float]]:
 def main() -> None:
     """Count, print, and keep what was counted."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--only", nargs="*", default=[], help="contestants whose name contains one of these")
+    parser.add_argument(
+        "--only",
+        nargs="*",
+        default=[],
+        help="whose name contains one of these, and their base",
+    )
     parser.add_argument("--json", type=Path, help="write the figures here")
     options = parser.parse_args()
     if shutil.which("valgrind") is None:

@@ -67,7 +67,7 @@ def _lines(
     yield (
         f"Measured with `{command}` on {machine['date']}: {machine['cpu']}, {machine['cores']} cores, "
         f"{machine['system']}, Python {machine['python']}; {versions}. Medians of the rounds; CPU is that of the "
-        "client process alone."
+        "client process alone, unless it says otherwise."
     )
     yield from ("", "### Targets", "", *_table(["measure", "target", "measured", "reached?"], map(_row, verdicts)))
     for section in sections:

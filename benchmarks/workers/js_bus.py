@@ -45,7 +45,7 @@ async def consume(url: str, count: int) -> dict[str, Any]:
         await forget_durable(bus)
         received = 0
         watch = Stopwatch()
-        async for event in bus.consume(OMS_ORDERS_CREATED, durable=DURABLE):
+        async for event in bus.consume(OMS_ORDERS_CREATED, durable=DURABLE, prefetch=1000):
             async with event:
                 received += 1
             if received == count:

@@ -6,15 +6,19 @@ from typing import Any
 from common import TRACE, Stopwatch, events, static_headers
 from js_common import DURABLE, STREAM, SUBJECT, fresh_durable, fresh_stream, main
 from mts1b_foundation.orders import Order
+from mts1b_platform.eventbus.bulk import Bulk
 from mts1b_platform.eventbus.codec import decoder, encoder
 from mts1b_platform.eventbus.headers import StaticHeaderCache
 from mts1b_platform.eventbus.lane import Lane
-from mts1b_platform.eventbus.pipeline import AckPipeline, Draft
+from mts1b_platform.eventbus.pipeline import MAX_BATCH, AckPipeline, Batch, Draft
 from mts1b_platform.eventbus.plain import open_lane
-from mts1b_platform.eventbus.puback import PubAck
 from mts1b_platform.eventbus.pulls import Pulls
 from mts1b_platform.eventbus.wire import FrameTemplate
 from nats.aio.client import Client
+
+TEMPLATE = FrameTemplate(SUBJECT, static_headers("order"))
+MADE, TO_JSON = events("order"), encoder(Order)
+HANDFUL, WINDOW = 64, 4_096
 
 
 async def connect(url: str) -> tuple[Client, Lane]:
@@ -25,16 +29,24 @@ async def connect(url: str) -> tuple[Client, Lane]:
     return client, lane
 
 
+def drafts(first: int, stop: int) -> list[Draft]:
+    return [Draft(TEMPLATE, TO_JSON(MADE[n % len(MADE)]), TRACE, f"id-{n}") for n in range(first, stop)]
+
+
 async def send_all(lane: Lane, count: int) -> None:
     """Publish ``count`` orders, every one with an ack of its own that is awaited."""
-    pipeline = await AckPipeline.open(lane, window=4000, timeout=60)
-    template = FrameTemplate(SUBJECT, static_headers("order"))
-    made, to_json = events("order"), encoder(Order)
-    waiting: list[asyncio.Future[PubAck]] = [
-        await pipeline.publish(template, to_json(made[n % len(made)]), TRACE, f"id-{n}") for n in range(count)
-    ]
-    for future in waiting:
-        assert (await future).stream == STREAM
+    pipeline, bulk = await AckPipeline.open(lane, timeout=60), Bulk()
+    for first in range(0, count, HANDFUL):
+        pipeline.publish_many(bulk, drafts(first, min(count, first + HANDFUL)))
+        lane.push()
+        if bulk.under_way > WINDOW:
+            await bulk.wait(WINDOW * 3 // 4)
+        elif first % (4 * HANDFUL) == 0:
+            await asyncio.sleep(0)
+        if lane.crowded:
+            await lane.room()
+    await bulk.settled()
+    assert all(ack is not None and ack.stream == STREAM for ack in bulk.outcomes())
 
 
 async def publish(url: str, count: int) -> dict[str, Any]:
@@ -47,19 +59,27 @@ async def publish(url: str, count: int) -> dict[str, Any]:
     return result
 
 
+async def fill(pipeline: AckPipeline, first: int, stop: int) -> Batch:
+    """A batch, sent but for its last message."""
+    batch = Batch()
+    for start in range(first, stop, HANDFUL):
+        batch.add(drafts(start, min(stop, start + HANDFUL)))
+        pipeline.stage(batch)
+        await asyncio.sleep(0)
+    return batch
+
+
 async def atomic(url: str, count: int) -> dict[str, Any]:
+    """One batch is filled while the one before is stored."""
     client, lane = await connect(url)
     await fresh_stream(client)
     pipeline = await AckPipeline.open(lane, timeout=60)
-    template = FrameTemplate(SUBJECT, static_headers("order"))
-    made, to_json = events("order"), encoder(Order)
     watch = Stopwatch()
-    for start in range(0, count, 1000):
-        numbers = range(start, min(count, start + 1000))
-        ack = await pipeline.publish_atomic(
-            [Draft(template, to_json(made[n % len(made)]), TRACE, f"id-{n}") for n in numbers]
-        )
-        assert ack.batch_size == len(numbers)
+    batch = await fill(pipeline, 0, min(count, MAX_BATCH))
+    for start in range(MAX_BATCH, count + MAX_BATCH, MAX_BATCH):
+        storing = asyncio.create_task(pipeline.store(batch))
+        stored, batch = len(batch.drafts), await fill(pipeline, start, min(count, start + MAX_BATCH))
+        assert (await storing).batch_size == stored
     result = watch.per_message(count)
     await client.close()
     return result

@@ -34,6 +34,7 @@ from mts1b_platform.eventbus import (
 )
 from mts1b_platform.eventbus.pipeline import Batch
 from mts1b_platform.eventbus.puback import AckLost, PubAck
+from mts1b_platform.eventbus.wire import pub_frame
 from mts1b_platform.server import NatsServer
 from mts1b_platform.testing import StartNatsServer
 from mts1b_platform.testing_bus import ConnectBus
@@ -131,6 +132,63 @@ async def test_a_publish_that_gets_no_ack_says_that_the_event_may_be_stored(bus:
         await bus.emit(OMS_ORDERS_CREATED, order(), deadline=0.5)
     assert "'intent-1'" in str(caught.value)
     assert bus.counters.publish_failed[OMS_ORDERS_CREATED.pattern] == 1
+
+
+@pytest.mark.parametrize("atomic", [False, True])
+async def test_many_events_without_a_server_end_in_uncertainty_and_the_bus_closes(
+    bus: EventBus, nats_server: NatsServer, atomic: bool
+):
+    nats_server.kill()
+    async with asyncio.timeout(WAIT):
+        with pytest.raises(PublishUncertain, match=r"within 0\.2 s"):
+            await bus.emit_many(
+                OMS_ORDERS_CREATED, [order(f"intent-{n}") for n in range(100)], atomic=atomic, deadline=0.2
+            )
+        waiting = asyncio.create_task(bus.emit_many(OMS_ORDERS_CREATED, [order("late")], atomic=atomic, deadline=LONG))
+        await asyncio.sleep(0)
+        bus.lane.send(pub_frame(b"mts.v1.oms.probe", b"x"), 1)  # waits for a connection
+        await bus.close()
+        assert bus.is_closed
+        with pytest.raises(BusClosed):
+            await waiting
+
+
+async def test_publishers_end_at_their_deadline_though_the_server_takes_nothing(
+    connect_bus: ConnectBus, nats_server: NatsServer
+):
+    bus = await connect_bus(ping_interval=60)  # the connection is not given up
+    await apply_streams(bus)
+    many = [order(f"intent-{n}") for n in range(3)]
+    await bus.emit_many(OMS_ORDERS_CREATED, many, atomic=True)
+    nats_server.pause()
+    try:
+        while not bus.lane.crowded:
+            bus.lane.send(pub_frame(b"mts.v1.oms.probe", b"x" * 1_000_000), 1_000_000)
+            await asyncio.sleep(0.01)
+        async with asyncio.timeout(WAIT):
+            for publish in (
+                bus.emit(OMS_ORDERS_CREATED, order("one"), deadline=0.3),
+                bus.emit_many(OMS_ORDERS_CREATED, many, deadline=0.3),
+                bus.emit_many(OMS_ORDERS_CREATED, many, atomic=True, deadline=0.3),
+                bus.ingest(OMS_ORDERS_CREATED, many, deadline=0.3),
+            ):
+                with pytest.raises((PublishUncertain, JetStreamUnavailable)):
+                    await publish
+    finally:
+        nats_server.resume()
+
+
+async def test_a_bus_closes_though_its_server_takes_nothing(bus: EventBus, nats_server: NatsServer):
+    nats_server.pause()
+    try:
+        while bus.pending_data_size == 0:  # until nobody takes any more
+            bus.lane.send(pub_frame(b"mts.v1.oms.probe", b"x" * 1_000_000), 1_000_000)
+            await asyncio.sleep(0.01)
+        async with asyncio.timeout(WAIT):
+            await bus.close()
+        assert bus.is_closed
+    finally:
+        nats_server.resume()
 
 
 async def test_quotes_are_dropped_and_counted_while_the_server_is_away(

@@ -448,6 +448,7 @@ class EventBus(Client):
                 await self._up.wait()
         except TimeoutError:
             return False
+        self._refuse_when_closed()
         return self.is_connected
 
     async def drain(self) -> None:
@@ -502,6 +503,7 @@ class EventBus(Client):
             self.hooks.closed()
         for reader in list(self._readers):
             reader.closed()
+        self._up.set()  # who waits for the connection looks, and finds the bus closed
 
     @property
     def _watched(self) -> bool:

@@ -97,7 +97,11 @@ class _Batch:
     async def add(self, draft: Draft) -> None:
         """Send the next event."""
         if self._lane.crowded:
-            await self._lane.room()
+            try:
+                async with asyncio.timeout(_SILENCE):
+                    await self._lane.room()
+            except TimeoutError:
+                raise _Stalled("the server takes nothing any more") from None
         self.sent += 1
         reply = b"%b%d.%d.$FI" % (self._reply, self.sent, _START if self.sent == 1 else _ADD)
         frame = draft.template.encode(draft.payload, draft.trace_id, draft.msg_id, reply, draft.extra)

@@ -241,8 +241,8 @@ async def send_durable(bus: "EventBus", subject: DurableSubject[Any], out: Outgo
             continue
         try:
             with bus.denials.watch(out.subject):
-                sent = await bus.pipeline.publish(*draft)
-                async with asyncio.timeout_at(asyncio.get_running_loop().time() + end - time.monotonic()):
+                async with asyncio.timeout(end - time.monotonic()):
+                    sent = await bus.pipeline.publish(*draft)
                     return acknowledged(bus, out, await sent)
         except TimeoutError as error:
             reason = str(error) or "no ack in time"

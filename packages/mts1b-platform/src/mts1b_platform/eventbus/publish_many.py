@@ -136,6 +136,8 @@ async def _send_until_one_fails(many: Many, source: Iterator[Draft]) -> int:
 
     Nothing later is sent before that, as it must not overtake those that may be lost, too.
     """
+    if not many.bus.is_connected:
+        return await _send_one(many, source)
     bulk, sent = Bulk(timed=many.took is not None), _Sent()
     refused: BusError | None = None
     try:
@@ -152,6 +154,15 @@ async def _send_until_one_fails(many: Many, source: Iterator[Draft]) -> int:
     return len(sent.frames)
 
 
+async def _send_one(many: Many, source: Iterator[Draft]) -> int:
+    """Send the next event by itself, which waits for a connection."""
+    for template, payload, trace_id, msg_id, extra in islice(source, 1):
+        out = _from_frame(many, template.encode(payload, trace_id, msg_id, b"", extra))
+        many.acks.append(await send_durable(many.bus, many.subject, out, deadline=many.deadline))
+        return 1
+    return 0
+
+
 async def _send_once(many: Many, bulk: Bulk, source: Iterator[Draft], sent: _Sent) -> None:
     """Send what ``source`` yields until a publish fails; raises when one cannot be sent at all."""
     bus, window, enough = many.bus, many.window, many.window - 1 - many.window // _REFILL
@@ -163,10 +174,14 @@ async def _send_once(many: Many, bulk: Bulk, source: Iterator[Draft], sent: _Sen
             await bulk.wait(enough)
         elif next(handfuls) % _BREATH == 0:
             await asyncio.sleep(0)
-        if bus.lane.crowded or not bus.is_connected:
-            await bus.wait_connected(many.deadline)
+        if not bus.is_connected:
+            return
+        if bus.lane.crowded:
             try:
-                await bus.lane.room()
+                async with asyncio.timeout(many.deadline):
+                    await bus.lane.room()
+            except TimeoutError:
+                return  # what is under way has no ack by now either: sending it again says why
             except nats.errors.Error as error:
                 raise publish_error(bus, many.pattern, 0, error) from None
 
@@ -322,7 +337,8 @@ async def _store_batch(many: Many, stream: str, batch: Batch) -> PubAck:
             if sent and (found := await _find(bus, stream, last, since=began - 5)) is not None:
                 return PubAck(stream, found, duplicate=True)
             again, sent = sent, True
-            return await bus.pipeline.store(Batch(batch.drafts) if again else batch)
+            async with asyncio.timeout(end - time.monotonic()):
+                return await bus.pipeline.store(Batch(batch.drafts) if again else batch)
         except PublishFailed as error:
             code = error.err_code if isinstance(error, PublishRefused) else 0
             if code == _DUPLICATE_IN_BATCH:
@@ -332,6 +348,8 @@ async def _store_batch(many: Many, stream: str, batch: Batch) -> PubAck:
                 reason = await reason_to_retry(bus, Outgoing.of_draft(pattern, batch.drafts[0]), error)
         except (JetStreamUnavailable, ApiError) as error:
             reason = str(error)
+        except TimeoutError:
+            reason = "no ack in time"
         except nats.errors.Error as error:
             failure = publish_error(bus, pattern, largest, error)
             if isinstance(failure, BusClosed):

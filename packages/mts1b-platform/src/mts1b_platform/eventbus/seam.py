@@ -38,10 +38,12 @@ reconnects stays closed (:func:`close_for_good`).
 import asyncio
 import json
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Any, Final, Self, cast
 
 from nats import errors
 from nats.aio.client import Client, _validate_queue, _validate_subject
+from nats.aio.transport import Transport
 from nats.protocol.parser import AWAITING_MSG_PAYLOAD
 from nats.protocol.parser import Parser as NatsParser
 
@@ -51,12 +53,18 @@ from mts1b_platform.eventbus.lane import DEFAULT_PENDING_BYTES, DEFAULT_PENDING_
 from mts1b_platform.eventbus.seam_batches import BatchSubscription
 from mts1b_platform.eventbus.seam_rehearsal import rehearse
 from mts1b_platform.eventbus.wire import Control, Malformed, Parser, Unrouted, frame_size
+from mts1b_platform.logs import get_logger
 
 DEFAULT_PENDING_LIMIT: Final = 2 * 1024 * 1024
 CROWDED_AT: Final = 256 * 1024
 """Bytes that may wait before a sender should let the loop write: some 500 events, half a millisecond of work."""
 _CONNECTED: Final = Client.CONNECTED
+_LAST_WRITE: Final = 2.0
+"""Most seconds that closing waits for a server to take what is not written."""
 _RECHECK: Final = 0.05
+
+
+log = get_logger("mts1b.eventbus.seam")
 
 
 class MalformedStream(errors.ProtocolError):
@@ -351,9 +359,10 @@ class Seam:
 
 
 def close_for_good(client: Client) -> None:
-    """Have ``client`` end its reconnecting before it closes.
+    """Have ``client`` end its reconnecting before it closes, and close whatever becomes of what it has not written.
 
-    It cancels that task once, which may be lost (``ending.py``): the task would connect a closed client again.
+    nats-py cancels that task once, which may be lost (``ending.py``): the task would connect a closed client again. And
+    it stays half closed when the rest cannot be written, or waits for ever for a server that stands still.
     """
     close = client._close
 
@@ -361,9 +370,27 @@ def close_for_good(client: Client) -> None:
         task = client._reconnection_task
         if task is not None and task is not asyncio.current_task():
             await end(task)
+        if client._transport is not None:
+            _end_in_time(client._transport)
         await close(*args, **kwargs)
 
     client._close = close_after_reconnecting
+
+
+def _end_in_time(transport: Transport) -> None:
+    """Have what nats-py awaits of ``transport`` while it closes end in time, and without an error."""
+
+    async def in_time(wait: Callable[[], Awaitable[None]]) -> None:
+        try:
+            async with asyncio.timeout(_LAST_WRITE):
+                await wait()
+        except (OSError, TimeoutError) as error:
+            log.warning("closed before everything was written", error=str(error) or "the server takes nothing")
+            if (writer := getattr(transport, "_io_writer", None)) is not None:
+                writer.transport.abort()
+
+    transport.drain = partial(in_time, transport.drain)
+    transport.wait_closed = partial(in_time, transport.wait_closed)
 
 
 def _register(hooks: dict[object, Callable[[], None]], hook: Callable[[], None]) -> Callable[[], None]:

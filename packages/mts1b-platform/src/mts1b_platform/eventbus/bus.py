@@ -183,7 +183,7 @@ class EventBus(Client):
         *,
         atomic: bool = False,
         cause: Heard[Any] | None = None,
-        window: int = 4096,
+        window: int = 1024,
         deadline: float = DEFAULT_DEADLINE,
     ) -> list[Ack]:
         """Publish ``events`` in order; one ack each, in their order.

@@ -37,7 +37,10 @@ def test_another_schema_or_producer_is_refused_also_after_thousands_of_good_ones
 
 
 PIECES = st.sampled_from(
-    [b"mts-schema: x:v1", b"MTS-Schema: x:v1", b"a: b", b"mts-source-repo: mts1b-oms", b"junk", b"", b"a: \0"]
+    [
+        *(b"mts-schema: x:v1", b"MTS-Schema: x:v1", b"a: b", b"mts-source-repo: mts1b-oms", b"junk", b"", b"a: \0"),
+        *(b"traceparent: 00-1", b"Nats-Batch-Id: 7", b"Nats-Batch-Sequence", b"Nats-Batch-Commit: 1\nmts-schema: x:v1"),
+    ]
 )
 
 
@@ -66,12 +69,12 @@ def test_nothing_hides_behind_headers_that_were_seen_before(
         try:
             read_ids(head)
         except HeaderError:
-            return  # the fault is in an id, and is told to who asks for it
+            return  # the fault is behind the static headers, and is told to who asks for those
         raise AssertionError(f"accepted: {head!r}")
     assert not good or accepted(warm, (subject, reply, head, data))
 
 
-def test_an_envelope_is_plain_when_it_ends_with_our_ids_and_names_no_durable():
+def test_an_envelope_is_plain_when_it_ends_as_ours_do_and_names_no_durable():
     decoder = Decoder([MARKETDATA_QUOTES])
 
     def plain(headers: dict[str, str], more: bytes = b"") -> bool:
@@ -80,6 +83,8 @@ def test_an_envelope_is_plain_when_it_ends_with_our_ids_and_names_no_durable():
 
     for _ in range(2):
         assert plain(GOOD)
+        assert plain(GOOD, b"traceparent: 00-1\r\n")
+        assert plain(GOOD, b"traceparent: 00-1\r\nNats-Batch-Id: 7\r\nNats-Batch-Sequence: 2\r\n")
         assert not plain(GOOD, b"mts-only-durable: treasury\r\n")
+        assert not plain(GOOD, b"Nats-Batch-Id: 7\r\nmts-only-durable: treasury\r\n")
         assert not plain({**GOOD, "MTS-Only-Durable": "treasury"})
-        assert not plain(GOOD, b"traceparent: 00-1\r\n")

@@ -219,6 +219,9 @@ def test_static_headers_are_parsed_once_and_found_afterwards():
     cache = StaticHeaderCache()
     for n in range(100):
         assert cache.read(received(TEMPLATE.encode(b"", f"trace-{n}", f"id-{n}" if n % 2 else None)).head) == SAME
+    for n in range(100):
+        lines = HeaderLines(b"traceparent: 00-1\r\nNats-Batch-Id: 3\r\nNats-Batch-Sequence: %d\r\n" % n)
+        assert cache.read(received(TEMPLATE.encode(b"", f"trace-{n}", f"id-{n}", b"", lines)).head) == SAME
     assert len(cache) == 1
 
 
@@ -248,6 +251,7 @@ pieces = st.sampled_from(
         *(b"mts-schema: evil", b"MTS-Schema: evil", b"mts-actor: you"),
         *(b"Nats-Msg-Id: 1", b"nats-msg-id: 2", b"mts-trace-id: 3", b"traceparent: p"),
         *(b"MTS-Trace-Id: 4", b"Nats-Msg-Id: a\rb", b"Nats-Msg-Id: \0", b"Nats-Msg-Id: 5\n"),
+        *(b"Nats-Batch-Id: 6", b"Nats-Batch-Sequence: 7", b"Nats-Batch-Commit: 1\nmts-schema: evil", b"Nats-Batch-Id"),
         *(b"x", b"", b"a: b\nc: d", b"a: \rb", b"a: \0"),
     ]
 )

@@ -83,7 +83,7 @@ class Decoder:
     def decode(self, msg: RawMsg) -> tuple[Subject[Any], str, Any, bool]:
         """The registered subject, the concrete subject as text, the validated payload; whether the envelope is plain.
 
-        A plain one ends as ours do, with the two ids, and is meant for every durable.
+        A plain one ends as ours do and is meant for every durable.
 
         Raises:
             Refused: with the reason.

@@ -43,6 +43,9 @@ _CRLF: Final = b"\r\n"
 MSG_ID_LINE: Final = b"Nats-Msg-Id: "
 TRACE_LINE: Final = b"mts-trace-id: "
 _TO_TRACE: Final = _CRLF + TRACE_LINE
+_BATCH_LINES: Final = (b"Nats-Batch-Id: ", b"Nats-Batch-Sequence: ", b"Nats-Batch-Commit: ")
+_ADDED: Final = (MSG_ID_LINE, b"traceparent: ", *_BATCH_LINES)
+"""How the lines begin that we write behind the trace id; a stream keeps those of an atomic batch with each message."""
 _TO_MSG_ID: Final = len(MSG_ID_LINE)
 
 
@@ -216,11 +219,11 @@ class StaticHeaders(NamedTuple):
 class StaticHeaderCache:
     """Decides on the static headers of a message by a comparison with those of the last one, or a dictionary lookup.
 
-    Our publishers write the static headers first, as the same bytes every time, then the trace id, then the
-    message id where there is one. The first sight of such a prefix is parsed in full, later ones are found.
-    Everything else (foreign clients in their own order, a sampled span's ``traceparent``, duplicates) is parsed in
-    full every time, so a block never means something else cached than parsed. The two ids are checked when
-    :func:`read_ids` reads them. Holds at most ``limit`` prefixes, of blocks of at most 1 KiB.
+    Our publishers write the static headers first, as the same bytes every time, then the trace id, then what else
+    differs from message to message: the message id, a sampled span's ``traceparent``, the place in an atomic batch.
+    The first sight of such a prefix is parsed in full, later ones are found. Everything else (foreign clients in their
+    own order, other headers) is parsed in full every time, so a block never means something else cached than parsed.
+    What is behind the static headers is checked when it is read. Holds at most ``limit`` prefixes, of blocks of at most 1 KiB.
     """
 
     __slots__ = ("_at", "_known", "_last", "_limit", "_prefix")
@@ -261,17 +264,19 @@ class StaticHeaderCache:
 
 
 def ids_at(block: bytes) -> int:
-    """Where the two ids begin in a block that ends as ours do; 0 for any other. What precedes them is static."""
+    """Where the ids begin in a block that ends as ours do; 0 for any other. What precedes them is static."""
     at = block.rfind(_TO_TRACE) + len(_TO_TRACE)
     return at if are_ids(block[at:]) else 0
 
 
 def are_ids(rest: bytes) -> bool:
-    """Whether a block that goes on like this behind ``mts-trace-id: `` ends there, or with our message id."""
+    """Whether a block that goes on like this behind ``mts-trace-id: `` holds only what we write there."""
     lines = rest.split(_CRLF)
-    if len(lines) == 4:
-        return lines[1][:_TO_MSG_ID] == MSG_ID_LINE and not lines[2] and not lines[3]
-    return len(lines) == 3 and not lines[1] and not lines[2]
+    if len(lines) == 4 and lines[1][:_TO_MSG_ID] == MSG_ID_LINE:  # nearly every event
+        return not lines[2] and not lines[3]
+    if len(lines) < 3 or lines[-1] or lines[-2]:
+        return False
+    return all([line.startswith(_ADDED) for line in lines[1:-2]])
 
 
 class MessageIds(NamedTuple):

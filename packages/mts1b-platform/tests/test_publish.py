@@ -104,6 +104,32 @@ async def test_later_steps_of_an_order_are_not_taken_for_its_creation(bus: Event
     assert await stored(bus, "OMS_ORDERS") == 2
 
 
+@pytest.mark.parametrize("in_waves", [True, False])
+async def test_emit_many_has_fewer_under_way_where_storing_takes_long(connect_bus: ConnectBus, in_waves: bool):
+    """A disk takes 4 ms for an event, and the server acknowledges together all that it found waiting, or one by one."""
+    publisher, disk = await connect_bus(service="mts1b-oms"), await connect_bus(service="mts1b-test")
+    waiting = await disk.subscribe("mts.v1.oms.orders.created.>")
+    await disk.flush(timeout=60)
+    most = 0
+
+    async def store() -> None:
+        nonlocal most
+        async for first in waiting.messages:
+            wave = [first] + [await waiting.next_msg() for _ in range(waiting.pending_msgs if in_waves else 0)]
+            most = max(most, len(wave) + waiting.pending_msgs)
+            await asyncio.sleep(0.004 * len(wave))
+            for message in wave:
+                await message.respond(b'{"stream":"OMS_ORDERS","seq":1}')
+
+    async with asyncio.TaskGroup() as group:
+        storing = group.create_task(store())
+        acks = await publisher.emit_many(OMS_ORDERS_CREATED, [order(f"intent-{n}") for n in range(400)], deadline=WAIT)
+        storing.cancel()
+    assert len(acks) == 400
+    assert most < 300
+    assert publisher.counters.publish_retries[OMS_ORDERS_CREATED.pattern] == 0
+
+
 async def test_emit_many_keeps_the_order_and_gives_an_ack_each(bus: EventBus):
     acks = await bus.emit_many(OMS_ORDERS_CREATED, [order(f"intent-{n}") for n in range(600)])
     assert [ack.msg_id for ack in acks] == [f"intent-{n}" for n in range(600)]

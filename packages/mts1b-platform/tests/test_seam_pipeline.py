@@ -4,7 +4,7 @@
 
 import asyncio
 import json
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager, suppress
 from typing import Any
 
@@ -220,6 +220,32 @@ async def test_a_bulk_says_which_publishes_have_no_ack(nats_server: NatsServer):
         await bulk.settled()
         nats_server.resume()
         assert [type(error) for error in bulk.failures.values()] == [NoStreamResponse, AckLost]
+
+
+async def test_a_bulk_has_time_while_acks_come_but_not_for_one_that_was_passed_over(
+    nats_server: NatsServer, standstill: Callable[[], float]
+):
+    async with pipeline_to(nats_server, timeout=1) as (pipeline, _, client), asyncio.timeout(WAIT):
+        while True:
+            waiting = await client.subscribe(TEMPLATE.subject)  # a stream whose disk takes a quarter of a second
+            bulk = Bulk()
+            standstill()
+            pipeline.publish_many(bulk, [Draft(TEMPLATE, b"", "t", f"id-{n}") for n in range(10)])
+            messages = [await waiting.next_msg(WAIT) for _ in range(10)]
+            await waiting.unsubscribe()
+            for number, message in enumerate(messages[:8]):
+                await asyncio.sleep(0.25)
+                if number != 2:
+                    await message.respond(b'{"stream":"S","seq":%d}' % (number + 1))
+                    await client.flush(timeout=60)
+            in_time = list(bulk.outcomes())
+            await bulk.settled()
+            assert [type(error) for error in bulk.failures.values()] == [AckTimeout] * len(bulk.failures)
+            if standstill() < 0.3:
+                break
+        assert [ack and ack.seq for ack in in_time] == [1, 2, None, 4, 5, 6, 7, 8, None, None]
+        assert len(bulk.failures) == 3
+        assert bulk.under_way == pipeline.outstanding == 0
 
 
 async def test_a_wait_that_was_given_up_disturbs_no_other(nats_server: NatsServer):

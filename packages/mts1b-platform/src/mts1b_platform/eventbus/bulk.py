@@ -4,6 +4,7 @@ No sockets here; an :class:`~mts1b_platform.eventbus.pipeline.AckPipeline` tells
 """
 
 import asyncio
+import math
 import time
 from collections.abc import Iterator
 
@@ -32,6 +33,8 @@ class Bulk:
         self.failures: dict[int, PublishFailed] = {}
         """Why not, by token."""
         self.under_way = 0
+        self.heard_at = -math.inf
+        """When the last acks came, as the event loop counts."""
         self._enough = 0
         self._waiter: asyncio.Future[None] | None = None
 
@@ -87,8 +90,13 @@ class Bulk:
         self.under_way -= 1
         self.wake()
 
+    def reached(self) -> int:
+        """The last token that has an ack; acks come in the order of sending."""
+        return next((token for token, ack in reversed(self.acks.items()) if ack is not None), 0)
+
     def heard(self) -> None:
         """What one read has brought was all told."""
+        self.heard_at = asyncio.get_running_loop().time()
         if self._sent is not None and self._acked:
             self._came.append((self._acked, time.perf_counter()))
             self._acked = 0

@@ -194,7 +194,7 @@ class EventBus(Client):
             atomic: store all or none, with one fsync. The server takes 1000 at a time; more are split into batches of
                 1000, each of them all or none. An event that is stored already makes the server refuse its batch.
             cause: the event that led to these; they join its trace.
-            window: most events under way at a time when not atomic.
+            window: most events under way at a time when not atomic; fewer while the server takes long to store them.
             deadline: seconds until the publish of one event, or of one atomic batch, gives up.
 
         Raises:

@@ -223,7 +223,8 @@ class StaticHeaderCache:
     differs from message to message: the message id, a sampled span's ``traceparent``, the place in an atomic batch.
     The first sight of such a prefix is parsed in full, later ones are found. Everything else (foreign clients in their
     own order, other headers) is parsed in full every time, so a block never means something else cached than parsed.
-    What is behind the static headers is checked when it is read. Holds at most ``limit`` prefixes, of blocks of at most 1 KiB.
+    What is behind the static headers is checked when it is read. Holds at most ``limit`` prefixes, of blocks of at most
+    1 KiB.
     """
 
     __slots__ = ("_at", "_known", "_last", "_limit", "_prefix")
@@ -276,7 +277,7 @@ def are_ids(rest: bytes) -> bool:
         return not lines[2] and not lines[3]
     if len(lines) < 3 or lines[-1] or lines[-2]:
         return False
-    return all([line.startswith(_ADDED) for line in lines[1:-2]])
+    return all(line.startswith(_ADDED) for line in lines[1:-2])
 
 
 class MessageIds(NamedTuple):

@@ -11,6 +11,9 @@ future costs a dictionary lookup. At most ``window`` publishes are under way; th
 Every future ends: with the ack, with what JetStream said, after ``timeout`` seconds (at most an eighth late), when the
 connection breaks, or when the pipeline is closed. What is not an ack or a refusal leaves open whether the message was
 stored; publishing again with the same message id is safe inside the stream's dedupe window.
+
+The publishes of a :class:`Bulk` end likewise, but have time while acks of earlier ones come: that a slow disk has much
+to store is no reason to send anything again.
 """
 
 import asyncio
@@ -100,6 +103,9 @@ class AckPipeline:
         self._room: asyncio.Future[None] | None = None
         self._reader = AckReader()
         self._marks: deque[tuple[float, int]] = deque()
+        """When the publishes up to a token have had their time."""
+        self._due = 0
+        """The last token whose time has passed."""
         self._sweeper: asyncio.TimerHandle | None = None
         self._batches: Batches | None = None
         self._era = 0
@@ -326,29 +332,37 @@ class AckPipeline:
     def _sweep(self) -> None:
         """Time out whatever was sent before a mark that is due; one timer for all publishes."""
         self._sweeper = None
-        now, due = asyncio.get_running_loop().time(), 0
+        now = asyncio.get_running_loop().time()
         while self._marks and self._marks[0][0] <= now:
-            due = self._marks.popleft()[1]
-        if due:
-            self._fail(due, AckTimeout, f"no ack within {self._timeout:g} s")
+            self._due = self._marks.popleft()[1]
+        self._fail(self._missing(now - self._timeout), AckTimeout, f"no ack within {self._timeout:g} s")
         if self._pending or self._asked:
             self._schedule_sweep()
         else:
             self._marks.clear()
+
+    def _missing(self, since: float) -> list[int]:
+        """What is due and not behind others of its bulk that were acked after ``since``."""
+        bulks = {waiter for waiter in self._pending.values() if isinstance(waiter, Bulk)}
+        moving: dict[Waiter | None, int] = {bulk: bulk.reached() for bulk in bulks if bulk.heard_at > since}
+        return [token for token in self._up_to(self._due) if token <= moving.get(self._pending.get(token), token)]
+
+    def _up_to(self, last: int) -> list[int]:
+        return [token for token in (*self._pending, *self._asked) if token <= last]
 
     def _broke(self) -> None:
         self._era += 1
         self._fail_all("the connection broke")
 
     def _fail_all(self, why: str) -> None:
-        self._fail(self._token, AckLost, f"{why} before the ack")
+        self._fail(self._up_to(self._token), AckLost, f"{why} before the ack")
 
-    def _fail(self, up_to: int, kind: type[PublishFailed], why: str) -> None:
+    def _fail(self, tokens: Sequence[int], kind: type[PublishFailed], why: str) -> None:
         words = f"{why}; the message may have been stored or not"
-        for token in [token for token in self._pending if token <= up_to]:
-            _fail(self._pending.pop(token), token, kind(words))
-        for token in [token for token in self._asked if token <= up_to]:
-            if not (asked := self._asked.pop(token)).done():
+        for token in tokens:
+            if (waiter := self._pending.pop(token, None)) is not None:
+                _fail(waiter, token, kind(words))
+            elif not (asked := self._asked.pop(token)).done():
                 asked.set_exception(kind(words))
         room, self._room = self._room, None
         if room is not None and not room.done():

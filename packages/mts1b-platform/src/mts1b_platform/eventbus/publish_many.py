@@ -1,7 +1,7 @@
 """Publishing many events of one subject: pipelined, or all or none.
 
-*Pipelined*: up to ``window`` under way at a time, an ack each. What the connection loses is sent again with the same
-message id, from the first that has no ack, so that the order holds.
+*Pipelined*: up to ``window`` under way at a time, fewer where storing them takes long, an ack each. What the connection
+loses is sent again with the same message id, from the first that has no ack, so that the order holds.
 
 *Atomic*: the server stores all of a batch or none of it, with one fsync. It takes 1000 messages at a time; more are
 split into batches of 1000, each atomic by itself, one after the other. When the ack of a batch is lost, the stream is
@@ -64,6 +64,10 @@ _BREATH: Final = 4
 """Handfuls after which whoever shares the event loop has a turn: some milliseconds of work."""
 _REFILL: Final = 4
 """A full window is waited for until a part of it is free, so that not every ack wakes the sender."""
+_FIRST_WINDOW: Final = 256
+_LONG_WAIT: Final = 0.5
+"""Seconds; a window that is waited for as long is halved. A server acknowledges all that it found waiting at once, so
+that each of them waits for an fsync of all the others, and after some seconds its ack would count as missing."""
 # Half the cost of calling the classes; the stub is generic in a way that a cast cannot name.
 _DRAFT: Final = cast("Callable[..., Draft]", tuple.__new__)  # pyright: ignore[reportUnknownMemberType]
 _ACK: Final = cast("Callable[..., Ack]", tuple.__new__)  # pyright: ignore[reportUnknownMemberType]
@@ -165,15 +169,17 @@ async def _send_one(many: Many, source: Iterator[Draft]) -> int:
 
 async def _send_once(many: Many, bulk: Bulk, source: Iterator[Draft], sent: _Sent) -> None:
     """Send what ``source`` yields until a publish fails; raises when one cannot be sent at all."""
-    bus, window, enough = many.bus, many.window, many.window - 1 - many.window // _REFILL
+    bus, window = many.bus, min(many.window, _FIRST_WINDOW)
     handfuls = count(1)
     while not bulk.failures and (handful := _handful(source, window - bulk.under_way)):
         _send_handful(bus, bulk, handful, sent)
         bus.lane.push()  # the server stores these while the next ones are encoded
-        if bulk.under_way >= window:
-            await bulk.wait(enough)
-        elif next(handfuls) % _BREATH == 0:
+        if next(handfuls) % _BREATH == 0:
             await asyncio.sleep(0)
+        while bulk.under_way >= window and not bulk.failures:
+            began = time.monotonic()
+            await bulk.wait(window - 1 - window // _REFILL)
+            window = _next_window(window, many.window, time.monotonic() - began)
         if not bus.is_connected:
             return
         if bus.lane.crowded:
@@ -184,6 +190,13 @@ async def _send_once(many: Many, bulk: Bulk, source: Iterator[Draft], sent: _Sen
                 return  # what is under way has no ack by now either: sending it again says why
             except nats.errors.Error as error:
                 raise publish_error(bus, many.pattern, 0, error) from None
+
+
+def _next_window(window: int, most: int, waited: float) -> int:
+    """How many may be under way after a wait of so many seconds for a part of ``window``."""
+    if waited >= _LONG_WAIT:
+        return max(1, window // 2)
+    return min(most, window * 2) if waited < _LONG_WAIT / _REFILL else window
 
 
 def _handful(source: Iterator[Draft], most: int) -> list[Draft]:

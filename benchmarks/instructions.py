@@ -2,12 +2,13 @@
 
 ``python benchmarks/instructions.py [--only NAME …] [--json FILE]`` (Debian's package valgrind). Every contestant runs
 twice, with few and with many events; the difference is what an event costs its client, from the interpreter's
-instructions to those of pydantic, without starting, connecting and the kernel's share. It says nothing of caches.
+instructions to those of pydantic, without starting, connecting and the kernel's share. It says nothing of caches. All of them take some ten minutes.
 """
 
 import argparse
 import asyncio
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -24,19 +25,23 @@ OFF = "publish and consume, unwatched"
 WATCHED = (alone(OFF, "watched", "off", ours=True), alone("the same with metrics", "watched", "metrics", ours=True))
 MEASURED = (("publish", PUBLISH, ASYNC), ("watched", WATCHED, OFF), ("consume", READ, PUSH))
 FEW, MANY = 500, 2_500
+COUNTING = "MTS1B_BENCH_CALLGRIND"
+"""Tells a worker to have its instructions counted from where it starts its stopwatch (``workers/common.py``)."""
 COLLECTED = re.compile(r"Collected : (\d+)")
 PATIENCE = 900
 
 
 def instructions(contestant: Contestant, url: str, count: int) -> int:
-    """What the whole process executes for ``count`` events."""
+    """What the whole process executes for ``count`` events, from its stopwatch's start."""
+    if contestant in READ:  # who is pushed to receives all that is stored, however few it wants
+        run_alone(python_worker("js_seam", "publish"), url, str(count))
     with tempfile.NamedTemporaryFile() as profile:
         done = subprocess.run(
             [
-                shutil.which("valgrind") or "valgrind", "--tool=callgrind", f"--callgrind-out-file={profile.name}",
-                *contestant.subscriber, url, str(count),
+                shutil.which("valgrind") or "valgrind", "--tool=callgrind", "--instr-atstart=no",
+                f"--callgrind-out-file={profile.name}", *contestant.subscriber, url, str(count),
             ],
-            capture_output=True, text=True, check=False, timeout=PATIENCE,
+            capture_output=True, text=True, check=False, timeout=PATIENCE, env={**os.environ, COUNTING: "1"},
         )  # fmt: skip
     found = COLLECTED.search(done.stderr)
     if done.returncode != 0 or found is None:
@@ -67,8 +72,6 @@ async def measure(only: Sequence[str]) -> dict[str, dict[str, float]]:
                 chosen = [each for each in contestants if not only or any(part in each.name for part in only)]
                 if not chosen:
                     continue
-                if title == "consume":  # a full stream for the readers; every one of them begins at its start
-                    run_alone(python_worker("js_seam", "publish"), server.url, str(2 * MANY))
                 for contestant in contestants:
                     if contestant.name != base and contestant not in chosen:
                         continue

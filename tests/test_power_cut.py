@@ -44,17 +44,19 @@ class Disk:
     """A disk whose power can be cut."""
 
     def __init__(self, directory: Path) -> None:
-        self._image = directory / "disk.img"
+        image = directory / "disk.img"
         self.mount_point = directory / "disk"
         self.mount_point.mkdir()
-        with self._image.open("wb") as image:
-            image.truncate(512 * 1024 * 1024)
-        _run("mkfs.ext4", "-q", "-E", "lazy_itable_init=1,nodiscard", self._image)
+        with image.open("wb") as file:
+            file.truncate(512 * 1024 * 1024)
+        _run("mkfs.ext4", "-q", "-E", "lazy_itable_init=1,nodiscard", image)
+        # One device throughout: `mount -o loop` may take the one of the last mount, which is just being taken down.
+        self._device = _run("losetup", "--find", "--show", image)
         self.mount()
 
     def mount(self) -> None:
         """Power on: the journal is replayed."""
-        _run("mount", "-o", "loop", self._image, self.mount_point)
+        _run("mount", self._device, self.mount_point)
 
     def cut(self) -> None:
         """Power off, this instant: what was not synced is lost."""
@@ -66,16 +68,18 @@ class Disk:
 
     def take_away(self) -> None:
         """Unmount whatever state it is in."""
-        subprocess.run(("umount", "-l", self.mount_point), check=False, capture_output=True)  # noqa: S607
+        for command in (("umount", "-l", self.mount_point), ("losetup", "-d", self._device)):
+            subprocess.run(command, check=False, capture_output=True)
 
     def unmount(self) -> None:
         """Take the dead file system away; nobody may have a file open on it."""
         _run("umount", self.mount_point)
 
 
-def _run(*command: str | Path) -> None:
+def _run(*command: str | Path) -> str:
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, f"{' '.join(map(str, command))} failed: {done.stderr}"
+    return done.stdout.strip()
 
 
 @pytest.fixture

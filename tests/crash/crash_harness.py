@@ -107,6 +107,8 @@ class Figures:
 
 
 _EXTENSION, _MOST_EXTENSIONS = 10, 30
+_PAUSE = 0.02
+"""Seconds that each extension waits longer than the one before: who carries a fuse may still be starting."""
 
 
 class Run:
@@ -192,6 +194,7 @@ class Run:
                 # It came to the end before every fuse burnt (the other's relay, or one consumer, did all the work):
                 # there is more to do.
                 self._extended += 1
+                await asyncio.sleep(self._extended * _PAUSE)
                 continue
             if code == AGAIN:
                 if point:

@@ -1,6 +1,7 @@
 """What `listen` promises: bounded memory, the stated policy when the reader is slow, everything counted."""
 
 import asyncio
+import time
 
 import pytest
 from mts1b_foundation.marketdata import Quote
@@ -43,6 +44,27 @@ async def test_a_slow_reader_loses_the_oldest_and_is_told_how_many(bus: EventBus
         assert await numbers(slow, 10) == list(range(91, 101))
         assert slow.dropped == 90
     assert bus.counters.slow_consumer_drops == {MARKETDATA_QUOTES.pattern: 90}
+
+
+async def test_a_reader_that_is_seconds_behind_keeps_its_connection(connect_bus: ConnectBus):
+    source, reader = await market(connect_bus), await connect_bus(ping_interval=0.05)
+    heard = list[int]()
+
+    async def hear() -> None:
+        async for event in behind:
+            heard.append(event.payload.sequence)
+            time.sleep(0.0003)  # noqa: ASYNC251 - a reader that computes all the time
+            if len(heard) == 4000:
+                return
+
+    async with reader.listen(MARKETDATA_QUOTES, limit=10_000) as behind:
+        await reader.flush()
+        hearing = asyncio.create_task(hear())
+        for number in range(1, 4001):
+            assert source.publisher(MARKETDATA_QUOTES).send_now(quote(number))
+        await asyncio.wait_for(hearing, WAIT)
+    assert heard == list(range(1, 4001))
+    assert reader.counters.disconnects == 0
 
 
 async def test_conflation_keeps_the_latest_of_each_symbol(bus: EventBus, connect_bus: ConnectBus):

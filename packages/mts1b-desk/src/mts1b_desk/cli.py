@@ -1,4 +1,4 @@
-"""The command ``mts1b-desk``."""
+"""The command ``mts1b-desk``; what only a running desk needs is imported when one runs."""
 
 import asyncio
 import json
@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from mts1b_foundation.errors import Mts1bError
 from mts1b_foundation.orders import TimeInForce
-from mts1b_platform.eventbus import connect
 from pydantic import ValidationError
 from rich.console import Console
 
@@ -21,8 +20,6 @@ from mts1b_desk.errors import DeskError
 from mts1b_desk.ledger import print_ledger
 from mts1b_desk.protocol import SERVICES
 from mts1b_desk.run.children import SETTINGS
-from mts1b_desk.run.desk import Run, ledger_of
-from mts1b_desk.services.process import run_service
 from mts1b_desk.settings import (
     SIMULATION_START,
     BrokerSettings,
@@ -112,6 +109,8 @@ def run(
             settings = settings.model_copy(update={"servers": tuple(servers.split(","))})
         for each in settings.strategies:
             make_strategy(each)  # a name that no plugin has is said here, not by a process that dies
+        from mts1b_desk.run.desk import Run
+
         title = _title(settings, summary)
         console.print(title, highlight=False, soft_wrap=True)
         document = asyncio.run(Run(settings, console, title)())
@@ -265,6 +264,8 @@ def _add_service(name: str) -> None:
             loaded = DeskSettings.read(file) if file else DeskSettings(session=session, speed=1.0)
             if servers:
                 loaded = loaded.model_copy(update={"servers": tuple(servers.split(","))})
+            from mts1b_desk.services.process import run_service
+
             return run_service(name, loaded, lifeline=False)
 
         _exit(act)
@@ -301,6 +302,10 @@ def _print(document: dict[str, Any], *, json_output: bool) -> None:
 
 
 def _ask_ledger(servers: str | None) -> dict[str, Any]:
+    from mts1b_platform.eventbus import connect
+
+    from mts1b_desk.run.desk import ledger_of
+
     async def asked() -> dict[str, Any]:
         async with await connect(servers) as bus:
             return await ledger_of(bus, timeout=_ANSWER)

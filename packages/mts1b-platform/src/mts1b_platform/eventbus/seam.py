@@ -460,6 +460,8 @@ class SeamParser(NatsParser):
             # A new read loop means a new connection, also where nats-py forgot to reset its parser.
             self._reader = reader
             self._wire.reset()
+        # Whatever comes shows that the server is there; its PONG may wait behind seconds of what came before it.
+        self._client._pings_outstanding = 0
         events = self._wire.feed(data)
         if self._wire.touched:
             await self._deliver()

@@ -24,6 +24,8 @@ class Bulk:
     def __init__(self, *, timed: bool = False) -> None:
         self.acks: dict[int, int | PubAck | None] = {}
         """By token: the sequence in :attr:`stream`, or the ack when it says more; None where none came, or came yet."""
+        self.plain = True
+        """Whether no ack has said more."""
         self.stream = ""
         self._sent: list[tuple[int, float]] | None = [] if timed else None
         """How many were sent together, and when (``perf_counter``)."""
@@ -78,11 +80,18 @@ class Bulk:
         if self._sent is not None:
             self._sent.append((len(tokens), time.perf_counter()))
 
-    def acked(self, token: int, ack: int | PubAck) -> None:
+    def acked(self, token: int, ack: PubAck) -> None:
         """It is stored."""
-        self.acks[token] = ack
-        self.under_way -= 1
-        self._acked += 1
+        self.stream = self.stream or ack.stream
+        says_more = ack.duplicate or ack.stream != self.stream
+        self.acks[token] = ack if says_more else ack.seq
+        self.plain = self.plain and not says_more
+        self.stored(1)
+
+    def stored(self, count: int) -> None:
+        """So many more are stored, and their acks kept."""
+        self.under_way -= count
+        self._acked += count
 
     def failed(self, token: int, error: PublishFailed) -> None:
         """No ack will come."""

@@ -20,6 +20,7 @@ import asyncio
 import secrets
 from collections import deque
 from collections.abc import Callable, Sequence
+from operator import itemgetter
 from typing import Any, Final, NamedTuple, Self, cast
 
 from mts1b_platform.eventbus.bulk import Bulk
@@ -33,6 +34,8 @@ MAX_BATCH: Final = 1000
 _TOGETHER: Final = 128 * 1024
 """Bytes of a batch that are handed to the connection in one go, about."""
 _SWEEPS: Final = 8
+_PAYLOAD: Final = itemgetter(1)
+"""Of a draft."""
 
 
 class Draft(NamedTuple):
@@ -186,10 +189,10 @@ class AckPipeline:
         """Send at once as the next of ``bulk``; the frames, to keep. Raises as :meth:`publish`, with nothing sent."""
         reply, first = self._reply, self._token + 1
         frames = [
-            template.encode(payload, trace_id, msg_id, b"%b%d" % (reply, token), extra)
+            template.encode_more(payload, trace_id, msg_id, b"%b%d" % (reply, token), extra)
             for token, (template, payload, trace_id, msg_id, extra) in enumerate(drafts, first)
         ]
-        self._lane.send_many(frames, sum([len(draft[1]) for draft in drafts]))
+        self._lane.send_many(frames, sum(map(len, map(_PAYLOAD, drafts))))
         self._token += len(frames)
         tokens = range(first, first + len(frames))
         bulk.begin(tokens)
@@ -281,6 +284,8 @@ class AckPipeline:
 
     def _take(self, batch: list[RawMsg]) -> None:
         pending, reader, start = self._pending, self._reader, len(self._reply)
+        # Nearly all acks are plain ones of one bulk: they are written down here, and counted together.
+        bulk, acks, plain = None, dict[int, int | PubAck | None](), 0
         bulks = set[Bulk]()
         for subject, _, head, payload in batch:
             try:
@@ -292,12 +297,15 @@ class AckPipeline:
             if waiter is None:
                 self._answer(token, WireMsg(subject, b"", head, payload))
                 continue
+            if bulk is not None and waiter is bulk and (seq := reader.seq(payload)) and reader.stream == bulk.stream:
+                acks[token] = seq
+                plain += 1
+                continue
             if isinstance(waiter, Bulk):
+                if bulk is not None:
+                    bulk.stored(plain)
+                bulk, acks, plain = waiter, waiter.acks, 0
                 bulks.add(waiter)
-                if (seq := reader.seq(payload)) and reader.stream == (waiter.stream or reader.stream):
-                    waiter.stream = reader.stream
-                    waiter.acked(token, seq)
-                    continue
             try:
                 ack = reader.read(head, payload)
             except PublishFailed as error:
@@ -307,8 +315,10 @@ class AckPipeline:
                 waiter.acked(token, ack)
             elif not waiter.done():
                 waiter.set_result(ack)
-        for bulk in bulks:
-            bulk.heard()
+        if bulk is not None:
+            bulk.stored(plain)
+        for told in bulks:
+            told.heard()
         room = self._room
         if room is not None and len(pending) < self._window:
             self._room = None

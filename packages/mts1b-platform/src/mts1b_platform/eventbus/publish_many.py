@@ -13,7 +13,8 @@ import base64
 import time
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
-from itertools import count, islice, zip_longest
+from itertools import count, islice, repeat, zip_longest
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, cast
 
 import nats.errors
@@ -44,7 +45,7 @@ from mts1b_platform.eventbus.publish import (
     send_durable,
 )
 from mts1b_platform.eventbus.publisher import Publisher
-from mts1b_platform.eventbus.trace import trace_id_for
+from mts1b_platform.eventbus.trace import handled_trace_id, new_trace_id
 from mts1b_platform.eventbus.wire import FrameTemplate, split_frame
 from mts1b_platform.logs import get_logger
 
@@ -68,6 +69,7 @@ _FIRST_WINDOW: Final = 256
 _LONG_WAIT: Final = 0.5
 """Seconds; a window that is waited for as long is halved. A server acknowledges all that it found waiting at once, so
 that each of them waits for an fsync of all the others, and after some seconds its ack would count as missing."""
+_SUBJECT: Final = attrgetter("subject")
 # Half the cost of calling the classes; the stub is generic in a way that a cast cannot name.
 _DRAFT: Final = cast("Callable[..., Draft]", tuple.__new__)  # pyright: ignore[reportUnknownMemberType]
 _ACK: Final = cast("Callable[..., Ack]", tuple.__new__)  # pyright: ignore[reportUnknownMemberType]
@@ -106,8 +108,9 @@ class _Sent:
 
     def add(self, drafts: Sequence[Draft], frames: list[bytes]) -> None:
         """``drafts`` went out as ``frames``."""
-        self.names += [draft[0].subject for draft in drafts]
-        self.msg_ids += [draft[3] for draft in drafts]
+        templates, _, _, msg_ids, _ = zip(*drafts, strict=True)
+        self.names += map(_SUBJECT, templates)
+        self.msg_ids += msg_ids
         self.frames += frames
 
 
@@ -119,9 +122,9 @@ def drafts(
     trace_id: str | None,
 ) -> Iterator[Draft]:
     """``events``, each with its template, ready for the wire as they are asked for."""
-    encode, message_id = publisher.encode, subject.message_id
+    encode, message_id, trace = publisher.encode, subject.message_id, trace_id or handled_trace_id()
     for template, event in zip(templates, events, strict=True):
-        yield _DRAFT(Draft, (template, encode(event), trace_id_for(trace_id), message_id(event), NO_LINES))
+        yield _DRAFT(Draft, (template, encode(event), trace or new_trace_id(), message_id(event), NO_LINES))
 
 
 async def send_pipelined(many: Many, events: Iterable[Draft]) -> None:
@@ -233,6 +236,11 @@ async def _see_what_became(many: Many, bulk: Bulk, sent: _Sent) -> None:
     acks, stream, took = many.acks, bulk.stream, many.took
     if took is not None:
         took.extend(bulk.times())
+    if bulk.plain and not bulk.failures:
+        duplicate = False
+        fields = zip(repeat(stream), bulk.acks.values(), repeat(duplicate), sent.names, sent.msg_ids)
+        acks += map(_ACK, repeat(Ack), fields)
+        return
     for name, msg_id, frame, ack in zip(sent.names, sent.msg_ids, sent.frames, bulk.acks.values(), strict=True):
         if isinstance(ack, int):
             acks.append(_ACK(Ack, (stream, ack, False, name, msg_id)))
@@ -247,9 +255,11 @@ async def _see_what_became(many: Many, bulk: Bulk, sent: _Sent) -> None:
 
 def _count(many: Many, bulk: Bulk) -> None:
     counters = many.bus.counters
-    counters.published[many.pattern] += len(bulk.acks) - list(bulk.acks.values()).count(None)
-    if duplicates := sum([isinstance(ack, PubAck) and ack.duplicate for ack in bulk.acks.values()]):
-        counters.publish_duplicates[many.pattern] += duplicates
+    counters.published[many.pattern] += len(bulk.acks) - len(bulk.failures) - bulk.under_way
+    if not bulk.plain:
+        for ack in bulk.acks.values():
+            if isinstance(ack, PubAck) and ack.duplicate:
+                counters.publish_duplicates[many.pattern] += 1
 
 
 def _from_frame(many: Many, frame: bytes) -> Outgoing:

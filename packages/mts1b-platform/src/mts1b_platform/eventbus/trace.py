@@ -32,10 +32,13 @@ os.register_at_fork(after_in_child=_drawn.clear)  # a child that was forked must
 
 def trace_id_for(cause: str | None = None) -> str:
     """The trace id for an event: its cause's, else that of the event being handled, else a fresh one."""
-    if cause:
-        return cause
+    return cause or handled_trace_id() or new_trace_id()
+
+
+def handled_trace_id() -> str | None:
+    """The trace id of the event being handled, if any."""
     event = handled.get()
-    return (event.trace_id if event is not None else None) or new_trace_id()
+    return event.trace_id if event is not None else None
 
 
 def traceparent_for(trace_id: str) -> str | None:

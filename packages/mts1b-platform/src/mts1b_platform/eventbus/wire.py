@@ -199,23 +199,20 @@ class FrameTemplate:
         Raises:
             HeaderError: an id is empty or has blanks around it, CR, LF or NUL in it.
         """
-        try:
-            trace = trace_id.encode()
-        except UnicodeEncodeError:
-            trace = b""
-        if not trace.isalnum():  # nearly every id is; the check of header_value costs more
-            trace = header_value(TRACE_ID, trace_id)
-        head = self._block_size + len(trace)
         if msg_id is not None or reply or extra:
-            return self._encode_more(payload, trace, head, msg_id, reply, extra)
+            return self.encode_more(payload, trace_id, msg_id, reply, extra)
+        # Nearly every id is letters and digits; the check of header_value costs more.
+        trace = trace_id.encode() if trace_id.isalnum() else header_value(TRACE_ID, trace_id)
+        head = self._block_size + len(trace)
         lead = self._leads.get(head) or self._lead(head)
         size = head + len(payload)
         size_line = _SIZE_LINES[size] if size < 8192 else b"%d\r\n" % size
         return b"".join((lead, size_line, self._block, trace, _END, payload, _CRLF))
 
-    def _encode_more(
-        self, payload: bytes, trace: bytes, head: int, msg_id: str | None, reply: bytes, extra: HeaderLines
-    ) -> bytes:
+    def encode_more(self, payload: bytes, trace_id: str, msg_id: str | None, reply: bytes, extra: HeaderLines) -> bytes:
+        """:meth:`encode` for who knows that there is more than a trace id."""
+        trace = trace_id.encode() if trace_id.isalnum() else header_value(TRACE_ID, trace_id)
+        head = self._block_size + len(trace)
         if msg_id is None:
             mid_line = mid = b""
         else:
@@ -263,13 +260,13 @@ class Parser:
         self._max_line = max_line
         self._max_message = max_message
         self._lines: dict[bytes, _Line] = {}
-        self._rest = bytearray()
+        self._rest: bytes | bytearray = b""
         self._needed = 0
         self._fault = ""
 
     def reset(self) -> None:
         """Forget an unfinished message and a fault, for a new connection; routes stay."""
-        self._rest = bytearray()
+        self._rest = b""
         self._needed = 0
         self._fault = ""
 
@@ -304,15 +301,14 @@ class Parser:
             return [Malformed(self._fault)]
         rest = self._rest
         if rest:
-            searched = len(rest) - 1
-            rest += data
             if self._needed:
-                if len(rest) < self._needed:
+                if len(rest) + len(data) < self._needed:
+                    self._rest = _grown(rest, data)
                     return []
-            elif rest.find(_CRLF, searched) < 0:
-                return self._hold(rest)
-            data = bytes(rest)
-            self._rest = bytearray()
+            elif data.find(_CRLF) < 0 and not (rest.endswith(b"\r") and data.startswith(b"\n")):
+                return self._hold(_grown(rest, data))
+            data = b"".join((rest, data))
+            self._rest = b""
         return self._parse(data)
 
     def _parse(self, data: bytes) -> list[ParserEvent]:
@@ -339,7 +335,7 @@ class Parser:
             route, sid, subject, reply, to_payload, to_end = line
             end, body, payload = eol + to_end, eol + 2, eol + to_payload
             if end > last:
-                self._rest = bytearray(data[pos:])
+                self._rest = data[pos:]
                 self._needed = end + 2 - pos
                 break
             pos = end + 2
@@ -358,7 +354,7 @@ class Parser:
             routed_bytes += end - payload
         else:
             if pos <= last + 1:
-                events += self._hold(bytearray(data[pos:]))
+                events += self._hold(data[pos:])
         self.routed_bytes += routed_bytes
         return events
 
@@ -403,7 +399,7 @@ class Parser:
             self._lines[_CRLF + line] = found
         return found
 
-    def _hold(self, rest: bytearray) -> list[ParserEvent]:
+    def _hold(self, rest: bytes | bytearray) -> list[ParserEvent]:
         """Keep an unfinished line for the next chunk, unless it is too long to be one."""
         if len(rest) > self._max_line:
             return [self._fail(f"a line is over the limit of {self._max_line} bytes")]
@@ -413,6 +409,13 @@ class Parser:
 
     def _fail(self, reason: str) -> Malformed:
         self._fault = reason
-        self._rest = bytearray()
+        self._rest = b""
         self._needed = 0
         return Malformed(reason)
+
+
+def _grown(rest: bytes | bytearray, data: bytes) -> bytearray:
+    """``rest`` with ``data`` behind it, grown in place where it was grown before: many small chunks cost no square."""
+    grown = rest if isinstance(rest, bytearray) else bytearray(rest)
+    grown += data
+    return grown

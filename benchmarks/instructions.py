@@ -1,8 +1,9 @@
 """Instructions per JetStream event, counted by callgrind: the same whatever else the machine is doing.
 
-``python benchmarks/instructions.py [--only NAME …] [--json FILE]`` (Debian's package valgrind). Every contestant runs
-twice, with few and with many events; the difference is what an event costs its client, from the interpreter's
-instructions to those of pydantic, without starting, connecting and the kernel's share. It says nothing of caches. All of them take some ten minutes.
+``python benchmarks/instructions.py [--only NAME …] [--json FILE]`` (Debian's package valgrind; ten minutes). Every
+contestant runs twice, with few and with many events; the difference is what an event costs its client, from the
+interpreter's instructions to those of pydantic, without starting, connecting and the kernel's share. It says nothing of
+caches.
 """
 
 import argparse

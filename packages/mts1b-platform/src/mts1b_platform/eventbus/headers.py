@@ -273,11 +273,16 @@ def ids_at(block: bytes) -> int:
 def are_ids(rest: bytes) -> bool:
     """Whether a block that goes on like this behind ``mts-trace-id: `` holds only what we write there."""
     lines = rest.split(_CRLF)
-    if len(lines) == 4 and lines[1][:_TO_MSG_ID] == MSG_ID_LINE:  # nearly every event
+    # Nearly every event has a message id behind it, or nothing.
+    if len(lines) == 4 and lines[1][:_TO_MSG_ID] == MSG_ID_LINE:
         return not lines[2] and not lines[3]
-    if len(lines) < 3 or lines[-1] or lines[-2]:
-        return False
-    return all(line.startswith(_ADDED) for line in lines[1:-2])
+    if len(lines) == 3:
+        return not lines[1] and not lines[2]
+    return len(lines) > 3 and not lines[-1] and not lines[-2] and all(map(_is_added, lines[1:-2]))
+
+
+def _is_added(line: bytes) -> bool:
+    return line.startswith(_ADDED)
 
 
 class MessageIds(NamedTuple):

@@ -201,8 +201,12 @@ class FrameTemplate:
         """
         if msg_id is not None or reply or extra:
             return self.encode_more(payload, trace_id, msg_id, reply, extra)
-        # Nearly every id is letters and digits; the check of header_value costs more.
-        trace = trace_id.encode() if trace_id.isalnum() else header_value(TRACE_ID, trace_id)
+        try:
+            trace = trace_id.encode()
+        except UnicodeEncodeError:
+            trace = b""
+        if not trace.isalnum():  # nearly every id is; the check of header_value costs more
+            trace = header_value(TRACE_ID, trace_id)
         head = self._block_size + len(trace)
         lead = self._leads.get(head) or self._lead(head)
         size = head + len(payload)
@@ -211,7 +215,12 @@ class FrameTemplate:
 
     def encode_more(self, payload: bytes, trace_id: str, msg_id: str | None, reply: bytes, extra: HeaderLines) -> bytes:
         """:meth:`encode` for who knows that there is more than a trace id."""
-        trace = trace_id.encode() if trace_id.isalnum() else header_value(TRACE_ID, trace_id)
+        try:  # as above: a call would cost as much
+            trace = trace_id.encode()
+        except UnicodeEncodeError:
+            trace = b""
+        if not trace.isalnum():
+            trace = header_value(TRACE_ID, trace_id)
         head = self._block_size + len(trace)
         if msg_id is None:
             mid_line = mid = b""

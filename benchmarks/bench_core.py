@@ -41,13 +41,18 @@ def c_client(plan: Plan) -> Contestant:
     return Contestant(C_CLIENT, [str(program), "sub"], [str(program), "pub"], absent)
 
 
+ON_NATS_PY = (
+    pair(RAW, "core_nats_py", "raw", share=0.5),
+    pair("nats-py naive typed", "core_nats_py", "naive", share=0.5),
+    pair(SEAM, "core_seam", ours=True),
+    pair(BUS, "core_bus", ours=True),
+)
+
+
 def contestants(plan: Plan) -> list[Contestant]:
     """Everybody, present or not."""
     return [
-        pair(RAW, "core_nats_py", "raw", share=0.5),
-        pair("nats-py naive typed", "core_nats_py", "naive", share=0.5),
-        pair(SEAM, "core_seam", ours=True),
-        pair(BUS, "core_bus", ours=True),
+        *ON_NATS_PY,
         pair(FASTSTREAM, "core_faststream", absent=needs("faststream"), share=0.1),
         c_client(plan),
     ]

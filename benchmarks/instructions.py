@@ -1,4 +1,4 @@
-"""Instructions per JetStream event, counted by callgrind: the same whatever else the machine is doing.
+"""Instructions per event, counted by callgrind: the same whatever else the machine is doing.
 
 ``python benchmarks/instructions.py [--only NAME …] [--json FILE]`` (Debian's package valgrind; ten minutes). Every
 contestant runs twice, with few and with many events; the difference is what an event costs its client, from the
@@ -16,18 +16,30 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
+from bench_core import ON_NATS_PY, RAW
 from bench_jetstream import ASYNC, PUBLISH, PUSH, READ
 from harness import Contestant, alone, python_worker, run_alone
 from mts1b_platform.server import NatsServer
 
 OFF = "publish and consume, unwatched"
 WATCHED = (alone(OFF, "watched", "off", ours=True), alone("the same with metrics", "watched", "metrics", ours=True))
-MEASURED = (("publish", PUBLISH, ASYNC), ("watched", WATCHED, OFF), ("consume", READ, PUSH))
+SENT = tuple(replace(each, subscriber=each.publisher, publisher=()) for each in ON_NATS_PY)
+"""Quotes that nobody hears: their publisher is what is counted."""
+MEASURED = (
+    ("core, a quote published", SENT, RAW),
+    ("core, a quote received", ON_NATS_PY, RAW),
+    ("JetStream, an order published", PUBLISH, ASYNC),
+    ("JetStream, an order published and consumed", WATCHED, OFF),
+    ("JetStream, an order consumed", READ, PUSH),
+)
 FEW, MANY = 500, 2_500
 COUNTING = "MTS1B_BENCH_CALLGRIND"
 """Tells a worker to have its instructions counted from where it starts its stopwatch (``workers/common.py``)."""
+TRACED = ("--instr-atstart=no", "--trace-children=yes", "--trace-children-skip=*callgrind_control")
+"""A worker with a mode becomes another program."""
 COLLECTED = re.compile(r"Collected : (\d+)")
 PATIENCE = 900
 
@@ -36,17 +48,21 @@ def instructions(contestant: Contestant, url: str, count: int) -> int:
     """What the whole process executes for ``count`` events, from its stopwatch's start."""
     if contestant in READ:  # who is pushed to receives all that is stored, however few it wants
         run_alone(python_worker("js_seam", "publish"), url, str(count))
-    with tempfile.NamedTemporaryFile() as profile:
-        done = subprocess.run(
-            [
-                shutil.which("valgrind") or "valgrind", "--tool=callgrind", "--instr-atstart=no",
-                f"--callgrind-out-file={profile.name}", *contestant.subscriber, url, str(count),
-            ],
-            capture_output=True, text=True, check=False, timeout=PATIENCE, env={**os.environ, COUNTING: "1"},
-        )  # fmt: skip
-    found = COLLECTED.search(done.stderr)
-    if done.returncode != 0 or found is None:
-        raise RuntimeError(f"{contestant.name}: {done.stderr[-2000:]}")
+    arguments = [url, str(count), *(("quote", "0") if contestant in (*SENT, *ON_NATS_PY) else ())]
+    with tempfile.NamedTemporaryFile() as profile, tempfile.TemporaryFile("w+") as errors:
+        valgrind = ["valgrind", "--tool=callgrind", *TRACED, f"--callgrind-out-file={profile.name}"]
+        command = [*valgrind, *contestant.subscriber, *arguments]
+        with subprocess.Popen(
+            command, stdout=subprocess.PIPE, stderr=errors, text=True, env={**os.environ, COUNTING: "1"}
+        ) as counted:
+            if contestant.publisher and counted.stdout is not None and "ready" in counted.stdout.readline():
+                subprocess.run([*contestant.publisher, *arguments], capture_output=True, check=True)
+            counted.communicate(timeout=PATIENCE)
+        errors.seek(0)
+        said = errors.read()
+    found = COLLECTED.search(said)
+    if counted.returncode != 0 or found is None:
+        raise RuntimeError(f"{contestant.name}: {said[-2000:]}")
     return int(found[1])
 
 
@@ -79,7 +95,7 @@ async def measure(only: Sequence[str]) -> dict[str, dict[str, float]]:
                     print(f"{title}: {contestant.name} …", file=sys.stderr)
                     figures = found.setdefault(title, {})
                     figures[contestant.name] = await asyncio.to_thread(per_event, contestant, server.url)
-                print(table(f"JetStream {title}", found[title], base), end="\n\n")
+                print(table(title, found[title], base), end="\n\n")
     return found
 
 

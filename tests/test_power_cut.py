@@ -2,8 +2,8 @@
 
 The store lies on an ext4 file system of its own, on a loop device. The cut is ext4's own (``EXT4_IOC_SHUTDOWN`` without
 flushing the journal, as the kernel developers' test suite simulates power failures): from that instant nothing reaches
-the disk any more, and everything that was only in the kernel's memory is lost. Then the server is killed, the file
-system is mounted again, which replays its journal, and a new server starts on what is left.
+the disk any more, and everything that was only in the kernel's memory is lost. Then the server is killed, what is
+left on the disk is mounted again, which replays its journal, and a new server starts on it.
 
 It needs Linux and root that may mount (``CAP_SYS_ADMIN``) with a loop device; without root the tests are skipped, since
 nothing that a user may do loses what the kernel holds.
@@ -44,19 +44,24 @@ class Disk:
     """A disk whose power can be cut."""
 
     def __init__(self, directory: Path) -> None:
-        image = directory / "disk.img"
+        self._directory = directory
+        self._devices: list[str] = []
         self.mount_point = directory / "disk"
         self.mount_point.mkdir()
-        with image.open("wb") as file:
-            file.truncate(512 * 1024 * 1024)
-        _run("mkfs.ext4", "-q", "-E", "lazy_itable_init=1,nodiscard", image)
-        # One device throughout: `mount -o loop` may take the one of the last mount, which is just being taken down.
-        self._device = _run("losetup", "--find", "--show", image)
-        self.mount()
+        with self._image.open("wb") as image:
+            image.truncate(512 * 1024 * 1024)
+        _run("mkfs.ext4", "-q", "-E", "lazy_itable_init=1,nodiscard", self._image)
+        self._mount()
 
-    def mount(self) -> None:
-        """Power on: the journal is replayed."""
-        _run("mount", self._device, self.mount_point)
+    @property
+    def _image(self) -> Path:
+        """What the disk holds since it was last switched on."""
+        return self._directory / f"disk-{len(self._devices)}.img"
+
+    def _mount(self) -> None:
+        image = self._image
+        self._devices.append(_run("losetup", "--find", "--show", image))
+        _run("mount", self._devices[-1], self.mount_point)
 
     def cut(self) -> None:
         """Power off, this instant: what was not synced is lost."""
@@ -66,14 +71,21 @@ class Disk:
         finally:
             os.close(handle)
 
+    def power_on(self) -> None:
+        """Replay the journal of what has reached the disk; nobody may have a file open on it.
+
+        A copy of it: whoever entered a mount namespace of his own meanwhile, as `ip netns exec` does, keeps the dead
+        file system alive, and mounting its device again would give just that one.
+        """
+        dead = self._directory / f"disk-{len(self._devices) - 1}.img"
+        _run("cp", "--sparse=always", dead, self._image)
+        _run("umount", self.mount_point)
+        self._mount()
+
     def take_away(self) -> None:
         """Unmount whatever state it is in."""
-        for command in (("umount", "-l", self.mount_point), ("losetup", "-d", self._device)):
+        for command in (("umount", "-l", self.mount_point), *(("losetup", "-d", device) for device in self._devices)):
             subprocess.run(command, check=False, capture_output=True)
-
-    def unmount(self) -> None:
-        """Take the dead file system away; nobody may have a file open on it."""
-        _run("umount", self.mount_point)
 
 
 def _run(*command: str | Path) -> str:
@@ -165,8 +177,7 @@ async def _power_cuts(disk: Disk, profile: str, cuts: int, seed: int) -> tuple[s
             acked |= set(await _cut_under_load(disk, server, chance.randint(50, 400), cut * 1_000_000))
         finally:
             server.kill()
-        disk.unmount()
-        disk.mount()
+        disk.power_on()
     server = await _server(disk, profile).start()
     try:
         stored = await _stored(server)

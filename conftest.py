@@ -4,16 +4,11 @@
 - A process whose failed test is never torn down, or a run that is over and does not end, because a thread still waits,
   say, shows what every thread does and ends. A worker's other tests go to another one.
 - A machine that stands still for a while fails no property test.
-
-And what it needs to end soon: `-n auto` is two workers for each processor, as many tests wait for real processes, and
-every worker begins with its part of the slow ones.
 """
 
 import faulthandler
-import os
 import signal
 import sys
-from itertools import islice
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -26,26 +21,6 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 
 settings.register_profile("patient", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("patient")
-
-
-def pytest_xdist_auto_num_workers() -> int:
-    """How many are behind `-n auto`."""
-    return 2 * len(os.sched_getaffinity(0))
-
-
-@pytest.hookimpl(trylast=True)
-def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Deal the slow tests out: the scheduler gives the workers equal parts of the list, one behind the other."""
-    workers: int = getattr(config, "workerinput", {}).get("workercount", 0)
-    slow = [item for item in items if item.get_closest_marker("slow")]
-    rest = iter([item for item in items if not item.get_closest_marker("slow")])
-    dealt: list[pytest.Item] = []
-    for worker in range(workers):
-        mine = slow[worker::workers]
-        size = (len(items) - len(dealt)) // (workers - worker)
-        dealt += [*mine, *islice(rest, max(0, size - len(mine)))]
-    if workers:
-        items[:] = dealt
 
 
 def _end_in_time() -> None:

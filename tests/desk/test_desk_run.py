@@ -119,8 +119,9 @@ async def test_a_second_desk_on_the_same_server_is_refused(start_desk: Starts, d
         running = await desk("ledger", "--json")
         assert running.code == 0, running.err
         assert set(running.ledger["funds"]) == {"alpha"}
-        agreed = await desk("reconcile")
-        assert (agreed.code, agreed.out.strip()) == (0, "order management, brokers and treasury agree")
+        while (agreed := await desk("reconcile")).code:  # asked while a fill is on its way, they differ by it
+            assert "number of fills: oms says" in agreed.out
+        assert agreed.out.strip() == "order management, brokers and treasury agree"
         process.send_signal(signal.SIGINT)
         assert await process.wait() == 0
 

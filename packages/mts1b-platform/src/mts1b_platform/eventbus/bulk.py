@@ -86,12 +86,8 @@ class Bulk:
         says_more = ack.duplicate or ack.stream != self.stream
         self.acks[token] = ack if says_more else ack.seq
         self.plain = self.plain and not says_more
-        self.stored(1)
-
-    def stored(self, count: int) -> None:
-        """So many more are stored, and their acks kept."""
-        self.under_way -= count
-        self._acked += count
+        self.under_way -= 1
+        self._acked += 1
 
     def failed(self, token: int, error: PublishFailed) -> None:
         """No ack will come."""
@@ -103,8 +99,10 @@ class Bulk:
         """The last token that has an ack; acks come in the order of sending."""
         return next((token for token, ack in reversed(self.acks.items()) if ack is not None), 0)
 
-    def heard(self) -> None:
-        """What one read has brought was all told."""
+    def heard(self, plain: int) -> None:
+        """What one read has brought was all told; so many plain acks of it were put into :attr:`acks` at once."""
+        self.under_way -= plain
+        self._acked += plain
         self.heard_at = asyncio.get_running_loop().time()
         if self._sent is not None and self._acked:
             self._came.append((self._acked, time.perf_counter()))

@@ -202,7 +202,7 @@ class EventBus(Client):
         """
         publisher, trace = self.publisher(subject), cause.trace_id if cause else None
         events = list(events)
-        templates = publisher.templates(events)  # first of all, as it refuses what cannot go
+        templates = [publisher.template(event) for event in events]  # first of all, as it refuses what cannot go
         send, hooks = send_atomic if atomic else send_pipelined, self.hooks
         many = Many(self, subject, deadline, window, [], None if hooks is None else [])
         with ExitStack() as watches:

@@ -244,8 +244,7 @@ class Consumer(Generic[T]):
             return None
         queue.popleft()
         intake.handled[reply] = msg
-        hooks = self._bus.hooks
-        return Event(registered, name, msg, payload, self, None if hooks is None else of_handlers(hooks))
+        return Event(registered, name, msg, payload, self, of_handlers(self._bus.hooks))
 
     async def _next(self) -> Event[T] | None:
         """The next event, or None when something may have changed."""

@@ -189,7 +189,7 @@ class AckPipeline:
         """Send at once as the next of ``bulk``; the frames, to keep. Raises as :meth:`publish`, with nothing sent."""
         reply, first = self._reply, self._token + 1
         frames = [
-            template.encode_more(payload, trace_id, msg_id, b"%b%d" % (reply, token), extra)
+            template.encode(payload, trace_id, msg_id, b"%b%d" % (reply, token), extra)
             for token, (template, payload, trace_id, msg_id, extra) in enumerate(drafts, first)
         ]
         self._lane.send_many(frames, sum(map(len, map(_PAYLOAD, drafts))))
@@ -286,7 +286,6 @@ class AckPipeline:
         pending, reader, start = self._pending, self._reader, len(self._reply)
         # Nearly all acks are plain ones of one bulk: they are written down here, and counted together.
         bulk, acks, plain = None, dict[int, int | PubAck | None](), 0
-        bulks = set[Bulk]()
         for subject, _, head, payload in batch:
             try:
                 token = int(subject[start:])
@@ -301,11 +300,10 @@ class AckPipeline:
                 acks[token] = seq
                 plain += 1
                 continue
-            if isinstance(waiter, Bulk):
+            if isinstance(waiter, Bulk) and waiter is not bulk:
                 if bulk is not None:
-                    bulk.stored(plain)
+                    bulk.heard(plain)
                 bulk, acks, plain = waiter, waiter.acks, 0
-                bulks.add(waiter)
             try:
                 ack = reader.read(head, payload)
             except PublishFailed as error:
@@ -316,9 +314,7 @@ class AckPipeline:
             elif not waiter.done():
                 waiter.set_result(ack)
         if bulk is not None:
-            bulk.stored(plain)
-        for told in bulks:
-            told.heard()
+            bulk.heard(plain)
         room = self._room
         if room is not None and len(pending) < self._window:
             self._room = None
@@ -345,7 +341,8 @@ class AckPipeline:
         now = asyncio.get_running_loop().time()
         while self._marks and self._marks[0][0] <= now:
             self._due = self._marks.popleft()[1]
-        self._fail(self._missing(now - self._timeout), AckTimeout, f"no ack within {self._timeout:g} s")
+        if missing := self._missing(now - self._timeout):
+            self._fail(missing, AckTimeout, f"no ack within {self._timeout:g} s")
         if self._pending or self._asked:
             self._schedule_sweep()
         else:

@@ -7,7 +7,7 @@
         ...
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from operator import itemgetter
 from typing import TYPE_CHECKING, Any, Final, Generic
 
@@ -64,14 +64,6 @@ class Publisher(Generic[T]):
             if found is not None:
                 return found
         return self._remember(event)
-
-    def templates(self, events: Iterable[T]) -> list[FrameTemplate]:
-        """:meth:`template` of each; raises as that does."""
-        payload, key_of, known = self._payload, self._key_of, self._templates.get
-        return [
-            (known(key_of(event.__dict__)) if type(event) is payload else None) or self._remember(event)
-            for event in events
-        ]
 
     def template_of(self, actor: str, name: str) -> FrameTemplate:
         """The frame template for events of ``actor`` on the concrete subject ``name``."""

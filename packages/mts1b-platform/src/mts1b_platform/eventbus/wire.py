@@ -199,8 +199,6 @@ class FrameTemplate:
         Raises:
             HeaderError: an id is empty or has blanks around it, CR, LF or NUL in it.
         """
-        if msg_id is not None or reply or extra:
-            return self.encode_more(payload, trace_id, msg_id, reply, extra)
         try:
             trace = trace_id.encode()
         except UnicodeEncodeError:
@@ -208,20 +206,16 @@ class FrameTemplate:
         if not trace.isalnum():  # nearly every id is; the check of header_value costs more
             trace = header_value(TRACE_ID, trace_id)
         head = self._block_size + len(trace)
+        if msg_id is not None or reply or extra:
+            return self._encode_more(payload, trace, head, msg_id, reply, extra)
         lead = self._leads.get(head) or self._lead(head)
         size = head + len(payload)
         size_line = _SIZE_LINES[size] if size < 8192 else b"%d\r\n" % size
         return b"".join((lead, size_line, self._block, trace, _END, payload, _CRLF))
 
-    def encode_more(self, payload: bytes, trace_id: str, msg_id: str | None, reply: bytes, extra: HeaderLines) -> bytes:
-        """:meth:`encode` for who knows that there is more than a trace id."""
-        try:  # as above: a call would cost as much
-            trace = trace_id.encode()
-        except UnicodeEncodeError:
-            trace = b""
-        if not trace.isalnum():
-            trace = header_value(TRACE_ID, trace_id)
-        head = self._block_size + len(trace)
+    def _encode_more(
+        self, payload: bytes, trace: bytes, head: int, msg_id: str | None, reply: bytes, extra: HeaderLines
+    ) -> bytes:
         if msg_id is None:
             mid_line = mid = b""
         else:

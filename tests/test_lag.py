@@ -15,7 +15,7 @@ from mts1b_foundation.subjects import OMS_ORDERS_CREATED, OMS_ORDERS_FILLED
 from mts1b_operations.lag import ConsumerLag, consumer_lags
 from mts1b_platform.cli import run
 from mts1b_platform.eventbus import EventBus, RetryPolicy
-from mts1b_platform.eventbus.api import js_api
+from mts1b_platform.eventbus.jetstream.api import js_api
 from mts1b_platform.server import NatsServer
 from nats.js.api import AckPolicy, ConsumerConfig, DeliverPolicy
 

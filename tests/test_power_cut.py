@@ -26,8 +26,8 @@ from mts1b_foundation.orders import Order
 from mts1b_foundation.samples import ORDER
 from mts1b_foundation.subjects import OMS_ORDERS_CREATED
 from mts1b_platform.eventbus import EventBus, apply_streams, connect
-from mts1b_platform.eventbus.api import js_api
 from mts1b_platform.eventbus.errors import BusError
+from mts1b_platform.eventbus.jetstream.api import js_api
 from mts1b_platform.server import NatsServer
 
 pytestmark = [

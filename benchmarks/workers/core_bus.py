@@ -29,7 +29,7 @@ async def subscribe(url: str, count: int, kind: str, rate: float) -> None:
 async def publish(url: str, count: int, kind: str, rate: float) -> None:
     async with await connect(url, service=REPOS[kind]) as bus:
         made: list[Any] = events(kind)
-        send, lane = bus.publisher(SUBJECTS[kind]).send_now, bus.lane
+        send, lane = bus.publisher(SUBJECTS[kind]).send_volatile, bus.lane
         watch = Stopwatch()
         if rate:
             # The message id of a quote is not ours to give, so the time of sending travels as the trace id.

@@ -4,10 +4,10 @@ import time
 from typing import Any
 
 from common import MODELS, PATTERNS, SUBJECTS, TRACE, Stopwatch, events, main, paced, percentiles, say, static_headers
-from mts1b_platform.eventbus.codec import decoder, encoder
-from mts1b_platform.eventbus.headers import StaticHeaderCache, read_ids
+from mts1b_platform.eventbus.codec.payload import decoder, encoder
 from mts1b_platform.eventbus.plain import open_lane
-from mts1b_platform.eventbus.wire import FrameTemplate
+from mts1b_platform.eventbus.protocol.envelope_reader import StaticHeaderCache, read_ids
+from mts1b_platform.eventbus.protocol.frames import FrameTemplate
 from nats.aio.client import Client
 
 

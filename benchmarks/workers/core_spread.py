@@ -93,7 +93,7 @@ async def publish(url: str, count: int, _kind: str, _rate: float) -> None:
 
 async def send_all(bus: EventBus, quotes: Iterable[Quote]) -> None:
     """Publish as fast as the connection takes it; none is dropped."""
-    send, lane = bus.publisher(MARKETDATA_QUOTES).send_now, bus.lane
+    send, lane = bus.publisher(MARKETDATA_QUOTES).send_volatile, bus.lane
     for quote in quotes:
         send(quote, TRACE)
         if lane.crowded:

@@ -6,14 +6,16 @@ from typing import Any
 from common import TRACE, Stopwatch, events, static_headers
 from js_common import DURABLE, STREAM, SUBJECT, fresh_durable, fresh_stream, main
 from mts1b_foundation.orders import Order
-from mts1b_platform.eventbus.bulk import Bulk
-from mts1b_platform.eventbus.codec import decoder, encoder
-from mts1b_platform.eventbus.headers import StaticHeaderCache
+from mts1b_platform.eventbus.codec.payload import decoder, encoder
+from mts1b_platform.eventbus.consuming.pulls import Pulls
+from mts1b_platform.eventbus.events.outgoing import Draft
 from mts1b_platform.eventbus.lane import Lane
-from mts1b_platform.eventbus.pipeline import MAX_BATCH, AckPipeline, Batch, Draft
 from mts1b_platform.eventbus.plain import open_lane
-from mts1b_platform.eventbus.pulls import Pulls
-from mts1b_platform.eventbus.wire import FrameTemplate
+from mts1b_platform.eventbus.protocol.envelope_reader import StaticHeaderCache
+from mts1b_platform.eventbus.protocol.frames import FrameTemplate
+from mts1b_platform.eventbus.publishing.ack_pipeline import AckPipeline
+from mts1b_platform.eventbus.publishing.batch import MAX_BATCH, Batch
+from mts1b_platform.eventbus.publishing.bulk_acks import Bulk
 from nats.aio.client import Client
 
 TEMPLATE = FrameTemplate(SUBJECT, static_headers("order"))

@@ -47,7 +47,7 @@ async def send_now(bus: EventBus, server: NatsServer, _count: int) -> dict[str, 
     offered = taken = 0
     while time.monotonic() < end:
         for quote in quotes:
-            taken += publisher.send_now(quote, TRACE)
+            taken += publisher.send_volatile(quote, TRACE)
         offered += len(quotes)
         await asyncio.sleep(0)
     peak = growth.megabytes()

@@ -19,7 +19,7 @@ import psutil
 import pytest
 from cluster_load import Load
 from mts1b_platform.eventbus import connect
-from mts1b_platform.eventbus.api import js_api
+from mts1b_platform.eventbus.jetstream.api import js_api
 
 pytestmark = [
     pytest.mark.slow,

@@ -16,7 +16,7 @@ from mts1b_deploy.record import record_of
 from mts1b_deploy.secured import CLUSTER_NAME
 from mts1b_deploy.streams import connect_as_admin
 from mts1b_deploy.supervise.processes import find_server_process
-from mts1b_platform.eventbus.api import js_api
+from mts1b_platform.eventbus.jetstream.api import js_api
 from mts1b_platform.server import NatsServer
 from mts1b_platform.server_binary import find_server
 

@@ -21,7 +21,7 @@ from mts1b_foundation.samples import ORDER
 from mts1b_foundation.subjects import OMS_ORDERS_CREATED
 from mts1b_operations.deadletters import Mover
 from mts1b_platform.eventbus import JetStreamUnavailable, Reject, RetryPolicy, ServerUnavailable, connect
-from mts1b_platform.eventbus import consumer as consumer_module
+from mts1b_platform.eventbus.consuming import consumer as consumer_module
 from mts1b_platform.eventbus.outbox import Relay
 
 DURABLE = "chaos"

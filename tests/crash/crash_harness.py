@@ -21,8 +21,8 @@ from crash_children import Children
 from crash_places import STALL, Kind, Place
 from mts1b_foundation.deadletters import DeadLetter
 from mts1b_platform.eventbus import EventBus, apply_streams, connect
-from mts1b_platform.eventbus.api import ApiError, js_api
 from mts1b_platform.eventbus.errors import BusError, JetStreamUnavailable
+from mts1b_platform.eventbus.jetstream.api import ApiError, js_api
 from mts1b_platform.server import NatsServer
 
 CONSUMER_POINTS = (

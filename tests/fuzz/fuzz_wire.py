@@ -21,9 +21,11 @@ from nats.protocol.parser import Parser as OracleParser
 WIRE = [f"mts1b_platform.eventbus.{name}" for name in ("headers", "position", "wire")]
 
 with atheris.instrument_imports(include=WIRE, enable_loader_override=False):
-    from mts1b_platform.eventbus.headers import HeaderError, Headers, StaticHeaderCache, header_block, read_ids
-    from mts1b_platform.eventbus.position import NotJetStream, Position
-    from mts1b_platform.eventbus.wire import Control, FrameTemplate, Malformed, Parser, SubjectRefused, Unrouted
+    from mts1b_platform.eventbus.protocol.envelope_reader import StaticHeaderCache, read_ids
+    from mts1b_platform.eventbus.protocol.frames import FrameTemplate, SubjectRefused
+    from mts1b_platform.eventbus.protocol.headers import HeaderError, Headers, header_block
+    from mts1b_platform.eventbus.protocol.parser import Control, Malformed, Parser, Unrouted
+    from mts1b_platform.eventbus.protocol.position import NotJetStream, Position
 
 MAX_LINE, MAX_MESSAGE = 512, 4096
 SEEN = StaticHeaderCache()

@@ -23,7 +23,7 @@ from mts1b_foundation.subjects import (
 from mts1b_operations.deadletters.mover import Mover
 from mts1b_operations.halt import clear_halt, halts_in_force, request_halt
 from mts1b_platform.eventbus import AccessDenied, Listener
-from mts1b_platform.eventbus.api import js_api
+from mts1b_platform.eventbus.jetstream.api import js_api
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 

@@ -13,7 +13,7 @@ from mts1b_deploy.pki.store import Pki
 from mts1b_deploy.record import record_of
 from mts1b_deploy.streams import connect_as_admin
 from mts1b_deploy.testing import Machine
-from mts1b_platform.eventbus.api import js_api
+from mts1b_platform.eventbus.jetstream.api import js_api
 
 
 def codes(layout: Layout, *, ahead: float = 0.0) -> set[str]:

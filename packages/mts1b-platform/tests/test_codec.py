@@ -12,7 +12,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from mts1b_foundation.event import Event, Money, Quantity, UtcDatetime
 from mts1b_foundation.samples import ORDER, QUOTE, SAMPLES
-from mts1b_platform.eventbus.codec import decoder, encoder
+from mts1b_platform.eventbus.codec.payload import decoder, encoder
 from pydantic import ValidationError, computed_field, field_serializer
 
 EVENTS = list(SAMPLES)

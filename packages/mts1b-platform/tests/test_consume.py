@@ -31,8 +31,8 @@ from mts1b_platform.eventbus import (
     Retry,
     RetryPolicy,
 )
-from mts1b_platform.eventbus import consumer as consumer_module
-from mts1b_platform.eventbus.api import ApiError, js_api
+from mts1b_platform.eventbus.consuming import settling
+from mts1b_platform.eventbus.jetstream.api import ApiError, js_api
 from mts1b_platform.server import NatsServer
 from mts1b_platform.testing_bus import ConnectBus
 
@@ -588,7 +588,7 @@ async def test_an_event_whose_dead_letter_was_cut_short_comes_again(
             raise Reject("of no use")
 
     with monkeypatch.context() as cut:
-        cut.setattr(consumer_module, "store_dead_letter", never)
+        cut.setattr(settling, "store_dead_letter", never)
         handling = asyncio.create_task(handle())
         await asyncio.wait_for(storing.wait(), WAIT)
         handling.cancel()

@@ -13,8 +13,8 @@ from mts1b_foundation.orders import Order
 from mts1b_foundation.samples import ORDER
 from mts1b_foundation.subjects import OMS_ORDERS_CREATED
 from mts1b_platform.eventbus import Consumer, Event, EventBus, NotStored, Reject, Retry, RetryPolicy, connect
-from mts1b_platform.eventbus import consumer as consumer_module
-from mts1b_platform.eventbus.api import js_api
+from mts1b_platform.eventbus.consuming import settling
+from mts1b_platform.eventbus.jetstream.api import js_api
 from mts1b_platform.server import NatsServer
 from mts1b_platform.testing_bus import ConnectBus
 
@@ -280,7 +280,7 @@ async def test_newer_events_than_there_is_room_for_do_not_keep_the_older_ones_ou
 async def test_an_event_whose_dead_letter_cannot_be_stored_is_waited_for(
     bus: EventBus, monkeypatch: pytest.MonkeyPatch
 ):
-    store: Callable[..., Awaitable[None]] = getattr(consumer_module, "store_dead_letter")  # noqa: B009 - no public name
+    store: Callable[..., Awaitable[None]] = getattr(settling, "store_dead_letter")  # noqa: B009 - no public name
     refusals = iter([True])
 
     async def refuse_once(*args: Any, **options: Any) -> None:
@@ -288,7 +288,7 @@ async def test_an_event_whose_dead_letter_cannot_be_stored_is_waited_for(
             raise NotStored("no room")
         await store(*args, **options)
 
-    monkeypatch.setattr(consumer_module, "store_dead_letter", refuse_once)
+    monkeypatch.setattr(settling, "store_dead_letter", refuse_once)
     await emit(bus, range(2))
     orders = bus.consume(OMS_ORDERS_CREATED, durable="t", ordered_by="fund_id", policy=RetryPolicy(base=0.2, jitter=0))
     seen: list[str] = []
@@ -312,7 +312,7 @@ async def test_an_event_that_is_blamed_for_crashes_keeps_its_place_until_its_dea
     for _ in range(2):
         await before.fetch(1, timeout=WAIT)
     await crashing.close()
-    store: Callable[..., Awaitable[None]] = getattr(consumer_module, "store_dead_letter")  # noqa: B009 - no public name
+    store: Callable[..., Awaitable[None]] = getattr(settling, "store_dead_letter")  # noqa: B009 - no public name
     storing, go_on = asyncio.Event(), asyncio.Event()
 
     async def slowly(*args: Any, **options: Any) -> None:
@@ -320,7 +320,7 @@ async def test_an_event_that_is_blamed_for_crashes_keeps_its_place_until_its_dea
         await go_on.wait()
         await store(*args, **options)
 
-    monkeypatch.setattr(consumer_module, "store_dead_letter", slowly)
+    monkeypatch.setattr(settling, "store_dead_letter", slowly)
     orders = bus.consume(
         OMS_ORDERS_CREATED, durable="t", ordered_by="fund_id", policy=RetryPolicy(max_deliveries=2, base=0.05)
     )

@@ -4,9 +4,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from mts1b_foundation.samples import QUOTE
 from mts1b_foundation.subjects import MARKETDATA_QUOTES
-from mts1b_platform.eventbus.decode import Decoder, Refused
-from mts1b_platform.eventbus.headers import HeaderError, Headers, read_ids
-from mts1b_platform.eventbus.wire import FrameTemplate, RawMsg, split_frame
+from mts1b_platform.eventbus.codec.decoder import Decoder, Refused
+from mts1b_platform.eventbus.protocol.envelope_reader import read_ids
+from mts1b_platform.eventbus.protocol.frames import FrameTemplate, split_frame
+from mts1b_platform.eventbus.protocol.headers import HeaderError, Headers
+from mts1b_platform.eventbus.protocol.message import RawMsg
 
 TRACE = "0af7651916cd43dd8448eb211c80319c"
 SUBJECT = MARKETDATA_QUOTES.format(QUOTE)

@@ -9,8 +9,10 @@ from mts1b_foundation.orders import Order
 from mts1b_foundation.samples import ORDER
 from mts1b_foundation.subjects import OMS_ORDERS_CREATED
 from mts1b_platform.eventbus import STREAMS, EventBus, Ingested, NoStream, PublishError, PublishUncertain
-from mts1b_platform.eventbus.api import js_api
 from mts1b_platform.eventbus.hooks import joined
+from mts1b_platform.eventbus.jetstream.api import js_api
+from mts1b_platform.eventbus.protocol.puback import PubAck
+from mts1b_platform.eventbus.publishing.batch import Batch
 from mts1b_platform.observability.audit import AuditHook, AuditLog, search
 from mts1b_platform.server import NatsServer
 
@@ -58,16 +60,19 @@ async def test_what_is_known_already_is_not_stored_again(bus: EventBus):
 
 
 async def test_a_load_goes_on_after_the_server_was_killed_in_the_middle(bus: EventBus, nats_server: NatsServer):
-    async def with_kills() -> AsyncIterator[Order]:
-        for number, order in enumerate(orders()):
-            if number in (1_000, 2_500, 4_001):
-                nats_server.kill()
-                restarted = asyncio.create_task(nats_server.restart())
-                await asyncio.sleep(0)
-                await restarted
-            yield order
+    pipeline = bus.publishing.pipeline
+    store, batches = pipeline.store, 0
 
-    assert (await bus.ingest(OMS_ORDERS_CREATED, with_kills(), deadline=WAIT)).events == HISTORY
+    async def store_or_die(batch: Batch) -> PubAck:
+        nonlocal batches
+        batches += 1
+        if batches in (2, 4):
+            nats_server.kill()
+            await nats_server.restart()
+        return await store(batch)
+
+    pipeline.store = store_or_die
+    assert (await bus.ingest(OMS_ORDERS_CREATED, orders(), deadline=WAIT)).events == HISTORY
     assert bus.counters.publish_retries[OMS_ORDERS_CREATED.pattern] >= 1
     keys = await stored_keys(bus)
     assert keys == [f"key-{n}" for n in range(HISTORY)]
@@ -87,11 +92,11 @@ async def test_a_frozen_server_ends_in_an_error_that_says_how_many_are_stored(bu
         nats_server.resume()
 
 
-async def test_a_stream_that_takes_no_fast_ingest_is_named_with_the_remedy(bus: EventBus):
+async def test_a_stream_that_takes_no_batches_is_loaded_one_by_one(bus: EventBus):
     (definition,) = [stream for stream in STREAMS if stream.name == "OMS_ORDERS"]
-    await js_api(bus, "STREAM.UPDATE.OMS_ORDERS", {**definition.render("minimal"), "allow_batched": False})
-    with pytest.raises(PublishError, match="mts1b streams apply"):
-        await bus.ingest(OMS_ORDERS_CREATED, orders(10))
+    await js_api(bus, "STREAM.UPDATE.OMS_ORDERS", {**definition.render("minimal"), "allow_atomic": False})
+    assert (await bus.ingest(OMS_ORDERS_CREATED, orders(10))).events == 10
+    assert await stored_keys(bus) == [f"key-{n}" for n in range(10)]
 
 
 async def test_a_subject_that_no_stream_stores_is_refused(bus: EventBus):

@@ -61,7 +61,7 @@ async def test_a_reader_that_is_seconds_behind_keeps_its_connection(connect_bus:
         await reader.flush()
         hearing = asyncio.create_task(hear())
         for number in range(1, 4001):
-            assert source.publisher(MARKETDATA_QUOTES).send_now(quote(number))
+            assert source.publisher(MARKETDATA_QUOTES).send_volatile(quote(number))
         await asyncio.wait_for(hearing, WAIT)
     assert heard == list(range(1, 4001))
     assert reader.counters.disconnects == 0

@@ -17,10 +17,10 @@ from mts1b_foundation.samples import FILL, ORDER
 from mts1b_foundation.subjects import OMS_FILLS_CREATED, OMS_ORDERS_CREATED, TREASURY_NAV
 from mts1b_platform.eventbus import EventBus, NotTheProducer, apply_streams
 from mts1b_platform.eventbus.errors import StoreError
-from mts1b_platform.eventbus.headers import MSG_ID, TRACE_ID
 from mts1b_platform.eventbus.outbox import Relay
 from mts1b_platform.eventbus.outbox.postgres import PostgresOutbox
 from mts1b_platform.eventbus.outbox.sqlite import SqliteOutbox
+from mts1b_platform.eventbus.protocol.envelope import MSG_ID, TRACE_ID
 from mts1b_platform.eventbus.streams import STREAMS
 from mts1b_platform.server import NatsServer
 from mts1b_platform.testing_bus import ConnectBus

@@ -32,9 +32,9 @@ from mts1b_platform.eventbus import (
     apply_streams,
     connect,
 )
-from mts1b_platform.eventbus.pipeline import Batch
-from mts1b_platform.eventbus.puback import AckLost, PubAck
-from mts1b_platform.eventbus.wire import pub_frame
+from mts1b_platform.eventbus.protocol.frames import pub_frame
+from mts1b_platform.eventbus.protocol.puback import AckLost, PubAck
+from mts1b_platform.eventbus.publishing.batch import Batch
 from mts1b_platform.server import NatsServer
 from mts1b_platform.testing import StartNatsServer
 from mts1b_platform.testing_bus import ConnectBus
@@ -365,14 +365,14 @@ async def test_an_event_among_many_that_is_too_large_is_named_and_those_before_i
 async def test_atomic_batches_survive_a_server_kill_in_order_and_once(bus: EventBus, nats_server: NatsServer):
     orders = [order(f"intent-{n}") for n in range(4000)]
     began = asyncio.Event()
-    stage = bus.pipeline.stage
+    stage = bus.publishing.pipeline.stage
 
     def told(batch: Batch) -> bool:
         if batch.drafts[0].msg_id == "intent-2000":
             began.set()  # the one before is being stored
         return stage(batch)
 
-    bus.pipeline.stage = told
+    bus.publishing.pipeline.stage = told
 
     async def restart() -> None:
         await began.wait()
@@ -387,7 +387,7 @@ async def test_atomic_batches_survive_a_server_kill_in_order_and_once(bus: Event
 
 
 async def test_a_batch_that_the_server_has_given_up_is_sent_again(bus: EventBus):
-    stage, forgotten = bus.pipeline.stage, 0
+    stage, forgotten = bus.publishing.pipeline.stage, 0
 
     def forget_the_first(batch: Batch) -> bool:
         nonlocal forgotten
@@ -395,14 +395,14 @@ async def test_a_batch_that_the_server_has_given_up_is_sent_again(bus: EventBus)
             forgotten = batch.sent = len(batch.drafts) - 1  # as if it had been sent, and the server been asleep
         return stage(batch)
 
-    bus.pipeline.stage = forget_the_first
+    bus.publishing.pipeline.stage = forget_the_first
     acks = await bus.emit_many(OMS_ORDERS_CREATED, [order(f"intent-{n}") for n in range(30)], atomic=True)
     assert forgotten
     assert [ack.seq for ack in acks] == list(range(1, 31))
 
 
 async def test_an_atomic_batch_whose_ack_is_lost_is_found_and_not_sent_again(bus: EventBus):
-    store, lost = bus.pipeline.store, 0
+    store, lost = bus.publishing.pipeline.store, 0
 
     async def lose_the_ack(batch: Batch) -> PubAck:
         nonlocal lost
@@ -410,7 +410,7 @@ async def test_an_atomic_batch_whose_ack_is_lost_is_found_and_not_sent_again(bus
         lost += 1
         raise AckLost("the connection broke before the ack")
 
-    bus.pipeline.store = lose_the_ack  # the server has it, the answer never comes
+    bus.publishing.pipeline.store = lose_the_ack  # the server has it, the answer never comes
     acks = await bus.emit_many(OMS_ORDERS_CREATED, [order(f"intent-{n}") for n in range(30)], atomic=True)
     assert lost == 1
     assert [ack.seq for ack in acks] == list(range(1, 31))
@@ -440,5 +440,5 @@ async def test_what_is_no_event_at_all_is_refused_before_anything_is_published(b
     with pytest.raises(SubjectError, match="carries Order, not str"):
         await bus.emit_many(OMS_ORDERS_CREATED, [order(), "no order"])  # pyright: ignore[reportArgumentType]
     with pytest.raises(SubjectError, match="carries Quote, not dict"):
-        (await connect_bus("mts1b-marketdata")).publisher(MARKETDATA_QUOTES).send_now({})  # pyright: ignore[reportArgumentType]
+        (await connect_bus("mts1b-marketdata")).publisher(MARKETDATA_QUOTES).send_volatile({})  # pyright: ignore[reportArgumentType]
     assert await stored(bus, "OMS_ORDERS") == 0

@@ -10,10 +10,11 @@ from typing import Any
 
 import nats
 import pytest
-from mts1b_platform.eventbus.headers import header_block
 from mts1b_platform.eventbus.lane import Batches
+from mts1b_platform.eventbus.protocol.frames import FrameTemplate, hpub_frame, pub_frame
+from mts1b_platform.eventbus.protocol.headers import header_block
+from mts1b_platform.eventbus.protocol.message import RawMsg, WireMsg
 from mts1b_platform.eventbus.seam import CROWDED_AT, Seam
-from mts1b_platform.eventbus.wire import FrameTemplate, RawMsg, WireMsg, hpub_frame, pub_frame
 from mts1b_platform.server import NatsServer
 from nats import errors
 from nats.aio.client import Client

@@ -9,11 +9,12 @@ from typing import Any
 
 import pytest
 from mts1b_platform.eventbus import plain, seam_rehearsal
-from mts1b_platform.eventbus.headers import HeaderError, header_block
 from mts1b_platform.eventbus.lane import Lane, SeamUnavailable
 from mts1b_platform.eventbus.plain import PlainLane, open_lane
+from mts1b_platform.eventbus.protocol.frames import FrameTemplate, hpub_frame, pub_frame
+from mts1b_platform.eventbus.protocol.headers import HeaderError, header_block
+from mts1b_platform.eventbus.protocol.message import RawMsg, WireMsg
 from mts1b_platform.eventbus.seam import Seam
-from mts1b_platform.eventbus.wire import FrameTemplate, RawMsg, WireMsg, hpub_frame, pub_frame
 from mts1b_platform.server import NatsServer
 from nats import errors
 from nats.aio.client import Client

@@ -9,14 +9,16 @@ from contextlib import asynccontextmanager, suppress
 from typing import Any
 
 import pytest
-from mts1b_platform.eventbus.bulk import Bulk
-from mts1b_platform.eventbus.headers import header_lines
+from mts1b_platform.eventbus.events.outgoing import Draft
 from mts1b_platform.eventbus.lane import Lane
-from mts1b_platform.eventbus.pipeline import AckPipeline, Batch, Draft
 from mts1b_platform.eventbus.plain import PlainLane
-from mts1b_platform.eventbus.puback import AckLost, AckTimeout, NoStreamResponse, PubAck, PublishRefused
+from mts1b_platform.eventbus.protocol.frames import FrameTemplate, pub_frame, split_frame
+from mts1b_platform.eventbus.protocol.headers import header_lines
+from mts1b_platform.eventbus.protocol.puback import AckLost, AckTimeout, NoStreamResponse, PubAck, PublishRefused
+from mts1b_platform.eventbus.publishing.ack_pipeline import AckPipeline
+from mts1b_platform.eventbus.publishing.batch import Batch
+from mts1b_platform.eventbus.publishing.bulk_acks import Bulk
 from mts1b_platform.eventbus.seam import Seam
-from mts1b_platform.eventbus.wire import FrameTemplate, pub_frame, split_frame
 from mts1b_platform.server import NatsServer
 from nats.aio.client import Client
 

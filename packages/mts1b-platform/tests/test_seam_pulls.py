@@ -9,19 +9,16 @@ from contextlib import asynccontextmanager, suppress
 from typing import Any
 
 import pytest
-from mts1b_platform.eventbus.acks import (
-    nak_frame,
-    progress_frame,
-    term_frame,
-)
+from mts1b_platform.eventbus.consuming.pulls import PullEvent, PullEventKind, Pulls, PullsEnded
 from mts1b_platform.eventbus.lane import Lane
-from mts1b_platform.eventbus.pipeline import AckPipeline
 from mts1b_platform.eventbus.plain import PlainLane
-from mts1b_platform.eventbus.position import NotJetStream, Position, stored_at
-from mts1b_platform.eventbus.pulls import PullEvent, PullEventKind, Pulls, PullsEnded
+from mts1b_platform.eventbus.protocol.acks import nak_frame, progress_frame, term_frame
+from mts1b_platform.eventbus.protocol.frames import FrameTemplate, hpub_frame
+from mts1b_platform.eventbus.protocol.message import RawMsg, WireMsg
+from mts1b_platform.eventbus.protocol.position import NotJetStream, Position, stored_at
+from mts1b_platform.eventbus.publishing.ack_pipeline import AckPipeline
 from mts1b_platform.eventbus.seam import Seam
 from mts1b_platform.eventbus.seam_batches import BatchSubscription
-from mts1b_platform.eventbus.wire import FrameTemplate, RawMsg, WireMsg, hpub_frame
 from mts1b_platform.server import NatsServer
 from nats import errors
 from nats.aio.client import Client

@@ -16,9 +16,9 @@ import pytest
 from mts1b_foundation.samples import FILL, ORDER, QUOTE
 from mts1b_foundation.subjects import MARKETDATA_QUOTES, OMS_FILLS_CREATED, OMS_ORDERS_CREATED
 from mts1b_platform.eventbus import BusClosed, ConsumerGone, Event, EventBus, RetryPolicy, ServerUnavailable
-from mts1b_platform.eventbus.api import js_api
 from mts1b_platform.eventbus.dedupe import KvDedupe
 from mts1b_platform.eventbus.dedupe.sqlite import SqliteDedupe
+from mts1b_platform.eventbus.jetstream.api import js_api
 from mts1b_platform.eventbus.outbox import Relay
 from mts1b_platform.eventbus.outbox.sqlite import SqliteOutbox
 from mts1b_platform.server import NatsServer

@@ -18,7 +18,7 @@ from mts1b_platform.eventbus import (
     stream_config,
     unknown_streams,
 )
-from mts1b_platform.eventbus.api import js_api
+from mts1b_platform.eventbus.jetstream.api import js_api
 from mts1b_platform.eventbus.streams import nanoseconds
 from mts1b_platform.server import NatsServer
 from mts1b_platform.testing_bus import ConnectBus

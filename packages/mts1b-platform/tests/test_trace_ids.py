@@ -4,7 +4,7 @@ import multiprocessing
 import re
 from multiprocessing.queues import Queue
 
-from mts1b_platform.eventbus.trace import new_trace_id
+from mts1b_platform.eventbus.events.trace import new_trace_id
 
 
 def tell(answers: "Queue[list[str]]") -> None:

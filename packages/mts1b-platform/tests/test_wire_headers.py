@@ -5,18 +5,11 @@
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
-from mts1b_platform.eventbus.headers import (
-    HeaderError,
-    HeaderLines,
-    Headers,
-    MessageIds,
-    StaticHeaderCache,
-    StaticHeaders,
-    header_block,
-    header_lines,
-    read_ids,
-)
-from mts1b_platform.eventbus.wire import FrameTemplate, Parser, SubjectRefused, Unrouted, WireMsg, frame_size
+from mts1b_platform.eventbus.protocol.envelope_reader import MessageIds, StaticHeaderCache, StaticHeaders, read_ids
+from mts1b_platform.eventbus.protocol.frames import FrameTemplate, SubjectRefused, frame_size
+from mts1b_platform.eventbus.protocol.headers import HeaderError, HeaderLines, Headers, header_block, header_lines
+from mts1b_platform.eventbus.protocol.message import WireMsg
+from mts1b_platform.eventbus.protocol.parser import Parser, Unrouted
 from nats.aio.client import Client
 
 STATIC = {

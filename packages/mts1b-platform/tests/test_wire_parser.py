@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
-from mts1b_platform.eventbus.wire import Control, Malformed, Parser, Unrouted, WireMsg
+from mts1b_platform.eventbus.protocol.message import WireMsg
+from mts1b_platform.eventbus.protocol.parser import Control, Malformed, Parser, Unrouted
 from nats.errors import ProtocolError
 from nats.protocol.parser import Parser as OracleParser
 

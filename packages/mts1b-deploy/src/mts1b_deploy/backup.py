@@ -129,7 +129,7 @@ async def _backup(layout: Layout, record: InstallRecord, directory: Path) -> Bac
 
 
 async def _take(bus: "EventBus", name: str, directory: Path) -> StreamBackup:
-    from mts1b_platform.eventbus.api import js_api
+    from mts1b_platform.eventbus.jetstream.api import js_api
 
     path, total, size = directory / f"{name}.tar.s2", hashlib.sha256(), 0
     inbox = bus.new_inbox()
@@ -160,8 +160,8 @@ async def _take(bus: "EventBus", name: str, directory: Path) -> StreamBackup:
 
 
 async def _restore(layout: Layout, record: InstallRecord, directory: Path, found: Backup, *, replace: bool) -> None:
-    from mts1b_platform.eventbus.api import js_api
-    from mts1b_platform.eventbus.apply import wait_for_jetstream
+    from mts1b_platform.eventbus.jetstream.api import js_api
+    from mts1b_platform.eventbus.jetstream.apply_streams import wait_for_jetstream
 
     async with _admin(layout, record) as bus:
         await wait_for_jetstream(bus)
@@ -181,7 +181,7 @@ async def _restore(layout: Layout, record: InstallRecord, directory: Path, found
 
 
 async def _put_back(bus: "EventBus", stream: StreamBackup, directory: Path, *, copies: int) -> None:
-    from mts1b_platform.eventbus.api import js_api
+    from mts1b_platform.eventbus.jetstream.api import js_api
 
     config = {**stream.config, "num_replicas": copies}
     request = {"config": config, "state": stream.state}
@@ -212,7 +212,7 @@ async def _admin(layout: Layout, record: InstallRecord) -> "AsyncGenerator[Event
 
 
 async def _stream_names(bus: "EventBus") -> list[str]:
-    from mts1b_platform.eventbus.api import js_api
+    from mts1b_platform.eventbus.jetstream.api import js_api
 
     names: list[str] = []
     while True:

@@ -66,8 +66,9 @@ async def connect_as(service: str, layout: Layout, record: InstallRecord) -> "Ev
 
 async def _apply(layout: Layout, record: InstallRecord) -> list[AppliedStream]:
     from mts1b_platform.eventbus import apply_streams as apply
-    from mts1b_platform.eventbus.apply import wait_for_jetstream
-    from mts1b_platform.eventbus.consumers import apply_consumers, declared_streams
+    from mts1b_platform.eventbus.consumers import declared_streams
+    from mts1b_platform.eventbus.jetstream.apply_consumers import apply_consumers
+    from mts1b_platform.eventbus.jetstream.apply_streams import wait_for_jetstream
     from mts1b_platform.eventbus.streams import STREAMS
 
     profile = profile_named(record.profile)

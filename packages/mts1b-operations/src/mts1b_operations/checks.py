@@ -6,7 +6,8 @@ from datetime import UTC, datetime, timedelta
 from enum import IntEnum
 
 from mts1b_platform.eventbus import EventBus
-from mts1b_platform.eventbus.api import NOT_FOUND_STREAM, ApiError, js_api
+from mts1b_platform.eventbus.jetstream.api import js_api
+from mts1b_platform.eventbus.jetstream.stored import read_stored
 
 from mts1b_operations.monitor.reading import Reading, Watch
 
@@ -69,16 +70,13 @@ async def recent_deadletters(bus: EventBus, seconds: float, *, most: int) -> Rea
     since = datetime.now(UTC) - timedelta(seconds=seconds)
     state = (await js_api(bus, "STREAM.INFO.DEADLETTERS"))["state"]
     count = 0
-    for seq in range(state["last_seq"], state["first_seq"] - 1, -1):
+    for seq in range(state["last_seq"], max(0, state["first_seq"] - 1), -1):
         if count > most:
             break
-        try:
-            message = (await js_api(bus, "STREAM.MSG.GET.DEADLETTERS", {"seq": seq}))["message"]
-        except ApiError as error:
-            if error.err_code == NOT_FOUND_STREAM:
-                raise
+        message = await read_stored(bus, "DEADLETTERS", seq=seq)
+        if message is None:
             continue  # deleted meanwhile
-        if datetime.fromisoformat(message["time"]) < since:
+        if message.time < since:
             break
         count += 1
     more = "more than " if count > most else ""

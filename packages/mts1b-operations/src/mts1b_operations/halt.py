@@ -14,7 +14,6 @@ import asyncio
 import contextlib
 import json
 import secrets
-from base64 import b64decode
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -30,16 +29,14 @@ from mts1b_foundation.subjects import (
     DurableSubject,
 )
 from mts1b_platform.eventbus import BusError, EventBus
-from mts1b_platform.eventbus.api import ApiError, js_api
-from mts1b_platform.eventbus.decode import Decoder, Refused
-from mts1b_platform.eventbus.wire import WireMsg
+from mts1b_platform.eventbus.codec.decoder import Decoder, Refused
+from mts1b_platform.eventbus.jetstream.stored import StoredMessage, read_stored
 from mts1b_platform.logs import get_logger
 
 log = get_logger("mts1b.operations.halt")
 
 REPO = "mts1b-operations"
 _STREAM = "OPERATIONS_HALTS"
-_NO_MESSAGE = 10037
 
 _HOLD = "svc.v1.oms.hold"
 _HOLD_WITHIN = 1.0
@@ -170,34 +167,25 @@ async def halts_in_force(bus: EventBus) -> Sequence[Halt]:
     """Every halt that was requested and not cleared, oldest first, with who obeyed it."""
     found: dict[str, Halt] = {}
     decoder = Decoder(_SUBJECTS)
-    async for msg, stored_at in _stored(bus):
+    async for message in _stored(bus):
         try:
-            _, _, payload, _ = decoder.decode(msg)
+            _, _, payload, _ = decoder.decode(message.wire)
         except Refused as refused:
             log.warning("a message among the halts is none", reason=str(refused))
             continue
-        _fold(found, payload, stored_at)
+        _fold(found, payload, message.time)
     return tuple(found.values())
 
 
-async def _stored(bus: EventBus) -> AsyncIterator[tuple[WireMsg, datetime]]:
+async def _stored(bus: EventBus) -> AsyncIterator[StoredMessage]:
     """Everything in the stream of halts, in order.
 
     Read message by message, as on a secured bus nobody but the administration may create a consumer.
     """
     seq = 1
-    while True:
-        try:
-            answer = await js_api(bus, f"STREAM.MSG.GET.{_STREAM}", {"seq": seq, "next_by_subj": "mts.>"})
-        except ApiError as error:
-            if error.err_code == _NO_MESSAGE:
-                return
-            raise
-        message: dict[str, Any] = answer["message"]
-        seq = int(message["seq"]) + 1
-        head, payload = (b64decode(message.get(part, "")) for part in ("hdrs", "data"))
-        stored_at = datetime.fromisoformat(message["time"])
-        yield WireMsg(str(message["subject"]).encode(), b"", head, payload), stored_at
+    while (message := await read_stored(bus, _STREAM, seq=seq, next_by="mts.>")) is not None:
+        yield message
+        seq = message.seq + 1
 
 
 async def wait_for_obedience(

@@ -18,9 +18,10 @@ from datetime import datetime
 from typing import Any
 
 from mts1b_platform.eventbus import EventBus
-from mts1b_platform.eventbus.api import NOT_FOUND_CONSUMER, NOT_FOUND_STREAM, ApiError, js_api
+from mts1b_platform.eventbus.jetstream.api import ApiError, js_api
+from mts1b_platform.eventbus.jetstream.stored import StoredMessage, read_stored
+from mts1b_platform.eventbus.protocol.error_codes import ErrorCode
 
-_NO_MESSAGE = 10037
 _AT_ONCE = 16
 """Requests under way at a time, so that a look at hundreds of consumers is no burst for the server."""
 
@@ -106,7 +107,7 @@ async def consumer_infos(bus: EventBus, stream: str) -> list[dict[str, Any]]:
             with contextlib.suppress(ApiError):
                 found.append(await js_api(bus, f"CONSUMER.INFO.{stream}.{name}"))
     except ApiError as error:
-        if error.err_code not in (NOT_FOUND_STREAM, NOT_FOUND_CONSUMER):
+        if error.err_code not in (ErrorCode.STREAM_NOT_FOUND, ErrorCode.CONSUMER_NOT_FOUND):
             raise
     return found
 
@@ -119,38 +120,33 @@ async def _lag(bus: EventBus, info: dict[str, Any]) -> ConsumerLag:
     return ConsumerLag(
         stream=info["stream_name"],
         consumer=info["name"],
-        seconds=max(0.0, (_moment(info["ts"]) - _moment(oldest["time"])).total_seconds()) if oldest else 0.0,
+        seconds=max(0.0, (_moment(info["ts"]) - oldest.time).total_seconds()) if oldest else 0.0,
         messages=info["num_pending"] + info["num_ack_pending"] if oldest else 0,
         ack_pending=info["num_ack_pending"],
         redelivered=info["num_redelivered"],
         waiting=info["num_waiting"],
-        oldest_seq=oldest["seq"] if oldest else None,
-        oldest_subject=oldest["subject"] if oldest else None,
+        oldest_seq=oldest.seq if oldest else None,
+        oldest_subject=oldest.wire.subject.decode() if oldest else None,
         filters=filters,
         durable="durable_name" in config,
         paused=bool(info.get("paused")),
     )
 
 
-async def _oldest(bus: EventBus, info: dict[str, Any], filters: tuple[str, ...]) -> dict[str, Any] | None:
+async def _oldest(bus: EventBus, info: dict[str, Any], filters: tuple[str, ...]) -> StoredMessage | None:
     """The oldest message that matches and is not acknowledged."""
     if not info["num_pending"] and not info["num_ack_pending"]:
         return None
     # With nothing delivered and unacknowledged, the floor may be stale: everything up to the delivered is settled.
     reached = info["ack_floor"] if info["num_ack_pending"] else info["delivered"]
     start = reached["stream_seq"] + 1
-    found = [await _next(bus, info["stream_name"], start, subject) for subject in filters or (">",)]
-    return min((message for message in found if message), key=lambda message: message["seq"], default=None)
-
-
-async def _next(bus: EventBus, stream: str, start: int, subject: str) -> dict[str, Any] | None:
     try:
-        answer = await js_api(bus, f"STREAM.MSG.GET.{stream}", {"seq": start, "next_by_subj": subject})
+        found = [await read_stored(bus, info["stream_name"], seq=start, next_by=name) for name in filters or (">",)]
     except ApiError as error:
-        if error.err_code in (_NO_MESSAGE, NOT_FOUND_STREAM):
+        if error.err_code == ErrorCode.STREAM_NOT_FOUND:
             return None
         raise
-    return answer["message"]
+    return min((message for message in found if message), key=lambda message: message.seq, default=None)
 
 
 def _moment(text: str) -> datetime:

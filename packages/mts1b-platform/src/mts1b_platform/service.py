@@ -8,7 +8,7 @@
     async def book(event: Event[Fill], tx: aiosqlite.Connection) -> None: ...
 
     @service.listens(MARKETDATA_QUOTES, conflate=True)
-    async def mark(event: Heard[Quote]) -> None: ...
+    async def mark(event: LiveEvent[Quote]) -> None: ...
 
     @service.every(5.0)
     async def publish_nav() -> None:
@@ -43,11 +43,11 @@ from mts1b_foundation.subjects import DurableSubject, Subject
 from mts1b_foundation.subjects.subject import T
 
 from mts1b_platform.eventbus import EventBus, connect
-from mts1b_platform.eventbus.consumer import Consumer
-from mts1b_platform.eventbus.dedupe.store import DedupeStore
+from mts1b_platform.eventbus.consuming.consumer import Consumer
+from mts1b_platform.eventbus.consuming.listener import Listener
 from mts1b_platform.eventbus.errors import BusClosed
-from mts1b_platform.eventbus.event import Event
-from mts1b_platform.eventbus.listener import Listener
+from mts1b_platform.eventbus.events.event import Event
+from mts1b_platform.eventbus.events.once import DedupeStore
 from mts1b_platform.logs import configure_logging, get_logger
 from mts1b_platform.observability.observe import observe
 from mts1b_platform.service_health import stores_end_to_end

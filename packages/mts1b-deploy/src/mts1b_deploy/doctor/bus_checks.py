@@ -26,7 +26,7 @@ _PINGS = 4
 async def check_streams(bus: "EventBus", record: InstallRecord) -> AsyncIterator[Deviation]:
     """Whether every stream is there, as defined, with all of its copies in step."""
     from mts1b_platform.eventbus import plan_streams
-    from mts1b_platform.eventbus.api import js_api
+    from mts1b_platform.eventbus.jetstream.api import js_api
 
     for change in await plan_streams(bus, profile=profile_named(record.profile).name):
         if change.action == "created":
@@ -56,7 +56,7 @@ async def check_streams(bus: "EventBus", record: InstallRecord) -> AsyncIterator
 async def check_durables(bus: "EventBus") -> AsyncIterator[Deviation]:
     """Whether every declared durable is there: services of a locked-down bus cannot make theirs."""
     from mts1b_platform.eventbus.consumers import declared_consumers
-    from mts1b_platform.eventbus.durables import durable_exists
+    from mts1b_platform.eventbus.jetstream.durables import durable_exists
 
     for wanted in declared_consumers():
         if not await durable_exists(bus, wanted.stream, wanted.durable):

@@ -13,7 +13,7 @@ from datetime import datetime
 from mts1b_foundation.marketdata import Quote
 from mts1b_foundation.subjects import MARKETDATA_BARS, MARKETDATA_QUOTES, MARKETDATA_SESSIONS_CLOSED
 from mts1b_platform.eventbus import AccessDenied, EventBus
-from mts1b_platform.eventbus.trace import new_trace_id
+from mts1b_platform.eventbus.events.trace import new_trace_id
 from mts1b_platform.logs import get_logger
 from pydantic import BaseModel
 

@@ -5,20 +5,17 @@ allows (a pull consumer says so only when somebody pulls next), and ``MSG_TERMIN
 """
 
 import json
-from base64 import b64decode
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Final
+from typing import Any
 
 import nats.errors
 from mts1b_foundation.deadletters import DeadLetterReason
 from mts1b_platform.eventbus import EventBus
-from mts1b_platform.eventbus.api import ApiError, js_api
 from mts1b_platform.eventbus.errors import JetStreamUnavailable
-from mts1b_platform.eventbus.headers import Headers
-
-_NO_MESSAGE: Final = 10037
-_NO_STREAM: Final = 10059
+from mts1b_platform.eventbus.jetstream.api import ApiError
+from mts1b_platform.eventbus.jetstream.stored import read_stored
+from mts1b_platform.eventbus.protocol.error_codes import ErrorCode
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,24 +72,19 @@ async def read_original(bus: EventBus, stream: str, sequence: int) -> Original |
         ApiError: the server refuses to say.
     """
     try:
-        document = await js_api(bus, f"STREAM.MSG.GET.{stream}", {"seq": sequence})
+        message = await read_stored(bus, stream, seq=sequence)
     except ApiError as error:
-        if error.err_code in (_NO_MESSAGE, _NO_STREAM):
+        if error.err_code == ErrorCode.STREAM_NOT_FOUND:
             return None
         raise
     except nats.errors.Error as error:
         raise JetStreamUnavailable(f"{stream}:{sequence} cannot be read: {error}") from error
-    message = document["message"]
-    headers = Headers(b64decode(message.get("hdrs", "")))
+    if message is None:
+        return None
+    headers = message.wire.headers
     return Original(
-        message["subject"],
+        message.wire.subject.decode(),
         {name: ", ".join(headers.get_all(name)) for name in headers},
-        b64decode(message.get("data", "")),
-        datetime.fromisoformat(_microseconds(message["time"])),
+        message.wire.payload,
+        message.time,
     )
-
-
-def _microseconds(time: str) -> str:
-    """The server writes up to nine digits behind the second; Python reads six."""
-    whole, _, rest = time.removesuffix("Z").partition(".")
-    return f"{whole}.{rest[:6].ljust(6, '0')}+00:00"

@@ -10,7 +10,7 @@ import nats.errors
 from mts1b_foundation.deadletters import DeadLetter
 from mts1b_platform.eventbus import EventBus
 from mts1b_platform.eventbus.errors import JetStreamUnavailable, NoStream
-from mts1b_platform.eventbus.headers import REQUEUES
+from mts1b_platform.eventbus.protocol.envelope import REQUEUES
 from nats.js import api
 from nats.js.errors import NotFoundError
 from pydantic import ValidationError

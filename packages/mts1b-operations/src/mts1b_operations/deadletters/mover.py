@@ -13,9 +13,9 @@ from mts1b_foundation.deadletters import DeadLetter
 from mts1b_foundation.event import utc_now
 from mts1b_foundation.subjects import deadletters_of
 from mts1b_platform.eventbus import EventBus, apply_streams
-from mts1b_platform.eventbus.durables import ensure_durable
 from mts1b_platform.eventbus.errors import BusClosed, BusError
-from mts1b_platform.eventbus.headers import TRACE_ID
+from mts1b_platform.eventbus.jetstream.durables import ensure_durable
+from mts1b_platform.eventbus.protocol.envelope import TRACE_ID
 from mts1b_platform.logs import get_logger
 
 from mts1b_operations.deadletters.advisories import Advisory, Original, read_original

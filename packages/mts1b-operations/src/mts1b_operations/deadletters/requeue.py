@@ -15,9 +15,9 @@ import nats.errors
 from mts1b_foundation.errors import Mts1bError
 from mts1b_foundation.subjects import registry
 from mts1b_platform.eventbus import EventBus
-from mts1b_platform.eventbus.api import ApiError, js_api
-from mts1b_platform.eventbus.envelope import canonical
-from mts1b_platform.eventbus.headers import MSG_ID, ONLY_DURABLE, ORIGINAL_MSG_ID, REQUEUES
+from mts1b_platform.eventbus.jetstream.api import ApiError, js_api
+from mts1b_platform.eventbus.protocol.envelope import MSG_ID, ONLY_DURABLE, ORIGINAL_MSG_ID, REQUEUES, canonical
+from mts1b_platform.eventbus.protocol.error_codes import ErrorCode
 from mts1b_platform.observability.audit import audit_action
 
 from mts1b_operations.deadletters.letters import STREAM, Letter
@@ -28,7 +28,6 @@ Target = Literal["consumer", "subject"]
 MOST_REQUEUES: Final = 3
 _ATTEMPTS: Final = 10
 _TIMEOUT: Final = 2.0
-_NO_MESSAGE: Final = 10057
 
 _LEFT_OUT: Final = frozenset({MSG_ID.lower(), ORIGINAL_MSG_ID, REQUEUES, ONLY_DURABLE})
 
@@ -146,7 +145,7 @@ async def _delete(bus: EventBus, letter: Letter) -> None:
     try:
         await js_api(bus, f"STREAM.MSG.DELETE.{STREAM}", {"seq": letter.seq})
     except ApiError as error:
-        if error.err_code != _NO_MESSAGE and "no message found" not in error.description:
+        if error.err_code != ErrorCode.STREAM_MSG_DELETE_FAILED and "no message found" not in error.description:
             raise DeadLetterError(f"{letter.id} cannot be removed from {STREAM}: {error}") from error
 
 

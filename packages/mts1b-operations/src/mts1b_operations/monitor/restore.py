@@ -3,13 +3,12 @@
 A restarted monitor goes on with them, so that what is still wrong is not raised twice and what is over is cleared.
 """
 
-from base64 import b64decode
-
 from mts1b_foundation.operations import Alert
 from mts1b_foundation.subjects import OPERATIONS_ALERTS_RAISED
 from mts1b_platform.eventbus import EventBus, JetStreamUnavailable
-from mts1b_platform.eventbus.api import ApiError, js_api
-from mts1b_platform.eventbus.durables import stream_of
+from mts1b_platform.eventbus.jetstream.api import ApiError, js_api
+from mts1b_platform.eventbus.jetstream.durables import stream_of
+from mts1b_platform.eventbus.jetstream.stored import read_stored
 from mts1b_platform.logs import get_logger
 from pydantic import ValidationError
 
@@ -33,10 +32,11 @@ async def alerts_in_force(bus: EventBus) -> list[Alert]:
 async def _read(bus: EventBus, stream: str, first: int, last: int) -> list[Alert]:
     found: dict[str, Alert] = {}
     for seq in range(last, max(first, last - _MOST + 1) - 1, -1):
+        if (message := await read_stored(bus, stream, seq=seq)) is None:
+            continue  # deleted
         try:
-            message = (await js_api(bus, f"STREAM.MSG.GET.{stream}", {"seq": seq}))["message"]
-            alert = Alert.model_validate_json(b64decode(message.get("data", "")))
-        except (ApiError, ValidationError):
-            continue  # deleted, or not an alert
+            alert = Alert.model_validate_json(message.wire.payload)
+        except ValidationError:
+            continue  # not an alert
         found.setdefault(alert.alert_id, alert)  # the newest word about an alert counts
     return [alert for alert in found.values() if alert.cleared_at is None]

@@ -10,7 +10,7 @@ from typing import Any
 
 from cryptography import x509
 from mts1b_platform.eventbus import EventBus
-from mts1b_platform.eventbus.api import ApiError, js_api
+from mts1b_platform.eventbus.jetstream.api import ApiError, js_api
 
 from mts1b_operations.lag import ConsumerLag, lags_of, stream_infos
 from mts1b_operations.monitor.reading import Reading, Watch

@@ -15,7 +15,7 @@ from mts1b_foundation.marketdata import Quote
 from mts1b_foundation.subjects import DurableSubject, Subject
 
 from mts1b_platform.eventbus import Ack, BusError, EventBus, Listener
-from mts1b_platform.eventbus.api import js_api
+from mts1b_platform.eventbus.jetstream.api import js_api
 
 PACE: Final = 1_000
 """Events a second at which latency is measured."""
@@ -150,7 +150,7 @@ class _Tally:
 async def flat_out(bench: Bench, seconds: float, name: str) -> Figures:
     """Best effort, as fast as both ends go together; a bounded number is under way, so none is lost."""
     quotes, tally = bench.quotes(_BURST), _Tally()
-    send, lane = bench.publisher.publisher(bench.live).send_now, bench.publisher.lane
+    send, lane = bench.publisher.publisher(bench.live).send_volatile, bench.publisher.lane
     async with bench.reader.listen(bench.live, limit=2 * _WINDOW) as listener:
         counting = asyncio.create_task(tally.count(listener))
         try:
@@ -170,7 +170,7 @@ async def flat_out(bench: Bench, seconds: float, name: str) -> Figures:
 async def paced(bench: Bench, seconds: float, name: str) -> Figures:
     """Best effort at a steady pace: how long each event is on its way."""
     quotes, latencies = bench.quotes(_BURST), list[float]()
-    send = bench.publisher.publisher(bench.live).send_now
+    send = bench.publisher.publisher(bench.live).send_volatile
 
     async def hear(listener: Listener[Quote]) -> None:
         async for event in listener:  # the time of sending travels as the trace id

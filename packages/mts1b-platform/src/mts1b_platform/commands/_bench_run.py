@@ -27,7 +27,7 @@ from mts1b_platform.eventbus import (
     StreamDefinition,
     connect,
 )
-from mts1b_platform.eventbus.api import NOT_FOUND_STREAM, ApiError, js_api, where
+from mts1b_platform.eventbus.jetstream.api import NOT_FOUND_STREAM, ApiError, js_api, where
 
 ANYBODY: Final = "mts1b-bench"
 """Whom a run speaks as where nobody asks for an identity."""

@@ -20,8 +20,9 @@ from mts1b_platform.eventbus import (
     stream_config,
     unknown_streams,
 )
-from mts1b_platform.eventbus.api import js_api
-from mts1b_platform.eventbus.consumers import ConsumerChange, apply_consumers, declared_streams
+from mts1b_platform.eventbus.consumers import declared_streams
+from mts1b_platform.eventbus.jetstream.api import js_api
+from mts1b_platform.eventbus.jetstream.apply_consumers import ConsumerChange, apply_consumers
 from mts1b_platform.observability.audit import audit_action
 from mts1b_platform.output import Json, noun, print_json, print_listing, say
 

@@ -10,19 +10,16 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
-    from mts1b_platform.eventbus.apply import (
-        apply_streams,
-        plan_streams,
-        stream_config,
-        unknown_streams,
-        wait_for_jetstream,
-    )
     from mts1b_platform.eventbus.bus import EventBus
     from mts1b_platform.eventbus.connect import connect
-    from mts1b_platform.eventbus.consumer import Consumer
+    from mts1b_platform.eventbus.consuming.consumer import Consumer
+    from mts1b_platform.eventbus.consuming.listener import Listener
+    from mts1b_platform.eventbus.consuming.retry import RetryPolicy
     from mts1b_platform.eventbus.counters import Counters
     from mts1b_platform.eventbus.errors import (
         AccessDenied,
+        AlreadyStored,
+        BatchRefused,
         BusClosed,
         BusError,
         ConsumeError,
@@ -41,20 +38,27 @@ if TYPE_CHECKING:
         ServerUnavailable,
         StreamError,
     )
-    from mts1b_platform.eventbus.event import Event, Heard
-    from mts1b_platform.eventbus.ingest import Ingested
-    from mts1b_platform.eventbus.listener import Listener
-    from mts1b_platform.eventbus.position import Position
-    from mts1b_platform.eventbus.publish import Ack
-    from mts1b_platform.eventbus.publisher import Publisher
-    from mts1b_platform.eventbus.retry import RetryPolicy
-    from mts1b_platform.eventbus.stream_plan import FieldChange, StreamChange
+    from mts1b_platform.eventbus.events.event import Event, LiveEvent
+    from mts1b_platform.eventbus.events.outgoing import Ack
+    from mts1b_platform.eventbus.jetstream.apply_streams import (
+        apply_streams,
+        plan_streams,
+        stream_config,
+        unknown_streams,
+        wait_for_jetstream,
+    )
+    from mts1b_platform.eventbus.jetstream.stream_plan import FieldChange, StreamChange
+    from mts1b_platform.eventbus.protocol.position import Position
+    from mts1b_platform.eventbus.publishing.ingest import Ingested
+    from mts1b_platform.eventbus.publishing.publisher import Publisher
     from mts1b_platform.eventbus.streams import STREAMS, StreamDefinition
 
 __all__ = [
     "STREAMS",
     "AccessDenied",
     "Ack",
+    "AlreadyStored",
+    "BatchRefused",
     "BusClosed",
     "BusError",
     "ConsumeError",
@@ -65,11 +69,11 @@ __all__ = [
     "Event",
     "EventBus",
     "FieldChange",
-    "Heard",
     "Ingested",
     "InvalidHeader",
     "JetStreamUnavailable",
     "Listener",
+    "LiveEvent",
     "NoStream",
     "NotStored",
     "NotTheProducer",
@@ -94,24 +98,26 @@ __all__ = [
 ]
 
 _HOMES: Final = {
-    "apply": ("apply_streams", "plan_streams", "stream_config", "unknown_streams", "wait_for_jetstream"),
     "bus": ("EventBus",),
     "connect": ("connect",),
-    "consumer": ("Consumer",),
+    "consuming.consumer": ("Consumer",),
+    "consuming.listener": ("Listener",),
+    "consuming.retry": ("RetryPolicy",),
     "counters": ("Counters",),
     "errors": (
-        "AccessDenied", "BusClosed", "BusError", "ConsumeError", "ConsumerConflict", "ConsumerGone", "InvalidHeader",
-        "JetStreamUnavailable", "NoStream", "NotStored", "NotTheProducer", "PayloadTooLarge", "PublishError",
-        "PublishUncertain", "Reject", "Retry", "ServerUnavailable", "StreamError",
+        "AccessDenied", "AlreadyStored", "BatchRefused", "BusClosed", "BusError", "ConsumeError", "ConsumerConflict",
+        "ConsumerGone", "InvalidHeader", "JetStreamUnavailable", "NoStream", "NotStored", "NotTheProducer",
+        "PayloadTooLarge", "PublishError", "PublishUncertain", "Reject", "Retry", "ServerUnavailable", "StreamError",
     ),
-    "event": ("Event", "Heard"),
-    "ingest": ("Ingested",),
-    "listener": ("Listener",),
-    "position": ("Position",),
-    "publish": ("Ack",),
-    "publisher": ("Publisher",),
-    "retry": ("RetryPolicy",),
-    "stream_plan": ("FieldChange", "StreamChange"),
+    "events.event": ("Event", "LiveEvent"),
+    "events.outgoing": ("Ack",),
+    "jetstream.apply_streams": (
+        "apply_streams", "plan_streams", "stream_config", "unknown_streams", "wait_for_jetstream",
+    ),
+    "jetstream.stream_plan": ("FieldChange", "StreamChange"),
+    "protocol.position": ("Position",),
+    "publishing.ingest": ("Ingested",),
+    "publishing.publisher": ("Publisher",),
     "streams": ("STREAMS", "StreamDefinition"),
 }  # fmt: skip
 """Which module each of the names above comes from."""

@@ -1,108 +1,65 @@
-"""The event bus: a nats-py client that knows the subjects, and keeps the promises of their tiers.
-
-It *is* a ``nats.aio.client.Client``: ``publish``, ``subscribe``, ``request``, ``jetstream()`` and the rest work as
-nats-py documents them. The typed calls ``emit``, ``emit_many``, ``consume`` and ``listen`` are what new code uses.
-"""
+"""The event bus: typed events out and in, with the guarantees of their subjects' tiers."""
 
 import asyncio
-from collections.abc import AsyncIterable, Iterable, Mapping, Sequence
-from contextlib import ExitStack
+from collections.abc import AsyncIterable, Iterable, Mapping
 from functools import partial
-from typing import Any, Self, overload
+from typing import Any, Final, Self, overload
 
 import nats.errors
 from mts1b_foundation.subjects import DurableSubject, Subject
 from mts1b_foundation.subjects.subject import T
-from nats.aio.client import Client
-from nats.aio.msg import Msg
-from nats.aio.subscription import Subscription
 from nats.js import JetStreamContext
 
-from mts1b_platform.config import Settings
-from mts1b_platform.eventbus.asking import ASKS, ask
-from mts1b_platform.eventbus.consumer import Consumer
-from mts1b_platform.eventbus.counters import UNSENT, Counters
-from mts1b_platform.eventbus.decode import Decoder
-from mts1b_platform.eventbus.denials import Action, Denials
-from mts1b_platform.eventbus.durables import Deliver
-from mts1b_platform.eventbus.errors import AccessDenied, BusClosed, BusError
-from mts1b_platform.eventbus.event import Heard
-from mts1b_platform.eventbus.hooks import Hooks, of_each
-from mts1b_platform.eventbus.identity import Identity
-from mts1b_platform.eventbus.ingest import Ingested, Load, prepare_all
-from mts1b_platform.eventbus.jetstream import JetStream, complete
-from mts1b_platform.eventbus.key_order import Key
-from mts1b_platform.eventbus.lane import Lane
-from mts1b_platform.eventbus.listener import Listener
-from mts1b_platform.eventbus.ordered import OrderedConsumer
-from mts1b_platform.eventbus.pipeline import AckPipeline
-from mts1b_platform.eventbus.plain import open_lane
-from mts1b_platform.eventbus.publish import Ack, prepare, send, send_watched
-from mts1b_platform.eventbus.publish_many import Many, drafts, send_atomic, send_many_watched, send_pipelined
-from mts1b_platform.eventbus.publisher import Publisher
-from mts1b_platform.eventbus.retry import RetryPolicy
-from mts1b_platform.eventbus.trace import new_trace_id
+from mts1b_platform.eventbus.connection.client import BusClient
+from mts1b_platform.eventbus.consumers import Deliver
+from mts1b_platform.eventbus.consuming.consumer import Consumer
+from mts1b_platform.eventbus.consuming.context import ConsumeContext, Reader
+from mts1b_platform.eventbus.consuming.listener import Listener
+from mts1b_platform.eventbus.consuming.ordering.key_order import Key
+from mts1b_platform.eventbus.consuming.ordering.ordered import OrderedConsumer
+from mts1b_platform.eventbus.consuming.retry import RetryPolicy
+from mts1b_platform.eventbus.errors import AccessDenied
+from mts1b_platform.eventbus.events.event import LiveEvent
+from mts1b_platform.eventbus.events.outgoing import Ack
+from mts1b_platform.eventbus.publishing.ack_pipeline import AckPipeline
+from mts1b_platform.eventbus.publishing.context import PublishContext
+from mts1b_platform.eventbus.publishing.emit import DEFAULT_DEADLINE, emit
+from mts1b_platform.eventbus.publishing.emit_many import emit_many
+from mts1b_platform.eventbus.publishing.ingest import Ingested, ingest
+from mts1b_platform.eventbus.publishing.publisher import Publisher
+from mts1b_platform.eventbus.raw import JetStream
 from mts1b_platform.logs import get_logger
 
 log = get_logger("mts1b.eventbus")
 
-ANONYMOUS = "mts1b-anonymous"
-"""Whom a process speaks as that has not said so: it may consume, and dead-letters under this name."""
-
-DEFAULT_DEADLINE = 30.0
-DEFAULT_RETRY = RetryPolicy()
-_DRAIN_BUDGET = 10.0
-_BEST_EFFORT_WAIT = 0.1
-_ACK_TIMEOUT = 2.0
+DEFAULT_RETRY: Final = RetryPolicy()
+_DRAIN_BUDGET: Final = 10.0
+"""Seconds that handlers have to finish when the bus drains."""
+_ACK_TIMEOUT: Final = 2.0
 """Seconds until a durable publish is sent again; the stream recognises the repeat."""
 
 
-class EventBus(Client):
+class EventBus(BusClient):
     """A connection to the bus. Made by :func:`mts1b_platform.eventbus.connect`.
 
     ``async with`` drains it at the end: no new events, those in hand are finished, acks are flushed.
     """
 
-    lane: Lane
-    """The hot path; the seam, or nats-py's public calls where the seam does not fit. Set by :meth:`open_lane`."""
-    pipeline: AckPipeline
-    """Durable publishes under way. Set by :meth:`open_lane`."""
-
-    def __init__(self, settings: Settings) -> None:
-        super().__init__()
-        self.settings = settings
-        self.identity = Identity(settings)
-        self.denials = Denials(lambda: self.identity.name, lambda: self.identity.remedy)
-        """What the server refused this process."""
-        self.ending: BusError | None = None
-        """Why the bus was closed by the other side, when it was."""
-        self.counters = Counters()
-        self.hooks: Hooks | None = None
-        """What watches this bus; set before it is used (see ``mts1b_platform.observability``)."""
-        self._publishers: dict[str, Publisher[Any]] = {}
-        self._decoders: dict[tuple[str, ...], Decoder] = {}
-        self._readers: set[Consumer[Any] | Listener[Any]] = set()
-        self._up = asyncio.Event()
+    _opened = False
+    publishing: PublishContext
+    """What publishing shares; for this package only."""
+    consuming: ConsumeContext
+    """What consuming shares; for this package only."""
 
     @property
-    def service(self) -> str:
-        """The repo this process speaks as."""
-        return self.settings.service or ANONYMOUS
-
-    @property
-    def actor(self) -> str:
-        """Who acts when a payload does not say."""
-        return self.settings.actor or self.service
-
-    @property
-    def has_jetstream(self) -> bool:
-        """Whether the connected server says that it has JetStream."""
-        return bool(self._server_info.get("jetstream"))
-
-    @property
-    def readers(self) -> list[Consumer[Any] | Listener[Any]]:
+    def readers(self) -> list[Reader]:
         """The consumers and listeners at work; safe to ask for from another thread."""
-        return list(self._readers)
+        return list(self.consuming.readers)
+
+    @property
+    def outstanding(self) -> int:
+        """Durable publishes under way."""
+        return self.publishing.pipeline.outstanding
 
     # Publishing.
 
@@ -112,7 +69,7 @@ class EventBus(Client):
         subject: DurableSubject[T],
         event: T,
         *,
-        cause: Heard[Any] | None = None,
+        cause: LiveEvent[Any] | None = None,
         msg_id: str | None = None,
         trace_id: str | None = None,
         headers: Mapping[str, str] | None = None,
@@ -125,7 +82,7 @@ class EventBus(Client):
         subject: Subject[T],
         event: T,
         *,
-        cause: Heard[Any] | None = None,
+        cause: LiveEvent[Any] | None = None,
         msg_id: str | None = None,
         trace_id: str | None = None,
         headers: Mapping[str, str] | None = None,
@@ -137,7 +94,7 @@ class EventBus(Client):
         subject: Subject[T],
         event: T,
         *,
-        cause: Heard[Any] | None = None,
+        cause: LiveEvent[Any] | None = None,
         msg_id: str | None = None,
         trace_id: str | None = None,
         headers: Mapping[str, str] | None = None,
@@ -166,15 +123,16 @@ class EventBus(Client):
             JetStreamUnavailable: the server has no JetStream.
             BusClosed: the bus was closed.
         """
-        trace = trace_id or (cause.trace_id if cause else None)
-        if not isinstance(subject, DurableSubject) and headers is None and msg_id is None and not self._watched:
-            if self.publisher(subject).send_now(event, trace) and self.lane.crowded:
-                await self._make_room()
-            return None
-        out = prepare(self, subject, event, msg_id=msg_id, trace_id=trace, headers=headers)
-        if self.hooks is None:
-            return await send(self, subject, out, deadline=deadline)
-        return await send_watched(self, self.hooks, subject, event, out, cause=cause, deadline=deadline)
+        return await emit(
+            self.publishing,
+            subject,
+            event,
+            cause=cause,
+            msg_id=msg_id,
+            trace_id=trace_id,
+            headers=headers,
+            deadline=deadline,
+        )
 
     async def emit_many(
         self,
@@ -182,7 +140,7 @@ class EventBus(Client):
         events: Iterable[T],
         *,
         atomic: bool = False,
-        cause: Heard[Any] | None = None,
+        cause: LiveEvent[Any] | None = None,
         window: int = 1024,
         deadline: float = DEFAULT_DEADLINE,
     ) -> list[Ack]:
@@ -200,24 +158,15 @@ class EventBus(Client):
         Raises:
             PublishError: as :meth:`emit`, of the first event or batch that failed; those before it are stored.
         """
-        publisher, trace = self.publisher(subject), cause.trace_id if cause else None
-        events = list(events)
-        templates = [publisher.template(event) for event in events]  # first of all, as it refuses what cannot go
-        send, hooks = send_atomic if atomic else send_pipelined, self.hooks
-        many = Many(self, subject, deadline, window, [], None if hooks is None else [])
-        with ExitStack() as watches:
-            for name in {template.subject for template in templates}:
-                watches.enter_context(self.denials.watch(name))
-            try:
-                if (watchers := of_each(hooks)) is None:
-                    await send(many, drafts(subject, publisher, templates, events, trace))
-                else:
-                    outs = (prepare(self, subject, event, trace_id=trace) for event in events)
-                    await send_many_watched(watchers, many, outs, send)
-            finally:
-                if hooks is not None and many.took:
-                    hooks.stored_many(subject, many.took)
-        return many.acks
+        return await emit_many(
+            self.publishing,
+            subject,
+            list(events),
+            atomic=atomic,
+            trace_id=cause.trace_id if cause else None,
+            window=window,
+            deadline=deadline,
+        )
 
     async def ingest(
         self,
@@ -226,7 +175,7 @@ class EventBus(Client):
         *,
         deadline: float = DEFAULT_DEADLINE,
     ) -> Ingested:
-        """Load any number of events, such as a history, in order and as fast as the server stores them.
+        """Load any number of events, such as a history, in order, in atomic batches.
 
         All are stored when this returns. There is no ack for each: who needs the sequences uses :meth:`emit_many`.
 
@@ -240,16 +189,7 @@ class EventBus(Client):
             PublishUncertain: no progress before the deadline; says how many are stored for certain.
             BusClosed: the bus was closed.
         """
-        trace, failure = new_trace_id(), None
-        load = Load(self, subject, prepare_all(self, subject, events, trace))
-        try:
-            return await load.run(deadline)
-        except BaseException as error:
-            failure = error
-            raise
-        finally:
-            if self.hooks is not None:
-                self.hooks.loaded(subject, trace, load.stored, failure)
+        return await ingest(self.publishing, subject, events, deadline=deadline)
 
     def publisher(self, subject: Subject[T]) -> Publisher[T]:
         """The publisher bound to ``subject`` on this bus; the same one each time.
@@ -257,24 +197,9 @@ class EventBus(Client):
         Raises:
             NotTheProducer: this process does not speak as the subject's producer.
         """
-        found = self._publishers.get(subject.pattern)
-        if found is None:
-            found = self._publishers[subject.pattern] = Publisher(self, subject)
-        return found
+        return self.publishing.publisher(subject)
 
     # Consuming.
-
-    def decoder(self, subjects: Sequence[Subject[Any]]) -> Decoder:
-        """What decodes the messages of ``subjects``; one for all their readers, so that what one has seen all know.
-
-        Raises:
-            SchemaMismatch: a subject replaces another, and no upcaster leads from the old payload to the new one.
-        """
-        patterns = tuple(subject.pattern for subject in subjects)
-        found = self._decoders.get(patterns)
-        if found is None:
-            found = self._decoders[patterns] = Decoder(subjects)
-        return found
 
     def consume(
         self,
@@ -308,10 +233,10 @@ class EventBus(Client):
             UnknownParameter: the subject has no such parameter.
             NotStored: the subject is best effort.
         """
-        self._refuse_when_closed()
+        self.refuse_when_closed()
         make = Consumer[T] if ordered_by is None else partial(OrderedConsumer[T], ordered_by=ordered_by)
         consumer = make(
-            self,
+            self.consuming,
             (subject, *more),
             durable,
             parameters=parameters,
@@ -321,7 +246,7 @@ class EventBus(Client):
             ack_wait=ack_wait,
             inactive_threshold=inactive_threshold,
         )
-        self._readers.add(consumer)
+        self.consuming.readers[consumer] = None
         return consumer
 
     def listen(
@@ -340,122 +265,33 @@ class EventBus(Client):
         Raises:
             UnknownParameter: the subject has no such parameter, or a wildcard was given for one.
         """
-        self._refuse_when_closed()
-        listener = Listener(self, subject, parameters=parameters, conflate=conflate, limit=limit)
-        self._readers.add(listener)
+        self.refuse_when_closed()
+        listener = Listener(self.consuming, subject, parameters=parameters, conflate=conflate, limit=limit)
+        self.consuming.readers[listener] = None
         return listener
-
-    # nats-py's surface, with the envelope kept canonical.
-
-    async def publish(
-        self, subject: str, payload: bytes = b"", reply: str = "", headers: dict[str, str] | None = None
-    ) -> None:
-        """As nats-py's; reserved headers go out in the case that the server and consumers look for.
-
-        Raises:
-            AccessDenied: the server refused this subject within the last second. It does so after the call for the
-                first time; :meth:`flush` waits for its word.
-        """
-        if self.denials.recent:
-            self.denials.check("publish", subject)
-        await super().publish(subject, payload, reply, complete(subject, headers) if headers else None)
-
-    async def request(
-        self,
-        subject: str,
-        payload: bytes = b"",
-        timeout: float = 0.5,
-        old_style: bool = False,  # noqa: FBT001, FBT002 - the signature is nats-py's
-        headers: dict[str, Any] | None = None,
-    ) -> Msg:
-        """As nats-py's.
-
-        Raises:
-            AccessDenied: this identity may not publish on ``subject``; said at once, not when the time is over.
-        """
-        with self.denials.watch(subject):
-            if subject.startswith(ASKS) and self._server_info.get("auth_required"):
-                return await ask(self, subject, payload, timeout, headers)
-            return await super().request(subject, payload, timeout, old_style, headers)
-
-    async def subscribe(self, subject: str, *arguments: Any, **options: Any) -> Subscription:
-        """As nats-py's; on a server with identities it waits for the server's word.
-
-        Raises:
-            AccessDenied: this identity may not subscribe to ``subject``.
-        """
-        made: Subscription = await super().subscribe(subject, *arguments, **options)  # pyright: ignore[reportUnknownMemberType]
-        if self.is_connected and self._server_info.get("auth_required"):
-            try:
-                await self.confirm("subscribe", subject)
-            except AccessDenied:
-                await made.unsubscribe()
-                raise
-        return made
-
-    async def flush(self, timeout: int = 10) -> None:
-        """As nats-py's: the server has taken note of everything sent before.
-
-        Raises:
-            AccessDenied: it refused some of it, and nobody was told yet.
-        """
-        await super().flush(timeout)
-        self.denials.tell()
-
-    def server_said(self, words: str) -> None:
-        """The server's error line as it was spelled; nats-py hands it on in lower case."""
-        self.denials.spelling = words
-
-    async def confirm(self, action: Action, subject: str) -> None:
-        """Wait until the server has taken note of everything sent so far.
-
-        Raises:
-            AccessDenied: it refused this.
-        """
-        await super().flush()
-        self.denials.check(action, subject)
 
     def jetstream(self, **options: Any) -> JetStream:
         """As nats-py's; see :class:`JetStream` for what is different underneath."""
-        return JetStream(self, **options)
+        return JetStream(self, self.consume, **options)
 
     def plain_jetstream(self) -> JetStreamContext:
         """nats-py's own context, as it is."""
         return JetStreamContext(self)
 
-    # Connection.
+    # Life.
 
-    async def open_lane(self) -> None:
-        """Take the fast lane through the connection, or say why not; called once by :func:`connect`."""
-        self.lane = await open_lane(self)
-        self.lane.on_break(self._count_lane_drops)
-        self.pipeline = await AckPipeline.open(self.lane, timeout=_ACK_TIMEOUT)
-        if not self.lane.fast:
-            self.counters.plain_path = 1
-            log.warning("the fast path does not fit this nats-py; events take the slow one", reason=self.lane.reason)
-
-    async def wait_connected(self, timeout: float) -> bool:
-        """Wait until the connection stands, at most ``timeout`` seconds; says whether it does.
-
-        Raises:
-            BusClosed: the bus was closed.
-        """
-        if self.is_connected:
-            return True
-        self._refuse_when_closed()
-        try:
-            async with asyncio.timeout(timeout):
-                await self._up.wait()
-        except TimeoutError:
-            return False
-        self._refuse_when_closed()
-        return self.is_connected
+    async def open(self) -> None:
+        """Make ready for events; called once by ``connect``."""
+        await self.open_lane()
+        self.publishing = PublishContext(self, await AckPipeline.open(self.lane, timeout=_ACK_TIMEOUT))
+        self.consuming = ConsumeContext(self, self.publishing)
+        self._opened = True
 
     async def drain(self) -> None:
         """End gracefully: stop reading, let handlers finish, flush acks, close. Bounded in time, safe to repeat."""
         if self.is_closed:
             return
-        for reader in list(self._readers):
+        for reader in self.readers:
             await reader.stop()
         if not await self._settled(_DRAIN_BUDGET):
             log.warning("handlers did not finish in time; their events come again", seconds=_DRAIN_BUDGET)
@@ -467,17 +303,11 @@ class EventBus(Client):
                 log.warning("drain was cut short", error=str(error) or type(error).__name__)
         await self.close()
 
-    async def close(self) -> None:
-        """As nats-py's. A reconnect that is closing the same transport does not cancel the caller."""
-        try:
-            await super().close()
-        except asyncio.CancelledError:
-            task = asyncio.current_task()
-            if task is not None and task.cancelling():
-                raise
-            log.debug("closing was cut short by a reconnect that was closing as well")
-            self.went_down()
-            self.was_closed()
+    def was_closed(self) -> None:
+        """The connection is closed for good: nobody shall wait on it."""
+        for reader in self.readers if self._opened else ():
+            reader.closed()
+        super().was_closed()
 
     async def __aenter__(self) -> Self:
         return self
@@ -485,55 +315,11 @@ class EventBus(Client):
     async def __aexit__(self, *exc_info: object) -> None:
         await self.drain()
 
-    def forget(self, reader: Consumer[Any] | Listener[Any]) -> None:
-        """A reader has ended."""
-        self._readers.discard(reader)
-
-    def came_up(self) -> None:
-        """The connection stands."""
-        self._up.set()
-
-    def went_down(self) -> None:
-        """The connection is lost."""
-        self._up.clear()
-
-    def was_closed(self) -> None:
-        """The connection is closed for good: nobody shall wait on it."""
-        if self.hooks is not None:
-            self.hooks.closed()
-        for reader in list(self._readers):
-            reader.closed()
-        self._up.set()  # who waits for the connection looks, and finds the bus closed
-
-    @property
-    def _watched(self) -> bool:
-        return self.hooks is not None and self.hooks.best_effort
-
-    async def _make_room(self) -> None:
-        """Let the connection write; a best-effort publisher is held up for a bounded time only."""
-        try:
-            async with asyncio.timeout(_BEST_EFFORT_WAIT):
-                await self.lane.room()
-        except TimeoutError:
-            log.debug("the server takes events more slowly than they come")
-        except nats.errors.ConnectionClosedError:
-            raise BusClosed("the bus was closed while a publisher waited for room") from None
-
-    def _count_lane_drops(self) -> None:
-        """Best-effort events that were handed over and never left: the connection broke under them."""
-        counted = sum(self.counters.publish_dropped.values())
-        if (unsent := self.lane.dropped - counted) > 0:
-            self.counters.publish_dropped[UNSENT] += unsent
-            log.warning("best-effort events died with the connection", count=unsent)
-
     async def _settled(self, budget: float) -> bool:
+        """Wait until every event that was handed out is settled, at most ``budget`` seconds; says whether they are."""
         end = asyncio.get_running_loop().time() + budget
-        while any(isinstance(reader, Consumer) and reader.open for reader in self._readers):
+        while any(reader.open for reader in self.readers):
             if asyncio.get_running_loop().time() > end:
                 return False
             await asyncio.sleep(0.01)
         return True
-
-    def _refuse_when_closed(self) -> None:
-        if self.is_closed:
-            raise BusClosed("the bus is closed: connect() again")

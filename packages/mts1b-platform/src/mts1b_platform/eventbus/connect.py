@@ -11,10 +11,10 @@ from urllib.parse import urlsplit
 import nats.errors
 
 from mts1b_platform.config import Settings
-from mts1b_platform.eventbus.api import where
 from mts1b_platform.eventbus.bus import EventBus
 from mts1b_platform.eventbus.ending import end
 from mts1b_platform.eventbus.errors import AccessDenied, BusError, ServerUnavailable
+from mts1b_platform.eventbus.jetstream.api import where
 from mts1b_platform.eventbus.session import RECONNECT_WAIT, reconsider, survive_endings
 from mts1b_platform.logs import get_logger
 
@@ -98,7 +98,7 @@ async def connect(
     except BaseException:
         await bus.close()
         raise
-    await bus.open_lane()
+    await bus.open()
     bus.came_up()
     log.debug("connected", server=where(bus), service=bus.service)
     return bus

@@ -9,9 +9,9 @@ run cannot have that on a secured bus: NATS permissions match whole tokens, so a
 It declares a fixed set of durables instead, one per reader, and a new run resumes or resets them.
 """
 
-from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from datetime import datetime
+from typing import Any, Final, Literal
 
 from mts1b_foundation.subjects import OMS_ORDERS_FILLED, DurableSubject
 from mts1b_foundation.subjects.contributions import CONSUMERS_GROUP, STREAMS_GROUP, ConsumerDeclaration, installed
@@ -19,12 +19,11 @@ from mts1b_foundation.subjects.contributions import CONSUMERS_GROUP, STREAMS_GRO
 from mts1b_platform.eventbus.errors import ConsumeError
 from mts1b_platform.eventbus.streams import STREAMS, StreamDefinition
 
-if TYPE_CHECKING:  # a check reads the declarations of every package; only applying them needs the client
-    from nats.aio.client import Client
+MAX_ACK_PENDING: Final = 10_000
+"""Most events of a durable that may be delivered and not settled at a time, over all its readers."""
 
-    from mts1b_platform.eventbus.durables import Deliver
-
-MAX_ACK_PENDING = 10_000
+Deliver = Literal["all", "new"] | datetime
+"""Where a consumer that does not exist yet begins: at the first stored message, at the next one, or at a time."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,18 +35,8 @@ class ConsumerDefinition(ConsumerDeclaration):
         ack_wait: seconds after which an event of a crashed reader is given to another.
     """
 
-    deliver: "Deliver" = "all"
+    deliver: Deliver = "all"
     ack_wait: float = 30.0
-
-
-@dataclass(frozen=True, slots=True)
-class ConsumerChange:
-    """What was done about one declared consumer."""
-
-    stream: str
-    durable: str
-    service: str
-    action: Literal["created", "unchanged"]
 
 
 def reads(
@@ -55,7 +44,7 @@ def reads(
     durable: str,
     *subjects: DurableSubject[Any],
     stream: str | None = None,
-    deliver: "Deliver" = "all",
+    deliver: Deliver = "all",
     ack_wait: float = 30.0,
 ) -> ConsumerDefinition:
     """Declare that ``service`` reads ``subjects`` under the name ``durable``.
@@ -109,47 +98,3 @@ def declared_streams() -> tuple[StreamDefinition, ...]:
     """Every stream that an installed package declares, the platform's own first."""
     found = [each for _, streams in installed(STREAMS_GROUP) for each in streams]
     return (*STREAMS, *(each for each in found if each not in STREAMS))
-
-
-async def apply_consumers(
-    client: "Client", consumers: Iterable[ConsumerDeclaration] | None = None
-) -> list[ConsumerChange]:
-    """Create the declared consumers that are missing; those that exist must read what they are declared to.
-
-    Raises:
-        ConsumerConflict: one exists and reads something else; nothing of it was changed.
-        NoStream: its stream does not exist.
-        JetStreamUnavailable: the server has no JetStream, or does not answer.
-    """
-    from mts1b_platform.eventbus.durables import ensure_durable
-
-    changes: list[ConsumerChange] = []
-    for wanted in declared_consumers() if consumers is None else consumers:
-        there = await _exists(client, wanted)
-        full = isinstance(wanted, ConsumerDefinition)
-        await ensure_durable(
-            client,
-            stream=wanted.stream,
-            durable=wanted.durable,
-            filters=wanted.filters,
-            ack_wait=wanted.ack_wait if full else 30.0,
-            deliver=wanted.deliver if full else "all",
-            max_ack_pending=MAX_ACK_PENDING,
-        )
-        action: Literal["created", "unchanged"] = "unchanged" if there else "created"
-        changes.append(ConsumerChange(wanted.stream, wanted.durable, wanted.service, action))
-    return changes
-
-
-async def _exists(client: "Client", wanted: ConsumerDeclaration) -> bool:
-    from mts1b_platform.eventbus.api import NOT_FOUND_CONSUMER, ApiError, js_api
-
-    try:
-        await js_api(client, f"CONSUMER.INFO.{wanted.stream}.{wanted.durable}")
-    except ApiError as error:
-        if error.err_code == NOT_FOUND_CONSUMER:
-            return False
-        if error.code == 404:
-            return False  # no stream: creating says so, with the remedy
-        raise
-    return True

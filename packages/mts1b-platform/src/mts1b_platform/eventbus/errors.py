@@ -11,6 +11,8 @@
         │   ├── NotTheProducer          this process does not speak as the subject's one producer
         │   ├── NoStream                no stream stores the subject
         │   ├── InvalidHeader           a header that cannot go on the wire, or two that differ by case
+        │   ├── BatchRefused            the stream refused an atomic batch: nothing of it was stored
+        │   │   └── AlreadyStored           because it knows the message id of one of its events
         │   ├── PayloadTooLarge         more bytes than the server takes
         │   └── PublishUncertain        no ack before the deadline: the event may have been stored or not
         ├── ConsumeError            a consumer cannot go on
@@ -62,6 +64,14 @@ class NoStream(PublishError):
 
 class InvalidHeader(PublishError, ValueError):
     """A header cannot go on the wire, or two differ only by case."""
+
+
+class BatchRefused(PublishError):
+    """The stream refused an atomic batch: none of its events was stored."""
+
+
+class AlreadyStored(BatchRefused):
+    """The stream knows the message id of an event of an atomic batch already; none of the batch was stored."""
 
 
 class PayloadTooLarge(PublishError, ValueError):

@@ -9,14 +9,13 @@ hook, and surfaces in the call that it watched.
 """
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 
 from mts1b_foundation.event import Event as Payload
 from mts1b_foundation.subjects import Subject
 
-if TYPE_CHECKING:
-    from mts1b_platform.eventbus.event import Event, Heard
-    from mts1b_platform.eventbus.publish import Ack, Outgoing
+from mts1b_platform.eventbus.events.event import Event, LiveEvent
+from mts1b_platform.eventbus.events.outgoing import Ack, Outgoing
 
 
 class Hooks(Protocol):
@@ -30,16 +29,16 @@ class Hooks(Protocol):
     """Whether it is shown each of many events that are published together; without it :meth:`stored_many` says all."""
 
     def publishing(
-        self, subject: Subject[Any], event: Payload | None, out: "Outgoing", cause: "Heard[Any] | None", /
+        self, subject: Subject[Any], event: Payload | None, out: Outgoing, cause: LiveEvent[Any] | None, /
     ) -> Any:
         """``out`` is about to be sent; headers may be added to it. ``event`` is None for a raw publish."""
         ...
 
-    def published(self, mark: Any, out: "Outgoing", ack: "Ack | None", error: BaseException | None, /) -> None:
+    def published(self, mark: Any, out: Outgoing, ack: Ack | None, error: BaseException | None, /) -> None:
         """It was stored (``ack``), handed to the connection (neither), or failed (``error``)."""
         ...
 
-    def stored_many(self, subject: Subject[Any], took: Sequence[tuple[float, int]], /) -> None:
+    def stored_many(self, subject: Subject[Any], latencies: Sequence[tuple[float, int]], /) -> None:
         """Events that were published together are stored: seconds from sending to ack, and of how many."""
         ...
 
@@ -47,15 +46,15 @@ class Hooks(Protocol):
         """A bulk load ended with ``stored`` events stored, or with ``error``; its events are not told one by one."""
         ...
 
-    def entered(self, event: "Heard[Any]", /) -> Any:
+    def entered(self, event: LiveEvent[Any], /) -> Any:
         """A handler's ``async with event`` begins; only for :attr:`handlers`."""
         ...
 
-    def left(self, mark: Any, event: "Heard[Any]", error: BaseException | None, /) -> None:
+    def left(self, mark: Any, event: LiveEvent[Any], error: BaseException | None, /) -> None:
         """The handler's block ended, with ``error`` when it raised; only for :attr:`handlers`."""
         ...
 
-    def settled(self, event: "Event[Any]", /) -> None:
+    def settled(self, event: Event[Any], /) -> None:
         """The consumer has decided on ``event``: acknowledged, to come again, or given up.
 
         ``event.received_at`` says when it was handed out.
@@ -77,36 +76,36 @@ class Chain:
         self.one_by_one = any(hook.one_by_one for hook in hooks)
 
     def publishing(
-        self, subject: Subject[Any], event: Payload | None, out: "Outgoing", cause: "Heard[Any] | None"
+        self, subject: Subject[Any], event: Payload | None, out: Outgoing, cause: LiveEvent[Any] | None
     ) -> list[Any]:
         """See :class:`Hooks`."""
         return [hook.publishing(subject, event, out, cause) for hook in self.hooks]
 
-    def published(self, mark: list[Any], out: "Outgoing", ack: "Ack | None", error: BaseException | None) -> None:
+    def published(self, mark: list[Any], out: Outgoing, ack: Ack | None, error: BaseException | None) -> None:
         """See :class:`Hooks`."""
         for hook, own in zip(self.hooks, mark, strict=True):
             hook.published(own, out, ack, error)
 
-    def stored_many(self, subject: Subject[Any], took: Sequence[tuple[float, int]]) -> None:
+    def stored_many(self, subject: Subject[Any], latencies: Sequence[tuple[float, int]]) -> None:
         """See :class:`Hooks`."""
         for hook in self.hooks:
-            hook.stored_many(subject, took)
+            hook.stored_many(subject, latencies)
 
     def loaded(self, subject: Subject[Any], trace_id: str, stored: int, error: BaseException | None) -> None:
         """See :class:`Hooks`."""
         for hook in self.hooks:
             hook.loaded(subject, trace_id, stored, error)
 
-    def entered(self, event: "Heard[Any]") -> list[Any]:
+    def entered(self, event: LiveEvent[Any]) -> list[Any]:
         """See :class:`Hooks`."""
         return [hook.entered(event) for hook in self.hooks]
 
-    def left(self, mark: list[Any], event: "Heard[Any]", error: BaseException | None) -> None:
+    def left(self, mark: list[Any], event: LiveEvent[Any], error: BaseException | None) -> None:
         """See :class:`Hooks`."""
         for hook, own in zip(reversed(self.hooks), reversed(mark), strict=True):
             hook.left(own, event, error)
 
-    def settled(self, event: "Event[Any]") -> None:
+    def settled(self, event: Event[Any]) -> None:
         """See :class:`Hooks`."""
         for hook in self.hooks:
             hook.settled(event)

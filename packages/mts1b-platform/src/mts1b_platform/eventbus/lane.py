@@ -10,7 +10,7 @@ from typing import Final, Protocol
 
 from mts1b_foundation.errors import Mts1bError
 
-from mts1b_platform.eventbus.wire import RawMsg, WireMsg
+from mts1b_platform.eventbus.protocol.message import RawMsg, WireMsg
 
 BatchCallback = Callable[[list[RawMsg]], None]
 """Takes the messages of one read; called from the reader itself, so it must be quick and must not block."""

@@ -17,8 +17,6 @@ from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
 
-from mts1b_platform.eventbus.acks import ACK_FRAME, ACK_SIZE
-from mts1b_platform.eventbus.headers import Headers
 from mts1b_platform.eventbus.lane import (
     DEFAULT_PENDING_BYTES,
     DEFAULT_PENDING_MSGS,
@@ -26,8 +24,11 @@ from mts1b_platform.eventbus.lane import (
     Lane,
     SeamUnavailable,
 )
+from mts1b_platform.eventbus.protocol.acks import ACK_FRAME, ACK_SIZE
+from mts1b_platform.eventbus.protocol.frames import frame_size, split_frame
+from mts1b_platform.eventbus.protocol.headers import Headers
+from mts1b_platform.eventbus.protocol.message import WireMsg
 from mts1b_platform.eventbus.seam import CROWDED_AT, DEFAULT_PENDING_LIMIT, Seam, close_for_good
-from mts1b_platform.eventbus.wire import WireMsg, frame_size, split_frame
 
 POLL: Final = 0.05
 """Seconds between looks at the connection's state."""

@@ -47,12 +47,13 @@ from nats.aio.transport import Transport
 from nats.protocol.parser import AWAITING_MSG_PAYLOAD
 from nats.protocol.parser import Parser as NatsParser
 
-from mts1b_platform.eventbus.acks import ACK_FRAME, ACK_SIZE
 from mts1b_platform.eventbus.ending import end
 from mts1b_platform.eventbus.lane import DEFAULT_PENDING_BYTES, DEFAULT_PENDING_MSGS, BatchCallback
+from mts1b_platform.eventbus.protocol.acks import ACK_FRAME, ACK_SIZE
+from mts1b_platform.eventbus.protocol.frames import frame_size
+from mts1b_platform.eventbus.protocol.parser import Control, Malformed, Parser, Unrouted
 from mts1b_platform.eventbus.seam_batches import BatchSubscription
 from mts1b_platform.eventbus.seam_rehearsal import rehearse
-from mts1b_platform.eventbus.wire import Control, Malformed, Parser, Unrouted, frame_size
 from mts1b_platform.logs import get_logger
 
 DEFAULT_PENDING_LIMIT: Final = 2 * 1024 * 1024

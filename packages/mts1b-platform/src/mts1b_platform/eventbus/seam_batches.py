@@ -14,7 +14,7 @@ from nats import errors
 from nats.aio.subscription import Subscription
 
 from mts1b_platform.eventbus.lane import BatchCallback
-from mts1b_platform.eventbus.wire import RawMsg, WireMsg
+from mts1b_platform.eventbus.protocol.message import RawMsg, WireMsg
 
 if TYPE_CHECKING:
     from nats.aio.client import Client

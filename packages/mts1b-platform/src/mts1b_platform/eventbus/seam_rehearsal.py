@@ -15,7 +15,8 @@ from nats.aio.msg import Msg
 from nats.protocol.parser import Parser as NatsParser
 
 from mts1b_platform.eventbus.lane import SeamUnavailable
-from mts1b_platform.eventbus.wire import RawMsg, WireMsg, pub_frame
+from mts1b_platform.eventbus.protocol.frames import pub_frame
+from mts1b_platform.eventbus.protocol.message import RawMsg, WireMsg
 
 if TYPE_CHECKING:
     from mts1b_platform.eventbus.seam import Seam

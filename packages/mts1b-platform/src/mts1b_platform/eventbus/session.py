@@ -17,7 +17,7 @@ from mts1b_platform.config import ConfigError
 from mts1b_platform.logs import get_logger
 
 if TYPE_CHECKING:
-    from mts1b_platform.eventbus.bus import EventBus
+    from mts1b_platform.eventbus.connection.client import BusClient
 
 log = get_logger("mts1b.eventbus.session")
 
@@ -28,7 +28,7 @@ _LONGEST_WAIT: Final = 5.0
 _closing: set[asyncio.Task[None]] = set()
 
 
-def survive_endings(bus: "EventBus") -> None:
+def survive_endings(bus: "BusClient") -> None:
     """Have the bus come back when the server ends its session; called once, before it connects."""
     give_up = bus._process_err
 
@@ -69,7 +69,7 @@ def survive_endings(bus: "EventBus") -> None:
     bus._process_connect_init = shake_hands_or_hang_up
 
 
-def reconsider(bus: "EventBus", *, refused: bool = False) -> None:
+def reconsider(bus: "BusClient", *, refused: bool = False) -> None:
     """Between two connections: take certificate and token as they are now; end when the token has ended.
 
     Args:

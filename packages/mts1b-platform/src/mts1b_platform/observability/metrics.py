@@ -20,10 +20,10 @@ from prometheus_client.core import (
 from prometheus_client.metrics_core import Metric as Family
 from prometheus_client.registry import Collector
 
-from mts1b_platform.eventbus import Ack, Consumer, Event, EventBus, Heard
+from mts1b_platform.eventbus import Ack, Consumer, Event, EventBus, LiveEvent
+from mts1b_platform.eventbus.events.outgoing import Outgoing
 from mts1b_platform.eventbus.hooks import Chain, Hooks, joined
-from mts1b_platform.eventbus.position import stored_at
-from mts1b_platform.eventbus.publish import Outgoing
+from mts1b_platform.eventbus.protocol.position import stored_at
 from mts1b_platform.observability import names
 from mts1b_platform.observability.audit import AuditHook
 from mts1b_platform.observability.histogram import BOUNDS, Histogram
@@ -78,7 +78,7 @@ class Timings(Hooks):
         self.in_flight = 0
 
     def publishing(
-        self, _subject: Subject[Any], _event: Payload | None, _out: Outgoing, _cause: Heard[Any] | None, /
+        self, _subject: Subject[Any], _event: Payload | None, _out: Outgoing, _cause: LiveEvent[Any] | None, /
     ) -> float:
         """Start the clock."""
         self.in_flight += 1
@@ -99,10 +99,10 @@ class Timings(Hooks):
     def loaded(self, subject: Subject[Any], trace_id: str, stored: int, error: BaseException | None, /) -> None:
         """Nothing: a bulk load is counted like its events."""
 
-    def entered(self, _event: Heard[Any], /) -> None:
+    def entered(self, _event: LiveEvent[Any], /) -> None:
         """Nothing."""
 
-    def left(self, _mark: None, _event: Heard[Any], _error: BaseException | None, /) -> None:
+    def left(self, _mark: None, _event: LiveEvent[Any], _error: BaseException | None, /) -> None:
         """Nothing."""
 
     def settled(self, event: Event[Any], /) -> None:
@@ -185,14 +185,14 @@ def _gauges(watched: list[tuple[EventBus, Timings]]) -> Iterator[Family]:
             continue
         repo = bus.service
         connected[(repo,)] = min(connected.get((repo,), 1.0), float(bus.is_connected))
-        publishing[(repo,)] += max(timings.in_flight, bus.pipeline.outstanding)
+        publishing[(repo,)] += max(timings.in_flight, bus.outstanding)
         pending[(repo,)] += bus.pending_data_size
         for reader in bus.readers:
             if isinstance(reader, Consumer):
                 handling[reader.durable, repo] += reader.open
                 depth[reader.durable, repo] += reader.waiting
             else:
-                depth[reader.subject.pattern, repo] += reader.waiting
+                depth[reader.patterns[0], repo] += reader.waiting
     yield family(names.CONNECTED, connected)
     yield family(names.PUBLISH_IN_FLIGHT, publishing)
     yield family(names.PENDING_BYTES, pending)

@@ -25,12 +25,12 @@ from opentelemetry.sdk.trace.id_generator import RandomIdGenerator
 from opentelemetry.trace import NonRecordingSpan, Span, SpanContext, SpanKind, Status, StatusCode, TraceFlags
 
 from mts1b_platform.config import Settings
-from mts1b_platform.eventbus import Ack, Event, Heard
+from mts1b_platform.eventbus import Ack, Event, LiveEvent
 from mts1b_platform.eventbus.errors import Signal
-from mts1b_platform.eventbus.headers import ACTOR, MSG_ID, TRACEPARENT
+from mts1b_platform.eventbus.events.outgoing import Outgoing
+from mts1b_platform.eventbus.events.trace import current_traceparent
 from mts1b_platform.eventbus.hooks import Hooks
-from mts1b_platform.eventbus.publish import Outgoing
-from mts1b_platform.eventbus.trace import current_traceparent
+from mts1b_platform.eventbus.protocol.envelope import ACTOR, MSG_ID, TRACEPARENT
 
 _SYSTEM: Final = "nats"
 _SAMPLED: Final = TraceFlags(TraceFlags.SAMPLED)
@@ -72,7 +72,7 @@ class Tracing(Hooks):
         self._close = close
 
     def publishing(
-        self, subject: Subject[Any], _event: Payload | None, out: Outgoing, cause: Heard[Any] | None, /
+        self, subject: Subject[Any], _event: Payload | None, out: Outgoing, cause: LiveEvent[Any] | None, /
     ) -> Span | None:
         """Begin the producer span and send its ``traceparent`` along; None for a trace that is not recorded."""
         ids = out.ids
@@ -121,7 +121,7 @@ class Tracing(Hooks):
     def loaded(self, subject: Subject[Any], trace_id: str, stored: int, error: BaseException | None, /) -> None:
         """Nothing: a bulk load is counted like its events."""
 
-    def entered(self, event: Heard[Any], /) -> "tuple[Span, Any, Any] | None":
+    def entered(self, event: LiveEvent[Any], /) -> "tuple[Span, Any, Any] | None":
         """Begin the consumer span and make it the present one, so that the handler's own spans are its children."""
         ids = event.ids
         trace_id = _number(ids.trace_id)
@@ -149,7 +149,9 @@ class Tracing(Hooks):
         attached = otel_context.attach(trace.set_span_in_context(span))
         return span, attached, current_traceparent.set(_traceparent(span))
 
-    def left(self, mark: "tuple[Span, Any, Any] | None", _event: Heard[Any], error: BaseException | None, /) -> None:
+    def left(
+        self, mark: "tuple[Span, Any, Any] | None", _event: LiveEvent[Any], error: BaseException | None, /
+    ) -> None:
         """End it."""
         if mark is not None:
             span, attached, present = mark
@@ -250,7 +252,7 @@ def _named(message_id: str | None, actor: str | None) -> dict[str, str]:
     return {key: value for key, value in found.items() if value is not None}
 
 
-def _position(event: Heard[Any]) -> dict[str, Any]:
+def _position(event: LiveEvent[Any]) -> dict[str, Any]:
     if not isinstance(event, Event):
         return {}
     position = event.position

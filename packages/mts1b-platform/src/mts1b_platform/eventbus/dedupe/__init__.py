@@ -5,6 +5,7 @@ The stores that need a driver are imported from their own modules: ``dedupe.sqli
 """
 
 from mts1b_platform.eventbus.dedupe.kv import Claim, KvDedupe
-from mts1b_platform.eventbus.dedupe.store import DedupeStore, Memory
+from mts1b_platform.eventbus.dedupe.store import Memory
+from mts1b_platform.eventbus.events.once import DedupeStore
 
 __all__ = ["Claim", "DedupeStore", "KvDedupe", "Memory"]

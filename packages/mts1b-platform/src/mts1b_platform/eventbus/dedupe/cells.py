@@ -8,23 +8,19 @@ answered by a follower that lags behind).
 import asyncio
 import json
 import math
-from base64 import b64decode
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import nats.errors
 
-from mts1b_platform.eventbus.api import ApiError, js_api
+from mts1b_platform.eventbus.connection.client import BusClient
 from mts1b_platform.eventbus.errors import BusClosed, JetStreamUnavailable, StoreError
-
-if TYPE_CHECKING:
-    from mts1b_platform.eventbus.bus import EventBus
+from mts1b_platform.eventbus.jetstream.api import ApiError
+from mts1b_platform.eventbus.jetstream.stored import read_stored
+from mts1b_platform.eventbus.protocol.error_codes import WRONG_LAST_SEQUENCE
 
 _ATTEMPT = 2.0
 _BUDGET = 15.0
 _PAUSE = 0.1
-_WRONG_LAST_SEQUENCE = frozenset({10071, 10164})
-_NO_MESSAGE = 10037
 _UNAVAILABLE = 503
 
 
@@ -43,9 +39,9 @@ class Cell:
 class Cells:
     """The keys of one bucket."""
 
-    def __init__(self, bus: "EventBus", bucket: str) -> None:
+    def __init__(self, client: BusClient, bucket: str) -> None:
         self.stream = f"KV_{bucket}"
-        self._bus = bus
+        self._client = client
         self._prefix = f"$KV.{bucket}."
 
     async def write(self, key: str, value: bytes, expected: int, *, ttl: float | None = None) -> int:
@@ -69,7 +65,7 @@ class Cells:
         end = asyncio.get_running_loop().time() + _BUDGET
         while True:
             try:
-                answer = await self._bus.request(self._prefix + key, value, timeout=_ATTEMPT, headers=headers)
+                answer = await self._client.request(self._prefix + key, value, timeout=_ATTEMPT, headers=headers)
             except (nats.errors.ConnectionClosedError, nats.errors.ConnectionDrainingError):
                 raise BusClosed(f"dedupe {key}: the bus is closed; nothing was marked") from None
             except (TimeoutError, nats.errors.NoRespondersError, nats.errors.OutboundBufferLimitError) as e:
@@ -78,7 +74,7 @@ class Cells:
                 document = json.loads(answer.data)
                 if (error := document.get("error")) is None:
                     return int(document["seq"])
-                if error.get("err_code") in _WRONG_LAST_SEQUENCE:
+                if error.get("err_code") in WRONG_LAST_SEQUENCE:
                     raise Conflict(key)
                 problem = f"{error.get('description')} (error {error.get('err_code')})"
                 if error.get("code") != _UNAVAILABLE:
@@ -94,24 +90,19 @@ class Cells:
         end = asyncio.get_running_loop().time() + _BUDGET
         while True:
             try:
-                document = await js_api(
-                    self._bus, f"STREAM.MSG.GET.{self.stream}", {"last_by_subj": self._prefix + key}, timeout=_ATTEMPT
-                )
+                found = await read_stored(self._client, self.stream, last_by=self._prefix + key, timeout=_ATTEMPT)
             except JetStreamUnavailable as error:
                 problem = str(error)
             except ApiError as error:
-                if error.err_code == _NO_MESSAGE:
-                    return None
                 if error.code != _UNAVAILABLE:
                     raise StoreError(f"dedupe {key} cannot be read: {error}") from error
                 problem = str(error)
             else:
-                message = document["message"]
-                return Cell(b64decode(message.get("data", "")), int(message["seq"]))
+                return None if found is None else Cell(found.wire.payload, found.seq)
             await self._pause(key, problem, end)
 
     async def _pause(self, key: str, problem: str, end: float) -> None:
         if asyncio.get_running_loop().time() > end:
             raise StoreError(f"dedupe {key}: {self.stream} did not answer for {_BUDGET:g} s: {problem}")
-        await self._bus.wait_connected(_PAUSE)
+        await self._client.wait_connected(_PAUSE)
         await asyncio.sleep(_PAUSE)

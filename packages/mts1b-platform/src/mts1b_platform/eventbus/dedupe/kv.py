@@ -24,19 +24,18 @@ import secrets
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from mts1b_foundation.subjects import encode_token
 
-from mts1b_platform.eventbus.api import NOT_FOUND_STREAM, ApiError, js_api
+from mts1b_platform.eventbus.connection.client import BusClient
 from mts1b_platform.eventbus.dedupe.cells import Cells, Conflict
 from mts1b_platform.eventbus.dedupe.store import Memory
 from mts1b_platform.eventbus.ending import end
 from mts1b_platform.eventbus.errors import AlreadyDone, BusClosed, JetStreamUnavailable, LeaseLost, Retry, StoreError
+from mts1b_platform.eventbus.jetstream.api import ApiError, js_api
+from mts1b_platform.eventbus.protocol.error_codes import ErrorCode
 from mts1b_platform.logs import get_logger
-
-if TYPE_CHECKING:
-    from mts1b_platform.eventbus.bus import EventBus
 
 log = get_logger("mts1b.eventbus.dedupe")
 
@@ -70,7 +69,7 @@ class KvDedupe:
 
     def __init__(
         self,
-        bus: "EventBus",
+        bus: BusClient,
         *,
         bucket: str = BUCKET,
         lease: float = 30.0,
@@ -97,7 +96,7 @@ class KvDedupe:
         try:
             await js_api(self._bus, f"STREAM.INFO.{self._cells.stream}")
         except ApiError as error:
-            if error.err_code != NOT_FOUND_STREAM:
+            if error.err_code != ErrorCode.STREAM_NOT_FOUND:
                 raise StoreError(f"dedupe bucket {self.bucket}: {error}") from error
         else:
             self._ready = True

@@ -12,11 +12,7 @@ NATS KV      at least once              between effect and mark the effect is re
 (a call to a broker, an event that it emits) is repeated when it crashes before the commit; emit through an outbox.
 """
 
-from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
-from typing import Protocol, TypeVar
-
-Tx_co = TypeVar("Tx_co", covariant=True)
 
 DAY = 86_400.0
 
@@ -37,24 +33,3 @@ class Memory:
     def __post_init__(self) -> None:
         if self.keep <= 0 or self.limit < 1:
             raise ValueError(f"{self}: a store that remembers nothing dedupes nothing; give keep > 0 and limit >= 1")
-
-
-class DedupeStore(Protocol[Tx_co]):
-    """Remembers which events a consumer has handled."""
-
-    def once(self, consumer: str, key: str) -> AbstractAsyncContextManager[Tx_co]:
-        """Enter the block unless ``consumer`` has handled ``key``; leaving it well makes that so.
-
-        Leaving it by an exception undoes what was written on the transaction and sets no mark. Two that enter with
-        the same key at the same time: the second waits for the first.
-
-        Raises:
-            AlreadyDone: the block is not entered, as it was left well before.
-            Retry: somebody else has been at it for long; try again later.
-            StoreError: the store cannot be used; nothing was marked.
-        """
-        ...
-
-    async def close(self) -> None:
-        """Close what the store opened by itself; marks stay."""
-        ...

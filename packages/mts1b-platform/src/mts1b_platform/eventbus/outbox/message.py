@@ -11,11 +11,10 @@ from typing import Any
 from mts1b_foundation.event import Event as Payload
 from mts1b_foundation.subjects import DurableSubject
 
-from mts1b_platform.eventbus.codec import encoder
-from mts1b_platform.eventbus.envelope import JSON, canonical
+from mts1b_platform.eventbus.codec.payload import encoder
 from mts1b_platform.eventbus.errors import NotTheProducer
-from mts1b_platform.eventbus.headers import ACTOR, CONTENT_TYPE, MSG_ID, SCHEMA, SOURCE_REPO, TRACE_ID, TRACEPARENT
-from mts1b_platform.eventbus.trace import trace_id_for, traceparent_for
+from mts1b_platform.eventbus.events.trace import trace_id_for, traceparent_for
+from mts1b_platform.eventbus.protocol.envelope import MSG_ID, TRACEPARENT, canonical, envelope
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,13 +79,14 @@ def seal(
             f"subject of {service}, or an outbox with service={subject.producer!r}"
         )
     name = subject.format(event)
-    envelope = canonical(headers) if headers else {}
-    envelope[MSG_ID] = msg_id or subject.message_id(event) or ""
-    envelope[CONTENT_TYPE] = JSON
-    envelope[TRACE_ID] = trace_id_for(trace_id)
-    if (traceparent := traceparent_for(envelope[TRACE_ID])) is not None:
-        envelope[TRACEPARENT] = traceparent
-    envelope[SOURCE_REPO] = subject.producer
-    envelope[SCHEMA] = subject.schema_id
-    envelope[ACTOR] = getattr(event, "actor", None) or actor or service
-    return Sealed(name, envelope, encoder(type(event))(event))
+    trace = trace_id_for(trace_id)
+    sealed = envelope(
+        source_repo=subject.producer,
+        schema=subject.schema_id,
+        actor=getattr(event, "actor", None) or actor or service,
+        trace_id=trace,
+        msg_id=msg_id or subject.message_id(event) or "",
+    )
+    if (traceparent := traceparent_for(trace)) is not None:
+        sealed[TRACEPARENT] = traceparent
+    return Sealed(name, (canonical(headers) if headers else {}) | sealed, encoder(type(event))(event))

@@ -18,11 +18,12 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Protocol, Self
+from typing import Any, Final, Protocol, Self
 
+import nats.errors
 from mts1b_foundation.subjects import DurableSubject, Subject, registry
 
-from mts1b_platform.eventbus.durables import stream_of
+from mts1b_platform.eventbus.bus import EventBus
 from mts1b_platform.eventbus.errors import (
     BusClosed,
     BusError,
@@ -32,18 +33,20 @@ from mts1b_platform.eventbus.errors import (
     PublishUncertain,
     StoreError,
 )
-from mts1b_platform.eventbus.outbox.batch import publish_atomically
+from mts1b_platform.eventbus.events.outgoing import Ack, Outgoing
+from mts1b_platform.eventbus.jetstream.durables import stream_of
 from mts1b_platform.eventbus.outbox.message import Row
-from mts1b_platform.eventbus.publish import Ack, Outgoing, send_durable
+from mts1b_platform.eventbus.protocol.puback import PubAck, PublishFailed
+from mts1b_platform.eventbus.publishing.batch import MAX_BATCH, Batch
+from mts1b_platform.eventbus.publishing.durable import send_durable
+from mts1b_platform.eventbus.publishing.prepare import draft_of
 from mts1b_platform.logs import get_logger
-
-if TYPE_CHECKING:
-    from mts1b_platform.eventbus.bus import EventBus
 
 log = get_logger("mts1b.eventbus.outbox")
 
 _PAUSE = (0.05, 2.0)
-_LARGEST_BATCH = 1000
+_BATCH_TIMEOUT: Final = 5.0
+"""Seconds that the server has to store a batch."""
 _LAST_ROUNDS = 50
 """A relay that is told to stop while others go on adding does not go on for ever."""
 
@@ -113,7 +116,7 @@ class Relay:
 
     def __init__(
         self,
-        bus: "EventBus",
+        bus: EventBus,
         outbox: Outbox,
         *,
         batch: int = 200,
@@ -122,8 +125,8 @@ class Relay:
         attempts: int = 5,
         owner: str | None = None,
     ) -> None:
-        if not 1 <= batch <= _LARGEST_BATCH:
-            raise ValueError(f"batch is {batch}: the server takes 1 to {_LARGEST_BATCH} messages at once")
+        if not 1 <= batch <= MAX_BATCH:
+            raise ValueError(f"batch is {batch}: the server takes 1 to {MAX_BATCH} messages at once")
         self.counters = RelayCounters()
         self._bus = bus
         self._outbox = outbox
@@ -218,15 +221,18 @@ class Relay:
             return False  # one by one, so that the unknown subject is named
         hooks = self._bus.hooks
         marks = [hooks.publishing(s, None, out, None) for s, out in zip(subjects, sent, strict=True) if hooks and s]
-        stored = await publish_atomically(self._bus, [(out.subject, out.headers, out.payload) for out in sent])
+        stored = await self._store(
+            Batch([draft_of(self._bus.publishing, s, o) for s, o in zip(subjects, sent, strict=True) if s])
+        )
         if stored is None:
             return False
+        first = stored.seq - len(sent) + 1
         for number, out in enumerate(sent):
             self._bus.counters.published[out.pattern] += 1
             if hooks:
                 ack = Ack(
                     stored.stream,
-                    stored.first + number,
+                    first + number,
                     duplicate=False,
                     subject=out.subject,
                     msg_id=rows[number].msg_id,
@@ -236,6 +242,24 @@ class Relay:
         self.counters.published += len(rows)
         self.counters.batches += 1
         return True
+
+    async def _store(self, batch: Batch) -> PubAck | None:
+        """Store ``batch``; None when it was refused, or its ack was lost and it may be stored.
+
+        Publishing its events one by one, with the same ids, then finds out and completes what is missing, in order.
+        """
+        if not self._bus.is_connected:
+            return None
+        try:
+            async with asyncio.timeout(_BATCH_TIMEOUT):
+                return await self._bus.publishing.pipeline.store(batch)
+        except (PublishFailed, TimeoutError) as error:
+            log.debug("an outbox batch is not known to be stored; its events go one by one", error=str(error))
+        except nats.errors.ConnectionClosedError:
+            raise BusClosed("the bus is closed; what was not published waits in the outbox") from None
+        except nats.errors.Error as error:
+            log.debug("an outbox batch was not sent; its events go one by one", error=str(error))
+        return None
 
     async def _one_by_one(self, rows: list[Row]) -> None:
         stored: list[Row] = []
@@ -270,10 +294,10 @@ class Relay:
         out = _outgoing(row, subject)
         deadline = self._lease / 3
         if (hooks := self._bus.hooks) is None:
-            return await send_durable(self._bus, subject, out, deadline=deadline)
+            return await send_durable(self._bus.publishing, subject, out, deadline=deadline)
         mark = hooks.publishing(subject, None, out, None)
         try:
-            ack = await send_durable(self._bus, subject, out, deadline=deadline)
+            ack = await send_durable(self._bus.publishing, subject, out, deadline=deadline)
         except BaseException as error:
             hooks.published(mark, out, None, error)
             raise

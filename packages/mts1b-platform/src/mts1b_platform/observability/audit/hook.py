@@ -9,10 +9,10 @@ from mts1b_foundation.event import Event as Payload
 from mts1b_foundation.subjects import DurableSubject, Subject
 
 from mts1b_platform.config import Settings
-from mts1b_platform.eventbus import Ack, Event, EventBus, Heard
-from mts1b_platform.eventbus.headers import ACTOR, MSG_ID, SCHEMA, SOURCE_REPO, TRACE_ID
+from mts1b_platform.eventbus import Ack, Event, EventBus, LiveEvent
+from mts1b_platform.eventbus.events.outgoing import Outgoing
 from mts1b_platform.eventbus.hooks import Hooks
-from mts1b_platform.eventbus.publish import Outgoing
+from mts1b_platform.eventbus.protocol.envelope import ACTOR, MSG_ID, SCHEMA, SOURCE_REPO, TRACE_ID
 from mts1b_platform.logs import get_logger
 from mts1b_platform.observability.audit.errors import AuditError
 from mts1b_platform.observability.audit.write import AuditLog
@@ -36,7 +36,7 @@ class AuditHook(Hooks):
         self.audit = audit
 
     def publishing(
-        self, subject: Subject[Any], event: Payload | None, _out: Outgoing, _cause: Heard[Any] | None, /
+        self, subject: Subject[Any], event: Payload | None, _out: Outgoing, _cause: LiveEvent[Any] | None, /
     ) -> tuple[Payload | None] | None:
         """Keep the payload for its names; None for what is not stored."""
         return (event,) if isinstance(subject, DurableSubject) else None
@@ -88,10 +88,10 @@ class AuditHook(Hooks):
         except AuditError as problem:
             log.error("the audit log misses a bulk load", error=str(problem), subject=subject.pattern)
 
-    def entered(self, _event: Heard[Any], /) -> None:
+    def entered(self, _event: LiveEvent[Any], /) -> None:
         """Nothing."""
 
-    def left(self, _mark: None, _event: Heard[Any], _error: BaseException | None, /) -> None:
+    def left(self, _mark: None, _event: LiveEvent[Any], _error: BaseException | None, /) -> None:
         """Nothing."""
 
     def settled(self, _event: Event[Any], /) -> None:

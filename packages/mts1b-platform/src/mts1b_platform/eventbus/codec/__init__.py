@@ -1,0 +1,1 @@
+"""Payloads and envelopes: typed events to bytes and back. No I/O."""

@@ -1,0 +1,1 @@
+"""Reading events: pull, hand out, settle, retry, dead-letter; and listening to live ones."""

@@ -1,0 +1,316 @@
+"""Consuming a durable subject: every event is handed to a handler until it is done with, or a dead letter.
+
+Guarantees:
+
+- Pull consumers underneath: several instances share one durable, each event goes to one of them at a time.
+- An event leaves the consumer acknowledged or stored as a dead letter (``settling.py``).
+- A failing handler is tried again after an exponential delay, never in a tight loop.
+- A crash is blamed on one event at most: the oldest of those that were delivered too often becomes a dead letter, the
+  others were merely near it and get their chance.
+- What waits here or is being handled is kept from redelivery however long it takes (``prefetch.py``).
+- A durable that is deleted while in use raises; a server that restarts is waited for.
+
+In what order the events of one key are handled is the business of ``ordering/``.
+"""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from types import TracebackType
+from typing import Any, Final, Generic, Self
+
+from mts1b_foundation.deadletters import DeadLetterReason
+from mts1b_foundation.subjects import DurableSubject
+from mts1b_foundation.subjects.subject import T
+
+from mts1b_platform.eventbus.codec.decoder import Refused
+from mts1b_platform.eventbus.consumers import MAX_ACK_PENDING, Deliver
+from mts1b_platform.eventbus.consuming.context import ConsumeContext
+from mts1b_platform.eventbus.consuming.prefetch import Prefetch
+from mts1b_platform.eventbus.consuming.retry import RetryPolicy
+from mts1b_platform.eventbus.consuming.settling import Settler, crashed
+from mts1b_platform.eventbus.errors import BusClosed, ConsumeError, NotStored
+from mts1b_platform.eventbus.events.event import Event
+from mts1b_platform.eventbus.hooks import of_handlers
+from mts1b_platform.eventbus.jetstream.durables import ensure_durable, stream_of
+from mts1b_platform.eventbus.protocol.envelope import ONLY_DURABLE
+from mts1b_platform.eventbus.protocol.message import WireMsg
+from mts1b_platform.eventbus.protocol.position import NotJetStream, Position, first_delivery
+from mts1b_platform.logs import get_logger
+
+log = get_logger("mts1b.eventbus.consumer")
+
+_ONLY: Final = ONLY_DURABLE.encode()
+
+
+class Consumer(Generic[T]):
+    """The events of one durable, as an async iterator. Made by ``bus.consume``.
+
+    Ends when :meth:`stop` was called or the bus drains; raises when it cannot go on.
+    """
+
+    def __init__(
+        self,
+        context: ConsumeContext,
+        subjects: Sequence[DurableSubject[T]],
+        durable: str,
+        *,
+        parameters: dict[str, str | None],
+        policy: RetryPolicy,
+        deliver: Deliver,
+        prefetch: int,
+        ack_wait: float,
+        inactive_threshold: float | None,
+    ) -> None:
+        for subject in subjects:
+            if not isinstance(subject, DurableSubject):  # pyright: ignore[reportUnnecessaryIsInstance]
+                raise NotStored(f"{subject} is best effort and stored nowhere: use bus.listen() without a durable")
+        if not durable or any(character in durable for character in ". *>/\\\t\r\n"):
+            raise ConsumeError(f"durable {durable!r} is no consumer name: use letters, digits, - and _ only")
+        self.durable = durable
+        self.policy = policy
+        self._context = context
+        self._client = context.client
+        self._subjects = subjects
+        self._decode = context.decoder(subjects).decode
+        self._filters = tuple(pattern for subject in subjects for pattern in subject.filters(**parameters))
+        self._deliver: Deliver = deliver
+        self._window = prefetch
+        self._ack_wait = ack_wait
+        self._inactive_threshold = inactive_threshold
+        self._settler = self._new_settler()
+        self._wake = asyncio.Event()
+        self._stream = ""
+        self._prefetch: Prefetch | None = None
+        self._first_delivery = b""
+        """How the reply subjects of first deliveries begin."""
+        self._blame = 1
+        self._stopping = False
+        self._start_lock = asyncio.Lock()
+
+    def __repr__(self) -> str:
+        return f"<Consumer {self.durable!r} of {', '.join(self._filters)}>"
+
+    @property
+    def patterns(self) -> tuple[str, ...]:
+        """The registered patterns that are read."""
+        return tuple(subject.pattern for subject in self._subjects)
+
+    @property
+    def stream(self) -> str:
+        """The stream that is read; empty until the consumer has started."""
+        return self._stream
+
+    @property
+    def open(self) -> int:
+        """How many events are being handled."""
+        return len(self._prefetch.handled) if self._prefetch is not None else 0
+
+    @property
+    def waiting(self) -> int:
+        """How many events wait here for the handler."""
+        return len(self._prefetch.queue) if self._prefetch is not None else 0
+
+    async def start(self) -> None:
+        """Find or create the durable and begin to pull.
+
+        Iterating does it by itself; calling it first surfaces errors early.
+
+        Raises:
+            ConsumerConflict: the durable exists and reads something else.
+            NoStream: the stream does not exist.
+            JetStreamUnavailable: JetStream does not answer.
+        """
+        async with self._start_lock:
+            if self._prefetch is None:
+                self._stream = await stream_of(self._client, self._subjects)
+                self._ack_wait = await ensure_durable(
+                    self._client,
+                    stream=self._stream,
+                    durable=self.durable,
+                    filters=self._filters,
+                    ack_wait=self._ack_wait,
+                    deliver=self._deliver,
+                    max_ack_pending=MAX_ACK_PENDING,
+                    inactive_threshold=self._inactive_threshold,
+                )
+                self._first_delivery = first_delivery(self._stream, self.durable)
+                await self._begin()
+            if self._prefetch is not None:
+                await self._prefetch.start()
+
+    async def stop(self) -> None:
+        """Stop pulling; events that nobody has begun to handle go back to the server at once."""
+        self._stopping = self._settler.stopping = True
+        self._wake.set()
+        if self._prefetch is not None:
+            await self._prefetch.stop()
+        self._release_if_done()
+
+    def release(self, event: Event[Any]) -> None:
+        """Leave ``event`` to a caller who answers the server himself: it is not kept from redelivery any more."""
+        self._settler.forget(event.reply)
+
+    def closed(self) -> None:
+        """The connection is closed for good: nothing held here can be answered any more."""
+        if self._prefetch is not None:
+            self._prefetch.close()
+            closed = BusClosed(f"{self!r}: the bus was closed; open events come again")
+            self._prefetch.failure = self._prefetch.failure or self._client.ending or closed
+        self._wake.set()
+
+    async def __aenter__(self) -> Self:
+        await self.start()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        await self.stop()
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> Event[T]:
+        """The next event. Several tasks may ask at a time; each event goes to one of them.
+
+        Raises:
+            ConsumerGone: the durable was deleted.
+            BusClosed: the bus was closed under the iteration.
+        """
+        while not self._stopping:
+            if (event := self._take_fast() or await self._next()) is not None:
+                if self._client.hooks is not None:
+                    event.received_at = time.time()
+                return event
+        raise StopAsyncIteration
+
+    async def run(self, handler: Callable[[Event[T]], Awaitable[None]], *, concurrency: int = 1) -> None:
+        """Hand every event to ``handler``, up to ``concurrency`` at a time, until the consumer is stopped.
+
+        Each call runs inside ``async with event``: it returns and the event is acknowledged, it raises and the event
+        comes again, at last as a dead letter.
+
+        Raises:
+            ConsumeError, BusClosed: as iterating does.
+        """
+        if concurrency < 1:
+            raise ConsumeError(f"concurrency is {concurrency}: at least one event must be handled at a time")
+
+        async def work() -> None:
+            async for event in self:
+                async with event:
+                    await handler(event)
+
+        async with asyncio.TaskGroup() as workers:
+            for number in range(concurrency):
+                workers.create_task(work(), name=f"{self.durable} {number}")
+
+    # Where order differs.
+
+    def _new_settler(self) -> Settler:
+        return Settler(self._context, self.durable, self.policy, self._release_if_done)
+
+    async def _begin(self) -> None:
+        """Make the prefetch; the durable exists."""
+        self._new_prefetch(careful=True)
+
+    def _take_fast(self) -> Event[T] | None:
+        """The next event when nothing about it is to be decided, as with nearly every one; else :meth:`_next` sees."""
+        prefetch = self._prefetch
+        if prefetch is None or not (queue := prefetch.queue):
+            return None
+        msg = queue[0]
+        reply, first = msg[1], self._first_delivery
+        if reply[: len(first)] != first:
+            return None
+        try:
+            registered, name, payload, plain = self._decode(msg)
+        except Refused:
+            return None
+        if not plain and _ONLY in msg[2]:
+            return None
+        queue.popleft()
+        prefetch.handled[reply] = msg
+        return Event(registered, name, msg, payload, self._settler, of_handlers(self._client.hooks))
+
+    async def _next(self) -> Event[T] | None:
+        """The next event, or None when something may have changed."""
+        prefetch = await self._started()
+        if (msg := prefetch.take()) is None:
+            await self._wait_for_message(prefetch)
+            return None
+        if (event := await self._admit(WireMsg(*msg))) is not None and self._is_to_blame(event):
+            await self._settler.give_up(event, DeadLetterReason.MAX_DELIVERIES, crashed(event.deliveries - 1))
+            return None
+        return event
+
+    def _on_arrival(self, position: Position, reply: bytes, /) -> None:
+        """A message has come that :meth:`_take_fast` did not take."""
+        if position.deliveries == 1:  # the server writes reply subjects in another form, with a domain for example
+            self._first_delivery = first_delivery(self._stream, self.durable, like=reply)
+
+    # What both have.
+
+    def _new_prefetch(self, *, careful: bool) -> Prefetch:
+        self._prefetch = self._settler.prefetch = Prefetch(
+            self._client,
+            self._stream,
+            self.durable,
+            window=self._window,
+            ack_wait=self._ack_wait,
+            careful=careful,
+            wake=self._wake.set,
+        )
+        return self._prefetch
+
+    async def _started(self) -> Prefetch:
+        if self._prefetch is None or not self._prefetch.running:
+            await self.start()
+        assert self._prefetch is not None  # noqa: S101 - start() has made it
+        return self._prefetch
+
+    async def _wait_for_message(self, prefetch: Prefetch) -> None:
+        """Wait for a message; raises when none will come."""
+        if prefetch.failure is not None:
+            raise prefetch.failure
+        self._wake.clear()
+        prefetch.reading(+1)
+        try:
+            await self._wake.wait()
+        finally:
+            prefetch.reading(-1)
+
+    def _is_to_blame(self, event: Event[T]) -> bool:
+        """Whether ``event`` becomes a dead letter because it was delivered too often."""
+        if event.deliveries <= self.policy.max_deliveries or not self._blame:
+            return False
+        self._blame -= 1
+        return True
+
+    async def _admit(self, msg: WireMsg) -> Event[T] | None:
+        """The message as a typed event; None when it was given up instead."""
+        try:
+            position = Position.of(msg.reply)
+        except NotJetStream as error:
+            log.warning("something other than an event came to the pulls", durable=self.durable, error=str(error))
+            self._settler.forget(msg.reply)
+            return None
+        self._on_arrival(position, msg.reply)
+        if _ONLY in msg.head and msg.headers.get(ONLY_DURABLE, self.durable) != self.durable:
+            self._settler.answer(msg.reply, b"+ACK")  # requeued for another durable, which had failed with it
+            return None
+        try:
+            registered, name, payload, _ = self._decode(msg)
+        except Refused as refused:
+            await self._settler.refuse(msg, position, refused)
+            return None
+        return Event(registered, name, msg, payload, self._settler, of_handlers(self._client.hooks), position)
+
+    def _release_if_done(self) -> None:
+        """End for good once everything is settled; only after :meth:`stop`."""
+        if self.open:
+            return
+        if self._prefetch is not None:
+            self._prefetch.close()
+        self._context.forget(self)

@@ -1,0 +1,196 @@
+"""Listening to events as they pass: bounded memory, a stated policy when the reader is too slow, everything counted.
+
+Without conflation the oldest waiting event gives way to the newest; with it only the latest event of each concrete
+subject waits, so that a slow reader of quotes always reads the current price.
+"""
+
+import asyncio
+from types import TracebackType
+from typing import Generic, Self
+
+import nats.errors
+from mts1b_foundation.subjects import Subject
+from mts1b_foundation.subjects.subject import T
+
+from mts1b_platform.eventbus.codec.decoder import Refused
+from mts1b_platform.eventbus.consuming.backlog import Backlog, Conflate, DropOldest
+from mts1b_platform.eventbus.consuming.context import ConsumeContext
+from mts1b_platform.eventbus.errors import BusClosed, ServerUnavailable
+from mts1b_platform.eventbus.events.event import LiveEvent
+from mts1b_platform.eventbus.jetstream.api import where
+from mts1b_platform.eventbus.lane import Batches
+from mts1b_platform.eventbus.protocol.message import RawMsg
+from mts1b_platform.logs import get_logger
+
+log = get_logger("mts1b.eventbus.listener")
+
+_STORED = b"Nats-Stream: "
+"""In the headers of what a stream was asked for, and never in those of a live event."""
+
+
+class Listener(Generic[T]):
+    """Events of one subject from now on, as an async iterator. Made by ``bus.listen``.
+
+    ``async with`` makes sure that the server knows of the subscription before the block begins.
+    """
+
+    def __init__(
+        self,
+        context: ConsumeContext,
+        subject: Subject[T],
+        *,
+        parameters: dict[str, str | None],
+        conflate: bool,
+        limit: int,
+    ) -> None:
+        if limit < 1:
+            raise ValueError(f"limit is {limit}: a listener must be able to hold at least one event")
+        self._context = context
+        self._client = context.client
+        self._subject = subject
+        self._filters = subject.filters(**parameters)
+        self._decode = context.decoder([subject]).decode
+        self._backlog: Backlog = Conflate(limit) if conflate else DropOldest(limit)
+        self._take = self._backlog.take
+        self._consumed = self._client.counters.consumed
+        self._ready = asyncio.Event()
+        self._subscriptions: list[Batches] = []
+        self._stopped = False
+        # People may ask streams for history, and the server sends the answer wherever they say.
+        self._wary = self._client.identity.has_token
+        self._lost = False
+        self.dropped = 0
+        """Events that gave way because this reader was too slow."""
+
+    def __repr__(self) -> str:
+        return f"<Listener {', '.join(self._filters)}>"
+
+    @property
+    def subject(self) -> Subject[T]:
+        """What is heard."""
+        return self._subject
+
+    @property
+    def patterns(self) -> tuple[str, ...]:
+        """The registered pattern that is heard."""
+        return (self._subject.pattern,)
+
+    @property
+    def open(self) -> int:
+        """None: a live event is not settled."""
+        return 0
+
+    @property
+    def waiting(self) -> int:
+        """How many events wait here for the reader."""
+        return len(self._backlog)
+
+    async def start(self) -> None:
+        """Subscribe; returns when the server has taken note.
+
+        Raises:
+            AccessDenied: this identity may not hear the subject.
+        """
+        if self._subscriptions:
+            return
+        try:
+            for pattern in self._filters:
+                subscription = await self._client.lane.subscribe_batches(pattern, callback=self._put)
+                self._subscriptions.append(subscription)
+            for pattern in self._filters:
+                await self._client.confirm("subscribe", pattern)
+        except (nats.errors.ConnectionClosedError, nats.errors.ConnectionDrainingError):
+            raise BusClosed(f"{self!r}: the bus is closed") from None
+        except TimeoutError:
+            if self._client.is_closed:
+                raise BusClosed(f"{self!r}: the bus was closed") from None
+            raise ServerUnavailable(
+                f"{self!r}: the server did not confirm the subscription at {where(self._client)}; it takes effect when "
+                "the connection is back"
+            ) from None
+
+    async def stop(self) -> None:
+        """Unsubscribe; what waits is still handed out, then the iteration ends."""
+        self._stopped = True
+        self._ready.set()
+        subscriptions, self._subscriptions = self._subscriptions, []
+        for subscription in subscriptions:
+            try:
+                await subscription.unsubscribe()
+            except nats.errors.Error as error:
+                log.debug("unsubscribe", error=str(error))
+        self._context.forget(self)
+
+    async def __aenter__(self) -> Self:
+        await self.start()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        await self.stop()
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> LiveEvent[T]:
+        """The next event.
+
+        Raises:
+            BusClosed: the connection was closed while waiting.
+        """
+        if not self._subscriptions and not self._stopped:
+            await self.start()
+        hooks = self._client.hooks
+        if hooks is not None and not (hooks.best_effort and hooks.handlers):
+            hooks = None
+        while True:
+            try:
+                msg = self._take()
+            except LookupError:
+                await self._wait_for_message()
+                continue
+            if self._wary and self._is_history(msg):
+                continue
+            try:
+                registered, name, payload, _ = self._decode(msg)
+            except Refused as refused:
+                self._refuse(msg, refused)
+                continue
+            self._consumed[registered.pattern] += 1
+            return LiveEvent(registered, name, msg, payload, hooks)
+
+    async def _wait_for_message(self) -> None:
+        """Wait until something may wait here; raises when nothing will."""
+        if self._stopped:
+            if self._client.ending is not None:
+                raise self._client.ending
+            if self._lost:
+                raise BusClosed(f"{self!r}: the bus was closed while it listened")
+            raise StopAsyncIteration
+        self._ready.clear()
+        await self._ready.wait()
+
+    def closed(self) -> None:
+        """The connection is closed for good: wake a waiting reader."""
+        self._lost = not self._stopped
+        self._stopped = True
+        self._ready.set()
+
+    def _put(self, batch: list[RawMsg]) -> None:
+        """Take what one read brought; called by the connection's reader, so it only queues."""
+        if dropped := self._backlog.put(batch):
+            self.dropped += dropped
+            self._client.counters.slow_consumer_drops[self._subject.pattern] += dropped
+        self._ready.set()
+
+    def _is_history(self, msg: RawMsg) -> bool:
+        if _STORED not in msg[2]:
+            return False
+        self._client.counters.schema_mismatch[self._subject.pattern] += 1
+        log.warning("stored history arrived among live events: somebody has sent it here", subject=msg[0])
+        return True
+
+    def _refuse(self, msg: RawMsg, refused: Refused) -> None:
+        self._client.counters.schema_mismatch[refused.pattern] += 1
+        log.warning("message refused", subject=msg[0], reason=refused.reason.value, error=str(refused))

@@ -1,0 +1,1 @@
+"""Handing out the events of one key in the stream's order."""

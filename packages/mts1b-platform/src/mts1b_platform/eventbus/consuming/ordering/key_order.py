@@ -1,0 +1,126 @@
+"""Order per key for the events of one consumer: who may be handed out, who waits, who comes again and when.
+
+Guarantees:
+
+- Of the events with one key one is under way at a time, in order of sequence; nothing is handed out while something
+  older may be missing (``gap_guard.py``).
+- An event that failed stays here until its delay is over rather than going back to the server, because those behind it
+  of its key must wait for it.
+- A message that is delivered again while it is here is not handed out a second time; neither is one that was done
+  before, as long as its ack can have been lost.
+"""
+
+import asyncio
+from collections import deque
+from collections.abc import Callable, Hashable, Iterable
+from itertools import chain
+from typing import Any, Final, Generic
+
+from mts1b_foundation.subjects.subject import T
+
+from mts1b_platform.eventbus.consuming.ordering.gap_guard import ConsumerState, GapGuard
+from mts1b_platform.eventbus.consuming.ordering.key_queues import KeyQueues
+from mts1b_platform.eventbus.events.event import Event
+from mts1b_platform.eventbus.protocol.position import Position
+
+Key = str | Callable[[Any], Hashable]
+"""What orders events: the name of a payload's field, or a function of the payload."""
+
+_REMEMBERED: Final = 20_000
+"""Acks that can be lost at a time: those on their way, of which ``max_ack_pending`` allows 10,000, and those that the
+server has read and not written down when it is killed, which it does ten times a second."""
+
+
+class KeyOrder(Generic[T]):
+    """Queues by ``key``; events whose turn has come are in :attr:`ready`, and ``wake`` is called when one is added."""
+
+    def __init__(self, key: Key, wake: Callable[[], None]) -> None:
+        self._key_of = _key_function(key)
+        self._wake = wake
+        self._queues: KeyQueues[Event[T]] = KeyQueues()
+        self._inside: set[int] = set()
+        self._retries: dict[int, tuple[asyncio.TimerHandle, Event[T]]] = {}
+        self._put_off: set[int] = set()
+        self._done: dict[int, bytes] = {}
+        self.guard: GapGuard[Event[T]] = GapGuard()
+        self.ready: deque[Event[T]] = deque()
+        self.blamed: set[int] = set()
+        """Sequences of events that become dead letters when their turn comes."""
+
+    def __len__(self) -> int:
+        """How many events wait here."""
+        return len(self._queues) + len(self._retries) + len(self.ready) + len(self.guard)
+
+    def came(self, position: Position) -> bool:
+        """Note that a message has come, whatever becomes of it; says whether it puts the guard up."""
+        self._put_off.discard(position.seq)
+        return self.guard.came(position.consumer_seq)
+
+    def put_off(self, seq: int) -> None:
+        """The message ``seq``, which has no key, goes back to the server for a while: nobody waits for it."""
+        self._put_off.add(seq)
+
+    def was_done(self, event: Event[T]) -> bool:
+        """Whether ``event`` was acknowledged in this process: its ack was late, or lost."""
+        return event.seq in self._done
+
+    def is_here(self, event: Event[T]) -> bool:
+        """Whether an earlier delivery of the same message waits or is under way here."""
+        return event.seq in self._inside
+
+    def enter(self, event: Event[T]) -> bool:
+        """Whether ``event`` may be handed out now; otherwise it waits behind others of its key."""
+        self._inside.add(event.seq)
+        return self._queues.enter(self._key_of(event.payload), event)
+
+    def leave(self, event: Event[T], *, done: bool) -> None:
+        """``event`` is settled, ``done`` says that it was acknowledged; the next of its key is ready."""
+        if done:
+            self._done[event.seq] = event.reply
+            if len(self._done) > _REMEMBERED:
+                del self._done[next(iter(self._done))]
+        if event.seq not in self._inside:
+            return
+        self._inside.discard(event.seq)
+        if (following := self._queues.leave(self._key_of(event.payload))) is not None:
+            self.add(following)
+
+    def add(self, event: Event[T]) -> None:
+        """``event`` may be handed out."""
+        self.ready.append(event)
+        self._wake()
+
+    def again(self, event: Event[T], delay: float) -> None:
+        """Have ``event`` handed out once more, ``delay`` seconds from now, before those behind it."""
+        timer = asyncio.get_running_loop().call_later(delay, self._come_again, event.seq)
+        self._retries[event.seq] = timer, event.again()
+
+    def here(self) -> Iterable[int]:
+        """Sequences of what came and is not settled, those that the guard holds aside."""
+        return chain(self._inside, self._put_off)
+
+    def acks(self, state: ConsumerState) -> list[bytes]:
+        """Where to send acks that the server may not know of."""
+        return [reply for seq, reply in self._done.items() if state.floor < seq <= state.delivered]
+
+    def clear(self) -> list[Event[T]]:
+        """Forget everything; returns what nobody has begun to handle."""
+        waiting = [*self.ready, *self._queues.clear(), *self.guard.release()]
+        for timer, event in self._retries.values():
+            timer.cancel()
+            waiting.append(event)
+        self._retries.clear()
+        self.ready.clear()
+        self._inside.clear()
+        return waiting
+
+    def _come_again(self, seq: int) -> None:
+        _, event = self._retries.pop(seq)
+        self.add(event)
+
+
+def _key_function(key: Key) -> Callable[[Any], Hashable]:
+    if isinstance(key, str):
+        name = key
+        return lambda payload: payload.__dict__[name]
+    return key

@@ -1,0 +1,58 @@
+"""Settling in order: an event that is tried again stays before those behind it."""
+
+from collections.abc import Callable
+from typing import Any
+
+from mts1b_platform.eventbus.codec.decoder import Refused
+from mts1b_platform.eventbus.consuming.context import ConsumeContext
+from mts1b_platform.eventbus.consuming.ordering.key_order import KeyOrder
+from mts1b_platform.eventbus.consuming.retry import RetryPolicy
+from mts1b_platform.eventbus.consuming.settling import Settler
+from mts1b_platform.eventbus.events.event import Event
+from mts1b_platform.eventbus.protocol.message import WireMsg
+from mts1b_platform.eventbus.protocol.position import Position
+
+
+class OrderedSettler(Settler):
+    """Settles the events of an ordered consumer, and tells their order."""
+
+    def __init__(
+        self,
+        context: ConsumeContext,
+        durable: str,
+        policy: RetryPolicy,
+        settled: Callable[[], None],
+        order: KeyOrder[Any],
+    ) -> None:
+        super().__init__(context, durable, policy, settled)
+        self._order = order
+
+    def acked(self, event: Event[Any]) -> bool:
+        """Acknowledge ``event``; says whether to wait for :meth:`room` now."""
+        self.settle(event, b"+ACK")
+        self._consumed[event.registered.pattern] += 1
+        return self._client.lane.crowded
+
+    async def nak(self, event: Event[Any], delay: float | None) -> None:
+        """Try ``event`` again here after ``delay`` seconds, before those behind it.
+
+        A consumer that stops gives it back to the server at once, for the next reader to wait for.
+        """
+        if self.stopping:
+            self.settle(event, b"-NAK")
+            await self.room()
+            return
+        self.decided(event)
+        self._order.again(event, self.policy.delay(event.deliveries) if delay is None else delay)
+
+    async def refuse(self, msg: WireMsg, position: Position, refused: Refused) -> bool:
+        """Dead-letter a message that is no event; says whether it is off the consumer."""
+        if not (stored := await super().refuse(msg, position, refused)):
+            self._order.put_off(position.seq)
+        return stored
+
+    def settle(self, event: Event[Any], answer: bytes) -> None:
+        """Decide on ``event`` by ``answer``."""
+        self._order.blamed.discard(event.seq)
+        super().settle(event, answer)
+        self._order.leave(event, done=answer == b"+ACK")

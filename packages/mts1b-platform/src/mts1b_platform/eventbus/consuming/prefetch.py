@@ -1,0 +1,245 @@
+"""What a consumer takes in: pulled from one durable, kept from redelivery while it is here, given back when idle.
+
+Guarantees:
+
+- At most ``window`` messages are asked for, waiting or being handled at a time; more when :meth:`make_room` says so.
+- A fresh prefetch pulls one message. When that is a redelivery, somebody may have crashed on it: it then doubles
+  only as messages are settled, so that a poisonous one does not use up the deliveries of its neighbours.
+- The server's clock is restarted for everything held here, three times within each ``ack_wait``; when nobody has been
+  reading for that long, what waits goes back to the server at once.
+- A durable that was deleted is an error, never silence; everything else that happens to a pull is logged and healed.
+"""
+
+import asyncio
+from collections import deque
+from collections.abc import Callable
+from typing import Final
+
+import nats.errors
+
+from mts1b_platform.eventbus.connection.client import BusClient
+from mts1b_platform.eventbus.consuming.pulls import PullEvent, PullEventKind, PullSubscription
+from mts1b_platform.eventbus.errors import AccessDenied, BusClosed, BusError, ConsumerGone, JetStreamUnavailable
+from mts1b_platform.eventbus.jetstream.api import ApiError
+from mts1b_platform.eventbus.jetstream.durables import durable_exists
+from mts1b_platform.eventbus.protocol.acks import nak_frame, progress_frame
+from mts1b_platform.eventbus.protocol.message import RawMsg
+from mts1b_platform.eventbus.protocol.position import NotJetStream, Position
+from mts1b_platform.logs import get_logger
+
+log = get_logger("mts1b.eventbus.consumer")
+
+_QUIET: Final = frozenset({PullEventKind.RECONNECTED})
+_STEPS: Final = 16
+"""Looks at what is open while a whole prefetch is settled; a reader that waits looks as well."""
+
+
+class Prefetch:
+    """The messages of one durable, as they come off the wire. Belongs to one consumer.
+
+    Args:
+        client: the connection.
+        stream: name of the stream.
+        durable: name of its consumer, which exists.
+        window: most messages that are asked for, wait or are being handled.
+        ack_wait: the durable's ack wait, in seconds.
+        careful: begin with a pull of one, as above; without it with all.
+        wake: called when there is something new to take, or a failure.
+    """
+
+    def __init__(
+        self,
+        client: BusClient,
+        stream: str,
+        durable: str,
+        *,
+        window: int,
+        ack_wait: float,
+        careful: bool,
+        wake: Callable[[], None],
+    ) -> None:
+        self._client, self._stream, self._durable = client, stream, durable
+        self._limit = window
+        self._ack_wait = ack_wait
+        self._wake = wake
+        self._window = 1 if careful else window
+        self._careful: bool | None = None if careful else False
+        self._settled = 0
+        self._step = 1
+        """Settled messages after which to see whether to ask for more."""
+        self.queue: deque[RawMsg] = deque()
+        """Messages that wait to be taken; empty when nothing is pulled."""
+        self.handled: dict[bytes, RawMsg] = {}
+        """Messages that were taken and are not settled, by reply subject; who takes one off the queue puts it here."""
+        self._pulls: PullSubscription | None = None
+        self._keeper: asyncio.Task[None] | None = None
+        self._checks: set[asyncio.Task[None]] = set()
+        self._readers = 0
+        self._room = 0
+        self._idle_since = 0.0
+        self._undeny: Callable[[], None] = _nothing
+        self.failure: BusError | None = None
+        """Why no more messages will come, if so."""
+
+    @property
+    def running(self) -> bool:
+        """Whether it pulls."""
+        return self._pulls is not None
+
+    def reading(self, change: int) -> None:
+        """So many readers more (or fewer) wait for a message."""
+        self._readers += change
+        self._idle_since = asyncio.get_running_loop().time()
+        if change > 0:
+            self._count()
+
+    def make_room(self, room: int) -> None:
+        """Take in up to ``room`` messages beyond the window, because something older is to come."""
+        self._room = room
+        self._count()
+
+    async def start(self) -> None:
+        """Begin to pull; does nothing when it has begun."""
+        if self._pulls is not None:
+            return
+        self._idle_since = asyncio.get_running_loop().time()
+        self._undeny()
+        pull = f"$JS.API.CONSUMER.MSG.NEXT.{self._stream}.{self._durable}"
+        self._undeny = self._client.denials.on("publish", pull, self._fail)
+        self._pulls = await PullSubscription.open(
+            self._client.lane,
+            self._stream,
+            self._durable,
+            window=self._window,
+            on_messages=self._put,
+            on_event=self._on_pull_event,
+        )
+        if self._keeper is None:
+            self._keeper = asyncio.create_task(self._keep(), name=f"keep {self._durable}")
+
+    def take(self) -> RawMsg | None:
+        """The next message, which counts as handled from now on until :meth:`settled`; None when none waits."""
+        if not self.queue:
+            return None
+        msg = self.queue.popleft()
+        self.handled[msg[1]] = msg
+        return msg
+
+    def settled(self, reply: bytes) -> None:
+        """The server was answered for the message with this reply subject, or somebody else will answer it."""
+        if self.handled.pop(reply, None) is not None:
+            self._settled += 1
+            if self._settled >= self._step:
+                self._go_on()
+
+    def _go_on(self) -> None:
+        """Ask for as many more as there is room for."""
+        if self._pulls is not None and self._window < self._limit and self._settled >= self._window:
+            self._settled = 0
+            self._widen(self._pulls, self._window * 2)
+        if self._window >= self._limit:
+            self._settled = 0
+        self._count()
+
+    async def stop(self) -> None:
+        """Ask for nothing more and give back what waits; messages being handled are kept until they are settled."""
+        pulls, self._pulls = self._pulls, None
+        rest = list(self.queue)
+        self.queue.clear()
+        try:
+            if pulls is not None:
+                rest += await pulls.stop()
+            for msg in reversed(rest):  # the server hands out first what came back last
+                self._client.lane.send(nak_frame(msg[1]), 0)
+        except nats.errors.Error as error:
+            log.debug("what waited is not given back; it comes again by itself", error=str(error))
+
+    def close(self) -> None:
+        """End for good, without a word to the server."""
+        self._undeny()
+        self.queue.clear()
+        for task in (self._keeper, *self._checks):
+            if task is not None:
+                task.cancel()
+        self._keeper = None
+
+    def _put(self, batch: list[RawMsg]) -> None:
+        """Take what one read has brought."""
+        if self._careful is None:
+            self._careful = _is_redelivery(batch[0])
+            if not self._careful and self._pulls is not None:
+                self._widen(self._pulls, self._limit)
+        self.queue.extend(batch)
+        self._count()
+        self._wake()
+
+    def _count(self) -> None:
+        if self._pulls is not None:
+            self._pulls.reserve(max(0, len(self.queue) + len(self.handled) - self._room))
+
+    def _widen(self, pulls: PullSubscription, window: int) -> None:
+        self._window = min(self._limit, window)
+        self._step = max(1, self._limit // _STEPS) if self._window == self._limit else 1
+        pulls.resize_window(self._window)
+
+    def _fail(self, error: BusError) -> None:
+        self.failure = self.failure or error
+        self._wake()
+
+    def _gone(self) -> ConsumerGone:
+        return ConsumerGone(
+            f"{self._name()} was deleted while in use; its position is lost. Consuming again creates it anew and "
+            "starts from its beginning"
+        )
+
+    def _name(self) -> str:
+        return f"durable {self._durable!r} on {self._stream}"
+
+    def _on_pull_event(self, event: PullEvent) -> None:
+        level = log.debug if event.kind in _QUIET else log.warning
+        level("pull", durable=self._durable, stream=self._stream, what=event.kind.value, server=event.description)
+        if event.kind is PullEventKind.CONSUMER_DELETED:
+            self._fail(self._gone())
+        elif event.kind is PullEventKind.REFUSED:
+            self._fail(
+                ConsumerGone(f"{self._name()}: {event.description}; it is no pull consumer that this bus can read")
+            )
+        elif event.kind in (PullEventKind.NO_RESPONDERS, PullEventKind.HEARTBEAT_MISSED):
+            check = asyncio.get_running_loop().create_task(self._check_it_exists())
+            self._checks.add(check)
+            check.add_done_callback(self._checks.discard)
+
+    async def _check_it_exists(self) -> None:
+        try:
+            if not await durable_exists(self._client, self._stream, self._durable):
+                self._fail(self._gone())
+        except AccessDenied as denied:
+            self._fail(denied)
+        except (JetStreamUnavailable, ApiError, BusClosed) as error:
+            log.debug("nobody can say whether the durable exists", durable=self._durable, error=str(error))
+
+    async def _keep(self) -> None:
+        loop = asyncio.get_running_loop()
+        while True:
+            await asyncio.sleep(self._ack_wait / 3)
+            idle = not self.handled and not self._readers and loop.time() - self._idle_since > self._ack_wait / 3
+            if idle and self._pulls is not None:
+                await self.stop()
+                continue
+            held = [*self.handled.values(), *self.queue]
+            try:
+                for msg in held:
+                    self._client.lane.send(progress_frame(msg[1]), 0)
+            except nats.errors.Error as error:
+                log.debug("the server's clock is not restarted", durable=self._durable, error=str(error))
+
+
+def _is_redelivery(msg: RawMsg) -> bool:
+    try:
+        return Position.of(msg[1]).deliveries > 1
+    except NotJetStream:  # who takes it says so
+        return False
+
+
+def _nothing() -> None:
+    """What there is to undo before anything was done."""

@@ -1,0 +1,1 @@
+"""What users hold: events, acknowledgements, the interface of dedupe stores."""

@@ -1,0 +1,289 @@
+"""An event as a consumer holds it: typed payload, envelope, position in the stream, and what to do with it.
+
+``async with event:`` decides by how the block ends: acknowledged when it ends well, delayed redelivery when it raises,
+a dead letter when it raised once too often or raised :class:`Reject`. Who decides for himself calls ``ack``, ``nak``
+or ``reject``; the first decision counts, and leaving the block then changes nothing.
+"""
+
+from contextlib import AbstractAsyncContextManager
+from datetime import datetime
+from types import TracebackType
+from typing import Any, Generic, Protocol, Self, TypeVar
+
+from mts1b_foundation.subjects import Subject, Tier
+from mts1b_foundation.subjects.subject import T
+
+from mts1b_platform.eventbus.events.once import DedupeStore
+from mts1b_platform.eventbus.protocol.envelope import ACTOR, MSG_ID, ORIGINAL_MSG_ID, SOURCE_REPO
+from mts1b_platform.eventbus.protocol.envelope_reader import MessageIds, read_ids
+from mts1b_platform.eventbus.protocol.headers import Headers
+from mts1b_platform.eventbus.protocol.message import RawMsg, WireMsg
+from mts1b_platform.eventbus.protocol.position import Position
+from mts1b_platform.handling import handled
+
+Tx = TypeVar("Tx")
+
+
+class Settler(Protocol):
+    """What an event asks of the consumer that handed it out."""
+
+    def acked(self, event: "Event[Any]") -> bool:
+        """Acknowledge; says whether to wait for :meth:`room`."""
+        ...
+
+    async def room(self) -> None:
+        """Wait until the answers are on their way."""
+        ...
+
+    async def nak(self, event: "Event[Any]", delay: float | None) -> None:
+        """Ask for redelivery, after ``delay`` seconds or the policy's delay."""
+        ...
+
+    async def failed(self, event: "Event[Any]", error: BaseException) -> bool:
+        """Decide after the handler raised; says whether the exception ends here."""
+        ...
+
+    async def reject(self, event: "Event[Any]", reason: str) -> None:
+        """Dead-letter at once."""
+        ...
+
+    async def in_progress(self, event: "Event[Any]") -> None:
+        """Tell the server that the handler is at work."""
+        ...
+
+
+class HandlerHooks(Protocol):
+    """What is told when a handler's block begins and ends."""
+
+    def entered(self, event: "LiveEvent[Any]", /) -> Any:
+        """``async with event`` begins."""
+        ...
+
+    def left(self, mark: Any, event: "LiveEvent[Any]", error: BaseException | None, /) -> None:
+        """The block ended, with ``error`` when it raised; ``mark`` is what :meth:`entered` returned."""
+        ...
+
+
+class LiveEvent(Generic[T]):
+    """An event that a listener was handed: nothing to acknowledge.
+
+    ``async with event:`` makes what happens inside part of its trace: events emitted there, and log lines.
+    """
+
+    __slots__ = ("_entered", "_headers", "_wire", "hooks", "payload", "registered", "reply", "subject")
+
+    def __init__(
+        self,
+        registered: Subject[T],
+        subject: str,
+        wire: RawMsg,
+        payload: T,
+        hooks: HandlerHooks | None = None,
+    ) -> None:
+        self.registered = registered
+        self.subject = subject
+        self.payload = payload
+        self.reply = wire[1]
+        """The subject that an answer goes to; empty when none is asked for."""
+        self._wire = wire
+        self._headers: Headers | None = None
+        self.hooks = hooks
+        self._entered: Any = None
+
+    @property
+    def wire(self) -> WireMsg:
+        """The message as it came: bytes, nothing decoded."""
+        return WireMsg(*self._wire)
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self.subject} {self.payload!r}>"
+
+    @property
+    def headers(self) -> Headers:
+        """The headers, looked up without regard to case; parsed when first asked for."""
+        if self._headers is None:
+            self._headers = Headers(self._wire[2])
+        return self._headers
+
+    @property
+    def ids(self) -> MessageIds:
+        """What tells this event from others; read without parsing the other headers."""
+        return read_ids(self._wire[2])
+
+    @property
+    def trace_id(self) -> str | None:
+        """The trace that the event belongs to."""
+        return self.ids.trace_id or None
+
+    @property
+    def source(self) -> str:
+        """The repo that published it."""
+        return self.headers[SOURCE_REPO]
+
+    @property
+    def actor(self) -> str | None:
+        """Who acted."""
+        return self.headers.get(ACTOR)
+
+    @property
+    def parameters(self) -> dict[str, str]:
+        """The values in the concrete subject, decoded: the symbol, the fund."""
+        return self.registered.parse(self.subject) or {}
+
+    def log_fields(self) -> dict[str, Any]:
+        """What every log line written inside ``async with event`` carries."""
+        return {"subject": self.subject, "trace_id": self.trace_id}
+
+    async def __aenter__(self) -> Self:
+        mark = None if self.hooks is None else self.hooks.entered(self)
+        self._entered = handled.set(self), mark
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> bool:
+        self._leave(error)
+        return False
+
+    def _leave(self, error: BaseException | None) -> None:
+        outer, mark = self._entered
+        handled.reset(outer)
+        if self.hooks is not None:
+            self.hooks.left(mark, self, error)
+
+
+class Event(LiveEvent[T]):
+    """An event of a durable subject, to be decided on once."""
+
+    __slots__ = ("_position", "_settler", "received_at", "settled")
+
+    def __init__(
+        self,
+        registered: Subject[T],
+        subject: str,
+        wire: RawMsg,
+        payload: T,
+        settler: Settler,
+        hooks: HandlerHooks | None = None,
+        position: Position | None = None,
+    ) -> None:
+        # What the base class does, once more: calling it costs as much as all the rest.
+        self.registered = registered
+        self.subject = subject
+        self.payload = payload
+        self.reply = wire[1]
+        self._wire = wire
+        self._headers = None
+        self.hooks = hooks
+        self._entered = None
+        self._settler = settler
+        self._position = position
+        self.settled = False
+        self.received_at = 0.0
+        """When it was handed out, in seconds since 1970; 0 when nobody watches."""
+
+    @property
+    def position(self) -> Position:
+        """Where the stream holds it; read when first asked for."""
+        if self._position is None:
+            self._position = Position.of(self.reply)
+        return self._position
+
+    @property
+    def seq(self) -> int:
+        """Sequence in the stream."""
+        return self.position.seq
+
+    @property
+    def stream(self) -> str:
+        """The stream that stores it."""
+        return self.position.stream
+
+    @property
+    def deliveries(self) -> int:
+        """How often this consumer was given it, this time included."""
+        return self.position.deliveries
+
+    @property
+    def timestamp(self) -> datetime:
+        """When the stream stored it, UTC."""
+        return self.position.timestamp
+
+    @property
+    def msg_id(self) -> str | None:
+        """The message id it was published with."""
+        return self.headers.get(MSG_ID)
+
+    @property
+    def identity(self) -> str:
+        """What this event is recognised by however often it was published, replayed or requeued.
+
+        In the third tier the payload's ``idempotency_key``, else the message id of its first publication; within
+        its subject, so that the steps of one order, which share a key, stay apart.
+        """
+        if self.registered.tier is Tier.DEDUPE:
+            key: str = getattr(self.payload, "idempotency_key")  # noqa: B009 - the registry checks that it is there
+        else:
+            key = self.headers.get(ORIGINAL_MSG_ID) or self.msg_id or f"{self.stream}:{self.seq}"
+        return f"{self.registered.pattern}|{key}"
+
+    def once(self, store: DedupeStore[Tx]) -> AbstractAsyncContextManager[Tx]:
+        """Handle this event once for this durable: ``async with event, event.once(store) as tx: …``.
+
+        When the store has it as done, the block is not entered and the event is acknowledged and counted. With a
+        SQL store the block's writes on ``tx`` and the mark commit together.
+        """
+        return store.once(self.position.consumer, self.identity)
+
+    def again(self) -> "Event[T]":
+        """The same message as a further delivery of it, not decided on yet."""
+        return Event(
+            self.registered,
+            self.subject,
+            self._wire,
+            self.payload,
+            self._settler,
+            self.hooks,
+            self.position._replace(deliveries=self.position.deliveries + 1),
+        )
+
+    async def ack(self) -> None:
+        """Done: never again for this consumer."""
+        if not self.settled and self._settler.acked(self):
+            await self._settler.room()
+
+    async def nak(self, delay: float | None = None) -> None:
+        """Again, after ``delay`` seconds; without one after the delay that the retry policy says."""
+        if not self.settled:
+            await self._settler.nak(self, delay)
+
+    async def reject(self, reason: str) -> None:
+        """Of no use to try again: store a dead letter with this reason and go on."""
+        if not self.settled:
+            await self._settler.reject(self, reason)
+
+    async def in_progress(self) -> None:
+        """Ask for more time. The consumer does so by itself while an event is being handled."""
+        if not self.settled:
+            await self._settler.in_progress(self)
+
+    def log_fields(self) -> dict[str, Any]:
+        """What every log line written inside ``async with event`` carries."""
+        position = self.position
+        return {
+            "subject": self.subject,
+            "trace_id": self.trace_id,
+            "stream": position.stream,
+            "seq": position.seq,
+            "durable": position.consumer,
+        }
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> bool:
+        self._leave(error)
+        if error is None:
+            if not self.settled and self._settler.acked(self):
+                await self._settler.room()
+            return False
+        return await self._settler.failed(self, error)

@@ -1,0 +1,1 @@
+"""The JetStream management API: streams, consumers, stored messages."""

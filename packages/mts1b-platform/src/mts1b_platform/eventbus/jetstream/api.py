@@ -1,0 +1,94 @@
+"""The JetStream API in JSON: one call, errors that say what to do.
+
+nats-py's own classes drop fields that newer servers know, and an update with a field left out resets it; so plans
+and consumers are read and written as the server's own documents.
+"""
+
+import json
+from collections.abc import Mapping
+from typing import Any, Protocol
+from urllib.parse import ParseResult, SplitResult
+
+import nats.errors
+
+from mts1b_platform.eventbus.errors import BusClosed, BusError, JetStreamUnavailable
+
+
+class Answer(Protocol):
+    """What a request is answered with."""
+
+    @property
+    def data(self) -> bytes:
+        """The payload."""
+        ...
+
+
+class Requester(Protocol):
+    """A connection that can ask: the bus, or a nats-py client."""
+
+    @property
+    def connected_url(self) -> ParseResult | SplitResult | None:
+        """The server it is connected to."""
+        ...
+
+    async def request(self, subject: str, payload: bytes = b"", timeout: float = 0.5) -> Answer:
+        """Ask, and return the answer."""
+        ...
+
+
+class ApiError(BusError):
+    """JetStream refused a request.
+
+    Attributes:
+        code: HTTP-like class of the error.
+        err_code: JetStream's own number of it.
+        description: the server's words.
+    """
+
+    def __init__(self, verb: str, code: int, err_code: int, description: str) -> None:
+        super().__init__(f"JetStream refused {verb}: {description} (error {err_code})")
+        self.code = code
+        self.err_code = err_code
+        self.description = description
+
+
+async def js_api(
+    client: Requester, verb: str, body: Mapping[str, Any] | None = None, *, timeout: float = 5.0
+) -> dict[str, Any]:
+    """Ask ``$JS.API.<verb>`` and return the answer's document.
+
+    Raises:
+        ApiError: JetStream answered with an error.
+        JetStreamUnavailable: nobody answered.
+        BusClosed: the connection is closed.
+    """
+    payload = json.dumps(body).encode() if body is not None else b""
+    try:
+        answer = await client.request(f"$JS.API.{verb}", payload, timeout=timeout)
+    except nats.errors.NoRespondersError:
+        raise JetStreamUnavailable(no_jetstream(client)) from None
+    except (nats.errors.ConnectionClosedError, nats.errors.ConnectionDrainingError):
+        raise BusClosed(f"the connection is closed; {verb} was not asked") from None
+    except TimeoutError:
+        raise JetStreamUnavailable(
+            f"JetStream did not answer {verb} within {timeout:g} s at {where(client)}: the server may be restarting, "
+            "may have lost its quorum, or may not permit this identity to ask"
+        ) from None
+    document: dict[str, Any] = json.loads(answer.data)
+    if (error := document.get("error")) is not None:
+        raise ApiError(verb, error.get("code", 0), error.get("err_code", 0), error.get("description", ""))
+    return document
+
+
+def where(client: Requester) -> str:
+    """The server that ``client`` is connected to, for messages; without credentials."""
+    url = client.connected_url
+    return f"{url.scheme}://{url.hostname}:{url.port}" if url else "(not connected)"
+
+
+def no_jetstream(client: Requester) -> str:
+    """What to say when the server has no JetStream."""
+    return (
+        f"the NATS server at {where(client)} has JetStream off or not ready: start it with `-js`, "
+        "or install one with `mts1b-deploy install --profile minimal --include nats`"
+    )

@@ -1,0 +1,178 @@
+"""Durable consumers on the server: found or created, and compared with what the caller wants."""
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+from mts1b_foundation.subjects import DurableSubject
+from mts1b_foundation.subjects.algebra import contains
+
+from mts1b_platform.eventbus.consumers import Deliver
+from mts1b_platform.eventbus.errors import ConsumeError, ConsumerConflict, NoStream
+from mts1b_platform.eventbus.jetstream.api import ApiError, Requester, js_api
+from mts1b_platform.eventbus.protocol.error_codes import ErrorCode
+from mts1b_platform.eventbus.streams import STREAMS
+
+_SECOND = 1_000_000_000
+
+
+async def stream_of(client: Requester, subjects: Sequence[DurableSubject[Any]]) -> str:
+    """The one stream that stores all of ``subjects``.
+
+    Raises:
+        NoStream: no stream stores one of them.
+        ConsumeError: they are stored in different streams.
+    """
+    found: dict[str, str] = {}
+    for subject in subjects:
+        for pattern in subject.patterns:
+            found[pattern] = await _stream_of(client, pattern)
+    names = sorted(set(found.values()))
+    if len(names) > 1:
+        raise ConsumeError(
+            f"one durable reads one stream, but these subjects are stored in {' and '.join(names)}: "
+            f"{', '.join(s.pattern for s in subjects)}; use one durable for each"
+        )
+    return names[0]
+
+
+async def _stream_of(client: Requester, pattern: str) -> str:
+    for definition in STREAMS:
+        if any(contains(stored, pattern) for stored in definition.subjects):
+            return definition.name
+    names: list[str] = (await js_api(client, "STREAM.NAMES", {"subject": pattern})).get("streams") or []
+    if not names:
+        raise NoStream(f"{pattern}: no stream stores this subject; create the streams with `mts1b streams apply`")
+    return names[0]
+
+
+async def ensure_durable(
+    client: Requester,
+    *,
+    stream: str,
+    durable: str,
+    filters: Sequence[str],
+    ack_wait: float,
+    deliver: Deliver,
+    max_ack_pending: int,
+    inactive_threshold: float | None = None,
+) -> float:
+    """Create the durable, or check that the one that exists reads the same subjects; its ack wait in seconds.
+
+    The ack wait of a durable that exists is the one it was created with, whatever is asked for now.
+
+    One that reads fewer is widened when the stream holds nothing yet of what comes to it: a reader moves on to the next
+    version of a subject, keeping what it has read. Were something stored already, the server could skip it silently.
+
+    Redelivery is unlimited on the server: the consumer wrapper counts, and dead-letters before it gives up.
+
+    Raises:
+        ConsumerConflict: it exists and reads other subjects, or pushes, or does not wait for acks.
+        NoStream: the stream does not exist.
+        ConsumeError: the server refuses the consumer.
+    """
+    try:
+        held = (await js_api(client, f"CONSUMER.INFO.{stream}.{durable}"))["config"]
+    except ApiError as error:
+        if error.err_code == ErrorCode.STREAM_NOT_FOUND:
+            raise NoStream(
+                f"stream {stream} does not exist on the server, so durable {durable!r} cannot read it; create the "
+                "streams with `mts1b streams apply`"
+            ) from None
+        if error.err_code != ErrorCode.CONSUMER_NOT_FOUND:
+            raise ConsumeError(f"durable {durable!r} on {stream}: {error}") from error
+    else:
+        if set(held_filters(held)) < set(filters):
+            held = await _widen(client, stream, durable, held, filters)
+        return _same(stream, durable, held, filters)
+    config: dict[str, Any] = {
+        "durable_name": durable,
+        "name": durable,
+        "ack_policy": "explicit",
+        "ack_wait": int(ack_wait * _SECOND),
+        "max_deliver": -1,
+        "max_ack_pending": max_ack_pending,
+        "filter_subjects": list(filters),
+        **_start(deliver),
+    }
+    if inactive_threshold is not None:
+        config["inactive_threshold"] = int(inactive_threshold * _SECOND)
+    body = {"stream_name": stream, "config": config, "action": "create"}
+    try:
+        await js_api(client, f"CONSUMER.CREATE.{stream}.{durable}", body)
+    except ApiError as error:
+        if "already exists" in error.description:  # another instance was faster, with other settings
+            held = (await js_api(client, f"CONSUMER.INFO.{stream}.{durable}"))["config"]
+            return _same(stream, durable, held, filters)
+        raise ConsumeError(f"durable {durable!r} on {stream}: {error}") from error
+    return ack_wait
+
+
+def held_filters(held: dict[str, Any]) -> list[str]:
+    """The subjects that a consumer reads by its configuration; one empty name when it reads the whole stream."""
+    return held.get("filter_subjects") or [held.get("filter_subject", "")]
+
+
+async def _widen(
+    client: Requester, stream: str, durable: str, held: dict[str, Any], filters: Sequence[str]
+) -> dict[str, Any]:
+    reads = held_filters(held)
+    new = [each for each in filters if each not in reads]
+    if "" in reads or await _stores(client, stream, new):
+        return held  # it reads everything, or would skip what is stored: the comparison that follows says so
+    config = {name: value for name, value in held.items() if name != "filter_subject"} | {
+        "filter_subjects": list(filters)
+    }
+    body = {"stream_name": stream, "config": config, "action": "update"}
+    try:
+        return (await js_api(client, f"CONSUMER.CREATE.{stream}.{durable}", body))["config"]
+    except ApiError as error:
+        raise ConsumeError(f"durable {durable!r} on {stream} cannot be widened to {', '.join(new)}: {error}") from error
+
+
+async def _stores(client: Requester, stream: str, patterns: Sequence[str]) -> bool:
+    for pattern in patterns:
+        state = (await js_api(client, f"STREAM.INFO.{stream}", {"subjects_filter": pattern}))["state"]
+        if state.get("subjects"):
+            return True
+    return False
+
+
+async def durable_exists(client: Requester, stream: str, durable: str) -> bool:
+    """Whether the server still has the durable.
+
+    Raises:
+        JetStreamUnavailable: nobody can say right now.
+    """
+    try:
+        await js_api(client, f"CONSUMER.INFO.{stream}.{durable}", timeout=2)
+    except ApiError as error:
+        if error.err_code in (ErrorCode.CONSUMER_NOT_FOUND, ErrorCode.STREAM_NOT_FOUND):
+            return False
+        raise
+    return True
+
+
+def _start(deliver: Deliver) -> dict[str, str]:
+    if isinstance(deliver, datetime):
+        moment = deliver.astimezone(UTC).isoformat().replace("+00:00", "Z")
+        return {"deliver_policy": "by_start_time", "opt_start_time": moment}
+    return {"deliver_policy": deliver}
+
+
+def _same(stream: str, durable: str, held: dict[str, Any], filters: Sequence[str]) -> float:
+    """Check that ``held`` is what is wanted; its ack wait in seconds."""
+    reads = held_filters(held)
+    problems: list[str] = []
+    if set(reads) != set(filters):
+        problems.append(f"it reads {', '.join(reads)}, wanted {', '.join(filters)}")
+    if held.get("deliver_subject"):
+        problems.append("it is a push consumer, wanted a pull consumer")
+    if held.get("ack_policy") != "explicit":
+        problems.append(f"its ack policy is {held.get('ack_policy')}, wanted explicit")
+    if problems:
+        raise ConsumerConflict(
+            f"durable {durable!r} on {stream} exists and differs: {'; '.join(problems)}. Use another durable name, or "
+            f"delete this one with `nats consumer rm {stream} {durable}`, which forgets what it has read"
+        )
+    return held["ack_wait"] / _SECOND

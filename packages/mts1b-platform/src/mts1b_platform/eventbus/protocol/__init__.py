@@ -1,0 +1,1 @@
+"""The NATS and JetStream protocols in bytes. No I/O, no asyncio."""

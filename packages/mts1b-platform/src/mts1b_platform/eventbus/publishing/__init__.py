@@ -1,0 +1,1 @@
+"""Sending events: prepare, send, wait for the ack, send again."""

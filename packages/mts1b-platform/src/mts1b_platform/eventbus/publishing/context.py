@@ -1,0 +1,33 @@
+"""What publishing shares on one bus: the connection, the acks under way, a publisher for each subject."""
+
+from typing import Any
+
+from mts1b_foundation.subjects import Subject
+from mts1b_foundation.subjects.subject import T
+
+from mts1b_platform.eventbus.connection.client import BusClient
+from mts1b_platform.eventbus.publishing.ack_pipeline import AckPipeline
+from mts1b_platform.eventbus.publishing.publisher import Publisher
+
+
+class PublishContext:
+    """Handed to every function that publishes."""
+
+    __slots__ = ("_publishers", "client", "pipeline")
+
+    def __init__(self, client: BusClient, pipeline: AckPipeline) -> None:
+        self.client = client
+        self.pipeline = pipeline
+        """Durable publishes under way."""
+        self._publishers: dict[str, Publisher[Any]] = {}
+
+    def publisher(self, subject: Subject[T]) -> Publisher[T]:
+        """The publisher bound to ``subject`` on this bus; the same one each time.
+
+        Raises:
+            NotTheProducer: this process does not speak as the subject's producer.
+        """
+        found = self._publishers.get(subject.pattern)
+        if found is None:
+            found = self._publishers[subject.pattern] = Publisher(self.client, subject)
+        return found

@@ -1,0 +1,88 @@
+"""Sending one durable event until JetStream acknowledges that it is stored.
+
+It is sent again through restarts and reconnects, always with the same message id, so that the stream keeps one however
+often it was sent. After the deadline the caller is told that the event may have been stored or not.
+"""
+
+import asyncio
+import random
+import time
+from typing import Any, Final
+
+import nats.errors
+from mts1b_foundation.subjects import DurableSubject
+
+from mts1b_platform.eventbus.errors import (
+    BusClosed,
+    PublishError,
+    PublishUncertain,
+)
+from mts1b_platform.eventbus.events.outgoing import Ack, Outgoing
+from mts1b_platform.eventbus.jetstream.api import where
+from mts1b_platform.eventbus.protocol.puback import PubAck, PublishFailed
+from mts1b_platform.eventbus.publishing.context import PublishContext
+from mts1b_platform.eventbus.publishing.failures import publish_error, reason_to_retry
+from mts1b_platform.eventbus.publishing.prepare import draft_of
+from mts1b_platform.logs import get_logger
+
+log = get_logger("mts1b.eventbus.publish")
+
+_BACKOFF: Final = (0.05, 1.0)
+
+
+async def send_durable(context: PublishContext, subject: DurableSubject[Any], out: Outgoing, *, deadline: float) -> Ack:
+    """Send until stored. ``deadline`` is in seconds from now.
+
+    Raises:
+        PublishUncertain: no ack in time; the event may have been stored or not.
+        NoStream: no stream stores the subject.
+        JetStreamUnavailable: the server runs without JetStream.
+        PublishError: JetStream refused the event.
+        AccessDenied: the server lets this identity not publish here.
+        BusClosed: the bus was closed.
+    """
+    draft = draft_of(context, subject, out)
+    end = time.monotonic() + deadline
+    attempt = 0
+    reason = "no connection to a NATS server"
+    while (left := end - time.monotonic()) > 0:
+        if attempt:
+            context.client.counters.publish_retries[out.pattern] += 1
+            log.warning("publish is retried", subject=out.subject, attempt=attempt, reason=reason)
+            await asyncio.sleep(min(_pause(attempt), left))
+        attempt += 1
+        if not await context.client.wait_connected(max(0.0, end - time.monotonic())):
+            continue
+        try:
+            with context.client.denials.watch(out.subject):
+                async with asyncio.timeout(end - time.monotonic()):
+                    sent = await context.pipeline.publish(*draft)
+                    return acknowledged(context, out, await sent)
+        except TimeoutError as error:
+            reason = str(error) or "no ack in time"
+        except nats.errors.Error as error:
+            if isinstance(
+                failure := publish_error(context.client, out.subject, len(out.payload), error), PublishError | BusClosed
+            ):
+                raise failure from None
+            reason = str(failure)
+        except PublishFailed as error:
+            reason = await reason_to_retry(context.client, out, error)
+    context.client.counters.publish_failed[out.pattern] += 1
+    raise PublishUncertain(
+        f"{out.subject}: no ack within {deadline:g} s after {attempt} attempts at {where(context.client)} ({reason}). "
+        f"The event {draft.msg_id!r} may have been stored or not; publishing it again with the same message id is safe"
+    )
+
+
+def acknowledged(context: PublishContext, out: Outgoing, stored: PubAck) -> Ack:
+    """Count ``stored`` and give it the event's names."""
+    context.client.counters.published[out.pattern] += 1
+    if stored.duplicate:
+        context.client.counters.publish_duplicates[out.pattern] += 1
+    return Ack(stored.stream, stored.seq, stored.duplicate, out.subject, out.msg_id)
+
+
+def _pause(attempt: int) -> float:
+    shortest, longest = _BACKOFF
+    return min(longest, shortest * 2 ** min(attempt, 10)) * random.uniform(0.8, 1.2)  # noqa: S311

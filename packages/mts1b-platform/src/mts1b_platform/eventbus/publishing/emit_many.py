@@ -1,0 +1,105 @@
+"""Publishing many events of one subject: pipelined, or in atomic batches."""
+
+from collections.abc import Awaitable, Callable, Iterable, Iterator
+from contextlib import ExitStack
+from itertools import zip_longest
+from typing import Any, Final, cast
+
+from mts1b_foundation.subjects import DurableSubject
+from mts1b_foundation.subjects.subject import T
+
+from mts1b_platform.eventbus.codec.encoder import EventEncoder
+from mts1b_platform.eventbus.events.outgoing import Ack, Draft, Outgoing
+from mts1b_platform.eventbus.events.trace import handled_trace_id, new_trace_id
+from mts1b_platform.eventbus.hooks import Hooks, of_each
+from mts1b_platform.eventbus.protocol.frames import FrameTemplate
+from mts1b_platform.eventbus.protocol.headers import NO_LINES
+from mts1b_platform.eventbus.publishing.atomic import send_atomic
+from mts1b_platform.eventbus.publishing.context import PublishContext
+from mts1b_platform.eventbus.publishing.pipelined import send_pipelined
+from mts1b_platform.eventbus.publishing.prepare import draft_of, prepare
+from mts1b_platform.eventbus.publishing.send_many import SendMany
+
+Send = Callable[[SendMany, Iterable[Draft]], Awaitable[None]]
+
+# Half the cost of calling the class; the stub is generic in a way that a cast cannot name.
+_make_draft: Final = cast("Callable[..., Draft]", tuple.__new__)  # pyright: ignore[reportUnknownMemberType]
+
+
+async def emit_many(
+    context: PublishContext,
+    subject: DurableSubject[T],
+    events: list[T],
+    *,
+    atomic: bool,
+    trace_id: str | None,
+    window: int,
+    deadline: float,
+    acks: list[Ack] | None = None,
+    each: bool = True,
+) -> list[Ack]:
+    """See :meth:`EventBus.emit_many`.
+
+    Args:
+        context: the bus.
+        subject: where.
+        events: the payloads.
+        atomic: in batches of 1000, each stored whole or not at all.
+        trace_id: the trace that all of them join.
+        window: most events under way at a time when not atomic.
+        deadline: seconds until the publish of one event, or of one atomic batch, gives up.
+        acks: takes the acks of what is stored, also when this raises.
+        each: whether hooks that are shown each event are shown these.
+    """
+    encoder, client = context.publisher(subject).encoder, context.client
+    templates = [encoder.template(event) for event in events]  # first of all, as it refuses what cannot go
+    send: Send = send_atomic if atomic else send_pipelined
+    many, hooks = SendMany(context, subject, deadline=deadline, window=window), client.hooks
+    if acks is not None:
+        many.acks = acks
+    with ExitStack() as watches:
+        for name in {template.subject for template in templates}:
+            watches.enter_context(client.denials.watch(name))
+        try:
+            if not each or (watchers := of_each(hooks)) is None:
+                await send(many, _drafts(subject, encoder, templates, events, trace_id))
+            else:
+                outs = (prepare(context, subject, event, trace_id=trace_id) for event in events)
+                await _send_watched(watchers, many, outs, send)
+        finally:
+            if hooks is not None and many.latencies:
+                hooks.stored_many(subject, many.latencies)
+    return many.acks
+
+
+def _drafts(
+    subject: DurableSubject[T],
+    encoder: EventEncoder[T],
+    templates: Iterable[FrameTemplate],
+    events: Iterable[T],
+    trace_id: str | None,
+) -> Iterator[Draft]:
+    """``events``, each with its template, ready for the wire as they are asked for."""
+    encode, message_id, trace = encoder.encode, subject.message_id, trace_id or handled_trace_id()
+    for template, event in zip(templates, events, strict=True):
+        yield _make_draft(Draft, (template, encode(event), trace or new_trace_id(), message_id(event), NO_LINES))
+
+
+async def _send_watched(hooks: Hooks, many: SendMany, outs: Iterable[Outgoing], send: Send) -> None:
+    """``send(many, outs)``, with the hooks told of each event: that it is about to be sent, and what became of it."""
+    begun: list[tuple[Any, Outgoing]] = []
+
+    def told() -> Iterator[Draft]:
+        for out in outs:
+            begun.append((hooks.publishing(many.subject, None, out, None), out))
+            yield draft_of(many.context, many.subject, out)
+
+    failure: BaseException | None = None
+    try:
+        await send(many, told())
+    except BaseException as error:
+        failure = error
+        raise
+    finally:
+        for (mark, out), ack in zip_longest(begun, many.acks):
+            hooks.published(mark, out, ack, None if ack is not None else failure)

@@ -1,0 +1,81 @@
+"""A publisher bound to one subject: its header blocks stand ready, publishing splices in what is new.
+
+``bus.emit`` uses one; a loop that publishes many best-effort events of one subject may hold it itself::
+
+    quotes = bus.publisher(MARKETDATA_QUOTES)
+    if not quotes.send_volatile(quote):      # no connection, or no room: dropped and counted
+        ...
+"""
+
+from typing import Any, Generic
+
+import nats.errors
+from mts1b_foundation.subjects import Subject
+from mts1b_foundation.subjects.subject import T
+
+from mts1b_platform.eventbus.codec.encoder import EventEncoder
+from mts1b_platform.eventbus.connection.client import BusClient
+from mts1b_platform.eventbus.errors import NotTheProducer
+from mts1b_platform.eventbus.events.trace import trace_id_for
+from mts1b_platform.eventbus.publishing.failures import publish_error
+
+
+class Publisher(Generic[T]):
+    """Publishes the events of ``subject`` in the name of the bus's service.
+
+    Raises:
+        NotTheProducer: the bus does not speak as the subject's producer.
+    """
+
+    __slots__ = ("_client", "_encode", "_key_of", "_pattern", "_payload", "_templates", "encoder")
+
+    def __init__(self, client: BusClient, subject: Subject[T]) -> None:
+        if subject.producer != client.service:
+            raise NotTheProducer(_not_the_producer(client, subject))
+        self._client = client
+        self._pattern = subject.pattern
+        self.encoder = EventEncoder(subject, client.actor)
+        # what the hot path looks at, without a further step
+        self._encode = self.encoder.encode
+        self._payload = self.encoder.payload
+        self._key_of = self.encoder.key_of
+        self._templates = self.encoder.templates
+
+    def send_volatile(self, event: T, trace_id: str | None = None) -> bool:
+        """Publish with the guarantee of the best-effort tier, without a task switch.
+
+        Returns False when the event was dropped and counted, because there is no connection or its buffer is full.
+
+        Raises:
+            SubjectError: the event is not of the subject's payload type.
+            PayloadTooLarge: the event has more bytes than the server takes.
+            AccessDenied: the server refused this subject within the last second.
+            BusClosed: the bus was closed.
+        """
+        client = self._client
+        template = self._templates.get(self._key_of(event.__dict__)) if type(event) is self._payload else None
+        if template is None:
+            template = self.encoder.remember(event)
+        if client.denials.recent:
+            client.denials.check("publish", template.subject)
+        data = self._encode(event)
+        frame = template.encode(data, trace_id or trace_id_for())
+        try:
+            sent = client.lane.send_now(frame, len(data))
+        except nats.errors.Error as error:
+            raise publish_error(client, template.subject, len(data), error) from None
+        if sent:
+            client.counters.published[self._pattern] += 1
+        else:
+            client.counters.publish_dropped[self._pattern] += 1
+        return sent
+
+
+def _not_the_producer(client: BusClient, subject: Subject[Any]) -> str:
+    remedy = f"set MTS1B_SERVICE={subject.producer} or connect(service={subject.producer!r})"
+    if client.settings.service is None:
+        return f"{subject.pattern}: this process has not said as whom it speaks; {remedy}"
+    return (
+        f"{subject.pattern} is published by {subject.producer} alone, and this process speaks as {client.service}; "
+        f"publish on a subject of {client.service}, or {remedy}"
+    )

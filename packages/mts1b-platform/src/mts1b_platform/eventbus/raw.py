@@ -1,0 +1,162 @@
+"""nats-py's own JetStream surface, with this bus underneath.
+
+``js.publish`` writes reserved headers in the case that the server recognises and completes the envelope.
+``js.subscribe(subject, durable=…, manual_ack=True)`` reads through the same pull consumer as ``bus.consume``: both
+forms of a registered subject, several instances on one durable, dead letters after the last delivery. Everything else
+is nats-py's.
+"""
+
+import asyncio
+from typing import Any, Literal, Protocol, Self, overload
+
+import nats.errors
+from mts1b_foundation.subjects import DurableSubject, registry
+from nats.aio.client import Client
+from nats.aio.msg import Msg
+from nats.js import JetStreamContext, api
+
+from mts1b_platform.eventbus.connection.client import BusClient
+from mts1b_platform.eventbus.consuming.consumer import Consumer
+from mts1b_platform.eventbus.events.event import Event
+from mts1b_platform.eventbus.events.outgoing import Ack, Outgoing
+from mts1b_platform.eventbus.events.raw_envelope import complete_envelope
+from mts1b_platform.eventbus.protocol.envelope import MSG_ID
+
+
+class Consume(Protocol):
+    """``bus.consume``, as far as it is used here."""
+
+    def __call__(self, subject: DurableSubject[Any], /, *, durable: str, **parameters: Any) -> Consumer[Any]:
+        """A consumer of ``subject``."""
+        ...
+
+
+class JetStream(JetStreamContext):
+    """nats-py's JetStream context on the bus.
+
+    Args:
+        client: the connection.
+        consume: makes the consumer of a durable subject; ``bus.consume``.
+        options: as nats-py's.
+    """
+
+    def __init__(self, client: BusClient, consume: Consume, **options: Any) -> None:
+        super().__init__(client, **options)
+        self._bus = client
+        self._consume = consume
+
+    async def publish(
+        self,
+        subject: str,
+        payload: bytes = b"",
+        timeout: float | None = None,
+        stream: str | None = None,
+        headers: dict[str, Any] | None = None,
+        msg_ttl: float | None = None,
+    ) -> api.PubAck:
+        """As nats-py's; the caller's headers are not written into."""
+        envelope = complete_envelope(subject, headers)
+        registered = registry().find(subject)
+        if registered is None:
+            return await super().publish(subject, payload, timeout, stream, envelope, msg_ttl)
+        counters, hooks = self._bus.counters, self._bus.hooks
+        out = Outgoing(subject, registered.pattern, payload, envelope or {})
+        mark = None if hooks is None else hooks.publishing(registered, None, out, None)
+        try:
+            answer = await super().publish(subject, payload, timeout, stream, out.headers, msg_ttl)
+        except BaseException as error:
+            if hooks is not None:
+                hooks.published(mark, out, None, error)
+            raise
+        ack = Ack(answer.stream, answer.seq, bool(answer.duplicate), subject, out.headers.get(MSG_ID, ""))
+        counters.published[out.pattern] += 1
+        if ack.duplicate:
+            counters.publish_duplicates[out.pattern] += 1
+        if hooks is not None:
+            hooks.published(mark, out, ack, None)
+        return answer
+
+    @overload  # type: ignore[override]
+    async def subscribe(  # pyright: ignore[reportInconsistentOverload] - the same surface either way
+        self, subject: str, *, durable: str, manual_ack: Literal[True]
+    ) -> "RawSubscription": ...
+
+    @overload
+    async def subscribe(
+        self, subject: str, *arguments: Any, **options: Any
+    ) -> "RawSubscription | JetStreamContext.PushSubscription": ...
+
+    async def subscribe(  # pyright: ignore[reportIncompatibleMethodOverride]
+        self, subject: str, *arguments: Any, **options: Any
+    ) -> "RawSubscription | JetStreamContext.PushSubscription":
+        """As nats-py's; ``durable=`` with ``manual_ack=True`` on a registered subject reads by a pull consumer.
+
+        Raises:
+            ConsumerConflict: the durable exists and reads something else.
+            NoStream: the stream does not exist.
+        """
+        durable: str | None = options.get("durable")
+        registered = registry().find(subject)
+        if (
+            durable is None
+            or arguments
+            or options.keys() - {"durable", "manual_ack"}
+            or not options.get("manual_ack")
+            or not isinstance(registered, DurableSubject)
+        ):
+            return await super().subscribe(subject, *arguments, **options)
+        parameters: dict[str, Any] = registered.parse(subject) or {}
+        consumer: Consumer[Any] = self._consume(registered, durable=durable, **parameters)
+        await consumer.start()
+        return RawSubscription(self._bus, consumer)
+
+
+class RawSubscription:
+    """What the raw ``subscribe`` returns: nats-py messages, settled by the caller through their own methods."""
+
+    def __init__(self, client: Client, consumer: Consumer[Any]) -> None:
+        self._client = client
+        self._consumer = consumer
+
+    @property
+    def messages(self) -> Self:
+        """The messages, as an async iterator."""
+        return self
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> Msg:
+        """The next message."""
+        return self._hand_over(await anext(self._consumer))
+
+    async def next_msg(self, timeout: float | None = 1.0) -> Msg:
+        """The next message.
+
+        Raises:
+            nats.errors.TimeoutError: none came within ``timeout`` seconds.
+        """
+        try:
+            async with asyncio.timeout(timeout):
+                return self._hand_over(await anext(self._consumer))
+        except TimeoutError:
+            raise nats.errors.TimeoutError from None
+
+    async def unsubscribe(self) -> None:
+        """Stop reading; what was not handed out goes back to the server."""
+        await self._consumer.stop()
+
+    async def drain(self) -> None:
+        """As :meth:`unsubscribe`."""
+        await self._consumer.stop()
+
+    def _hand_over(self, event: Event[Any]) -> Msg:
+        self._consumer.release(event)
+        wire = event.wire
+        return Msg(
+            _client=self._client,
+            subject=event.subject,
+            reply=wire.reply.decode(),
+            data=wire.payload,
+            headers=event.headers.to_dict(),
+        )

@@ -12,7 +12,7 @@ from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from mts1b_platform.server_child import spawn_child
+from mts1b_platform.server.child import spawn_child
 
 RABBITMQ = Path("/usr/lib/rabbitmq/lib")
 """Where Debian keeps it; the program on the path insists on a user and a directory of its own."""

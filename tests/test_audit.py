@@ -18,7 +18,7 @@ from mts1b_platform.eventbus import EventBus, NoStream, PublishError, connect
 from mts1b_platform.observability.audit import AuditError, AuditLog, audit_action, search, verify
 from mts1b_platform.observability.audit.line import GENESIS, encode
 from mts1b_platform.server import NatsServer
-from mts1b_platform.testing_bus import ConnectBus
+from mts1b_platform.testing.bus import ConnectBus
 
 WRITER = """
 import itertools, sys

@@ -19,7 +19,7 @@ from mts1b_platform.eventbus.dedupe import KvDedupe
 from mts1b_platform.eventbus.errors import AlreadyDone
 from mts1b_platform.server import NatsServer
 from mts1b_platform.service import Service
-from mts1b_platform.testing_bus import ConnectBus
+from mts1b_platform.testing.bus import ConnectBus
 
 DURABLE = "conformance"
 POLICY = RetryPolicy(max_deliveries=5, base=0.05, factor=1, jitter=0)

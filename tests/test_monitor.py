@@ -23,7 +23,7 @@ from mts1b_platform.cli import run
 from mts1b_platform.eventbus import STREAMS, EventBus, RetryPolicy, apply_streams
 from mts1b_platform.observability import Observed, observe
 from mts1b_platform.server import NatsServer
-from mts1b_platform.testing_bus import ConnectBus
+from mts1b_platform.testing.bus import ConnectBus
 from prometheus_client import generate_latest
 
 LATE = Threshold(critical=300, clear=100, clear_hold=0, unit="s")

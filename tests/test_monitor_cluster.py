@@ -13,7 +13,7 @@ from mts1b_operations.monitor.reading import Watch
 from mts1b_operations.monitor.settings import Threshold
 from mts1b_platform.eventbus import BusError, EventBus, apply_streams, connect
 from mts1b_platform.server import NatsServer
-from mts1b_platform.testing_ports import free_ports
+from mts1b_platform.testing.ports import free_ports
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(400)]
 

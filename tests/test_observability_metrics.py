@@ -24,7 +24,7 @@ from mts1b_platform.observability import EndpointError, Observed, observe
 from mts1b_platform.observability.audit import AuditHook, AuditLog, search
 from mts1b_platform.observability.histogram import BOUNDS, Histogram
 from mts1b_platform.server import NatsServer
-from mts1b_platform.testing_bus import ConnectBus
+from mts1b_platform.testing.bus import ConnectBus
 from prometheus_client.parser import text_string_to_metric_families
 
 ORDERS = "mts.v1.oms.orders.created"

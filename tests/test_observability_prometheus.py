@@ -22,8 +22,8 @@ from mts1b_foundation.subjects import OMS_ORDERS_CREATED, OPERATIONS_ALERTS_CLEA
 from mts1b_platform.eventbus import EventBus, apply_streams
 from mts1b_platform.observability import observe
 from mts1b_platform.server import NatsServer
-from mts1b_platform.testing_bus import ConnectBus
-from mts1b_platform.testing_ports import free_ports
+from mts1b_platform.testing.bus import ConnectBus
+from mts1b_platform.testing.ports import free_ports
 
 ROOT = Path(__file__).parents[1]
 FIRING = 'ALERTS{alertname="MTS1BSlowConsumer",alertstate="firing"}'

@@ -16,7 +16,7 @@ from mts1b_foundation.subjects import DurableSubject, registry
 from mts1b_foundation.subjects.lint import check_registry
 from mts1b_foundation.subjects.sources import load_sources
 from mts1b_platform.eventbus import ConsumerConflict, EventBus, StreamDefinition, apply_streams
-from mts1b_platform.testing_bus import ConnectBus
+from mts1b_platform.testing.bus import ConnectBus
 
 TOLLS = '''
 """Tolls of a bell, in two versions."""

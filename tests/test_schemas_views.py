@@ -12,7 +12,7 @@ from mts1b_foundation.samples import ORDER, SAMPLES
 from mts1b_foundation.subjects import SUBJECTS, registry
 from mts1b_foundation.views import asyncapi, jsonschema, typescript
 from mts1b_platform.eventbus import EventBus
-from mts1b_platform.testing_bus import ConnectBus
+from mts1b_platform.testing.bus import ConnectBus
 from nats.aio.msg import Msg
 
 JS = Path(__file__).parent / "js"

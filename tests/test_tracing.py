@@ -20,7 +20,7 @@ from mts1b_platform.eventbus import EventBus, RetryPolicy
 from mts1b_platform.eventbus.hooks import joined
 from mts1b_platform.logs import configure_logging, get_logger
 from mts1b_platform.observability.tracing import Tracing, provider_for
-from mts1b_platform.testing_bus import ConnectBus
+from mts1b_platform.testing.bus import ConnectBus
 from opentelemetry import trace
 from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor

@@ -14,11 +14,11 @@ import psutil
 import pytest
 from mts1b_desk.data.replay import Replay
 from mts1b_desk.ledger import ledger_document
-from mts1b_desk.rehearsal import Rehearsal
 from mts1b_desk.settings import DeskSettings, ReplaySettings
 from mts1b_platform.eventbus import apply_streams, connect
 from mts1b_platform.server import NatsServer
 
+from ..desk.rehearsal import Rehearsal  # noqa: TID252 - tests are not installed: they have no absolute name
 from .desk_chaos import Outcome, Plan, desk_file, make_quotes, run_desk
 
 pytestmark = pytest.mark.slow

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 from mts1b_desk.cores.core import Emit
-from mts1b_desk.cores.oms import FundState, OpenOrder
-from mts1b_desk.services.core_service import CoreService
+from mts1b_desk.cores.oms import FundState, Oms, OpenOrder
+from mts1b_desk.services.oms import OmsService
 from mts1b_desk.settings import DeskSettings
 from mts1b_desk.state.sqlite import SqliteStore
 from mts1b_desk.tables import Table
@@ -65,9 +65,10 @@ async def stored_but_not_published(path: Path, order: Order) -> None:
     await store.close()
 
 
-async def started(bus: EventBus, path: Path) -> tuple[CoreService, asyncio.Task[None]]:
+async def started(bus: EventBus, path: Path) -> tuple[OmsService, asyncio.Task[None]]:
     store = SqliteStore(path, session="s1", repo="mts1b-oms", actor="test")
-    service = CoreService("oms", bus, DeskSettings(session="s1"), store)
+    settings = DeskSettings(session="s1")
+    service = OmsService(Oms(settings), bus, settings, store)
     return service, asyncio.create_task(service.run())
 
 
@@ -100,7 +101,7 @@ async def test_an_acceptance_that_its_stream_has_is_not_taken_back(nats_server: 
         service, running = await started(await connect(nats_server.url, service="mts1b-oms"), tmp_path / "oms.db")
         while not service.ready:  # noqa: ASYNC110 - there is nothing to wait on but the flag
             await asyncio.sleep(0.01)
-        book = service.core.book()  # type: ignore[attr-defined]
+        book = service.core.book()
         assert book.funds["alpha"].orders == {"accepted": 1}
         service.stop()
         await running

@@ -18,7 +18,7 @@ from mts1b_deploy.streams import connect_as_admin
 from mts1b_deploy.supervise.processes import find_server_process
 from mts1b_platform.eventbus.jetstream.api import js_api
 from mts1b_platform.server import NatsServer
-from mts1b_platform.server_binary import find_server
+from mts1b_platform.server.binary import find_server
 
 pytestmark = [
     pytest.mark.slow,

@@ -18,7 +18,7 @@ from typing import get_args
 from crash_harness import CONSUMER_POINTS, Figures, Plan, Run, producer_points
 from crash_places import Kind
 from mts1b_platform.server import NatsServer
-from mts1b_platform.testing_postgres import PostgresServer
+from mts1b_platform.testing.postgres import PostgresServer
 
 
 def plan_for(kind: Kind, events: int, kills: int, seed: int, *, ordered: bool) -> Plan:

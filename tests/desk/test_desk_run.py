@@ -12,13 +12,13 @@ import psutil
 import pytest
 from mts1b_desk.data.replay import Replay
 from mts1b_desk.money import plain
-from mts1b_desk.rehearsal import Rehearsal
 from mts1b_desk.settings import DeskSettings, FundSettings, ReplaySettings
 from mts1b_foundation.subjects import OMS_FILLS_CREATED, TREASURY_NAV
 from mts1b_platform.eventbus import connect
 from mts1b_platform.server import NatsServer
 
 from .conftest import PATIENCE, Desk, Starts
+from .rehearsal import Rehearsal
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("streams")]
 

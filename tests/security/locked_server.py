@@ -19,7 +19,7 @@ from mts1b_platform.eventbus import EventBus, apply_streams, connect
 from mts1b_platform.eventbus.consumers import declared_streams
 from mts1b_platform.eventbus.jetstream.apply_consumers import apply_consumers
 from mts1b_platform.server import NatsServer, ServerStartError
-from mts1b_platform.testing_ports import free_ports
+from mts1b_platform.testing.ports import free_ports
 from nats.aio.client import Client
 
 PATIENCE = 60

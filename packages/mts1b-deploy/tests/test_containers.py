@@ -9,7 +9,7 @@ import yaml
 from mts1b_deploy.containers import render_compose, render_helm
 from mts1b_deploy.errors import UnknownName
 from mts1b_deploy.render import validate_nats_conf
-from mts1b_platform.server_binary import find_server
+from mts1b_platform.server.binary import find_server
 
 
 @pytest.mark.parametrize("nodes", [1, 3])

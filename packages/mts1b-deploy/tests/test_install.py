@@ -12,7 +12,7 @@ import psutil
 import pytest
 from mts1b_deploy.supervise.processes import find_server_process
 from mts1b_deploy.testing import Machine
-from mts1b_platform.testing_ports import free_ports
+from mts1b_platform.testing.ports import free_ports
 
 CONNECT = """
 import asyncio

@@ -8,8 +8,8 @@ from mts1b_deploy.pki.store import Pki
 from mts1b_deploy.record import record_of
 from mts1b_deploy.supervise.processes import find_server_process
 from mts1b_deploy.testing import Machine
-from mts1b_platform.server_probe import read_info, read_monitor
-from mts1b_platform.testing_ports import free_ports
+from mts1b_platform.server.probe import read_info, read_monitor
+from mts1b_platform.testing.ports import free_ports
 
 SINGLE = ("--profile", "single", "--websocket-port", "0")
 PEERS = "n1=10.0.0.1,n2=10.0.0.2,n3=10.0.0.3"

@@ -1,7 +1,6 @@
 """Market data files: what is understood, and that everything else is refused with file, place and remedy."""
 
 import math
-from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -92,15 +91,21 @@ def test_the_symbol_comes_from_the_file_name_unless_it_is_given(tmp_path: Path):
     assert given.check().symbols == ("USD/CHF",)
 
 
-def test_a_symbol_selects_from_a_file_with_several(quotes_file: Callable[..., Path]):
-    path = quotes_file(40, ("ABC", "BRK.B"))
+def quotes(path: Path, count: int) -> Path:
+    """Quotes of two symbols in turn."""
+    rows = (f"{AT + timedelta(seconds=n)},{('ABC', 'BRK.B')[n % 2]},1,2" for n in range(count))
+    return text(path, "\n".join(["timestamp,symbol,bid,ask", *rows]))
+
+
+def test_a_symbol_selects_from_a_file_with_several(tmp_path: Path):
+    path = quotes(tmp_path / "q.csv", 40)
     assert source(path, symbol="BRK.B").check().ticks == 20
     with pytest.raises(DataError, match="has no row of symbol 'XYZ'"):
         source(path, symbol="XYZ").check()
 
 
-def test_a_file_can_be_read_again_and_is_read_in_pieces(quotes_file: Callable[..., Path]):
-    replay = source(quotes_file(10_000))
+def test_a_file_can_be_read_again_and_is_read_in_pieces(tmp_path: Path):
+    replay = source(quotes(tmp_path / "q.csv", 10_000))
     assert sum(1 for _ in replay.ticks()) == sum(1 for _ in replay.ticks()) == 10_000
 
 

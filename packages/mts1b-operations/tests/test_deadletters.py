@@ -25,7 +25,7 @@ from mts1b_platform.eventbus import Event, EventBus, Reject, RetryPolicy, apply_
 from mts1b_platform.eventbus.dedupe import KvDedupe
 from mts1b_platform.observability.audit import search
 from mts1b_platform.server import NatsServer
-from mts1b_platform.testing_bus import ConnectBus
+from mts1b_platform.testing.bus import ConnectBus
 from nats.js import api
 
 PATIENCE = 60

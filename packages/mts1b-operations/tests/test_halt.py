@@ -13,7 +13,7 @@ from mts1b_operations.halt import Halt, HaltError, clear_halt, halts_in_force, r
 from mts1b_platform.cli import run
 from mts1b_platform.eventbus import Event, EventBus, apply_streams
 from mts1b_platform.server import NatsServer
-from mts1b_platform.testing_bus import ConnectBus
+from mts1b_platform.testing.bus import ConnectBus
 from nats.aio.msg import Msg
 
 

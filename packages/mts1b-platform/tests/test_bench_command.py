@@ -17,13 +17,7 @@ from mts1b_platform.testing import StartNatsServer
 MTS1B = Path(sys.executable).parent / "mts1b"
 WAIT = 60
 PATIENT = {**os.environ, "MTS1B_CONNECT_TIMEOUT": str(WAIT)}
-MEASURES = [
-    "core, end to end, flat out",
-    "core, end to end, 1,000/s",
-    "durable publish, pipelined",
-    "durable publish, one by one",
-    "durable consume and ack",
-]
+MEASURES = ["best effort, publish and receive", "durable, publish", "durable, publish and consume"]
 MAY_NOT = """
 authorization { users = [ { user: svc, password: pw, permissions: {
   publish: ["mts.*.bench.>", "_INBOX.>", "$JS.API.INFO"]
@@ -54,17 +48,12 @@ async def streams(url: str) -> list[str]:
 async def test_measures_everything_and_leaves_nothing(nats_server: NatsServer):
     found = document(bench(nats_server.url, "--json"))
     assert [result["measure"] for result in found["results"]] == MEASURES
-    assert found["not_measured"] == []
-    assert found["server"]["url"] == nats_server.url
+    assert found["not_measured"] is None
+    assert found["url"] == nats_server.url
     for result in found["results"]:
-        assert result["events"] > 0
-        assert any(result[name] is not None for name in ("per_second", "p50_ms"))
-        if result["p50_ms"] is not None:
-            assert 0 < result["p50_ms"] <= result["p99_ms"] <= result["p999_ms"]
-    flat_out, paced, pipelined, one_by_one, consumed = found["results"]
-    assert flat_out["cpu_us"] > 0
-    assert paced["per_second"] is None
-    assert consumed["events"] <= pipelined["events"] + one_by_one["events"]
+        assert result["events"] > 1_000
+        assert result["events/s"] > 0
+        assert 0 < result["p50 ms"] <= result["p99 ms"]
     assert await streams(nats_server.url) == []
 
 
@@ -72,7 +61,7 @@ def test_prints_a_table_for_people_and_progress_aside(nats_server: NatsServer):
     done = bench(nats_server.url)
     assert done.returncode == 0
     assert all(measure in done.stdout for measure in MEASURES)
-    assert "P99.9 MS" in done.stdout
+    assert "P99 MS" in done.stdout
     assert done.stderr.count("measuring ") == len(MEASURES)
 
 
@@ -82,7 +71,7 @@ async def test_a_stream_that_stores_everything_is_not_filled(nats_server: NatsSe
     await js.add_stream(name="ARCHIVE", subjects=["mts.>"])
     done = bench(nats_server.url)
     assert done.returncode == 1
-    assert "stream ARCHIVE stores mts.v1.bench." in done.stderr
+    assert "overlap" in done.stderr
     assert (await js.stream_info("ARCHIVE")).state.messages == 0
     await nc.close()
 
@@ -91,14 +80,14 @@ def test_without_the_right_to_create_streams_core_is_measured(start_nats_server:
     config = tmp_path / "locked.conf"
     config.write_text(MAY_NOT)
     found = document(bench(start_nats_server(config=config).url, "--json"))
-    assert [result["measure"] for result in found["results"]] == MEASURES[:2]
-    assert "may not create streams" in found["not_measured"][0]
+    assert [result["measure"] for result in found["results"]] == MEASURES[:1]
+    assert "no stream could be created" in found["not_measured"]
 
 
 def test_without_jetstream_core_is_measured(start_nats_server: StartNatsServer):
     found = document(bench(start_nats_server(jetstream=False).url, "--json"))
-    assert len(found["results"]) == 2
-    assert "JetStream off" in found["not_measured"][0]
+    assert len(found["results"]) == 1
+    assert "JetStream off" in found["not_measured"]
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

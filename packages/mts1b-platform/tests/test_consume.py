@@ -34,7 +34,7 @@ from mts1b_platform.eventbus import (
 from mts1b_platform.eventbus.consuming import settling
 from mts1b_platform.eventbus.jetstream.api import ApiError, js_api
 from mts1b_platform.server import NatsServer
-from mts1b_platform.testing_bus import ConnectBus
+from mts1b_platform.testing.bus import ConnectBus
 
 QUICK = RetryPolicy(max_deliveries=3, base=0.05, jitter=0)
 NEVER = RetryPolicy(max_deliveries=1000)

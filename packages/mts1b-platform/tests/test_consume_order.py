@@ -16,7 +16,7 @@ from mts1b_platform.eventbus import Consumer, Event, EventBus, NotStored, Reject
 from mts1b_platform.eventbus.consuming import settling
 from mts1b_platform.eventbus.jetstream.api import js_api
 from mts1b_platform.server import NatsServer
-from mts1b_platform.testing_bus import ConnectBus
+from mts1b_platform.testing.bus import ConnectBus
 
 LONG = 3600.0
 """An ack wait that no test here lives to see."""

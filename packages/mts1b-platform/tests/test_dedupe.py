@@ -22,7 +22,7 @@ from mts1b_platform.eventbus.dedupe.sqlite import SqliteDedupe
 from mts1b_platform.eventbus.errors import AlreadyDone, LeaseLost, Retry, StoreError
 from mts1b_platform.eventbus.streams import STREAMS
 from mts1b_platform.server import NatsServer
-from mts1b_platform.testing_bus import ConnectBus
+from mts1b_platform.testing.bus import ConnectBus
 from psycopg import AsyncConnection
 
 KINDS = ("kv", "sqlite", "postgres")

@@ -8,7 +8,7 @@ from mts1b_foundation.marketdata import Quote
 from mts1b_foundation.samples import ORDER, QUOTE
 from mts1b_foundation.subjects import MARKETDATA_QUOTES, OMS_ORDERS_CREATED
 from mts1b_platform.eventbus import EventBus, Listener
-from mts1b_platform.testing_bus import ConnectBus
+from mts1b_platform.testing.bus import ConnectBus
 
 WAIT = 60.0
 

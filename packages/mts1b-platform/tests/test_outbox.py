@@ -23,7 +23,7 @@ from mts1b_platform.eventbus.outbox.sqlite import SqliteOutbox
 from mts1b_platform.eventbus.protocol.envelope import MSG_ID, TRACE_ID
 from mts1b_platform.eventbus.streams import STREAMS
 from mts1b_platform.server import NatsServer
-from mts1b_platform.testing_bus import ConnectBus
+from mts1b_platform.testing.bus import ConnectBus
 from psycopg import AsyncConnection
 
 AnyOutbox = SqliteOutbox | PostgresOutbox

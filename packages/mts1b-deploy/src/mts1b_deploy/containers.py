@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from mts1b_platform.server_binary import find_server
+from mts1b_platform.server.binary import find_server
 
 from mts1b_deploy.errors import UnknownName
 from mts1b_deploy.journal import write_whole

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Literal, cast
 
 import psutil
-from mts1b_platform.server_probe import address_in_use, is_healthy, read_info, read_monitor
+from mts1b_platform.server.probe import address_in_use, is_healthy, read_info, read_monitor
 
 from mts1b_deploy.errors import PortTaken, PrefixError, StartFailed
 from mts1b_deploy.layout import Layout

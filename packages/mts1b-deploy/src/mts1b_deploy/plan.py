@@ -8,7 +8,7 @@ from socket import gethostname
 from typing import Literal
 
 from mts1b_platform.config import user_config
-from mts1b_platform.server_binary import ServerBinary, find_server
+from mts1b_platform.server.binary import ServerBinary, find_server
 
 from mts1b_deploy.errors import Conflict, UnknownName
 from mts1b_deploy.layout import Layout

@@ -4,7 +4,7 @@ import time
 from typing import Any, cast
 
 import psutil
-from mts1b_platform.server_probe import read_info, read_monitor
+from mts1b_platform.server.probe import read_info, read_monitor
 from pydantic import BaseModel
 
 from mts1b_deploy.layout import Layout

@@ -19,7 +19,7 @@ from typing import Any, cast
 
 import psutil
 import pytest
-from mts1b_platform.testing_ports import free_ports
+from mts1b_platform.testing.ports import free_ports
 from pydantic_core import from_json
 
 from mts1b_deploy.layout import Layout

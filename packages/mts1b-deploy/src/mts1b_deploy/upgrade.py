@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
-from mts1b_platform.server_probe import is_healthy, read_info
+from mts1b_platform.server.probe import is_healthy, read_info
 
 from mts1b_deploy.errors import StartFailed, UpgradeRefused
 from mts1b_deploy.journal import Journal

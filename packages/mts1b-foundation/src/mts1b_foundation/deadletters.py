@@ -1,11 +1,14 @@
 """Dead letters: messages that a consumer gave up on, with everything needed to understand and requeue them."""
 
+import traceback
+from collections.abc import Mapping
+from datetime import datetime
 from enum import StrEnum
-from typing import Annotated
+from typing import Annotated, Self
 
 from pydantic import Field
 
-from mts1b_foundation.event import Bytes, Event, Identifier, UtcDatetime
+from mts1b_foundation.event import Bytes, Event, Identifier, UtcDatetime, utc_now
 
 
 class DeadLetterReason(StrEnum):
@@ -45,3 +48,54 @@ class DeadLetter(Event):
     stored_at: UtcDatetime
     """When the stream stored the original."""
     failed_at: UtcDatetime
+
+    @staticmethod
+    def id_for(stream: str, sequence: int, consumer: str) -> str:
+        """The one id of the failure of this message at this consumer."""
+        return f"{stream}:{sequence}:{consumer}"
+
+    @classmethod
+    def of_stored(
+        cls,
+        *,
+        subject: str,
+        headers: Mapping[str, str],
+        payload: bytes,
+        stream: str,
+        sequence: int,
+        stored_at: datetime,
+        consumer: str,
+        deliveries: int,
+        reason: DeadLetterReason,
+        error: BaseException | str,
+    ) -> Self:
+        """The dead letter of a stored message that ``consumer`` gives up on now.
+
+        Args:
+            subject: what the message was published on.
+            headers: of the message.
+            payload: of the message, its bytes as they were.
+            stream: where it is stored.
+            sequence: its number there.
+            stored_at: when the stream stored it.
+            consumer: who gives it up.
+            deliveries: how often it was delivered; a message that was never delivered counts as one.
+            reason: why it is given up.
+            error: the exception, of which the traceback is kept, or its text.
+        """
+        raised = isinstance(error, BaseException)
+        return cls(
+            dead_letter_id=cls.id_for(stream, sequence, consumer),
+            reason=reason,
+            subject=subject,
+            headers=dict(headers),
+            payload=payload,
+            stream=stream,
+            sequence=sequence,
+            consumer=consumer,
+            deliveries=max(1, deliveries),
+            error=str(error) or type(error).__name__,
+            traceback="".join(traceback.format_exception(error)) if raised else None,
+            stored_at=stored_at,
+            failed_at=utc_now(),
+        )

@@ -40,9 +40,9 @@ _STREAM = "OPERATIONS_HALTS"
 
 _HOLD = "svc.v1.oms.hold"
 _HOLD_WITHIN = 1.0
-_LOOK_AGAIN = 0.5
-"""Seconds after which to look who has obeyed, heard or not."""
 """Seconds that a halt waits for the order management at most."""
+_LOOK_AGAIN = 0.5
+"""Seconds after which the stream is read again for who has obeyed, whether a live event came or not."""
 
 _SUBJECTS: tuple[DurableSubject[Any], ...] = (OPERATIONS_HALT_REQUESTED, OPERATIONS_HALT_CLEARED, OMS_HALT_OBEYED)
 

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import psutil
 from mts1b_foundation.errors import Mts1bError
-from mts1b_platform.server_probe import read_monitor
+from mts1b_platform.server.probe import read_monitor
 
 from mts1b_deploy.doctor import bus_checks, file_checks, server_checks
 from mts1b_deploy.doctor.deviation import Deviation, Severity

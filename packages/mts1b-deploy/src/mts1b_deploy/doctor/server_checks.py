@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from mts1b_platform.server_binary import MINIMUM_VERSION
+from mts1b_platform.server.binary import MINIMUM_VERSION
 
 from mts1b_deploy.doctor.deviation import Deviation, Severity
 

@@ -25,7 +25,7 @@ from mts1b_foundation.subjects import (
 from pydantic import BaseModel, ConfigDict
 
 from mts1b_desk.books import BrokerBook, FundExecutions
-from mts1b_desk.cores.core import Core, Effect, Effects, Emit, NeedQuotes
+from mts1b_desk.cores.core import Effect, Effects, Emit, NeedQuotes, QuoteCore
 from mts1b_desk.money import exactly, fee_of
 from mts1b_desk.settings import BrokerSettings, DeskSettings
 from mts1b_desk.tables import Recent, Table
@@ -95,7 +95,7 @@ class _Tape:
         return found
 
 
-class Broker(Core):
+class Broker(QuoteCore):
     """All paper brokers of a desk, each with its own name, latency and fees."""
 
     service: ClassVar[str] = "brokers"

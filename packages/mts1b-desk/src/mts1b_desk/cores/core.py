@@ -11,7 +11,9 @@ from datetime import datetime
 from typing import Any, ClassVar
 
 from mts1b_foundation.event import Event
+from mts1b_foundation.marketdata import Quote
 from mts1b_foundation.subjects import DurableSubject, Subject
+from pydantic import BaseModel
 
 from mts1b_desk.money import exactly
 from mts1b_desk.tables import Change, Table
@@ -68,6 +70,10 @@ class Core:
         """Effects before the first event."""
         return ()
 
+    def book(self) -> BaseModel | None:
+        """What the core tells of its state; None when it keeps no books."""
+        return None
+
     def changes(self) -> list[Change]:
         """What changed in the state since the last call."""
         return [change for table in self.tables for change in table.changes()]
@@ -81,3 +87,11 @@ class Core:
     def idle(self) -> bool:
         """Whether the core waits for nothing but new input from outside the desk."""
         return True
+
+
+class QuoteCore(Core):
+    """Base of the cores that work every quote of the feed, in its order."""
+
+    def on_quote(self, quote: Quote) -> Effects:
+        """What follows from the next quote."""
+        raise NotImplementedError

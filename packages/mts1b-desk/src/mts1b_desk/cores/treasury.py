@@ -16,7 +16,7 @@ from mts1b_foundation.treasury import NavSnapshot, Position
 from pydantic import BaseModel, ConfigDict
 
 from mts1b_desk.books import FundHoldings, TreasuryBook
-from mts1b_desk.cores.core import Core, Effects, Emit
+from mts1b_desk.cores.core import Effects, Emit, QuoteCore
 from mts1b_desk.money import HALF, exactly
 from mts1b_desk.settings import DeskSettings
 from mts1b_desk.tables import Change, Recent, Table
@@ -48,7 +48,7 @@ class Holdings(BaseModel):
     as_of: datetime | None = None
 
 
-class Treasury(Core):
+class Treasury(QuoteCore):
     """The treasury of a desk."""
 
     service: ClassVar[str] = "treasury"

@@ -6,37 +6,20 @@ again, instead of going on with books that nobody will know of.
 """
 
 import asyncio
-from collections.abc import Callable, Sequence
-from datetime import datetime
-from functools import partial
-from typing import Any
+from typing import Any, Generic, TypeVar
 
-from mts1b_foundation.marketdata import Quote, SessionClosed
-from mts1b_foundation.operations import HaltRequest
-from mts1b_foundation.risk import OrderApproval
-from mts1b_foundation.subjects import MARKETDATA_BARS, MARKETDATA_QUOTES
 from mts1b_platform.eventbus import Consumer, Event, EventBus, RetryPolicy
-from mts1b_platform.logs import get_logger
 from pydantic import BaseModel
 
-from mts1b_desk.books import Book
-from mts1b_desk.cores.broker import Broker
-from mts1b_desk.cores.core import Effects, NeedQuotes
-from mts1b_desk.cores.oms import Oms
-from mts1b_desk.cores.research import Research
-from mts1b_desk.cores.treasury import Treasury
-from mts1b_desk.protocol import Durable, Held, HistoryRequest, HoldRequest, Progress, Quotes, Status
-from mts1b_desk.services.feed import Feed, position
-from mts1b_desk.services.holds import LONGEST, Holds
+from mts1b_desk.cores.core import Core, NeedQuotes
+from mts1b_desk.errors import DeskError
+from mts1b_desk.protocol import Durable, Status
 from mts1b_desk.services.keeper import Keeper
-from mts1b_desk.services.late_accepts import withdraw_late_accepts
-from mts1b_desk.services.requests import Answer, NoAnswer, ask
+from mts1b_desk.services.requests import Answer
 from mts1b_desk.services.service import Job, Service
-from mts1b_desk.services.wiring import CORES, INPUTS, Input
+from mts1b_desk.services.wiring import INPUTS, Input
 from mts1b_desk.settings import DeskSettings
 from mts1b_desk.state.store import Store
-
-log = get_logger("mts1b.desk.service")
 
 _RETRY = RetryPolicy(max_deliveries=1_000, base=0.1, cap=1.0)
 """No number of crashes may cost an event: what the core cannot handle is a dead letter at once (``keeper.py``)."""
@@ -44,39 +27,27 @@ _ACK_WAIT = 2.0
 """Seconds until the events that a dead service had in hand come again."""
 _FORGOTTEN_AFTER = 600.0
 """Seconds after which the server forgets the durables of a run whose state is not kept."""
-_SAVE = 1.0
-"""Seconds between two looks for market data that was worked and is not stored."""
 _POLL = 0.02
 
+C = TypeVar("C", bound=Core)
 
-class CoreService(Service):
-    """One core as a service."""
 
-    def __init__(self, name: str, bus: EventBus, settings: DeskSettings, store: Store) -> None:
+class CoreService(Service, Generic[C]):
+    """One core as a service. Subclasses add what only their core needs."""
+
+    def __init__(self, core: C, bus: EventBus, settings: DeskSettings, store: Store) -> None:
         super().__init__(bus, settings)
-        self.core = CORES[name](settings)
-        self.name = name
-        self.repo = self.core.repo
-        self._time: datetime | None = None
-        self._needs: asyncio.Queue[NeedQuotes] = asyncio.Queue()
-        self._fetching = False
+        self.core = core
+        self.name = core.service
+        self.repo = core.repo
+        self.keeper = Keeper(core, store, bus, owner=f"{settings.session}-{self.name}", need=self.need)
         self._settled = asyncio.Event()
         self._consumers: list[tuple[Input, Consumer[Any]]] = []
-        self._feed: Feed[Any] | None = None
-        self._keeper = Keeper(self.core, store, bus, owner=f"{settings.session}-{name}", need=self._needs.put_nowait)
-        self._holds = Holds(self._keeper.at_rest)
-
-    @property
-    def market_time(self) -> datetime | None:
-        """Market time of the last quote or bar that was worked."""
-        return self._time
 
     async def prepare(self) -> None:
-        """Read the state, subscribe to the feed, create the durables."""
-        await self._keeper.open()
-        self._feed = self._make_feed()
-        if self._feed is not None:
-            await self._feed.start()
+        """Read the state, create the durables."""
+        await self.keeper.open()
+        await self.subscribe()
         for wanted in INPUTS[self.name]:
             consumer: Consumer[Any] = self.bus.consume(
                 *wanted.subjects,
@@ -92,183 +63,65 @@ class CoreService(Service):
             self._consumers.append((wanted, consumer))
             self.durables.append(Durable(stream=consumer.stream, name=consumer.durable))
 
+    async def subscribe(self) -> None:
+        """Subscribe to what is not stored; the state is read, and no event was handled yet."""
+
     async def finish(self) -> None:
-        """Store what was worked of the feed."""
-        await self._keeper.close()
+        """Store what was worked and is not stored yet."""
+        await self.keeper.close()
 
     async def close(self) -> None:
         """Close the database."""
-        await self._keeper.shut()
+        await self.keeper.shut()
 
     async def settle(self) -> None:
-        """Wait until every earlier halt is known, and see to it that nothing is accepted in spite of one."""
+        """Wait until every earlier halt is known."""
         for wanted, consumer in self._consumers:
             if wanted.deliver == "all":
                 await _until_drained(self.bus, consumer)
-        if isinstance(core := self.core, Oms):
-
-            async def retract(order_id: str) -> None:
-                await self._keeper.do(partial(core.retract, order_id))
-
-            await withdraw_late_accepts(self.bus, core, self._keeper.waiting, retract)
+        await self.before_publishing()
         self._settled.set()
 
+    async def before_publishing(self) -> None:
+        """Every earlier halt is known, and nothing of what waits in the database is published yet."""
+
     def jobs(self) -> list[Job]:
-        """One job per input, and one for the feed."""
-        jobs: list[Job] = [self._reader(wanted, consumer) for wanted, consumer in self._consumers]
-        jobs.append(self._publish)
-        if self._feed is not None:
-            jobs += [self._feed.run, self._save]
-        if isinstance(self.core, Broker):
-            jobs.append(self._fetch_history)
-        return jobs
+        """One job per input, and one that publishes."""
+        return [*(self._reader(wanted, consumer) for wanted, consumer in self._consumers), self._publish]
 
     def answers(self) -> dict[str, Answer]:
-        """The core's books, where it has some; for the treasury, to value the funds for the last time."""
-        core = self.core
-        answers: dict[str, Answer] = {}
-        book: Callable[[], Book] | None = getattr(core, "book", None)
-        if book is not None:
+        """The core's books."""
 
-            async def tell(_: bytes) -> BaseModel:
-                return book()
+        async def book(_: bytes) -> BaseModel:
+            if (found := self.core.book()) is None:
+                raise DeskError(f"{self.name} keeps no books")
+            return found
 
-            answers["book"] = tell
-        if isinstance(core, Oms):
-
-            async def hold(data: bytes) -> BaseModel:
-                request = HoldRequest.model_validate_json(data)
-                await self._holds.begin(request.halt_id)
-                return Held(halt_id=request.halt_id, seconds=LONGEST)
-
-            answers["hold"] = hold
-        if isinstance(core, Treasury):
-
-            async def finalise(_: bytes) -> BaseModel:
-                await self._keeper.do(core.finalise)
-                return core.book()
-
-            answers["finalise"] = finalise
-        return answers
+        return {"book": book}
 
     def status(self) -> Status:
         """How the service is doing."""
-        return (
-            super()
-            .status()
-            .model_copy(
-                update={
-                    "closed": self._keeper.closed or not self._reads_sessions,
-                    "idle": self.core.idle and not self._fetching and self._keeper.idle,
-                    "position": self._feed.taken if self._feed else 0,
-                    "gaps": self._feed.gaps if self._feed else 0,
-                }
-            )
-        )
+        return super().status().model_copy(update={"closed": True, "idle": self.core.idle and self.keeper.idle})
 
-    def progress(self) -> Progress:
-        """How far the service is with its feed, its signals and its orders."""
-        core = self.core
-        if isinstance(core, Research):
-            return Progress(bars=self._feed.taken if self._feed else 0, signals=core.signals)
-        if isinstance(core, Oms):
-            return Progress(signals=core.signals, waiting=core.waiting, finished=core.finished)
-        return Progress(quotes=self._feed.taken if self._feed else 0)
+    def need(self, need: NeedQuotes) -> None:
+        """The core needs older quotes."""
+        raise NotImplementedError(f"{self.name} needs quotes of {need.symbol} and does not read them")
 
-    @property
-    def _reads_sessions(self) -> bool:
-        return any(wanted.name == "sessions" for wanted in INPUTS[self.name])
-
-    def _make_feed(self) -> Feed[Any] | None:
-        core = self.core
-        if isinstance(core, Research):
-            return Feed(
-                self.bus,
-                MARKETDATA_BARS,
-                session=self.settings.session,
-                interval=self.settings.intervals[0],
-                taken=self._keeper.taken,
-                work=lambda bars: self._work(bars, core.on_bar),
-            )
-        if isinstance(core, Broker | Treasury):
-            return Feed(
-                self.bus,
-                MARKETDATA_QUOTES,
-                session=self.settings.session,
-                interval=None,
-                taken=self._keeper.taken,
-                work=lambda quotes: self._work(quotes, core.on_quote),
-            )
-        return None
-
-    async def _work(self, items: Sequence[Any], handle: Callable[[Any], Effects]) -> None:
-        await self._keeper.take(items, handle, position)
-        last = items[-1]
-        self._time = last.timestamp if isinstance(last, Quote) else last.end
+    async def handle(self, event: Event[Any]) -> None:
+        """Handle one event of an input."""
+        await self.keeper.handle(event)
 
     async def _publish(self) -> None:
         await self._settled.wait()
-        await self._keeper.publish()
-
-    async def _save(self) -> None:
-        while True:
-            await asyncio.sleep(_SAVE)
-            await self._keeper.save()
+        await self.keeper.publish()
 
     def _reader(self, wanted: Input, consumer: Consumer[Any]) -> Job:
         async def read() -> None:
             if wanted.deliver == "new":
                 await self._settled.wait()  # no order moves before every halt is known
-            async for event in consumer:
-                async with event:
-                    await self._handle(event)
+            await consumer.run(self.handle)
 
         return read
-
-    async def _handle(self, event: Event[Any]) -> None:
-        payload = event.payload
-        if isinstance(payload, OrderApproval) and self.name == "oms":
-            await self._holds.accept(partial(self._keeper.handle, event))
-            return
-        if not isinstance(payload, SessionClosed):
-            await self._keeper.handle(event)
-            if isinstance(payload, HaltRequest):
-                self._holds.end(payload.halt_id)
-            return
-        if payload.session != self.settings.session:
-            return
-        if self._feed is not None:
-            await self._feed.finish(self._total(payload))
-        await self._keeper.handle(event, last=True)
-
-    def _total(self, closed: SessionClosed) -> int:
-        """Position of the last item of the feed that this service reads."""
-        if isinstance(self.core, Research):
-            return sum(mark.bars.get(self.settings.intervals[0], 0) for mark in closed.marks)
-        return sum(mark.quotes for mark in closed.marks)
-
-    async def _fetch_history(self) -> None:
-        """Get the older quotes that orders need, one need after the other."""
-        while True:
-            self._fetching = not self._needs.empty()
-            need = await self._needs.get()
-            self._fetching = True
-            request = HistoryRequest(
-                session=self.settings.session,
-                symbol=need.symbol,
-                since=need.since,
-                after=need.after,
-                known=self._keeper.taken,
-            )
-            try:
-                answer = await ask(self.bus, "marketdata", "history", Quotes, request, timeout=10)
-            except NoAnswer as error:
-                log.warning("no older quotes yet", reason=str(error))
-                self._needs.put_nowait(need)
-                await asyncio.sleep(10 * _POLL)
-                continue
-            if isinstance(self.core, Broker):
-                await self._keeper.do(partial(self.core.on_history, need.order_id, answer.items))
 
 
 def _one_order(_: Any) -> str:
@@ -276,14 +129,10 @@ def _one_order(_: Any) -> str:
     return ""
 
 
-async def drained(bus: EventBus, stream: str, durable: str) -> bool:
-    """Whether a durable has nothing to deliver and nothing delivered that is not acknowledged."""
-    info = await bus.plain_jetstream().consumer_info(stream, durable)
-    return not info.num_pending and not info.num_ack_pending
-
-
 async def _until_drained(bus: EventBus, consumer: Consumer[Any]) -> None:
+    """Wait until a durable has nothing to deliver and nothing delivered that is not acknowledged."""
     while True:
-        if await drained(bus, consumer.stream, consumer.durable):
+        info = await bus.plain_jetstream().consumer_info(consumer.stream, consumer.durable)
+        if not info.num_pending and not info.num_ack_pending:
             return
         await asyncio.sleep(_POLL)

@@ -15,12 +15,25 @@ from mts1b_platform.logs import configure_logging, get_logger
 from mts1b_platform.observability import observe
 
 from mts1b_desk.protocol import SERVICES
+from mts1b_desk.services.brokers import BrokersService
 from mts1b_desk.services.core_service import CoreService
+from mts1b_desk.services.oms import OmsService
+from mts1b_desk.services.research import ResearchService
 from mts1b_desk.services.service import Fatal, Service
+from mts1b_desk.services.treasury import TreasuryService
+from mts1b_desk.services.wiring import CORES
 from mts1b_desk.settings import DeskSettings
 from mts1b_desk.state.choose import make_store
 
 log = get_logger("mts1b.desk.process")
+
+_SERVICES: dict[str, type[CoreService[Any]]] = {
+    "research": ResearchService,
+    "oms": OmsService,
+    "brokers": BrokersService,
+    "treasury": TreasuryService,
+}
+"""The services that do more than every core does."""
 
 
 def repo_of(service: str) -> str:
@@ -32,7 +45,7 @@ def make_service(name: str, bus: EventBus, settings: DeskSettings, directory: Pa
     """The service ``name`` on ``bus``, with its state in ``directory`` unless the settings name a database."""
     store = make_store(name, repo_of(name), settings, directory)
     if name != "marketdata":
-        return CoreService(name, bus, settings, store)
+        return _SERVICES.get(name, CoreService)(CORES[name](settings), bus, settings, store)
     from mts1b_desk.services.marketdata import MarketdataService  # it alone reads files
 
     return MarketdataService(bus, settings, store)

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Final
 
 import nats.errors
 from mts1b_foundation.deadletters import DeadLetter
-from mts1b_foundation.event import utc_now
 from mts1b_foundation.subjects import deadletters_of
 from mts1b_platform.eventbus import EventBus, apply_streams
 from mts1b_platform.eventbus.errors import BusClosed, BusError
@@ -18,7 +17,7 @@ from mts1b_platform.eventbus.jetstream.durables import ensure_durable
 from mts1b_platform.eventbus.protocol.envelope import TRACE_ID
 from mts1b_platform.logs import get_logger
 
-from mts1b_operations.deadletters.advisories import Advisory, Original, read_original
+from mts1b_operations.deadletters.advisories import Advisory, read_original
 from mts1b_operations.declared import ADVISORIES, DURABLE
 
 if TYPE_CHECKING:
@@ -127,7 +126,18 @@ class Mover:
         if not original.subject.startswith(_OWN) or original.subject.endswith(".deadletters.created"):
             self.ignored += 1
             return
-        letter = _letter(advisory, original)
+        letter = DeadLetter.of_stored(
+            subject=original.subject,
+            headers=original.headers,
+            payload=original.payload,
+            stream=advisory.stream,
+            sequence=advisory.sequence,
+            stored_at=original.stored_at,
+            consumer=advisory.consumer,
+            deliveries=advisory.deliveries,
+            reason=advisory.reason,
+            error=advisory.error,
+        )
         subject = deadletters_of(self._bus.service)
         ack = await self._bus.emit(subject, letter, trace_id=original.headers.get(TRACE_ID))
         if ack.duplicate:
@@ -144,20 +154,3 @@ class Mover:
             error=letter.error,
             id=letter.dead_letter_id,
         )
-
-
-def _letter(advisory: Advisory, original: Original) -> DeadLetter:
-    return DeadLetter(
-        dead_letter_id=f"{advisory.stream}:{advisory.sequence}:{advisory.consumer}",
-        reason=advisory.reason,
-        subject=original.subject,
-        headers=original.headers,
-        payload=original.payload,
-        stream=advisory.stream,
-        sequence=advisory.sequence,
-        consumer=advisory.consumer,
-        deliveries=max(1, advisory.deliveries),
-        error=advisory.error,
-        stored_at=original.stored_at,
-        failed_at=utc_now(),
-    )

@@ -21,28 +21,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from mts1b_platform.server_binary import (
-    MINIMUM_VERSION,
-    ServerBinary,
-    ServerError,
-    ServerNotFoundError,
-    ServerVersionError,
-    find_server,
-)
-from mts1b_platform.server_child import spawn_child
-from mts1b_platform.server_probe import ServerInfo, is_healthy, read_info
-
-__all__ = [
-    "MINIMUM_VERSION",
-    "NatsServer",
-    "ServerBinary",
-    "ServerError",
-    "ServerInfo",
-    "ServerNotFoundError",
-    "ServerStartError",
-    "ServerVersionError",
-    "find_server",
-]
+from mts1b_platform.server.binary import ServerError, find_server
+from mts1b_platform.server.child import spawn_child
+from mts1b_platform.server.probe import ServerInfo, is_healthy, read_info
 
 _CHOICE_OF_PORTS = range(20_000, 32_000)
 _POLL = 0.002

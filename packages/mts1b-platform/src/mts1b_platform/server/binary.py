@@ -9,7 +9,7 @@ silently replaced by another one: when it does not work, that is an error.
     ServerError
     ├── ServerNotFoundError    no nats-server where one was looked for
     ├── ServerVersionError     a nats-server older than MINIMUM_VERSION, or no nats-server at all
-    └── ServerStartError       found, but it did not come up (in server.py)
+    └── ServerStartError       found, but it did not come up (in nats_server.py)
 """
 
 import importlib.metadata

@@ -50,7 +50,7 @@ from mts1b_platform.eventbus.events.event import Event
 from mts1b_platform.eventbus.events.once import DedupeStore
 from mts1b_platform.logs import configure_logging, get_logger
 from mts1b_platform.observability.observe import observe
-from mts1b_platform.service_health import stores_end_to_end
+from mts1b_platform.service.health import stores_end_to_end
 
 log = get_logger("mts1b.service")
 

@@ -1,8 +1,10 @@
 """The cores together: conservation, the same books whatever the order of events, and whatever is taken down."""
 
+import csv
 import json
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from datetime import timedelta
 from decimal import Decimal
 from pathlib import Path
 
@@ -12,11 +14,11 @@ from hypothesis import strategies as st
 from mts1b_desk.data.replay import Replay
 from mts1b_desk.data.simulated import SimulatedMarket
 from mts1b_desk.reconcile import reconcile
-from mts1b_desk.rehearsal import Books, Rehearsal
 from mts1b_desk.settings import BrokerSettings, DeskSettings, FundSettings, ReplaySettings, SimulationSettings
 from mts1b_foundation.orders import TimeInForce
 
-MakeSettings = Callable[..., DeskSettings]
+from .conftest import START
+from .rehearsal import Books, Rehearsal
 
 
 def replay(desk: DeskSettings, **options: object) -> Books:
@@ -34,9 +36,33 @@ def ledger(books: Books) -> str:
     )
 
 
+def small_quotes(path: Path) -> Path:
+    """Made-up quotes of two symbols in turn that trend up and down, with small sizes."""
+    rng = random.Random(3)  # noqa: S311 - made-up prices
+    prices = {"ABC": 50.0, "BRK.B": 100.0}
+    now = START
+    with path.open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["timestamp", "symbol", "bid", "ask", "bid_size", "ask_size"])
+        for number in range(400):
+            now += timedelta(milliseconds=rng.randrange(20, 400))
+            symbol = ("ABC", "BRK.B")[number % 2]
+            prices[symbol] *= 1 + rng.gauss(0, 4e-4)
+            bid = round(prices[symbol], 2)
+            sizes = (round(rng.uniform(0, 300), 3), round(rng.uniform(0, 300), 3))
+            writer.writerow([now.isoformat(), symbol, bid, round(bid + 0.02, 2), *sizes])
+    return path
+
+
 @pytest.fixture(params=[TimeInForce.IOC, TimeInForce.DAY])
-def desk(request: pytest.FixtureRequest, quotes_file: Callable[..., Path], desk_settings: MakeSettings) -> DeskSettings:
-    return desk_settings(quotes_file(), time_in_force=request.param)
+def desk(request: pytest.FixtureRequest, tmp_path: Path) -> DeskSettings:
+    return DeskSettings(
+        session="s1",
+        source=ReplaySettings(path=small_quotes(tmp_path / "made.csv")),
+        funds=(FundSettings(fund_id="alpha"), FundSettings(fund_id="beta", order_notional=Decimal(3333))),
+        market_start=START,
+        time_in_force=request.param,
+    )
 
 
 def test_a_replay_trades_in_both_directions_and_its_books_agree(desk: DeskSettings):

@@ -11,7 +11,7 @@ import tempfile
 from pathlib import Path
 from typing import IO, Final
 
-from mts1b_platform.server_probe import address_in_use
+from mts1b_platform.server.probe import address_in_use
 
 __all__ = ["free_ports"]
 

@@ -1,16 +1,6 @@
-"""pytest fixtures for the services' own tests: a real nats-server, never a mock.
-
-Loaded by pytest as a plugin; nothing to import::
-
-    async def test_orders_are_stored(nats_server):
-        nc = await nats.connect(nats_server.url)
-
-A server comes up in about 30 ms, so every test has one of its own: no test sees another's streams. When no
-nats-server can be found the test fails, with the remedy in the message; it is not skipped.
-"""
+"""The pytest fixtures that start nats-servers."""
 
 import contextlib
-import importlib.util
 from collections.abc import Iterator
 from itertools import count
 from pathlib import Path
@@ -19,8 +9,6 @@ from typing import Protocol
 import pytest
 
 from mts1b_platform.server import NatsServer
-
-__all__ = ["StartNatsServer", "nats_server", "start_nats_server"]
 
 _TO_COME_UP = 60.0
 """Seconds; a machine that runs many tests may stand still for some."""
@@ -81,13 +69,3 @@ def nats_server(tmp_path: Path) -> Iterator[NatsServer]:
         yield server.start_blocking()
     finally:
         server.stop_blocking()
-
-
-if importlib.util.find_spec("pytest_asyncio") is not None:  # the fixtures with an event loop come along when they can
-    from mts1b_platform.testing_bus import bus, connect_bus
-
-    __all__ += ["bus", "connect_bus"]
-if importlib.util.find_spec("psycopg") is not None:
-    from mts1b_platform.testing_postgres import new_postgres_database, postgres_server, postgres_url
-
-    __all__ += ["new_postgres_database", "postgres_server", "postgres_url"]

@@ -11,13 +11,9 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from mts1b_foundation.event import Event
-from mts1b_foundation.marketdata import Bar, Quote
-from mts1b_foundation.subjects import MARKETDATA_SESSIONS_CLOSED, Subject
-
 from mts1b_desk.books import BrokerBook, OmsBook, OperationsBook, TreasuryBook
 from mts1b_desk.cores.broker import Broker, feed_position
-from mts1b_desk.cores.core import Core, Effects, Emit, NeedQuotes
+from mts1b_desk.cores.core import Core, Effects, Emit, NeedQuotes, QuoteCore
 from mts1b_desk.cores.marketdata import Marketdata
 from mts1b_desk.cores.oms import Oms
 from mts1b_desk.cores.operations import Operations
@@ -26,6 +22,9 @@ from mts1b_desk.cores.treasury import Treasury
 from mts1b_desk.data.tick import Source
 from mts1b_desk.services.wiring import CORES, INPUTS
 from mts1b_desk.settings import DeskSettings
+from mts1b_foundation.event import Event
+from mts1b_foundation.marketdata import Bar, Quote
+from mts1b_foundation.subjects import MARKETDATA_SESSIONS_CLOSED, Subject
 
 _STORED = datetime(2000, 1, 1, tzinfo=UTC)
 _FEED = "feed"
@@ -137,7 +136,7 @@ class Rehearsal:
             return core.handle(subject, item, _STORED)
         if isinstance(core, Research) and isinstance(item, Bar):
             return core.on_bar(item)
-        if isinstance(core, Broker | Treasury) and isinstance(item, Quote):
+        if isinstance(core, QuoteCore) and isinstance(item, Quote):
             return core.on_quote(item)
         raise TypeError(f"{core.service} does not read {type(item).__name__}")
 
@@ -175,8 +174,8 @@ class Rehearsal:
         oms, brokers, treasury, operations = (
             self._cores[name] for name in ("oms", "brokers", "treasury", "operations")
         )
-        assert isinstance(oms, Oms)  # noqa: S101 - for the type checker
-        assert isinstance(brokers, Broker)  # noqa: S101
-        assert isinstance(treasury, Treasury)  # noqa: S101
-        assert isinstance(operations, Operations)  # noqa: S101
+        assert isinstance(oms, Oms)
+        assert isinstance(brokers, Broker)
+        assert isinstance(treasury, Treasury)
+        assert isinstance(operations, Operations)
         return Books(oms.book(), brokers.book(), treasury.book(), operations.book(), dict(self._counts))

@@ -1,0 +1,5 @@
+"""Running a service on the bus: handlers, signals, health and an orderly end."""
+
+from mts1b_platform.service.service import CUT_SHORT, DRAINED, FAILED, Runner, Service
+
+__all__ = ["CUT_SHORT", "DRAINED", "FAILED", "Runner", "Service"]

@@ -21,7 +21,9 @@ from mts1b_foundation.samples import ORDER
 from mts1b_foundation.subjects import OMS_ORDERS_CREATED
 from mts1b_operations.deadletters import Mover
 from mts1b_platform.eventbus import JetStreamUnavailable, Reject, RetryPolicy, ServerUnavailable, connect
-from mts1b_platform.eventbus.consuming import consumer as consumer_module
+from mts1b_platform.eventbus.consuming import settling
+from mts1b_platform.eventbus.consuming.ordering.ordered_settling import OrderedSettler
+from mts1b_platform.eventbus.consuming.settling import Settler
 from mts1b_platform.eventbus.outbox import Relay
 
 DURABLE = "chaos"
@@ -120,27 +122,21 @@ async def _produce_by_outbox(job: dict[str, Any], place: crash_places.Place, fus
 
 
 async def _consume(job: dict[str, Any], place: crash_places.Place, fuse: Fuse) -> None:
-    store_dead_letter: Any = getattr(consumer_module, "store_dead_letter")  # noqa: B009 - no public name
+    store_dead_letter: Any = getattr(settling, "store_dead_letter")  # noqa: B009 - no public name
 
     async def burning_dead_letter(*args: Any, **options: Any) -> None:
         fuse("before dead letter")
         await store_dead_letter(*args, **options)
         fuse("after dead letter")
 
-    setattr(consumer_module, "store_dead_letter", burning_dead_letter)  # noqa: B010 - the same
+    setattr(settling, "store_dead_letter", burning_dead_letter)  # noqa: B010 - the same
+    for settler in (Settler, OrderedSettler):
+        _burn_acks(settler, fuse)
     policy = RetryPolicy(max_deliveries=1000, base=0.05, factor=1.5, cap=0.5)
     async with await connect(job["url"], service="mts1b-brokers", connect_timeout=30) as bus:
         store = place.store(bus)
         options: dict[str, Any] = {"ordered_by": _fund} if job["ordered"] else {}
         events = bus.consume(OMS_ORDERS_CREATED, durable=DURABLE, ack_wait=ACK_WAIT, policy=policy, **options)
-        acked = events.acked
-
-        def burning_acked(event: Any) -> bool:
-            fuse("before ack")
-            crowded = acked(event)
-            fuse("after ack")
-            return crowded
-
         async def handle(event: Any) -> None:
             if store is None:
                 await _handle(None, event.payload, place, fuse)
@@ -149,10 +145,21 @@ async def _consume(job: dict[str, Any], place: crash_places.Place, fuse: Fuse) -
                     await _handle(tx, event.payload, place, fuse)
             fuse("after mark")
 
-        events.acked = burning_acked
         watching = asyncio.create_task(_note_stalls(place))
         await events.run(handle, concurrency=4 if job["ordered"] else 1)
         watching.cancel()
+
+
+def _burn_acks(settler: type[Settler], fuse: Fuse) -> None:
+    acked = settler.acked
+
+    def burning_acked(self: Settler, event: Any) -> bool:
+        fuse("before ack")
+        crowded = acked(self, event)
+        fuse("after ack")
+        return crowded
+
+    settler.acked = burning_acked  # type: ignore[method-assign]
 
 
 async def _note_stalls(place: crash_places.Place) -> None:

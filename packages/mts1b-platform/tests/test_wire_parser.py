@@ -230,6 +230,21 @@ def test_a_delivery_whose_line_is_off_by_a_blank_is_malformed(line: bytes):
     assert route == []
 
 
+@pytest.mark.parametrize("odd", [b"\x0b", b"\x0c", b"\x1c", b"\x1f", b"\x85", b"\xa0"])
+@pytest.mark.parametrize("reply", [b"", b"r", b"r%b1"])
+@pytest.mark.parametrize("routed", [False, True])
+def test_only_space_and_tab_separate_the_fields_of_a_line(odd: bytes, reply: bytes, routed: bool):
+    """The server takes any other byte for part of a subject, so that anybody may publish one."""
+    parser, subject = Parser(), b"x%b1" % odd
+    reply = reply.replace(b"%b", odd)
+    route = parser.route(b"1") if routed else []
+    fields = subject + b" 1" + (b" " + reply if reply else b"")
+    stream = b"MSG %b 1\r\nx\r\nHMSG %b %d %d\r\n%bx\r\n" % (fields, fields, len(HEAD), len(HEAD) + 1, HEAD)
+    sent = [WireMsg(subject, reply, b"", b"x"), WireMsg(subject, reply, HEAD, b"x")]
+    assert parser.feed(stream) == ([] if routed else [Unrouted(1, msg) for msg in sent])
+    assert route == (sent if routed else [])
+
+
 def test_a_line_without_end_is_refused_at_the_limit():
     parser = Parser(max_line=4096)
     for _ in range(4):

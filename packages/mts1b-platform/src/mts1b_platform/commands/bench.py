@@ -14,9 +14,10 @@ import typer
 from mts1b_foundation.marketdata import Quote
 from mts1b_foundation.subjects import PRODUCERS, DurableSubject, Subject, Tier
 
+from mts1b_platform.eventbus.protocol.error_codes import ErrorCode
 from mts1b_platform.config import Settings
 from mts1b_platform.eventbus import AccessDenied, BusError, EventBus, JetStreamUnavailable, StreamDefinition, connect
-from mts1b_platform.eventbus.api import NOT_FOUND_STREAM, ApiError, js_api, where
+from mts1b_platform.eventbus.jetstream.api import ApiError, js_api, where
 from mts1b_platform.output import Json, print_json, print_table, say
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
@@ -110,7 +111,7 @@ class _Run:
         try:
             await js_api(self.bus, f"STREAM.DELETE.{self.stream}", timeout=_TIMEOUT)
         except ApiError as error:
-            if error.err_code != NOT_FOUND_STREAM:
+            if error.err_code != ErrorCode.STREAM_NOT_FOUND:
                 raise
 
     async def best_effort(self) -> Row:

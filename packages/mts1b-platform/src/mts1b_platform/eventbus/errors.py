@@ -5,8 +5,17 @@
     Mts1bError                      (mts1b_foundation.errors)
     └── BusError                    anything that went wrong on the bus
         ├── ServerUnavailable       no NATS server answers
+        │   ├── StaleConnection         the server has been silent for too long
+        │   └── ServerLeaving           the server is shutting down (lame duck)
         ├── JetStreamUnavailable    a server without JetStream, or one that cannot reach its peers
         ├── AccessDenied            this identity may not do that on that subject
+        │   └── IdentityRefused         no server lets this identity connect
+        ├── ServerError             what the server said in an error line (-ERR)
+        ├── ProtocolViolation       what the server sent cannot be understood
+        ├── OutboundBufferFull      too many bytes wait for the server
+        ├── RequestTimeout          no answer in time
+        ├── NoResponders            nobody answers requests on the subject
+        ├── WrongEventLoop          a connection was used outside the event loop that it was made in
         ├── PublishError            an event was not published
         │   ├── NotTheProducer          this process does not speak as the subject's one producer
         │   ├── NoStream                no stream stores the subject
@@ -23,6 +32,7 @@
         ├── StoreError              a dedupe store or an outbox cannot be used
         │   └── LeaseLost               somebody else took over while the handler was at work
         └── BusClosed               the connection was closed
+            └── BusDraining             the connection is about to close: it takes no new subscriptions
 
 Signals are no errors; a handler raises them to say what shall happen to its event:
 
@@ -42,12 +52,52 @@ class ServerUnavailable(BusError, ConnectionError):
     """No NATS server answers."""
 
 
+class StaleConnection(ServerUnavailable):
+    """The server sent nothing for too long, though it was asked; the connection is made anew."""
+
+
+class ServerLeaving(ServerUnavailable):
+    """The server announced that it shuts down (lame duck); the connection moves to another one."""
+
+
 class JetStreamUnavailable(BusError):
     """The server has no JetStream, or JetStream does not answer."""
 
 
 class AccessDenied(BusError, PermissionError):
     """This identity may not do that on that subject."""
+
+
+class IdentityRefused(AccessDenied):
+    """No server lets this identity connect."""
+
+
+class ServerError(BusError):
+    """What the server said in an error line (``-ERR``), word for word."""
+
+    def __init__(self, words: str) -> None:
+        super().__init__(f"the NATS server says: {words}")
+        self.words = words
+
+
+class ProtocolViolation(BusError, ConnectionError):
+    """What the server sent cannot be understood; the connection is made anew."""
+
+
+class OutboundBufferFull(BusError, BufferError):
+    """Too many bytes wait for the server: await ``writable()`` before sending more."""
+
+
+class RequestTimeout(BusError, TimeoutError):
+    """No answer came in time."""
+
+
+class NoResponders(BusError):
+    """Nobody answers requests on the subject: start the service that does."""
+
+
+class WrongEventLoop(BusError, RuntimeError):
+    """A connection was used from another event loop, thread or process than the one it was made in."""
 
 
 class PublishError(BusError):
@@ -115,6 +165,10 @@ class LeaseLost(StoreError):
 
 class BusClosed(BusError, ConnectionError):
     """The connection was closed."""
+
+
+class BusDraining(BusClosed):
+    """The connection is about to close: it delivers what is under way and takes no new subscriptions."""
 
 
 class Signal(Exception):

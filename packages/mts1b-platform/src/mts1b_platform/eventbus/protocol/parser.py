@@ -17,9 +17,12 @@ _HMSG: Final = b"HMSG"
 _SIZES: Final = {b"%d" % n: n + 2 for n in range(8192)}
 """Counts as the server writes them, to offsets from the CR of their line; other spellings take the slow way."""
 
-# Keeps what nats-py's expressions accept, minus their leniency towards stray line ends and signs.
-_MSG_LINE: Final = re.compile(rb"MSG[ \t]+(\S+)[ \t]+(\d{1,19})[ \t]+(?:(\S+)[ \t]+)?(\d{1,19})")
-_HMSG_LINE: Final = re.compile(rb"HMSG[ \t]+(\S+)[ \t]+(\d{1,19})[ \t]+(?:(\S+)[ \t]+)?(\d{1,19})[ \t]+(\d{1,19})")
+# Keeps what nats-py's expressions accept, minus their leniency towards stray line ends and signs. A subject is not \S+:
+# the server separates fields by space and tab only, so that \x0b or \x0c in a subject is a byte like any other.
+_MSG_LINE: Final = re.compile(rb"MSG[ \t]+([^ \t\r\n]+)[ \t]+(\d{1,19})[ \t]+(?:([^ \t\r\n]+)[ \t]+)?(\d{1,19})")
+_HMSG_LINE: Final = re.compile(
+    rb"HMSG[ \t]+([^ \t\r\n]+)[ \t]+(\d{1,19})[ \t]+(?:([^ \t\r\n]+)[ \t]+)?(\d{1,19})[ \t]+(\d{1,19})"
+)
 _CONTROL_LINES: Final = (
     re.compile(rb"(PING)[ \t]*()"),
     re.compile(rb"(PONG)[ \t]*()"),
@@ -180,7 +183,7 @@ class Parser:
 
     def _delivery(self, line: bytes) -> _Line | None:
         """Read the routed lines that never repeat, JetStream deliveries and acks, the short way; None for any other."""
-        parts = line.split()
+        parts = line.split()  # takes \x0b and \x0c for separators too; the comparison below sends those the long way
         if len(parts) == 6:
             op, subject, sid, reply, head, size = parts
             wanted = _HMSG

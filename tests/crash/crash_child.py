@@ -137,6 +137,7 @@ async def _consume(job: dict[str, Any], place: crash_places.Place, fuse: Fuse) -
         store = place.store(bus)
         options: dict[str, Any] = {"ordered_by": _fund} if job["ordered"] else {}
         events = bus.consume(OMS_ORDERS_CREATED, durable=DURABLE, ack_wait=ACK_WAIT, policy=policy, **options)
+
         async def handle(event: Any) -> None:
             if store is None:
                 await _handle(None, event.payload, place, fuse)

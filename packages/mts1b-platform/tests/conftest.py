@@ -6,7 +6,6 @@ from collections.abc import AsyncIterator, Callable, Iterator
 
 import pytest
 import pytest_asyncio
-from mts1b_platform.eventbus import seam_rehearsal
 from mts1b_platform.server import NatsServer
 
 
@@ -16,12 +15,6 @@ def free_url() -> Iterator[str]:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         yield f"nats://127.0.0.1:{taken.getsockname()[1]}"
-
-
-@pytest.fixture(autouse=True)
-def patient_rehearsal(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A machine that stands still is no reason for the plain lane."""
-    monkeypatch.setattr(seam_rehearsal, "TIMEOUT", 60.0)
 
 
 @pytest_asyncio.fixture

@@ -14,10 +14,10 @@ import typer
 from mts1b_foundation.marketdata import Quote
 from mts1b_foundation.subjects import PRODUCERS, DurableSubject, Subject, Tier
 
-from mts1b_platform.eventbus.protocol.error_codes import ErrorCode
 from mts1b_platform.config import Settings
 from mts1b_platform.eventbus import AccessDenied, BusError, EventBus, JetStreamUnavailable, StreamDefinition, connect
 from mts1b_platform.eventbus.jetstream.api import ApiError, js_api, where
+from mts1b_platform.eventbus.protocol.error_codes import ErrorCode
 from mts1b_platform.output import Json, print_json, print_table, say
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
@@ -89,7 +89,7 @@ class _Run:
         self.stream = f"MTS1B_BENCH_{self.name}"
 
     async def measure(self) -> Row:
-        bus, version, not_measured = self.bus, self.bus.connected_server_version, None
+        bus, not_measured = self.bus, None
         patterns, description = self.stored.patterns, self.stored.description
         stream = StreamDefinition(name=self.stream, subjects=patterns, description=description, max_age="1h")
         config = stream.render(bus.settings.profile)
@@ -104,7 +104,7 @@ class _Run:
         finally:
             if not_measured is None:
                 await self.delete()
-        about = {"url": where(bus), "version": f"{version.major}.{version.minor}.{version.patch}"}
+        about = {"url": where(bus), "version": str(bus.server_info.get("version", ""))}
         return about | {"profile": bus.settings.profile, "results": results, "not_measured": not_measured}
 
     async def delete(self) -> None:

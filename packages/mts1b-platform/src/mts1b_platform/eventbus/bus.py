@@ -3,14 +3,15 @@
 import asyncio
 from collections.abc import AsyncIterable, Iterable, Mapping
 from functools import partial
-from typing import Any, Final, Self, overload
+from typing import TYPE_CHECKING, Any, Final, Self, overload
 
-import nats.errors
 from mts1b_foundation.subjects import DurableSubject, Subject
 from mts1b_foundation.subjects.subject import T
-from nats.js import JetStreamContext
 
+from mts1b_platform.config import Settings
 from mts1b_platform.eventbus.connection.client import BusClient
+from mts1b_platform.eventbus.connection.network import Chance, Clock, Network
+from mts1b_platform.eventbus.connection.options import ConnectionOptions
 from mts1b_platform.eventbus.consumers import Deliver
 from mts1b_platform.eventbus.consuming.consumer import Consumer
 from mts1b_platform.eventbus.consuming.context import ConsumeContext, Reader
@@ -18,7 +19,6 @@ from mts1b_platform.eventbus.consuming.listener import Listener
 from mts1b_platform.eventbus.consuming.ordering.key_order import Key
 from mts1b_platform.eventbus.consuming.ordering.ordered import OrderedConsumer
 from mts1b_platform.eventbus.consuming.retry import RetryPolicy
-from mts1b_platform.eventbus.errors import AccessDenied
 from mts1b_platform.eventbus.events.event import LiveEvent
 from mts1b_platform.eventbus.events.outgoing import Ack
 from mts1b_platform.eventbus.publishing.ack_pipeline import AckPipeline
@@ -27,8 +27,12 @@ from mts1b_platform.eventbus.publishing.emit import DEFAULT_DEADLINE, emit
 from mts1b_platform.eventbus.publishing.emit_many import emit_many
 from mts1b_platform.eventbus.publishing.ingest import Ingested, ingest
 from mts1b_platform.eventbus.publishing.publisher import Publisher
-from mts1b_platform.eventbus.raw import JetStream
 from mts1b_platform.logs import get_logger
+
+if TYPE_CHECKING:  # nats-py is loaded when somebody wants it
+    from nats.js import JetStreamContext
+
+    from mts1b_platform.eventbus.raw import JetStream, NatsClient
 
 log = get_logger("mts1b.eventbus")
 
@@ -45,11 +49,21 @@ class EventBus(BusClient):
     ``async with`` drains it at the end: no new events, those in hand are finished, acks are flushed.
     """
 
-    _opened = False
-    publishing: PublishContext
-    """What publishing shares; for this package only."""
-    consuming: ConsumeContext
-    """What consuming shares; for this package only."""
+    def __init__(
+        self,
+        settings: Settings,
+        options: ConnectionOptions,
+        *,
+        network: Network | None = None,
+        clock: Clock | None = None,
+        chance: Chance | None = None,
+    ) -> None:
+        super().__init__(settings, options, network=network, clock=clock, chance=chance)
+        self.publishing = PublishContext(self, AckPipeline(self.connection, timeout=_ACK_TIMEOUT))
+        """What publishing shares; for this package only."""
+        self.consuming = ConsumeContext(self, self.publishing)
+        """What consuming shares; for this package only."""
+        self._raw: NatsClient | None = None
 
     @property
     def readers(self) -> list[Reader]:
@@ -270,22 +284,34 @@ class EventBus(BusClient):
         self.consuming.readers[listener] = None
         return listener
 
-    def jetstream(self, **options: Any) -> JetStream:
-        """As nats-py's; see :class:`JetStream` for what is different underneath."""
-        return JetStream(self, self.consume, **options)
+    # nats-py beside it.
 
-    def plain_jetstream(self) -> JetStreamContext:
-        """nats-py's own context, as it is."""
-        return JetStreamContext(self)
+    @property
+    def nats(self) -> "NatsClient":
+        """A nats-py client with the same settings, which connects when it is first used; closed with the bus.
+
+        For whatever of nats-py's surface the bus does not have: micro services, object stores. It is a connection of
+        its own: what is published on it has no order with what ``emit`` publishes.
+        """
+        if self._raw is None:
+            from mts1b_platform.eventbus import raw
+
+            self._raw = raw.NatsClient(self)
+        return self._raw
+
+    def jetstream(self, **options: Any) -> "JetStream":
+        """nats-py's JetStream context on :attr:`nats`; see :class:`JetStream` for what is different underneath."""
+        from mts1b_platform.eventbus import raw
+
+        return raw.JetStream(self, self.nats, self.consume, **options)
+
+    def plain_jetstream(self, **options: Any) -> "JetStreamContext":
+        """nats-py's own context on :attr:`nats`, as it is."""
+        import nats.js
+
+        return nats.js.JetStreamContext(self.nats, **options)
 
     # Life.
-
-    async def open(self) -> None:
-        """Make ready for events; called once by ``connect``."""
-        await self.open_lane()
-        self.publishing = PublishContext(self, await AckPipeline.open(self.lane, timeout=_ACK_TIMEOUT))
-        self.consuming = ConsumeContext(self, self.publishing)
-        self._opened = True
 
     async def drain(self) -> None:
         """End gracefully: stop reading, let handlers finish, flush acks, close. Bounded in time, safe to repeat."""
@@ -295,17 +321,19 @@ class EventBus(BusClient):
             await reader.stop()
         if not await self._settled(_DRAIN_BUDGET):
             log.warning("handlers did not finish in time; their events come again", seconds=_DRAIN_BUDGET)
-        if self.is_connected:
-            try:
-                await super().flush(timeout=2)
-                await super().drain()
-            except (nats.errors.Error, AccessDenied) as error:
-                log.warning("drain was cut short", error=str(error) or type(error).__name__)
+        await self.connection.drain()
         await self.close()
+
+    async def close(self) -> None:
+        """Close at once: what is written already goes out, within two seconds. Safe to repeat."""
+        raw, self._raw = self._raw, None
+        if raw is not None:
+            await raw.close()
+        await super().close()
 
     def was_closed(self) -> None:
         """The connection is closed for good: nobody shall wait on it."""
-        for reader in self.readers if self._opened else ():
+        for reader in self.readers:
             reader.closed()
         super().was_closed()
 

@@ -39,8 +39,6 @@ class Counters:
     """Events acknowledged without handling: a dedupe store had them as done, or an ordered consumer had."""
     slow_consumer_drops: defaultdict[str, int] = field(default_factory=_counter)
     """Best-effort events that a listener was too slow for (drop-oldest or conflated)."""
-    plain_path: int = 0
-    """1 when the fast path did not fit nats-py and events take its public calls."""
     reconnects: int = 0
     disconnects: int = 0
     errors: int = 0

@@ -13,14 +13,19 @@ import nats.errors
 from mts1b_foundation.subjects import DurableSubject, registry
 from nats.aio.client import Client
 from nats.aio.msg import Msg
+from nats.aio.subscription import Subscription
 from nats.js import JetStreamContext, api
 
 from mts1b_platform.eventbus.connection.client import BusClient
 from mts1b_platform.eventbus.consuming.consumer import Consumer
+from mts1b_platform.eventbus.errors import ServerUnavailable
 from mts1b_platform.eventbus.events.event import Event
 from mts1b_platform.eventbus.events.outgoing import Ack, Outgoing
 from mts1b_platform.eventbus.events.raw_envelope import complete_envelope
 from mts1b_platform.eventbus.protocol.envelope import MSG_ID
+from mts1b_platform.logs import get_logger
+
+log = get_logger("mts1b.eventbus.raw")
 
 
 class Consume(Protocol):
@@ -31,18 +36,114 @@ class Consume(Protocol):
         ...
 
 
+class NatsClient(Client):
+    """nats-py's client with the settings of a bus; whatever is asked of it first awaits one connect.
+
+    nats-py is used as it is. Its connection is its own: it reconnects by nats-py's rules, for ever.
+    """
+
+    def __init__(self, bus: BusClient) -> None:
+        super().__init__()
+        self._bus = bus
+        self._dialling: asyncio.Task[None] | None = None
+
+    async def dial(self) -> None:
+        """Connect, once; later calls wait for it.
+
+        Raises:
+            ServerUnavailable: no server answered in time.
+            BusClosed: the bus is closed.
+        """
+        self._bus.refuse_when_closed()
+        if self._dialling is None:
+            self._dialling = asyncio.create_task(self._dial(), name="connect nats-py")
+        try:
+            await asyncio.shield(self._dialling)
+        except nats.errors.Error as error:
+            self._dialling = None
+            raise ServerUnavailable(f"nats-py cannot connect to {self._bus.connected_url}: {error}") from error
+
+    async def _dial(self) -> None:
+        credentials, settings = self._bus.identity.credentials(), self._bus.settings
+        options: dict[str, Any] = {
+            "name": f"{self._bus.service} (nats-py)",
+            "inbox_prefix": self._bus.identity.inbox_prefix,
+            "max_reconnect_attempts": -1,
+            "reconnect_time_wait": 0.1,
+            "connect_timeout": 2,
+            "ping_interval": 1,
+            "max_outstanding_pings": 2,
+            "error_cb": self._report,
+        }
+        if credentials.tls is not None:
+            options["tls"] = credentials.tls
+        if credentials.token is not None:
+            options["token"] = self._bus.identity.token
+        await self.connect(list(settings.servers), **options)
+
+    async def publish(
+        self, subject: str, payload: bytes = b"", reply: str = "", headers: dict[str, Any] | None = None
+    ) -> None:
+        """As nats-py's."""
+        await self.dial()
+        await super().publish(subject, payload, reply, headers)
+
+    async def request(
+        self,
+        subject: str,
+        payload: bytes = b"",
+        timeout: float = 0.5,
+        old_style: bool = False,  # noqa: FBT001, FBT002 - the signature is nats-py's
+        headers: dict[str, Any] | None = None,
+    ) -> Msg:
+        """As nats-py's; a refusal that the server tells this connection of is an :class:`AccessDenied` at once."""
+        await self.dial()
+        with self._bus.denials.watch(subject):
+            return await super().request(subject, payload, timeout, old_style, headers)
+
+    async def subscribe(self, subject: str, *arguments: Any, **options: Any) -> Subscription:
+        """As nats-py's."""
+        await self.dial()
+        made: Subscription = await super().subscribe(subject, *arguments, **options)  # pyright: ignore[reportUnknownMemberType]
+        return made
+
+    async def flush(self, timeout: int = 10) -> None:
+        """As nats-py's."""
+        await self.dial()
+        await super().flush(timeout)
+
+    def new_inbox(self) -> str:
+        """A subject to receive answers on; may be asked for before it is connected."""
+        return self._bus.new_inbox()
+
+    async def close(self) -> None:
+        """Close its connection, if there is one."""
+        if self._dialling is None:
+            return
+        while not self._dialling.done():  # on Python 3.11 nats-py may lose a cancellation
+            self._dialling.cancel()
+            await asyncio.wait([self._dialling], timeout=0.05)
+        await super().close()
+
+    async def _report(self, error: Exception) -> None:
+        if self._bus.denials.on_error(str(error)) is None:
+            log.warning("nats-py's connection reports an error", error=str(error) or type(error).__name__)
+
+
 class JetStream(JetStreamContext):
     """nats-py's JetStream context on the bus.
 
     Args:
+        bus: counts and watches.
         client: the connection.
         consume: makes the consumer of a durable subject; ``bus.consume``.
         options: as nats-py's.
     """
 
-    def __init__(self, client: BusClient, consume: Consume, **options: Any) -> None:
+    def __init__(self, bus: BusClient, client: NatsClient, consume: Consume, **options: Any) -> None:
         super().__init__(client, **options)
-        self._bus = client
+        self._bus = bus
+        self._client = client
         self._consume = consume
 
     async def publish(
@@ -108,7 +209,7 @@ class JetStream(JetStreamContext):
         parameters: dict[str, Any] = registered.parse(subject) or {}
         consumer: Consumer[Any] = self._consume(registered, durable=durable, **parameters)
         await consumer.start()
-        return RawSubscription(self._bus, consumer)
+        return RawSubscription(self._client, consumer)
 
 
 class RawSubscription:

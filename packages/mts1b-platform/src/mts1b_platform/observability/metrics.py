@@ -186,7 +186,7 @@ def _gauges(watched: list[tuple[EventBus, Timings]]) -> Iterator[Family]:
         repo = bus.service
         connected[(repo,)] = min(connected.get((repo,), 1.0), float(bus.is_connected))
         publishing[(repo,)] += max(timings.in_flight, bus.outstanding)
-        pending[(repo,)] += bus.pending_data_size
+        pending[(repo,)] += bus.pending_bytes
         for reader in bus.readers:
             if isinstance(reader, Consumer):
                 handling[reader.durable, repo] += reader.open

@@ -53,8 +53,8 @@ from mts1b_platform.eventbus.errors import (
     ServerUnavailable,
     StaleConnection,
 )
-from mts1b_platform.eventbus.protocol.parser import Parser
 from mts1b_platform.eventbus.protocol.message import WireMsg
+from mts1b_platform.eventbus.protocol.parser import Parser
 
 _PING = b"PING\r\n"
 _PONG = b"PONG\r\n"

@@ -19,7 +19,7 @@ Action = Literal["publish", "subscribe"]
 REMEMBERED: Final = 1.0
 """Seconds for which a refusal is taken to hold."""
 _MOST: Final = 1024
-_TOLD_ELSEWHERE: Final = ("$js.ack.", "$js.api.consumer.msg.next.")
+_SEEN_ELSEWHERE: Final = ("$JS.ACK.", "$JS.API.CONSUMER.MSG.NEXT.")
 """Answers and pulls of consumers, which see for themselves."""
 
 _REFUSAL = re.compile(
@@ -40,46 +40,43 @@ class Denials:
         self.count = 0
         self.recent = False
         """Whether something was refused within the last second; looked at on the hot path."""
-        self.spelling = ""
-        """The server's latest error line as it was spelled, when somebody knows."""
         self._identity = identity
         self._remedy = remedy
-        self._untold: AccessDenied | None = None
+        self._pending: AccessDenied | None = None
         self._watchers: dict[Action, dict[str, list[Callable[[AccessDenied], None]]]] = {"publish": {}, "subscribe": {}}
         self._remembered: dict[tuple[Action, str], tuple[float, AccessDenied]] = {}
 
-    def heard(self, words: str) -> AccessDenied | None:
-        """Take what the server said; None when it is no refusal."""
-        spelled, self.spelling = self.spelling, ""
-        # Subjects arrive in lower case through nats-py, hence the keys below; those who wait know the true spelling.
-        match = _REFUSAL.search(spelled) or _REFUSAL.search(words)
+    def on_error(self, words: str) -> AccessDenied | None:
+        """Take an error line of the server; None when it is no refusal."""
+        match = _REFUSAL.search(words)
         if match is None:
             return None
         action: Action = "subscribe" if match["action"].lower() == "subscription" else "publish"
         subject = match["subject"]
-        key = (action, subject.lower())
         error = self.error(action, subject)
         self.count += 1
         loop = asyncio.get_running_loop()
         if len(self._remembered) < _MOST:
-            self._remembered[key] = (loop.time() + REMEMBERED, error)
+            self._remembered[action, subject] = (loop.time() + REMEMBERED, error)
             self.recent = True
             loop.call_later(REMEMBERED, self._forget)
-        watched = self._watchers[action].items()
-        waiting = [told for name, those in list(watched) if name.lower() == key[1] for told in those]
-        if not waiting and action == "publish" and not key[1].startswith(_TOLD_ELSEWHERE):
-            self._untold = error
-        for told in waiting:
-            told(error)
+        watched = self._watchers[action]
+        callbacks = watched.get(subject, ())
+        if not callbacks:  # nats-py hands error lines on in lower case
+            callbacks = [each for name, those in watched.items() if name.lower() == subject for each in those]
+        if not callbacks and action == "publish" and not subject.startswith(_SEEN_ELSEWHERE):
+            self._pending = error
+        for callback in list(callbacks):
+            callback(error)
         return error
 
-    def tell(self) -> None:
-        """Raise the latest refusal of a publish that nobody has heard of yet.
+    def raise_pending(self) -> None:
+        """Raise the latest refusal of a publish that nobody has been told of yet.
 
         Raises:
             AccessDenied: there is one.
         """
-        error, self._untold = self._untold, None
+        error, self._pending = self._pending, None
         if error is not None:
             raise error
 
@@ -89,30 +86,30 @@ class Denials:
         Raises:
             AccessDenied: it was.
         """
-        found = self._remembered.get((action, subject.lower()))
+        found = self._remembered.get((action, subject))
         if found is not None and found[0] > asyncio.get_running_loop().time():
-            self._untold = None
+            self._pending = None
             raise self.error(action, subject)
 
-    def on(self, action: Action, subject: str, told: Callable[[AccessDenied], None]) -> Callable[[], None]:
-        """Call ``told`` when this is refused; returns what takes it off again."""
-        self.add(action, subject, told)
-        return lambda: self.remove(action, subject, told)
+    def on(self, action: Action, subject: str, callback: Callable[[AccessDenied], None]) -> Callable[[], None]:
+        """Call ``callback`` when this is refused; returns what takes it off again."""
+        self.add(action, subject, callback)
+        return lambda: self.remove(action, subject, callback)
 
-    def add(self, action: Action, subject: str, told: Callable[[AccessDenied], None]) -> None:
-        """Call ``told`` when this is refused, until it is removed."""
+    def add(self, action: Action, subject: str, callback: Callable[[AccessDenied], None]) -> None:
+        """Call ``callback`` when this is refused, until it is removed."""
         watchers = self._watchers[action]
         if (those := watchers.get(subject)) is None:
-            watchers[subject] = [told]
+            watchers[subject] = [callback]
         else:
-            those.append(told)
+            those.append(callback)
 
-    def remove(self, action: Action, subject: str, told: Callable[[AccessDenied], None]) -> None:
+    def remove(self, action: Action, subject: str, callback: Callable[[AccessDenied], None]) -> None:
         """Undo :meth:`add`; does nothing when it was undone."""
         watchers = self._watchers[action]
         those = watchers.get(subject, [])
-        if told in those:
-            those.remove(told)
+        if callback in those:
+            those.remove(callback)
             if not those:
                 del watchers[subject]
 

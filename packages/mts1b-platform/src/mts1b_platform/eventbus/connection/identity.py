@@ -6,7 +6,6 @@ that it was made with; with a token it ends when the token does.
 """
 
 import json
-import logging
 import ssl
 import time
 from base64 import urlsafe_b64decode
@@ -17,6 +16,7 @@ from urllib.parse import urlsplit
 from mts1b_foundation.subjects import encode_token
 
 from mts1b_platform.config import ConfigError, Settings
+from mts1b_platform.eventbus.connection.options import Credentials
 from mts1b_platform.eventbus.errors import AccessDenied
 
 _TLS = ("tls", "wss")
@@ -68,18 +68,20 @@ class Identity:
         """Whether this is a person, who comes with a token."""
         return self._settings.token is not None or self._settings.token_file is not None
 
-    def options(self) -> dict[str, Any]:
-        """The options of nats-py's ``connect`` that follow from it."""
-        options: dict[str, Any] = {}
-        if self._context is not None:
-            options["tls"] = self._context
-        if self.has_token:
-            options["token"] = self.token
+    @property
+    def inbox_prefix(self) -> str:
+        """First tokens of the subjects on which this identity may receive answers."""
         claims = self.claims()
         owner = self._settings.service if claims is None else claims.get("sub")
-        if owner:
-            options["inbox_prefix"] = f"_INBOX_{encode_token(str(owner))}"
-        return options
+        return f"_INBOX_{encode_token(str(owner))}" if owner else "_INBOX"
+
+    def credentials(self) -> Credentials:
+        """What is presented to a server now.
+
+        Raises:
+            ConfigError: the token's file cannot be read.
+        """
+        return Credentials(tls=self._context, token=self.token() if self.has_token else None)
 
     def refresh(self) -> None:
         """Take certificate and key as they are on the disk now; connections made from now on present them.
@@ -157,16 +159,6 @@ def _dials_tls(settings: Settings) -> bool:
     return any(urlsplit(server).scheme in _TLS for server in settings.servers)
 
 
-class _Noise(logging.Filter):
-    """Drops what asyncio says whenever nats-py ends a TLS connection: harmless, and nothing to act on."""
-
-    def filter(self, record: logging.LogRecord) -> bool:
-        return not record.getMessage().startswith("returning true from eof_received()")
-
-
-_NOISE = _Noise()
-
-
 def _new_context(ca: Path | None) -> ssl.SSLContext:
     try:
         context = ssl.create_default_context(ssl.Purpose.SERVER_AUTH, cafile=str(ca) if ca else None)
@@ -175,7 +167,6 @@ def _new_context(ca: Path | None) -> ssl.SSLContext:
             f"the authorities in {ca} cannot be used: {_words(error)}. Copy ca.crt from the server, or set MTS1B_TLS_CA"
         ) from None
     context.minimum_version = ssl.TLSVersion.TLSv1_2
-    logging.getLogger("asyncio").addFilter(_NOISE)
     return context
 
 

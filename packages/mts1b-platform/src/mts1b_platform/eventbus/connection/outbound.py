@@ -10,10 +10,10 @@ from collections.abc import Callable, Iterator
 from itertools import pairwise
 from typing import Final
 
-from mts1b_platform.eventbus.protocol.acks import ACK_FRAME
 from mts1b_platform.eventbus.connection.network import Transport
 from mts1b_platform.eventbus.connection.stats import Stats
 from mts1b_platform.eventbus.errors import BusClosed, OutboundBufferFull, PayloadTooLarge, WrongEventLoop
+from mts1b_platform.eventbus.protocol.acks import ACK_FRAME
 from mts1b_platform.eventbus.protocol.frames import frame_size
 
 _KEPT: Final = 0

@@ -1,47 +1,52 @@
 """Questions from service to service, with answers on subjects that only answers use.
 
-An event that is published to a stream shows its hearers where its producer waits for the ack. If services were
-allowed to publish into each other's inboxes to answer questions, any of them could forge that ack. So on a server
-with identities, answers to questions (``svc.…``) go to ``_SVC.<asker>.<random>``, where no ack is ever waited for.
+An event that is published to a stream shows its readers where its producer waits for the ack. If services were allowed
+to publish into each other's inboxes to answer questions, any of them could forge that ack. So on a server with
+identities, answers to questions (``svc.…``) go to ``_SVC.<asker>.<random>``, where no ack is ever waited for.
 """
 
 import asyncio
 import secrets
-from typing import Any, Final
+from typing import Final
 
-import nats.errors
-from nats.aio.client import Client
-from nats.aio.msg import Msg
+from mts1b_platform.eventbus.connection.connection import Connection
+from mts1b_platform.eventbus.errors import NoResponders, RequestTimeout
+from mts1b_platform.eventbus.protocol.frames import checked_subject, hpub_frame, pub_frame
+from mts1b_platform.eventbus.protocol.message import RawMsg, WireMsg
 
 ASKS: Final = "svc."
 ANSWERS: Final = "_SVC"
+_NOBODY: Final = b"NATS/1.0 503"
 
 
 async def ask(
-    client: Client, service: str, subject: str, payload: bytes, timeout: float, headers: dict[str, Any] | None
-) -> Msg:
-    """Ask and return the answer.
+    connection: Connection, service: str, subject: str, payload: bytes, timeout: float, headers: bytes
+) -> WireMsg:
+    """Ask in the name of ``service``, and return the first answer.
 
-    Raises (nats-py's errors):
-        NoRespondersError: nobody answers this.
-        TimeoutError: no answer within ``timeout`` seconds.
+    Raises:
+        NoResponders: nobody answers this.
+        RequestTimeout: no answer within ``timeout`` seconds.
     """
-    answered: asyncio.Future[Msg] = asyncio.get_running_loop().create_future()
+    answered: asyncio.Future[RawMsg] = asyncio.get_running_loop().create_future()
 
-    async def take(msg: Msg) -> None:
+    def take(batch: list[RawMsg]) -> None:
         if not answered.done():
-            answered.set_result(msg)
+            answered.set_result(batch[0])
 
-    inbox = f"{ANSWERS}.{service}.{secrets.token_hex(11)}"
-    waiting = await Client.subscribe(client, inbox, cb=take, max_msgs=1)  # pyright: ignore[reportUnknownMemberType]
+    to, inbox = checked_subject(subject), f"{ANSWERS}.{service}.{secrets.token_hex(11)}"
+    waiting = connection.subscribe(inbox, take, max_msgs=1)
     try:
-        await client.publish(subject, payload, inbox, headers)
+        reply = inbox.encode()
+        connection.send(hpub_frame(to, headers, payload, reply) if headers else pub_frame(to, payload, reply))
         async with asyncio.timeout(timeout):
-            answer = await answered
+            answer = WireMsg(*await answered)
     except TimeoutError:
-        raise nats.errors.TimeoutError from None
+        raise RequestTimeout(
+            f"{subject}: no answer within {timeout:g} s; it may have been handled all the same"
+        ) from None
     finally:
-        await waiting.unsubscribe()
-    if not answer.data and (answer.headers or {}).get("Status") == "503":
-        raise nats.errors.NoRespondersError
+        waiting.unsubscribe()
+    if not answer.payload and answer.head.startswith(_NOBODY):
+        raise NoResponders(f"{subject}: nobody answers requests there; start the service that does")
     return answer

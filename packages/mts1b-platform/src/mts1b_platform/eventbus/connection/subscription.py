@@ -4,9 +4,9 @@ import re
 from collections.abc import Awaitable, Callable, Iterator
 from typing import Final
 
-from mts1b_platform.eventbus.protocol.parser import Parser
-from mts1b_platform.eventbus.protocol.message import RawMsg
 from mts1b_platform.eventbus.protocol.frames import SubjectRefused
+from mts1b_platform.eventbus.protocol.message import RawMsg
+from mts1b_platform.eventbus.protocol.parser import Parser
 
 Callback = Callable[[list[RawMsg]], object]
 """Takes the messages of one read; called from the reader itself, so it must be quick and must not block."""

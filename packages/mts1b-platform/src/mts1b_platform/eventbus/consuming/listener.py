@@ -8,17 +8,16 @@ import asyncio
 from types import TracebackType
 from typing import Generic, Self
 
-import nats.errors
 from mts1b_foundation.subjects import Subject
 from mts1b_foundation.subjects.subject import T
 
 from mts1b_platform.eventbus.codec.decoder import Refused
+from mts1b_platform.eventbus.connection.subscription import Subscription
 from mts1b_platform.eventbus.consuming.backlog import Backlog, Conflate, DropOldest
 from mts1b_platform.eventbus.consuming.context import ConsumeContext
 from mts1b_platform.eventbus.errors import BusClosed, ServerUnavailable
 from mts1b_platform.eventbus.events.event import LiveEvent
 from mts1b_platform.eventbus.jetstream.api import where
-from mts1b_platform.eventbus.lane import Batches
 from mts1b_platform.eventbus.protocol.message import RawMsg
 from mts1b_platform.logs import get_logger
 
@@ -54,7 +53,7 @@ class Listener(Generic[T]):
         self._take = self._backlog.take
         self._consumed = self._client.counters.consumed
         self._ready = asyncio.Event()
-        self._subscriptions: list[Batches] = []
+        self._subscriptions: list[Subscription] = []
         self._stopped = False
         # People may ask streams for history, and the server sends the answer wherever they say.
         self._wary = self._client.identity.has_token
@@ -95,13 +94,12 @@ class Listener(Generic[T]):
             return
         try:
             for pattern in self._filters:
-                subscription = await self._client.lane.subscribe_batches(pattern, callback=self._put)
-                self._subscriptions.append(subscription)
+                self._subscriptions.append(self._client.connection.subscribe(pattern, self._put))
             for pattern in self._filters:
                 await self._client.confirm("subscribe", pattern)
-        except (nats.errors.ConnectionClosedError, nats.errors.ConnectionDrainingError):
+        except BusClosed:
             raise BusClosed(f"{self!r}: the bus is closed") from None
-        except TimeoutError:
+        except (TimeoutError, ServerUnavailable):
             if self._client.is_closed:
                 raise BusClosed(f"{self!r}: the bus was closed") from None
             raise ServerUnavailable(
@@ -115,10 +113,7 @@ class Listener(Generic[T]):
         self._ready.set()
         subscriptions, self._subscriptions = self._subscriptions, []
         for subscription in subscriptions:
-            try:
-                await subscription.unsubscribe()
-            except nats.errors.Error as error:
-                log.debug("unsubscribe", error=str(error))
+            subscription.unsubscribe()
         self._context.forget(self)
 
     async def __aenter__(self) -> Self:

@@ -15,8 +15,6 @@ from collections import deque
 from collections.abc import Callable
 from typing import Final
 
-import nats.errors
-
 from mts1b_platform.eventbus.connection.client import BusClient
 from mts1b_platform.eventbus.consuming.pulls import PullEvent, PullEventKind, PullSubscription
 from mts1b_platform.eventbus.errors import AccessDenied, BusClosed, BusError, ConsumerGone, JetStreamUnavailable
@@ -106,8 +104,8 @@ class Prefetch:
         self._undeny()
         pull = f"$JS.API.CONSUMER.MSG.NEXT.{self._stream}.{self._durable}"
         self._undeny = self._client.denials.on("publish", pull, self._fail)
-        self._pulls = await PullSubscription.open(
-            self._client.lane,
+        self._pulls = PullSubscription(
+            self._client.connection,
             self._stream,
             self._durable,
             window=self._window,
@@ -150,8 +148,8 @@ class Prefetch:
             if pulls is not None:
                 rest += await pulls.stop()
             for msg in reversed(rest):  # the server hands out first what came back last
-                self._client.lane.send(nak_frame(msg[1]), 0)
-        except nats.errors.Error as error:
+                self._client.connection.send(nak_frame(msg[1]))
+        except BusError as error:
             log.debug("what waited is not given back; it comes again by itself", error=str(error))
 
     def close(self) -> None:
@@ -229,8 +227,8 @@ class Prefetch:
             held = [*self.handled.values(), *self.queue]
             try:
                 for msg in held:
-                    self._client.lane.send(progress_frame(msg[1]), 0)
-            except nats.errors.Error as error:
+                    self._client.connection.send(progress_frame(msg[1]))
+            except BusError as error:
                 log.debug("the server's clock is not restarted", durable=self._durable, error=str(error))
 
 

@@ -6,20 +6,20 @@ pull, and what it fails to say (heartbeats), comes out as a :class:`PullEvent`. 
 the number of overlapping pulls drops the rest of them without a word (nats-server 2.15.1); the reading is slower then,
 and goes on.
 
-    pulls = await PullSubscription.open(lane, "OMS_ORDERS", "treasury", on_messages=queue, on_event=log_it)
+    pulls = PullSubscription(connection, "OMS_ORDERS", "treasury", on_messages=take, on_event=log)
     pulls.reserve(len(queue))                    # what is held here counts against the window
 """
 
 import asyncio
 import json
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Final, Self
+from typing import Final
 
-from nats import errors
-
-from mts1b_platform.eventbus.lane import Batches, Lane
+from mts1b_platform.eventbus.connection.connection import Connection
+from mts1b_platform.eventbus.errors import BusError, OutboundBufferFull
 from mts1b_platform.eventbus.protocol.frames import pub_frame
 from mts1b_platform.eventbus.protocol.headers import HeaderError
 from mts1b_platform.eventbus.protocol.message import RawMsg, WireMsg
@@ -59,24 +59,36 @@ class PullEvent:
 
 
 class PullSubscription:
-    """Overlapping pulls on one durable. Made by :meth:`open`; one reader at a time."""
+    """Overlapping pulls on one durable, from now on until :meth:`stop`.
+
+    Args:
+        connection: the connection.
+        stream: name of the stream.
+        durable: name of its consumer, which exists.
+        on_messages: takes the messages of one read; must not block. :meth:`reserve` says how many it holds.
+        on_event: told everything that is not a message, the end of the reading too; must not block.
+        window: most messages asked for or held.
+        expires: seconds that the server keeps a pull open.
+        heartbeat: seconds after which an idle server says so; silence for two of them is an event.
+        prefix: subject prefix of the JetStream API, for domains.
+    """
 
     def __init__(
         self,
-        lane: Lane,
+        connection: Connection,
         stream: str,
         durable: str,
         *,
-        window: int,
-        expires: float,
-        heartbeat: float,
         on_messages: Callable[[list[RawMsg]], None],
         on_event: Callable[[PullEvent], None],
-        prefix: str,
+        window: int = 1024,
+        expires: float = 30.0,
+        heartbeat: float = 5.0,
+        prefix: str = "$JS.API",
     ) -> None:
         if window < 1 or not 0 < heartbeat <= expires / 2:
             raise ValueError(f"window {window} must be 1 or more, heartbeat {heartbeat} at most half of {expires}")
-        self._lane, self._stream, self._durable = lane, stream, durable
+        self._connection = connection
         self._expires = expires
         self._heartbeat = heartbeat
         self._shape(window)
@@ -84,84 +96,38 @@ class PullSubscription:
         self._on_messages = on_messages
         self._on_event = on_event
         self._subject = f"{prefix}.CONSUMER.MSG.NEXT.{stream}.{durable}".encode()
-        self._inbox = f"{lane.new_inbox()}."
+        inbox = f"{connection.new_inbox()}."
+        self._inbox = inbox.encode()
         self._pulled = 0
         self._outstanding = 0
         self._rest: list[RawMsg] = []
         """Messages that arrived after :meth:`stop` was called."""
-        self._heard = 0.0
+        self._heard = asyncio.get_running_loop().time()
         self._backoff = 0.0
         self._retry: asyncio.TimerHandle | None = None
         self._watchdog: asyncio.TimerHandle | None = None
         self._paused = False
-        self._ended: PullEvent | None = None
+        self._ended = False
         self._closed = False
-        self._batches: Batches | None = None
-        self._unhook: list[Callable[[], None]] = []
-
-    @classmethod
-    async def open(
-        cls,
-        lane: Lane,
-        stream: str,
-        durable: str,
-        *,
-        window: int = 1024,
-        expires: float = 30.0,
-        heartbeat: float = 5.0,
-        on_messages: Callable[[list[RawMsg]], None],
-        on_event: Callable[[PullEvent], None],
-        prefix: str = "$JS.API",
-    ) -> Self:
-        """Subscribe and send the first pulls.
-
-        Args:
-            lane: the connection.
-            stream: name of the stream.
-            durable: name of its consumer, which exists.
-            window: most messages asked for or waiting here.
-            expires: seconds that the server keeps a pull open.
-            heartbeat: seconds after which an idle server says so; silence for two of them is an event.
-            on_messages: takes the messages of one read; must not block. :meth:`reserve` says how many it holds.
-            on_event: told everything that is not a message, the end of the reading too; must not block.
-            prefix: subject prefix of the JetStream API, for domains.
-        """
-        pulls = cls(
-            lane,
-            stream,
-            durable,
-            window=window,
-            expires=expires,
-            heartbeat=heartbeat,
-            on_messages=on_messages,
-            on_event=on_event,
-            prefix=prefix,
-        )
-        pulls._batches = await lane.subscribe_batches(f"{pulls._inbox}*", callback=pulls._take)
-        pulls._unhook = [
-            lane.on_break(pulls._broke),
-            lane.on_ready(pulls._stands),
-            lane.on_close(pulls._was_closed),
+        self._subscription = connection.subscribe(f"{inbox}*", self._take)
+        self._unhook = [
+            connection.on_break(self._broke),
+            connection.on_ready(self._stands),
+            connection.on_close(self._end),
         ]
-        pulls._heard = asyncio.get_running_loop().time()
-        pulls._watch()
-        pulls._refill()
-        return pulls
+        self._watch()
+        self._refill()
 
     async def stop(self) -> list[RawMsg]:
-        """Ask for nothing more; returns what arrived and was not taken, for the caller to nak.
+        """Ask for nothing more; returns what arrived meanwhile, for the caller to nak.
 
         Interest ends first and a round trip follows, so that nothing the server had sent already is left behind.
         """
         self._closed = True
         self._end()
-        batches, self._batches = self._batches, None
-        if batches is not None:
-            try:
-                async with asyncio.timeout(_STOP):
-                    await batches.drain()
-            except (errors.Error, TimeoutError):
-                pass  # no connection: the server gives up our pulls by itself
+        with suppress(BusError, TimeoutError):  # no connection: the server gives up our pulls by itself
+            async with asyncio.timeout(_STOP):
+                await self._subscription.drain()
         return self._rest
 
     # Pulling.
@@ -185,7 +151,7 @@ class PullSubscription:
         ).encode()
 
     def _refill(self) -> None:
-        if self._paused or self._closed or self._ended is not None or self._retry is not None:
+        if self._paused or self._closed or self._ended or self._retry is not None:
             return
         while self._outstanding + self._held <= self._window - self._size:
             if self._outstanding == 0:
@@ -193,15 +159,12 @@ class PullSubscription:
             self._pulled += 1
             self._outstanding += self._size
             try:
-                self._lane.send(
-                    pub_frame(self._subject, self._request, b"%b%d" % (self._inbox.encode(), self._pulled)),
-                    len(self._request),
-                )
-            except errors.OutboundBufferLimitError:
+                self._connection.send(pub_frame(self._subject, self._request, b"%b%d" % (self._inbox, self._pulled)))
+            except OutboundBufferFull:
                 self._outstanding -= self._size
                 self._try_later()
                 return
-            except errors.Error:
+            except BusError:
                 # Closed or draining: the close hook ends the reading.
                 return
 
@@ -236,7 +199,7 @@ class PullSubscription:
         self._refill()
 
     def _status(self, msg: WireMsg) -> None:
-        if self._ended is not None:
+        if self._ended:
             return
         headers = msg.headers
         try:
@@ -262,7 +225,7 @@ class PullSubscription:
             kind = PullEventKind.INTERRUPTED
         event = PullEvent(kind, status, words)
         if kind in {PullEventKind.CONSUMER_DELETED, PullEventKind.REFUSED}:
-            self._end(event)
+            self._end()
         elif self._retry is not None:
             return  # said of every open pull; once is enough
         else:
@@ -295,16 +258,10 @@ class PullSubscription:
         self._on_event(PullEvent(PullEventKind.RECONNECTED, 0, "the connection stands again; the pulls are sent again"))
         self._refill()
 
-    def _was_closed(self) -> None:
-        self._end(_CLOSED)
-
-    def _end(self, event: PullEvent | None = None) -> None:
-        self._ended = self._ended or event
+    def _end(self) -> None:
+        self._ended = True
         for timer in (self._retry, self._watchdog):
             if timer is not None:
                 timer.cancel()
         for unhook in self._unhook:
             unhook()
-
-
-_CLOSED: Final = PullEvent(PullEventKind.INTERRUPTED, 0, "the connection was closed")

@@ -9,7 +9,6 @@ from asyncio import CancelledError
 from collections.abc import Callable
 from typing import Any
 
-import nats.errors
 from mts1b_foundation.deadletters import DeadLetterReason
 
 from mts1b_platform.eventbus.codec.decoder import Refused
@@ -48,6 +47,7 @@ class Settler:
         self._client = context.client
         self._durable = durable
         self._settled = settled
+        self._ack = context.client.connection.ack
         self._consumed = context.client.counters.consumed
 
     def acked(self, event: Event[Any]) -> bool:
@@ -59,8 +59,8 @@ class Settler:
             hooks.settled(event)
         reply, crowded = event.reply, False
         try:
-            crowded = client.lane.ack(reply)
-        except nats.errors.Error as error:
+            crowded = self._ack(reply)
+        except BusError as error:
             self._not_sent(error)
         if self.prefetch is not None:
             self.prefetch.settled(reply)
@@ -168,8 +168,8 @@ class Settler:
     def answer(self, reply: bytes, answer: bytes) -> None:
         """Send ``answer`` for the delivery with this reply subject."""
         try:
-            self._client.lane.send(pub_frame(reply, answer), len(answer))
-        except nats.errors.Error as error:
+            self._client.connection.send(pub_frame(reply, answer))
+        except BusError as error:
             self._not_sent(error)
         if answer != b"+WPI":
             self.forget(reply)
@@ -181,11 +181,11 @@ class Settler:
 
     async def room(self) -> None:
         """Wait until the answers are on their way."""
-        if self._client.lane.crowded:
-            with contextlib.suppress(nats.errors.Error):
-                await self._client.lane.room()
+        if self._client.connection.above_high_water:
+            with contextlib.suppress(BusError):
+                await self._client.connection.writable()
 
-    def _not_sent(self, error: nats.errors.Error) -> None:
+    def _not_sent(self, error: BusError) -> None:
         log.warning("no answer to the server; it delivers again", durable=self._durable, error=str(error))
 
     def _log_failure(self, event: Event[Any], error: Exception, delay: float) -> None:

@@ -10,10 +10,16 @@ import json
 import math
 from dataclasses import dataclass
 
-import nats.errors
-
 from mts1b_platform.eventbus.connection.client import BusClient
-from mts1b_platform.eventbus.errors import BusClosed, JetStreamUnavailable, StoreError
+from mts1b_platform.eventbus.errors import (
+    BusClosed,
+    JetStreamUnavailable,
+    NoResponders,
+    OutboundBufferFull,
+    RequestTimeout,
+    ServerUnavailable,
+    StoreError,
+)
 from mts1b_platform.eventbus.jetstream.api import ApiError
 from mts1b_platform.eventbus.jetstream.stored import read_stored
 from mts1b_platform.eventbus.protocol.error_codes import WRONG_LAST_SEQUENCE
@@ -66,10 +72,10 @@ class Cells:
         while True:
             try:
                 answer = await self._client.request(self._prefix + key, value, timeout=_ATTEMPT, headers=headers)
-            except (nats.errors.ConnectionClosedError, nats.errors.ConnectionDrainingError):
+            except BusClosed:
                 raise BusClosed(f"dedupe {key}: the bus is closed; nothing was marked") from None
-            except (TimeoutError, nats.errors.NoRespondersError, nats.errors.OutboundBufferLimitError) as e:
-                problem = str(e) or type(e).__name__
+            except (NoResponders, OutboundBufferFull, RequestTimeout, ServerUnavailable) as e:
+                problem = str(e)
             else:
                 document = json.loads(answer.data)
                 if (error := document.get("error")) is None:

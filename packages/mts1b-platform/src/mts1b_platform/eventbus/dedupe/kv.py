@@ -31,7 +31,6 @@ from mts1b_foundation.subjects import encode_token
 from mts1b_platform.eventbus.connection.client import BusClient
 from mts1b_platform.eventbus.dedupe.cells import Cells, Conflict
 from mts1b_platform.eventbus.dedupe.store import Memory
-from mts1b_platform.eventbus.ending import end
 from mts1b_platform.eventbus.errors import AlreadyDone, BusClosed, JetStreamUnavailable, LeaseLost, Retry, StoreError
 from mts1b_platform.eventbus.jetstream.api import ApiError, js_api
 from mts1b_platform.eventbus.protocol.error_codes import ErrorCode
@@ -124,10 +123,10 @@ class KvDedupe:
         try:
             yield claim
         except BaseException:
-            await end(keeper)
+            await _stopped(keeper)
             await asyncio.shield(self._free(claim))
             raise
-        await end(keeper)
+        await _stopped(keeper)
         await self._done(claim)
 
     async def close(self) -> None:
@@ -210,3 +209,8 @@ class KvDedupe:
             "allow_msg_ttl": True,
             "deny_delete": True,
         }
+
+
+async def _stopped(task: asyncio.Task[None]) -> None:
+    task.cancel()
+    await asyncio.wait([task])

@@ -7,11 +7,8 @@ and consumers are read and written as the server's own documents.
 import json
 from collections.abc import Mapping
 from typing import Any, Protocol
-from urllib.parse import ParseResult, SplitResult
 
-import nats.errors
-
-from mts1b_platform.eventbus.errors import BusClosed, BusError, JetStreamUnavailable
+from mts1b_platform.eventbus.errors import BusClosed, BusError, JetStreamUnavailable, NoResponders, ServerUnavailable
 
 
 class Answer(Protocol):
@@ -23,11 +20,30 @@ class Answer(Protocol):
         ...
 
 
+class Address(Protocol):
+    """Where a server is."""
+
+    @property
+    def scheme(self) -> str:
+        """``nats``, ``tls``, ``ws`` or ``wss``."""
+        ...
+
+    @property
+    def hostname(self) -> str | None:
+        """Its name or address."""
+        ...
+
+    @property
+    def port(self) -> int | None:
+        """Its port."""
+        ...
+
+
 class Requester(Protocol):
     """A connection that can ask: the bus, or a nats-py client."""
 
     @property
-    def connected_url(self) -> ParseResult | SplitResult | None:
+    def connected_url(self) -> Address | None:
         """The server it is connected to."""
         ...
 
@@ -65,11 +81,11 @@ async def js_api(
     payload = json.dumps(body).encode() if body is not None else b""
     try:
         answer = await client.request(f"$JS.API.{verb}", payload, timeout=timeout)
-    except nats.errors.NoRespondersError:
+    except NoResponders:
         raise JetStreamUnavailable(no_jetstream(client)) from None
-    except (nats.errors.ConnectionClosedError, nats.errors.ConnectionDrainingError):
+    except BusClosed:
         raise BusClosed(f"the connection is closed; {verb} was not asked") from None
-    except TimeoutError:
+    except (TimeoutError, ServerUnavailable):
         raise JetStreamUnavailable(
             f"JetStream did not answer {verb} within {timeout:g} s at {where(client)}: the server may be restarting, "
             "may have lost its quorum, or may not permit this identity to ask"

@@ -20,7 +20,6 @@ from itertools import groupby
 from types import TracebackType
 from typing import Any, Final, Protocol, Self
 
-import nats.errors
 from mts1b_foundation.subjects import DurableSubject, Subject, registry
 
 from mts1b_platform.eventbus.bus import EventBus
@@ -255,9 +254,9 @@ class Relay:
                 return await self._bus.publishing.pipeline.store(batch)
         except (PublishFailed, TimeoutError) as error:
             log.debug("an outbox batch is not known to be stored; its events go one by one", error=str(error))
-        except nats.errors.ConnectionClosedError:
+        except BusClosed:
             raise BusClosed("the bus is closed; what was not published waits in the outbox") from None
-        except nats.errors.Error as error:
+        except BusError as error:
             log.debug("an outbox batch was not sent; its events go one by one", error=str(error))
         return None
 

@@ -3,7 +3,7 @@
 All acks come to one inbox; the last token of its subject is the number of the publish, so that finding the waiting
 future costs a dictionary lookup. At most ``window`` publishes are under way; the next one waits.
 
-    pipeline = await AckPipeline.open(lane)
+    pipeline = AckPipeline(connection)
     acks = [await pipeline.publish(template, payload, trace_id, msg_id) for …]     # waits only when the window is full
     for ack in acks:
         stored = await ack                                                         # PubAck(stream, seq, duplicate, …)
@@ -18,12 +18,11 @@ much to store is no reason to send anything again.
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Sequence
-from operator import itemgetter
-from typing import Any, Final, Self, cast
+from collections.abc import Sequence
+from typing import Any, Final, cast
 
+from mts1b_platform.eventbus.connection.connection import Connection
 from mts1b_platform.eventbus.events.outgoing import Draft
-from mts1b_platform.eventbus.lane import Batches, Lane
 from mts1b_platform.eventbus.protocol.frames import FrameTemplate
 from mts1b_platform.eventbus.protocol.headers import NO_LINES, HeaderLines
 from mts1b_platform.eventbus.protocol.message import RawMsg
@@ -34,8 +33,6 @@ from mts1b_platform.eventbus.publishing.bulk_acks import BulkAcks
 _TOGETHER: Final = 128 * 1024
 """Bytes of a batch that are handed to the connection in one go, about."""
 _SWEEPS: Final = 8
-_PAYLOAD: Final = itemgetter(1)
-"""Of a draft."""
 
 
 Waiter = asyncio.Future[PubAck] | BulkAcks
@@ -43,13 +40,19 @@ Waiter = asyncio.Future[PubAck] | BulkAcks
 
 
 class AckPipeline:
-    """Publishes under way on one connection. Made by :meth:`open`; belongs to its event loop."""
+    """Publishes under way on one connection; belongs to its event loop.
 
-    def __init__(self, lane: Lane, *, window: int, timeout: float) -> None:
-        self._lane = lane
+    Args:
+        connection: the connection.
+        window: most publishes under way at a time.
+        timeout: seconds until an ack counts as missing.
+    """
+
+    def __init__(self, connection: Connection, *, window: int = 4096, timeout: float = 5.0) -> None:
+        self._connection = connection
         self._window = window
         self._timeout = timeout
-        self._inbox = f"{lane.new_inbox()}."
+        self._inbox = f"{connection.new_inbox()}."
         self._reply = self._inbox.encode()
         self._token = 0
         self._pending: dict[int, Waiter] = {}
@@ -60,36 +63,20 @@ class AckPipeline:
         self._due = 0
         """The last token whose time has passed."""
         self._sweeper: asyncio.TimerHandle | None = None
-        self._batches: Batches | None = None
         self._era = 0
         """How many connections broke."""
-        self._unhook: list[Callable[[], None]] = []
-
-    @classmethod
-    async def open(cls, lane: Lane, *, window: int = 4096, timeout: float = 5.0) -> Self:
-        """Subscribe to the inbox of acks.
-
-        Args:
-            lane: the connection.
-            window: most publishes under way at a time.
-            timeout: seconds until an ack counts as missing.
-        """
-        pipeline = cls(lane, window=window, timeout=timeout)
-        pipeline._batches = await lane.subscribe_batches(f"{pipeline._inbox}*", callback=pipeline._take)
-        pipeline._unhook = [
-            lane.on_break(pipeline._broke),
-            lane.on_close(lambda: pipeline._fail_all("the connection was closed")),
+        self._subscription = connection.subscribe(f"{self._inbox}*", self._take)
+        self._unhook = [
+            connection.on_break(self._broke),
+            connection.on_close(lambda: self._fail_all("the connection was closed")),
         ]
-        return pipeline
 
-    async def close(self) -> None:
+    def close(self) -> None:
         """Unsubscribe; whatever is still under way fails with :class:`AckLost`."""
         for unhook in self._unhook:
             unhook()
         self._fail_all("the pipeline was closed")
-        batches, self._batches = self._batches, None
-        if batches is not None:
-            await batches.unsubscribe()
+        self._subscription.unsubscribe()
 
     @property
     def outstanding(self) -> int:
@@ -110,9 +97,9 @@ class AckPipeline:
 
         Raises:
             HeaderError: an id cannot go on the wire.
-            nats.errors.Error: as :meth:`Lane.send`.
+            BusError: as for sending.
         """
-        while len(self._pending) >= self._window or self._lane.crowded:
+        while len(self._pending) >= self._window or self._connection.above_high_water:
             await self._wait_for_room()
         return self.publish_nowait(template, payload, trace_id, msg_id, extra)
 
@@ -127,7 +114,7 @@ class AckPipeline:
         """Send at once, whatever the window says; raises as :meth:`publish`."""
         self._token = token = self._token + 1
         frame = template.encode(payload, trace_id, msg_id, b"%b%d" % (self._reply, token), extra)
-        self._lane.send(frame, len(payload))
+        self._connection.send(frame)
         self._pending[token] = future = asyncio.get_running_loop().create_future()
         if self._sweeper is None:
             self._schedule_sweep()
@@ -140,7 +127,7 @@ class AckPipeline:
             template.encode(payload, trace_id, msg_id, b"%b%d" % (reply, token), extra)
             for token, (template, payload, trace_id, msg_id, extra) in enumerate(drafts, first)
         ]
-        self._lane.send_many(frames, sum(map(len, map(_PAYLOAD, drafts))))
+        self._connection.send_many(frames)
         self._token += len(frames)
         tokens = range(first, first + len(frames))
         bulk.begin(tokens)
@@ -154,7 +141,7 @@ class AckPipeline:
 
         Raises:
             AckLost: the connection broke since the first message was sent: the batch is lost.
-            nats.errors.Error: as :meth:`Lane.send`.
+            BusError: as for sending.
         """
         last = len(batch.frames) - 1
         if batch.sent == 0 and last > 0:
@@ -163,10 +150,9 @@ class AckPipeline:
             batch.sent = 1
         elif batch.sent and batch.era != self._era:
             raise AckLost("the connection broke before the batch was whole; none of it is stored")
-        while batch.sent < last and not self._lane.crowded:
+        while batch.sent < last and not self._connection.above_high_water:
             stop = min(last, batch.sent + max(1, _TOGETHER // batch.largest))
-            payload_bytes = sum([len(draft[1]) for draft in batch.drafts[batch.sent : stop]])
-            self._lane.send_many(batch.frames[batch.sent : stop], payload_bytes)
+            self._connection.send_many(batch.frames[batch.sent : stop])
             batch.sent = stop
         return batch.sent >= last
 
@@ -184,8 +170,8 @@ class AckPipeline:
         if not 1 <= last <= MAX_BATCH:
             raise ValueError(f"an atomic batch has 1 to {MAX_BATCH} messages, not {last}")
         try:
-            while not self.stage(batch) or self._lane.crowded:
-                await self._lane.room()
+            while not self.stage(batch) or self._connection.above_high_water:
+                await self._connection.writable()
             committed = self._send_end(batch, last, b"Nats-Batch-Commit: 1\r\n")
         except BaseException:
             if batch.begun is not None:
@@ -205,8 +191,8 @@ class AckPipeline:
         return self.publish_nowait(template, payload, trace_id, msg_id, HeaderLines(lines))
 
     async def _wait_for_room(self) -> None:
-        if self._lane.crowded:
-            await self._lane.room()
+        if self._connection.above_high_water:
+            await self._connection.writable()
         if len(self._pending) >= self._window:
             if self._room is None:
                 self._room = asyncio.get_running_loop().create_future()

@@ -12,16 +12,16 @@ from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
-import nats.errors
-
 from mts1b_platform.eventbus.connection.client import BusClient
 from mts1b_platform.eventbus.errors import (
     AlreadyStored,
     BatchRefused,
-    BusClosed,
     BusError,
     JetStreamUnavailable,
+    OutboundBufferFull,
+    PayloadTooLarge,
     PublishUncertain,
+    ServerUnavailable,
 )
 from mts1b_platform.eventbus.events.outgoing import Ack, Draft, Outgoing
 from mts1b_platform.eventbus.jetstream.api import ApiError, where
@@ -79,7 +79,7 @@ async def _filled(context: PublishContext, source: Iterator[Draft]) -> Batch:
     while chunk := next_chunk(source, MAX_BATCH - len(batch.drafts)):
         batch.add(chunk)
         if context.client.is_connected and batch.largest <= context.client.max_payload:
-            with suppress(PublishFailed, nats.errors.Error):  # storing it meets that again
+            with suppress(PublishFailed, BusError):  # storing it meets that again
                 context.pipeline.stage(batch)
         await asyncio.sleep(0)
     return batch
@@ -127,11 +127,10 @@ async def _store_batch(many: SendMany, stream: str, batch: Batch) -> PubAck:
             reason = str(error)
         except TimeoutError:
             reason = "no ack in time"
-        except nats.errors.Error as error:
-            failure = publish_error(client, pattern, largest, error)
-            if isinstance(failure, BusClosed):
-                raise failure from None
-            reason = str(failure)
+        except (OutboundBufferFull, ServerUnavailable) as error:
+            reason = str(error)
+        except BusError as error:
+            raise publish_error(client, pattern, largest, error) from None
         client.counters.publish_retries[pattern] += 1
         log.warning("atomic batch is retried", subject=pattern, events=size, reason=reason)
         await asyncio.sleep(min(_PAUSE, max(0.0, end - time.monotonic())))
@@ -145,7 +144,7 @@ async def _store_batch(many: SendMany, stream: str, batch: Batch) -> PubAck:
 def _too_large(many: SendMany, batch: Batch) -> BusError:
     many.client.counters.publish_failed[many.pattern] += len(batch.drafts)
     longest = max(batch.drafts, key=lambda draft: len(draft.payload))
-    return publish_error(many.client, longest.template.subject, len(longest.payload), nats.errors.MaxPayloadError())
+    return publish_error(many.client, longest.template.subject, len(longest.payload), PayloadTooLarge())
 
 
 def _refused(client: BusClient, pattern: str, size: int, error: PublishFailed) -> BatchRefused:

@@ -9,13 +9,13 @@ import random
 import time
 from typing import Any, Final
 
-import nats.errors
 from mts1b_foundation.subjects import DurableSubject
 
 from mts1b_platform.eventbus.errors import (
-    BusClosed,
-    PublishError,
+    BusError,
+    OutboundBufferFull,
     PublishUncertain,
+    ServerUnavailable,
 )
 from mts1b_platform.eventbus.events.outgoing import Ack, Outgoing
 from mts1b_platform.eventbus.jetstream.api import where
@@ -60,12 +60,10 @@ async def send_durable(context: PublishContext, subject: DurableSubject[Any], ou
                     return acknowledged(context, out, await sent)
         except TimeoutError as error:
             reason = str(error) or "no ack in time"
-        except nats.errors.Error as error:
-            if isinstance(
-                failure := publish_error(context.client, out.subject, len(out.payload), error), PublishError | BusClosed
-            ):
-                raise failure from None
-            reason = str(failure)
+        except (OutboundBufferFull, ServerUnavailable) as error:
+            reason = str(error)
+        except BusError as error:
+            raise publish_error(context.client, out.subject, len(out.payload), error) from None
         except PublishFailed as error:
             reason = await reason_to_retry(context.client, out, error)
     context.client.counters.publish_failed[out.pattern] += 1

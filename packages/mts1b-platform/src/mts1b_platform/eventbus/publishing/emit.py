@@ -10,11 +10,10 @@ import asyncio
 from collections.abc import Mapping
 from typing import Any, Final
 
-import nats.errors
 from mts1b_foundation.subjects import DurableSubject, Subject
 from mts1b_foundation.subjects.subject import T
 
-from mts1b_platform.eventbus.errors import BusClosed
+from mts1b_platform.eventbus.errors import BusClosed, BusError
 from mts1b_platform.eventbus.events.event import LiveEvent
 from mts1b_platform.eventbus.events.outgoing import Ack, Outgoing
 from mts1b_platform.eventbus.hooks import Hooks
@@ -50,7 +49,7 @@ async def emit(
     durable = isinstance(subject, DurableSubject)
     watched = hooks is not None and (durable or hooks.best_effort)
     if not durable and not watched and headers is None and msg_id is None:
-        if context.publisher(subject).send_volatile(event, trace) and client.lane.crowded:
+        if context.publisher(subject).send_volatile(event, trace) and client.connection.above_high_water:
             await _wait_for_room(context)
         return None
     out = prepare(context, subject, event, msg_id=msg_id, trace_id=trace, headers=headers)
@@ -84,8 +83,8 @@ async def _send(context: PublishContext, subject: Subject[Any], out: Outgoing, d
     client, draft = context.client, draft_of(context, subject, out)
     frame = draft.template.encode(draft.payload, draft.trace_id, draft.msg_id, b"", draft.extra)
     try:
-        sent = client.lane.send_now(frame, len(draft.payload))
-    except nats.errors.Error as error:
+        sent = client.connection.send_volatile(frame)
+    except BusError as error:
         raise publish_error(client, out.subject, len(out.payload), error) from None
     (client.counters.published if sent else client.counters.publish_dropped)[out.pattern] += 1
     return None
@@ -94,8 +93,8 @@ async def _send(context: PublishContext, subject: Subject[Any], out: Outgoing, d
 async def _wait_for_room(context: PublishContext) -> None:
     try:
         async with asyncio.timeout(_BEST_EFFORT_WAIT):
-            await context.client.lane.room()
+            await context.client.connection.writable()
     except TimeoutError:
         log.debug("the server takes events more slowly than they come")
-    except nats.errors.ConnectionClosedError:
+    except BusClosed:
         raise BusClosed("the bus was closed while a publisher waited for room") from None

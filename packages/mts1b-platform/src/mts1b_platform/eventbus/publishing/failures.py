@@ -2,8 +2,6 @@
 
 from typing import Final
 
-import nats.errors
-
 from mts1b_platform.eventbus.connection.client import BusClient
 from mts1b_platform.eventbus.errors import (
     BusClosed,
@@ -24,16 +22,16 @@ _TRANSIENT_ERRORS: Final = frozenset(
 )
 
 
-def publish_error(client: BusClient, name: str, size: int, error: nats.errors.Error) -> BusError:
-    """What nats-py's error means for the publisher of an event of ``size`` bytes on the subject ``name``."""
-    if isinstance(error, nats.errors.MaxPayloadError):
+def publish_error(client: BusClient, name: str, size: int, error: BusError) -> BusError:
+    """What an error of the connection means for the publisher of an event of ``size`` bytes on ``name``."""
+    if isinstance(error, PayloadTooLarge):
         return PayloadTooLarge(
             f"{name}: the event has {size} bytes, the server takes {client.max_payload} with its "
             "headers; send a reference to the data instead, or raise max_payload on the server"
         )
-    if isinstance(error, nats.errors.ConnectionClosedError | nats.errors.ConnectionDrainingError):
+    if isinstance(error, BusClosed):
         return BusClosed(f"{name}: the bus is closed; the event may not have been stored")
-    return BusError(str(error) or type(error).__name__)
+    return error
 
 
 async def reason_to_retry(client: BusClient, out: Outgoing, error: PublishFailed) -> str:

@@ -11,8 +11,6 @@ from itertools import count, islice, repeat
 from operator import attrgetter
 from typing import Final
 
-import nats.errors
-
 from mts1b_platform.eventbus.errors import (
     BusError,
     InvalidHeader,
@@ -108,7 +106,7 @@ async def _send_once(many: SendMany, bulk: BulkAcks, source: Iterator[Draft], se
     chunks = count(1)
     while not bulk.failures and (chunk := next_chunk(source, window - bulk.under_way)):
         _send_chunk(context, bulk, chunk, sent)
-        context.client.lane.push()  # the server stores these while the next ones are encoded
+        context.client.connection.flush_out()  # the server stores these while the next ones are encoded
         if next(chunks) % _YIELD_EVERY == 0:
             await asyncio.sleep(0)
         while bulk.under_way >= window and not bulk.failures:
@@ -117,13 +115,13 @@ async def _send_once(many: SendMany, bulk: BulkAcks, source: Iterator[Draft], se
             window = _next_window(window, many.window, time.monotonic() - began)
         if not context.client.is_connected:
             return
-        if context.client.lane.crowded:
+        if context.client.connection.above_high_water:
             try:
                 async with asyncio.timeout(many.deadline):
-                    await context.client.lane.room()
+                    await context.client.connection.writable()
             except TimeoutError:
                 return  # what is under way has no ack by now either: sending it again says why
-            except nats.errors.Error as error:
+            except BusError as error:
                 raise publish_error(context.client, many.pattern, 0, error) from None
 
 
@@ -138,7 +136,7 @@ def _send_chunk(context: PublishContext, bulk: BulkAcks, chunk: Sequence[Draft],
     """Send; raises for the first that cannot go, with those before it sent."""
     try:
         frames = context.pipeline.publish_many(bulk, chunk)
-    except (nats.errors.Error, HeaderError) as error:
+    except (BusError, HeaderError) as error:
         name, size = chunk[0].template.subject, len(chunk[0].payload)
         if len(chunk) > 1:
             for draft in chunk:

@@ -9,13 +9,12 @@
 
 from typing import Any, Generic
 
-import nats.errors
 from mts1b_foundation.subjects import Subject
 from mts1b_foundation.subjects.subject import T
 
 from mts1b_platform.eventbus.codec.encoder import EventEncoder
 from mts1b_platform.eventbus.connection.client import BusClient
-from mts1b_platform.eventbus.errors import NotTheProducer
+from mts1b_platform.eventbus.errors import BusError, NotTheProducer
 from mts1b_platform.eventbus.events.trace import trace_id_for
 from mts1b_platform.eventbus.publishing.failures import publish_error
 
@@ -27,7 +26,7 @@ class Publisher(Generic[T]):
         NotTheProducer: the bus does not speak as the subject's producer.
     """
 
-    __slots__ = ("_client", "_encode", "_key_of", "_pattern", "_payload", "_templates", "encoder")
+    __slots__ = ("_client", "_encode", "_key_of", "_pattern", "_payload", "_send", "_templates", "encoder")
 
     def __init__(self, client: BusClient, subject: Subject[T]) -> None:
         if subject.producer != client.service:
@@ -35,6 +34,7 @@ class Publisher(Generic[T]):
         self._client = client
         self._pattern = subject.pattern
         self.encoder = EventEncoder(subject, client.actor)
+        self._send = client.connection.send_volatile
         # what the hot path looks at, without a further step
         self._encode = self.encoder.encode
         self._payload = self.encoder.payload
@@ -61,8 +61,8 @@ class Publisher(Generic[T]):
         data = self._encode(event)
         frame = template.encode(data, trace_id or trace_id_for())
         try:
-            sent = client.lane.send_now(frame, len(data))
-        except nats.errors.Error as error:
+            sent = self._send(frame)
+        except BusError as error:
             raise publish_error(client, template.subject, len(data), error) from None
         if sent:
             client.counters.published[self._pattern] += 1

@@ -19,8 +19,6 @@ import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import Any, Final, Generic, NamedTuple, Self, TypeVar
 
-import nats.errors
-
 from mts1b_platform.eventbus.errors import BusClosed, BusError
 from mts1b_platform.logs import get_logger
 
@@ -207,7 +205,7 @@ class GapResolver(Generic[Item]):
                 await self.look_once()
             except BusClosed:
                 return []
-            except (BusError, nats.errors.Error) as error:
+            except BusError as error:
                 log.debug("nobody says what is under way", durable=self._durable, error=str(error))
                 self.be_patient()
             self._reconsider()

@@ -13,7 +13,6 @@ import asyncio
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import nats.errors
 from mts1b_foundation.deadletters import DeadLetterReason
 from mts1b_foundation.subjects import DurableSubject
 from mts1b_foundation.subjects.subject import T
@@ -26,6 +25,7 @@ from mts1b_platform.eventbus.consuming.ordering.key_order import Key, KeyOrder
 from mts1b_platform.eventbus.consuming.ordering.ordered_settling import OrderedSettler
 from mts1b_platform.eventbus.consuming.prefetch import Prefetch
 from mts1b_platform.eventbus.consuming.settling import crashed
+from mts1b_platform.eventbus.errors import BusError
 from mts1b_platform.eventbus.events.event import Event
 from mts1b_platform.eventbus.jetstream.api import js_api
 from mts1b_platform.eventbus.protocol.message import WireMsg
@@ -157,7 +157,7 @@ class OrderedConsumer(Consumer[T]):
             patience=2 * self._ack_wait + self.policy.cap + 1,  # its ack wait, or a delay, is over then
         )
         if self._unhook is None:
-            self._unhook = self._client.lane.on_break(self._broke)
+            self._unhook = self._client.connection.on_break(self._broke)
         return await self._resolver.look_once() or 0
 
     def _broke(self) -> None:
@@ -197,11 +197,11 @@ class OrderedConsumer(Consumer[T]):
 
     async def _ack_again(self, state: ConsumerState) -> None:
         """Send the acks that may have been lost, so that what was done here need not come again."""
-        lane = self._client.lane
+        connection = self._client.connection
         for reply in self._order.acks(state):
             try:
-                if lane.ack(reply):
-                    await lane.room()
-            except nats.errors.Error as error:
+                if connection.ack(reply):
+                    await connection.writable()
+            except BusError as error:
                 log.debug("acks are not sent again; what was done comes again", error=str(error))
                 return

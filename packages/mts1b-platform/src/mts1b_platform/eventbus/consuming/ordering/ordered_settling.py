@@ -31,7 +31,7 @@ class OrderedSettler(Settler):
         """Acknowledge ``event``; says whether to wait for :meth:`room` now."""
         self.settle(event, b"+ACK")
         self._consumed[event.registered.pattern] += 1
-        return self._client.lane.crowded
+        return self._client.connection.above_high_water
 
     async def nak(self, event: Event[Any], delay: float | None) -> None:
         """Try ``event`` again here after ``delay`` seconds, before those behind it.

@@ -112,7 +112,7 @@ TOKENS: dict[Callable[[Gate], str], str] = {
     wrong_audience: "Audience doesn't match",
     wrong_key: "Signature verification failed",
     unknown_key: "has no key",
-    unknown_issuer: "is not one we believe",
+    unknown_issuer: "is not trusted here",
     without_expiry: 'missing the "exp" claim',
     without_name: 'missing the "sub" claim',
     without_role: "has no role of this bus",

@@ -126,7 +126,7 @@ async def test_the_command_halts_lists_and_clears(
 
     assert (await mts1b("ls"))[1] == "no halt is in force\n"
     code, _, err = await mts1b("request", "--reason", "x")
-    assert (code, err) == (1, "mts1b: say whom to halt: either --fund ID or --all\n")
+    assert (code, err) == (1, "mts1b: nothing to halt was named: give either --fund ID or --all\n")
     code, out, _ = await mts1b("request", "--all", "--reason", "wrong prices", "--wait", "0.1")
     halt_id = (await halts_in_force(operations))[0].request.halt_id
     assert code == 0

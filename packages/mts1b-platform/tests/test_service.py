@@ -264,6 +264,26 @@ async def test_a_reader_that_cannot_go_on_ends_the_service_with_its_error(bus: E
     assert other_done == [1], "the others finished first"
 
 
+async def test_handlers_beside_each_other_finish_when_their_reader_cannot_go_on(bus: EventBus, nats_server: NatsServer):
+    service, begun, may_end, done = treasury(nats_server), asyncio.Event(), asyncio.Event(), list[int]()
+
+    @service.consumes(OMS_FILLS_CREATED, durable="treasury", concurrency=2)
+    async def book(event: Event[Any]) -> None:
+        begun.set()
+        await may_end.wait()
+        done.append(event.seq)
+
+    async with running(service) as task:
+        await bus.emit(OMS_FILLS_CREATED, fill(1))
+        await asyncio.wait_for(begun.wait(), WAIT)
+        await bus.jetstream(timeout=WAIT).delete_consumer("OMS_FILLS", "treasury")
+        await asyncio.sleep(0.5)  # time in which a reader that cancelled its handlers would do so
+        may_end.set()
+        with pytest.raises(ConsumerGone):
+            await asyncio.wait_for(task, WAIT)
+    assert done == [1]
+
+
 async def test_a_service_without_a_server_says_so(free_url: str):
     with pytest.raises(ServerUnavailable):
         await Service("mts1b-treasury", servers=free_url, connect_timeout=0.3).serve()

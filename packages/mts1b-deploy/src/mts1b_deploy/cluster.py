@@ -125,7 +125,7 @@ class Cluster:
         return done
 
     def kill(self, node: str) -> None:
-        """The node dies as in a crash of its host: nothing is said, nobody starts it again."""
+        """Kill the node and its supervisor, as a crash of its host does."""
         layout = self.layout(node)
         for find in (find_supervisor_process, find_server_process):  # in this order, or it would be started again
             if (process := find(layout)) is not None:
@@ -134,7 +134,7 @@ class Cluster:
                     psutil.wait_procs([process], timeout=10)
 
     def freeze(self, node: str) -> None:
-        """The node hangs (SIGSTOP): its connections stay open and nothing answers.
+        """Freeze the node (SIGSTOP): its connections stay open and nothing answers.
 
         Raises:
             StartFailed: it does not run.
@@ -142,7 +142,7 @@ class Cluster:
         self._running(node).send_signal(signal.SIGSTOP)
 
     def thaw(self, node: str) -> None:
-        """A frozen node goes on (SIGCONT).
+        """Resume a frozen node (SIGCONT).
 
         Raises:
             StartFailed: it does not run.

@@ -44,15 +44,15 @@ class Conflict(DeployError):
 
 
 class ConfigFileError(DeployError):
-    """A file of ours cannot be understood."""
+    """A configuration file of the installation cannot be parsed."""
 
 
 class PortTaken(DeployError):
-    """Something else listens on a port that is needed."""
+    """A required port is in use."""
 
 
 class Busy(DeployError):
-    """Another mts1b-deploy works on the same prefix."""
+    """Another mts1b-deploy is changing the same prefix."""
 
 
 class StartFailed(DeployError):
@@ -60,7 +60,7 @@ class StartFailed(DeployError):
 
 
 class UpgradeRefused(DeployError):
-    """A node is away or not well, so that no other one may go."""
+    """Another node is down or unhealthy, so this one must not be stopped."""
 
 
 class BackupError(DeployError):

@@ -89,7 +89,7 @@ def _carry_out(plan: Plan, journal: Journal, timeout: float) -> Installed:
 
 
 def _put_back(layout: Layout, record: InstallRecord, timeout: float) -> None:
-    """Once the files are as they were: let the server run on them."""
+    """Run the server again on the files as they were before."""
     if find_server_process(layout) is None or not reload(layout, record):
         stop(layout, record, timeout=timeout)
         start(layout, record, timeout=timeout)

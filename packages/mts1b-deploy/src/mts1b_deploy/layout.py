@@ -21,7 +21,7 @@ class Layout:
 
     @property
     def server_name(self) -> str:
-        """What the server introduces itself as."""
+        """The server's name."""
         return f"mts1b-{self.identity}"
 
     @property

@@ -40,7 +40,7 @@ class Profile:
     clustered: bool = False
     """Whether it is one node of several."""
     warnings: tuple[str, ...] = ()
-    """Said at every install and in every status."""
+    """A warning that every install and status prints."""
 
 
 PARTS: Mapping[str, Part] = MappingProxyType(

@@ -82,7 +82,7 @@ class InstallRecord(BaseModel):
         return (self.url, *others)
 
     def server_name(self, layout: Layout) -> str:
-        """What the server introduces itself as."""
+        """The server's name."""
         return self.node or layout.server_name
 
     @property

@@ -71,7 +71,7 @@ def _serve() -> None:
 
 
 def _become(request: dict[str, Any]) -> None:
-    """Be the command; never returns."""
+    """Run the command in this process; never returns."""
     signal.alarm(_LONGEST)
     flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC
     for number, path in ((1, request["out"]), (2, request["err"])):

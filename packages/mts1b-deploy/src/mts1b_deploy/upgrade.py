@@ -37,7 +37,7 @@ class Upgraded:
     after: str
     restarted: bool
     seconds: float
-    """From the server's farewell until the new one had caught up."""
+    """Seconds from the stop of the old server until the new one had caught up."""
 
 
 def upgrade(

@@ -189,7 +189,7 @@ def _resumed(stored: Path, data: Path | None, speed: str | None, start_within: f
 
 
 def _next_steps(settings: DeskSettings) -> str:
-    """What was seen, and what to try next."""
+    """What the services reported, and what to try next."""
     again = (
         "" if settings.kept else "  make run ARGS='--state var/desk'          the same, with state that outlives it\n"
     )
@@ -278,7 +278,7 @@ for _service in reversed(SERVICES):
 
 
 def _exit(act: Callable[[], int | None]) -> None:
-    """Run ``act`` and end with its exit code; what goes wrong on purpose is one clear message and exit code 1."""
+    """Run ``act`` and end with its exit code; an expected error is one line of text and exit code 1."""
     try:
         code = act()
     except ValidationError as error:

@@ -20,4 +20,4 @@ class DataError(DeskError):
 
 
 class RunFailed(DeskError):
-    """A run came to a bad end."""
+    """A run failed."""

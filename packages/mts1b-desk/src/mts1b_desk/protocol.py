@@ -1,4 +1,4 @@
-"""What the services of a desk ask each other directly, by request and reply.
+"""Requests and replies between the services of a desk.
 
 Every service registers with NATS's service protocol as ``mts1b-desk-<service>`` and answers on
 ``svc.v1.<service>.<endpoint>``. Nothing of this is part of the event bus's contract; events alone carry the trading.

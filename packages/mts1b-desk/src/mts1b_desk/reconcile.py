@@ -1,4 +1,4 @@
-"""Do the books agree? Orders, brokers and treasury keep theirs apart; every difference is named."""
+"""Reconciliation of the separate books of order management, brokers and treasury."""
 
 from dataclasses import dataclass
 from decimal import Decimal

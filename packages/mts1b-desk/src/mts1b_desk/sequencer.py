@@ -1,4 +1,4 @@
-"""A best-effort feed put back in order: what comes out is in sequence and complete, however holey what goes in."""
+"""Puts a best-effort feed in order: its output is in sequence and complete, whatever the input misses."""
 
 from collections.abc import Callable, Sequence
 from typing import Generic, TypeVar
@@ -7,7 +7,7 @@ T = TypeVar("T")
 
 
 class Sequencer(Generic[T]):
-    """Hands on items in the order of their positions 1, 2, 3, …; knows which are missing.
+    """Returns items in the order of their positions 1, 2, 3, …, and knows which are missing.
 
     Items that come early are held, at most ``limit`` of them: further ones are dropped, as they can be fetched later.
     Items that come again are ignored and counted.

@@ -1,4 +1,4 @@
-"""The halt: stop one fund or the whole desk, see who obeyed, let it go on.
+"""Halts: stop trading of one fund or all, see which services obeyed, resume trading.
 
 A halt is an event in a stream that keeps it for a year, so that a service which starts later learns of it at once. It
 holds until its clearance, whatever restarts in between.
@@ -68,11 +68,11 @@ class Halt:
     stored_at: datetime
     """When the stream stored the request."""
     obeyed: dict[str, tuple[HaltObedience, datetime]] = field(default_factory=dict[str, tuple[HaltObedience, datetime]])
-    """Services that have stopped, and when the stream stored their word."""
+    """Services that have stopped, and when the stream stored their confirmation."""
 
     @property
     def scope(self) -> str:
-        """Whom it stops, in words."""
+        """The scope as text for people."""
         return "every fund" if self.request.fund_id is None else f"fund {self.request.fund_id}"
 
 
@@ -97,7 +97,7 @@ async def request_halt(bus: EventBus, *, fund_id: str | None, reason: str, actor
 
 
 class _Hold:
-    """The order management's word that it accepts nothing until one halt has come to it, for some seconds each time."""
+    """The order management's promise, valid for some seconds, to accept no order before one halt has reached it."""
 
     def __init__(self, bus: EventBus, request: HaltRequest) -> None:
         self._bus = bus
@@ -106,15 +106,15 @@ class _Hold:
 
     @property
     def lasts(self) -> bool:
-        """Whether it was given when the hold began, and has not run out at any time since."""
+        """Whether it was given at the start and has not expired since."""
         return asyncio.get_running_loop().time() < self._end
 
     async def begin(self) -> None:
-        """Ask for it; waits for a second at most."""
+        """Ask for it; takes a second at most."""
         self._end = await self._ask()
 
     async def keep(self) -> None:
-        """It ends by itself; storing the halt may take longer when the server is away."""
+        """Renew it, as storing the halt may take longer than it lasts when the server is away."""
         while True:
             await asyncio.sleep(2 * _HOLD_WITHIN)
             end = await self._ask()
@@ -122,7 +122,7 @@ class _Hold:
                 self._end = max(self._end, end)
 
     async def _ask(self) -> float:
-        """Until when nothing will be accepted; 0 without an answer."""
+        """The loop time until which no order will be accepted; 0 without an answer."""
         asked = asyncio.get_running_loop().time()  # it is given after this, so it lasts from here at least
         try:
             answer = await self._bus.request(_HOLD, self._body, timeout=_HOLD_WITHIN)

@@ -1,4 +1,4 @@
-"""Halts: stop trading of a fund or of all, see who has obeyed, let it go on."""
+"""Halts: stop trading of one fund or all, see which services obeyed, resume trading."""
 
 import asyncio
 import getpass
@@ -15,17 +15,17 @@ from mts1b_operations.halt import REPO, Halt, HaltError, clear_halt, halts_in_fo
 app = noun(__doc__ or "")
 
 OBEYING = ("mts1b-oms",)
-"""Services that say so when they obey."""
+"""Services that confirm a halt."""
 
 Servers = Annotated[str | None, typer.Option("--servers", help="NATS URLs; otherwise as configured.")]
-Actor = Annotated[str | None, typer.Option("--actor", help="Who decides; otherwise the user of this machine.")]
+Actor = Annotated[str | None, typer.Option("--actor", help="Who requests it; otherwise the user of this machine.")]
 R = TypeVar("R")
 
 
 @app.command("request")
 def request(
     *,
-    reason: Annotated[str, typer.Option("--reason", help="Why; goes with every rejected and canceled order.")],
+    reason: Annotated[str, typer.Option("--reason", help="Reason, given with every rejected and canceled order.")],
     fund: Annotated[str | None, typer.Option("--fund", help="Halt this fund.")] = None,
     every: Annotated[bool, typer.Option("--all", help="Halt every fund.")] = False,
     wait: Annotated[float, typer.Option("--wait", help="Seconds to wait for the services' obedience.")] = 3.0,
@@ -37,7 +37,7 @@ def request(
     Example: mts1b halt request --all --reason "prices look wrong"
     """
     if (fund is None) != every:
-        raise HaltError("say whom to halt: either --fund ID or --all")
+        raise HaltError("nothing to halt was named: give either --fund ID or --all")
 
     async def act(bus: EventBus) -> tuple[Halt, Any]:
         halt, held = await request_halt(bus, fund_id=fund, reason=reason, actor=actor or _user())
@@ -58,11 +58,11 @@ def request(
 def clear(
     halt_id: Annotated[str, typer.Argument(help="The halt, as `mts1b halt ls` shows it.")],
     *,
-    reason: Annotated[str, typer.Option("--reason", help="Why trading may go on.")] = "cleared by hand",
+    reason: Annotated[str, typer.Option("--reason", help="Reason to resume trading.")] = "cleared by hand",
     actor: Actor = None,
     servers: Servers = None,
 ) -> None:
-    """Let trading go on.
+    """Clear a halt, so that trading resumes.
 
     Example: mts1b halt clear halt-1f9c22ab --reason "prices checked"
     """

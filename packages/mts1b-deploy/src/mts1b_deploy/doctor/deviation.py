@@ -1,4 +1,4 @@
-"""One thing that is not as it should be."""
+"""A deviation of an installation from its profile."""
 
 from dataclasses import dataclass
 from typing import Literal

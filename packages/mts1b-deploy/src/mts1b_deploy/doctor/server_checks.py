@@ -1,4 +1,4 @@
-"""What the server itself says, judged: pure functions of its ``/varz`` page, of pings and of its sockets."""
+"""Checks of the running server: pure functions of its ``/varz`` page, of pings and of its sockets."""
 
 import ipaddress
 import re
@@ -25,7 +25,7 @@ class Ping:
     ahead: float
     """Seconds by which its clock is ahead of ours, right to half of the round trip."""
     trip: float = 0.0
-    """Seconds from the question to the answer."""
+    """Seconds from the request to the answer."""
 
     @property
     def unsure(self) -> bool:
@@ -69,7 +69,7 @@ def check_storing(varz: Mapping[str, Any], severity: Severity) -> Iterator[Devia
 
 
 def check_access(varz: Mapping[str, Any], severity: Severity) -> Iterator[Deviation]:
-    """Whether anybody gets in."""
+    """Whether the server accepts clients without authentication."""
     if not varz.get("auth_required"):
         yield Deviation(
             "no-authentication",

@@ -79,7 +79,7 @@ class Pki:
 
     @property
     def ca(self) -> Path:
-        """Whom everybody trusts."""
+        """The authority's certificate, which every client and server trusts."""
         return self.directory / "ca.crt"
 
     @property

@@ -11,12 +11,12 @@ from mts1b_deploy.supervise.systemd import SystemdSupervision, system_manager_ru
 
 
 class Supervision(Protocol):
-    """What keeps a server running. Both ways do the same for the commands above them."""
+    """What keeps a server running: systemd or a detached supervisor, with the same interface."""
 
     name: str
 
     def start(self, layout: Layout) -> Callable[[], bool]:
-        """See to it that the server runs; gives a question: is it still being kept?"""
+        """Start the server; returns a function that says whether it is still supervised."""
         ...
 
     def request_stop(self, layout: Layout) -> None:
@@ -36,11 +36,11 @@ class Supervision(Protocol):
         ...
 
     def reload_units(self) -> None:
-        """Take note that files of it were removed."""
+        """Called when its files were removed."""
         ...
 
     def logs_hint(self, layout: Layout) -> str:
-        """Where this supervision writes about itself."""
+        """Where the supervisor's own log is."""
         ...
 
 

@@ -25,7 +25,7 @@ class DetachedSupervision:
     name = "detached"
 
     def start(self, layout: Layout) -> Callable[[], bool]:
-        """Start a supervisor unless one runs; gives a question: is it still alive?"""
+        """Start a supervisor unless one runs; returns a function that says whether it is alive."""
         running = find_supervisor_process(layout)
         if running is not None:
             return lambda: is_alive(running)
@@ -69,11 +69,11 @@ class DetachedSupervision:
         return supervisor is not None and supervisor.pid != os.getpid()
 
     def remove(self, layout: Layout) -> None:
-        """Nothing of it stays behind."""
+        """Nothing to do: it leaves no files."""
 
     def reload_units(self) -> None:
-        """Nobody reads unit files here."""
+        """Nothing to do: there are no unit files."""
 
     def logs_hint(self, layout: Layout) -> str:
-        """Where this supervision writes about itself."""
+        """Where the supervisor's own log is."""
         return str(layout.supervisor_log)

@@ -51,7 +51,7 @@ def ports_of(process: psutil.Process | None) -> frozenset[int]:
 
 
 def listener_on(port: int) -> str:
-    """Who listens on a local port, in words."""
+    """A description of the process that listens on a local port."""
     with contextlib.suppress(psutil.Error, OSError):
         for connection in psutil.net_connections(kind="tcp"):
             if connection.status == psutil.CONN_LISTEN and connection.laddr and connection.laddr.port == port:

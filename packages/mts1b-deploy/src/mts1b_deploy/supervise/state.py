@@ -1,4 +1,4 @@
-"""What the detached supervisor tells of itself, in ``run/supervisor.json``."""
+"""The state of the detached supervisor, in ``run/supervisor.json``."""
 
 from typing import Literal
 

@@ -127,7 +127,7 @@ class Supervisor:
             self._wait_for_signal(left)
 
     def _wait_for_signal(self, seconds: float | None) -> None:
-        """Until a signal came, also one that came since the last wait, or the time is over."""
+        """Wait for a signal, including one since the last wait, or until the time is over."""
         select.select([self._wakeup], [], [], seconds)
         with contextlib.suppress(BlockingIOError):
             os.read(self._wakeup, 4096)
@@ -151,7 +151,7 @@ class Supervisor:
         self._stopping = True
 
     def _on_child(self, _number: int, _frame: FrameType | None) -> None:
-        """The wait is over: that is all."""
+        """Signal handler that only ends the wait."""
 
     def _on_reload(self, _number: int, _frame: FrameType | None) -> None:
         server = find_server_process(self._layout)

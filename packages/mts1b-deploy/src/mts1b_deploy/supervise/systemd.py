@@ -24,7 +24,7 @@ class SystemdSupervision:
         self._scope: Scope = scope
 
     def start(self, layout: Layout) -> Callable[[], bool]:
-        """Enable and start the unit; gives a question: has systemd not given up?"""
+        """Enable and start the unit; returns a function that says whether systemd still keeps it running."""
         _systemctl(self._scope, "daemon-reload")
         _systemctl(self._scope, "enable", "--now", layout.unit_name)
         return lambda: _answer(self._scope, "is-active", layout.unit_name) in {"active", "activating", "reloading"}
@@ -42,7 +42,7 @@ class SystemdSupervision:
         return _answer(self._scope, "is-active", layout.unit_name) in {"active", "activating", "reloading"}
 
     def logs_hint(self, layout: Layout) -> str:
-        """Where systemd writes about the unit."""
+        """Where systemd's log of the unit is."""
         return f"journalctl {self._scope} -u {layout.unit_name}"
 
     def remove(self, layout: Layout) -> None:
@@ -60,7 +60,7 @@ def user_manager_runs() -> bool:
 
 
 def system_manager_runs() -> bool:
-    """Whether this is root on a machine, or in a container, that systemd started."""
+    """Whether this runs as root under systemd, on a machine or in a container."""
     return (
         os.geteuid() == 0
         and shutil.which(_SYSTEMCTL) is not None
@@ -69,7 +69,7 @@ def system_manager_runs() -> bool:
 
 
 def _answer(scope: Scope, *arguments: str) -> str:
-    """The first line that systemctl says; empty when it cannot be run."""
+    """The first line of systemctl's output; empty when it cannot be run."""
     try:
         said = subprocess.run([_SYSTEMCTL, scope, *arguments], capture_output=True, text=True, timeout=30, check=False)
     except (OSError, subprocess.TimeoutExpired):

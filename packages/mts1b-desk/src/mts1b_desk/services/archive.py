@@ -1,4 +1,4 @@
-"""What marketdata has published, to be published again: the latest in memory, the rest by running the source again."""
+"""Published market data for retransmission: the latest from memory, the rest by running the source again."""
 
 import asyncio
 from collections import deque

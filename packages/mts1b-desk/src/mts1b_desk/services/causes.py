@@ -1,4 +1,4 @@
-"""What caused what, across the time between them: a later quote makes the fill, which is its order's all the same.
+"""Traces across events: the fill that a later quote causes belongs to the trace of its order.
 
 Inside the handling of an event its trace is inherited. What a core makes later joins the trace of the order, or of the
 signal, that it is about.

@@ -22,9 +22,9 @@ from mts1b_desk.settings import DeskSettings
 from mts1b_desk.state.store import Store
 
 _RETRY = RetryPolicy(max_deliveries=1_000, base=0.1, cap=1.0)
-"""No number of crashes may cost an event: what the core cannot handle is a dead letter at once (``keeper.py``)."""
+"""Crashes must not use up deliveries: what the core cannot handle is a dead letter at once (``keeper.py``)."""
 _ACK_WAIT = 2.0
-"""Seconds until the events that a dead service had in hand come again."""
+"""Seconds until the events of a crashed service are redelivered."""
 _FORGOTTEN_AFTER = 600.0
 """Seconds after which the server forgets the durables of a run whose state is not kept."""
 _POLL = 0.02

@@ -1,4 +1,4 @@
-"""A core and its database: what is handled is stored with what follows from it, in one transaction, once.
+"""A core and its database: an event, the new state and its effects are stored in one transaction, once.
 
 Only one event or piece of market data is worked at a time. Between two commits the core may have worked market data
 that nothing followed from; it is stored with the next commit, and worked again when the service dies before.
@@ -29,7 +29,7 @@ _LAST_LOOKS = 100
 
 
 class Keeper:
-    """Everything that changes a core goes through here.
+    """Serialises every change of a core, and stores it.
 
     Args:
         core: whose state it is.

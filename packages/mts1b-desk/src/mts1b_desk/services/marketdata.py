@@ -1,4 +1,4 @@
-"""Market data as a service: replays a source at its pace, answers who missed something, and closes the session.
+"""Market data as a service: replays a source at its pace, retransmits what readers missed, and closes the session.
 
 At full speed it stays at most a window ahead of the readers that the settings name, so that a replay is lossless in
 practice and memory is bounded; correctness does not depend on it, as readers fetch again what they miss.

@@ -1,4 +1,4 @@
-"""Asking a service of the desk something, and answering."""
+"""Requests to services of the desk, and their endpoints."""
 
 import asyncio
 import json
@@ -52,7 +52,7 @@ async def ask(
     try:
         return answer.model_validate_json(reply.data)
     except ValidationError as error:
-        raise DeskError(f"{service} answered {subject} with something else: {explain(error)}") from None
+        raise DeskError(f"{service} answered {subject} with an unexpected document: {explain(error)}") from None
 
 
 async def serve_endpoints(bus: EventBus, service: str, metadata: dict[str, str], answers: dict[str, Answer]) -> Service:

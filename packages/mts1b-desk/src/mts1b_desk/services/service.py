@@ -73,10 +73,10 @@ class Service:
         """Store what is in hand; the bus is still there."""
 
     async def close(self) -> None:
-        """Let go of everything but the bus."""
+        """Release everything but the bus."""
 
     async def settle(self) -> None:
-        """Return when everything that was decided before the session is known."""
+        """Return when everything that was decided before the session, such as halts, is known."""
 
     def jobs(self) -> list[Job]:
         """What runs side by side."""

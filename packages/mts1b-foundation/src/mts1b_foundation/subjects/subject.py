@@ -184,9 +184,10 @@ class Subject(Generic[T]):
             InvalidToken: when a value is empty.
         """
         given = {name: value for name, value in parameters.items() if value is not None}
-        return tuple(form for subject in self.lineage for form in subject._own_filters(given))  # pyright: ignore[reportPrivateUsage]
+        return tuple(form for subject in self.lineage for form in subject.own_filters(given))
 
-    def _own_filters(self, given: Mapping[str, str]) -> tuple[str, ...]:
+    def own_filters(self, given: Mapping[str, str]) -> tuple[str, ...]:
+        """As :meth:`filters`, without the subjects that this one replaces."""
         known = (*self.parameters, FUND) if self.fund_scoped else self.parameters
         for name, value in given.items():
             if name not in known:

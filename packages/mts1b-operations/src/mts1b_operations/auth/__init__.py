@@ -1,1 +1,1 @@
-"""People on the bus: tokens, roles, and the responder that lets them in."""
+"""People on the bus: tokens, roles, and the auth-callout responder."""

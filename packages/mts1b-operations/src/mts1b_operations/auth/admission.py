@@ -1,4 +1,4 @@
-"""What the responder answers the server: a signed user JWT, read-only, that ends with the person's token. Pure."""
+"""The answer to an authorization request: a signed, read-only user JWT that expires with the person's token. No I/O."""
 
 import base64
 import hashlib
@@ -21,12 +21,12 @@ _PAYLOAD: Final = 4096
 
 
 class BadRequest(Mts1bError):
-    """What came is not a server's question about somebody who wants to connect."""
+    """The message is not a server's authorization request."""
 
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """The server asks whether somebody may connect."""
+    """A server's request to authorize a connection."""
 
     server_id: str
     user_nkey: str
@@ -37,7 +37,7 @@ class Question:
 
 
 def read_question(data: bytes) -> Question:
-    """The question in a request JWT. The server is known by its account and its encryption, not by this signature.
+    """The request in a JWT. The server is identified by its account and its encryption, not by this signature.
 
     Raises:
         BadRequest: it is none.
@@ -60,7 +60,7 @@ def read_question(data: bytes) -> Question:
 
 
 def admit(question: Question, person: Person, roles: Collection[Role], key: AccountKey) -> str:
-    """The answer that lets ``person`` in, to read what ``roles`` read together."""
+    """The answer that authorizes ``person`` to read what any of ``roles`` may read."""
     subjects = sorted({subject for role in roles for subject in role.subjects})
     asks = [f"history.{stream}" for stream in streams_of(subjects)]
     permissions: dict[str, Any] = {
@@ -87,7 +87,7 @@ def admit(question: Question, person: Person, roles: Collection[Role], key: Acco
 
 
 def refuse(question: Question, reason: str, key: AccountKey) -> str:
-    """The answer that lets nobody in; the server logs ``reason`` and tells the client nothing of it."""
+    """The answer that refuses the connection; the server logs ``reason`` and does not pass it to the client."""
     return _answer(question, key, {"error": reason})
 
 

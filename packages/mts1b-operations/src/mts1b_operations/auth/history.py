@@ -13,7 +13,7 @@ _STATUS_NOT_FOUND = "404"
 
 
 class HistoryUnavailable(BusError):
-    """Nobody answers for the history of this stream."""
+    """No server answers for the history of this stream."""
 
 
 @dataclass(frozen=True, slots=True)

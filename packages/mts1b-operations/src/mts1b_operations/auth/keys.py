@@ -1,4 +1,4 @@
-"""The keys with which people are let in.
+"""The keys that authorize people's connections.
 
 ::
 

@@ -1,4 +1,4 @@
-"""Where keys and tokens are when nobody says otherwise."""
+"""The default places of keys and tokens."""
 
 from pathlib import Path
 
@@ -7,7 +7,7 @@ from mts1b_platform.config import Settings, user_config
 
 
 class PlaceUnknown(Mts1bError):
-    """Nobody said where something is, and nothing is installed here."""
+    """A path was not given, and there is no installation to take it from."""
 
 
 def keys_directory(given: Path | None) -> Path:

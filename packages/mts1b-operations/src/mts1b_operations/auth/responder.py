@@ -1,4 +1,4 @@
-"""The auth-callout responder: asked by the server about everybody who comes without a certificate.
+"""The auth-callout responder: authorizes every connection that presents no certificate.
 
 It fails closed: without an answer within the server's time nobody gets in, and those who are in stay. Any number of
 responders share the work through a queue group. Refusals are logged with their reason, admissions with the role;

@@ -1,4 +1,4 @@
-"""Roles: what people may read. Nobody who comes with a token may publish an event, whatever the role.
+"""Roles: what people may read. A connection by token may publish no event, whatever its role.
 
 Live events are limited to the role's subjects. History is read from the streams themselves, and a stream is opened
 only to a role that may read all of it: what is asked of a stream stands in the request, where no permission can look.
@@ -22,7 +22,7 @@ class RoleError(Mts1bError):
 
 @dataclass(frozen=True, slots=True)
 class Role:
-    """What somebody may read."""
+    """What a person may read."""
 
     name: str
     subjects: tuple[str, ...]
@@ -70,7 +70,7 @@ ROLES: Final[Mapping[str, Role]] = MappingProxyType(
         )
     }
 )
-"""Roles that are there without a file."""
+"""The built-in roles."""
 
 
 def load_roles(path: Path | None) -> Mapping[str, Role]:

@@ -36,12 +36,12 @@ _MOST_BYTES: Final = 1_000_000
 
 
 class TokenRefused(Mts1bError):
-    """A token is not believed; the message says why, and never holds the token."""
+    """A token was refused; the message says why, and never holds the token."""
 
 
 @dataclass(frozen=True, slots=True)
 class Person:
-    """Who came, as the token says."""
+    """The person that a verified token names."""
 
     name: str
     roles: tuple[str, ...]
@@ -75,7 +75,7 @@ def issue_token(
 
 @dataclass(slots=True)
 class Issuer:
-    """Somebody whose tokens are believed.
+    """An issuer whose tokens are accepted.
 
     Attributes:
         name: the claim ``iss`` of its tokens.
@@ -125,13 +125,13 @@ class Issuer:
 
 
 class Verifier:
-    """Believes tokens of ``issuers``; blocking, so call it in a thread."""
+    """Verifies tokens of ``issuers``. It blocks, so call it in a thread."""
 
     def __init__(self, *issuers: Issuer) -> None:
         self._issuers: Mapping[str, Issuer] = {issuer.name: issuer for issuer in issuers}
 
     def verify(self, token: str) -> Person:
-        """Who comes with ``token``.
+        """The person that ``token`` names.
 
         Raises:
             TokenRefused: it is not believed.
@@ -143,7 +143,9 @@ class Verifier:
             raise TokenRefused(f"it is no JWT: {error}") from None
         issuer = self._issuers.get(named) if isinstance(named, str) else None
         if issuer is None:
-            raise TokenRefused(f"its issuer {named!r} is not one we believe ({', '.join(self._issuers) or 'none'})")
+            raise TokenRefused(
+                f"its issuer {named!r} is not trusted here (trusted: {', '.join(self._issuers) or 'none'})"
+            )
         key = issuer.key(header.get("kid"))
         try:
             claims = jwt.decode(

@@ -1,4 +1,4 @@
-"""Let people in: keys, roles, and the responder that the server asks."""
+"""Access for people: keys, roles, and the auth-callout responder."""
 
 import asyncio
 import signal
@@ -23,7 +23,7 @@ RolesFile = Annotated[Path | None, typer.Option("--roles", help="TOML file with 
 
 @app.command("init")
 def init(*, directory: Directory = None) -> None:
-    """Make the keys with which people are let in; what is there stays.
+    """Create the keys that authorize people's connections; existing ones stay.
 
     Example: mts1b auth init
     """
@@ -38,14 +38,16 @@ def serve(
     *,
     directory: Directory = None,
     roles: RolesFile = None,
-    issuer: Annotated[str | None, typer.Option(help="Also believe this OpenID issuer (its claim iss).")] = None,
+    issuer: Annotated[
+        str | None, typer.Option(help="Also accept tokens of this OpenID issuer (its claim iss).")
+    ] = None,
     jwks: Annotated[str | None, typer.Option(help="Where its keys are: an https address or a file.")] = None,
     audience: Annotated[str, typer.Option(help="The audience its tokens must name.")] = "mts1b-bus",
     roles_claim: Annotated[str, typer.Option(help="The claim with the roles; dots lead into objects.")] = "roles",
     name_claim: Annotated[str, typer.Option(help="The claim that names the person.")] = "sub",
     servers: Annotated[str | None, typer.Option("--servers", help="NATS URLs; otherwise as configured.")] = None,
 ) -> None:
-    """Answer the server about everybody who comes with a token, until interrupted. Run two, they share the work.
+    """Authorize connections by token, until interrupted. Two responders share the work.
 
     Example: mts1b auth serve --issuer https://login.example.org --jwks https://login.example.org/certs
     """

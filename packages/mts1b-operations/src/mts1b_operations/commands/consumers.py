@@ -1,4 +1,4 @@
-"""The consumers on the server: what each reads, who is there to read, how far behind."""
+"""The consumers on the server: what each reads, whether it has readers, how far it lags."""
 
 from typing import Annotated
 

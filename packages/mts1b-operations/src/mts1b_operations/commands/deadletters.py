@@ -1,4 +1,4 @@
-"""Messages that a consumer gave up on: look at them, have them handled again, or let them go."""
+"""Messages that a consumer gave up on: list, show, requeue or discard them."""
 
 import getpass
 import json
@@ -19,7 +19,7 @@ app = noun(__doc__ or "")
 Ids = Annotated[list[str] | None, typer.Argument(help="Ids of dead letters, or their numbers.", show_default=False)]
 ByConsumer = Annotated[str | None, typer.Option("--consumer", help="Given up by this durable.")]
 ByStream = Annotated[str | None, typer.Option("--stream", help="From this stream.")]
-BySubject = Annotated[str | None, typer.Option("--subject", help="Whose subject begins so.")]
+BySubject = Annotated[str | None, typer.Option("--subject", help="With a subject that begins like this.")]
 ByReason = Annotated[str | None, typer.Option("--reason", help="For this reason, such as rejected.")]
 ByError = Annotated[str | None, typer.Option("--error", help="With this text in the error.")]
 All = Annotated[bool, typer.Option("--all", help="Every dead letter there is.")]
@@ -125,7 +125,7 @@ def requeue_command(
 def discard_command(
     ids: Ids = None,
     *,
-    why: Annotated[str, typer.Option(help="Why nobody shall handle them, for the audit log.")],
+    why: Annotated[str, typer.Option(help="Why they are discarded, for the audit log.")],
     consumer: ByConsumer = None,
     stream: ByStream = None,
     subject: BySubject = None,
@@ -151,7 +151,7 @@ def discard_command(
 
 @app.command("move")
 def move(*, servers: Servers = None) -> None:
-    """Run the mover until a signal: dead letters for consumers outside this project's wrapper."""
+    """Run the mover until SIGTERM or Ctrl-C: dead letters for consumers that do not use this project's library."""
     options: dict[str, Any] = {"servers": servers} if servers else {}
     service = Service(_SERVICE, **options)
     service.runs(Mover)

@@ -1,4 +1,4 @@
-"""How old is what consumers have not acknowledged, in seconds."""
+"""Lag of consumers: the age of the oldest unacknowledged message, in seconds."""
 
 from typing import Annotated, Any
 

@@ -17,7 +17,7 @@ app = typer.Typer(help=__doc__, add_completion=False, pretty_exceptions_enable=F
 
 
 class LoginError(Mts1bError):
-    """Nobody could be logged in."""
+    """Logging in failed."""
 
 
 @app.callback(invoke_without_command=True)

@@ -26,8 +26,8 @@ _LATE = 5.0
 @app.callback(invoke_without_command=True)
 def top(
     *,
-    interval: Annotated[float, typer.Option(min=0.1, help="Seconds between two looks.")] = 1.0,
-    looks: Annotated[int | None, typer.Option(min=1, help="End after so many looks.")] = None,
+    interval: Annotated[float, typer.Option(min=0.1, help="Seconds between two refreshes.")] = 1.0,
+    looks: Annotated[int | None, typer.Option(min=1, help="End after this many refreshes.")] = None,
     servers: Servers = None,
 ) -> None:
     """Show streams with their rates, and consumers with their lag, the worst first.
@@ -55,7 +55,7 @@ async def _top(interval: float, looks: int | None, servers: str | None) -> None:
 
 
 async def _view(bus: EventBus, before: dict[str, int], began: float) -> tuple[Group, dict[str, int], float]:
-    """What to show, and what the next look is compared with. A look that fails is shown as such."""
+    """What to show, and the values that the next refresh is compared with. A failed refresh is shown as such."""
     try:
         seen = await survey(bus)
     except BusError as error:

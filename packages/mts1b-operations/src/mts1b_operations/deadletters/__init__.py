@@ -1,4 +1,4 @@
-"""Dead letters: moved from consumers that nobody wraps, listed, grouped, requeued, discarded."""
+"""Dead letters: moved for consumers without this library, listed, grouped, requeued, discarded."""
 
 from mts1b_operations.deadletters.advisories import Advisory
 from mts1b_operations.deadletters.letters import Group, Letter, Selection, grouped, letters

@@ -1,7 +1,7 @@
-"""The server's word that a consumer has given a message up: captured in a stream, so that it outlasts the mover.
+"""The server's advisories about messages that a consumer gave up: stored in a stream, so that none is missed.
 
-NATS moves nothing by itself. It says ``MAX_DELIVERIES`` once when a message was delivered as often as its consumer
-allows (a pull consumer says so only when somebody pulls next), and ``MSG_TERMINATED`` when a reader terminated it.
+NATS moves no message by itself. It publishes ``MAX_DELIVERIES`` once when a message was delivered as often as its
+consumer allows (for a pull consumer only at the next pull), and ``MSG_TERMINATED`` when a reader terminated it.
 """
 
 import json

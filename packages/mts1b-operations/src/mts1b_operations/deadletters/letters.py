@@ -45,7 +45,7 @@ class Letter:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Selection:
-    """Which dead letters are meant; what is left out matches all.
+    """Which dead letters to select; what is left out matches all.
 
     Attributes:
         ids: dead letter ids, or their sequences as digits.
@@ -65,11 +65,11 @@ class Selection:
 
     @property
     def everything(self) -> bool:
-        """Whether nothing narrows it."""
+        """Whether it selects every dead letter."""
         return self == Selection()
 
     def matches(self, found: Letter) -> bool:
-        """Whether ``found`` is meant."""
+        """Whether it selects ``found``."""
         letter = found.letter
         return (
             (not self.ids or found.id in self.ids or str(found.seq) in self.ids)
@@ -98,7 +98,7 @@ class Group:
 
 
 async def letters(bus: EventBus, selection: Selection | None = None) -> list[Letter]:
-    """The dead letters that ``selection`` means, oldest first.
+    """The dead letters that ``selection`` selects, oldest first.
 
     Raises:
         NoStream: there is no stream of dead letters.
@@ -158,5 +158,5 @@ def _parsed(seq: int, data: bytes) -> Letter | None:
 
 
 def only(found: Sequence[Letter]) -> Letter | None:
-    """The one that was found; None when it was not exactly one."""
+    """The only element; None when there are none or several."""
     return found[0] if len(found) == 1 else None

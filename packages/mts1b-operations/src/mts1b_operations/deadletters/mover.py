@@ -1,4 +1,4 @@
-"""The mover: a dead letter for every message that a consumer outside this project's wrapper gave up on.
+"""The mover: a dead letter for every message that a consumer without this project's library gave up on.
 
 Reads the captured advisories with a durable of its own, fetches the original, stores the dead letter, and only then
 acknowledges the advisory. The dead letter has the id that the wrapper gives the same failure, so that whichever comes

@@ -1,4 +1,4 @@
-"""What an operator does about dead letters: have the message handled again, or let it go. Every action is audited.
+"""Requeue or discard dead letters. Every action is audited.
 
 A requeued message is a new message: new id (the old one would be dropped inside the dedupe window), same payload,
 schema, trace and identity (``mts-original-msg-id``), so that consumers which had handled it do not handle it twice.
@@ -96,7 +96,7 @@ async def requeue(
 
 
 async def discard(bus: EventBus, letter: Letter, *, actor: str, reason: str, dry_run: bool = False) -> Outcome:
-    """Delete ``letter``: nobody will handle its message.
+    """Delete ``letter``; its message will not be handled again.
 
     Raises:
         DeadLetterError: it could not be deleted.

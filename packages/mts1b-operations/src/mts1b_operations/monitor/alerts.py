@@ -23,7 +23,7 @@ Key = tuple[Watch, str]
 @dataclass(slots=True)
 class _State:
     bad_since: float | None = None
-    """Since when it has been beyond a level."""
+    """Time since which the value has been beyond a level."""
     good_since: float | None = None
     alert: Alert | None = None
 
@@ -45,7 +45,7 @@ class Alerts:
         return [state.alert for state in self._states.values() if state.alert is not None]
 
     def restore(self, alerts: Iterable[Alert]) -> None:
-        """Go on with ``alerts`` of before: they are in force and not raised again."""
+        """Continue with ``alerts``, which are in force and are not raised again."""
         for alert in alerts:
             if alert.name in {watch.value for watch in Watch}:
                 self._states[Watch(alert.name), alert.target] = _State(alert=alert)

@@ -1,4 +1,4 @@
-"""What the monitor knows, as metrics."""
+"""The monitor's findings as metrics."""
 
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -23,7 +23,7 @@ _DAY = 86_400.0
 
 
 class MonitorGauges(Collector):
-    """Serves the last look at the server; nothing when the last one is older than ``stale`` seconds.
+    """Serves the last survey of the server, unless it is older than ``stale`` seconds.
 
     A monitor that does not see the server must not go on telling what it once saw: alert rules on missing metrics
     notice, rules on stale values would not.
@@ -39,12 +39,12 @@ class MonitorGauges(Collector):
         self._probe: float | None = None
         self._probe_limit = 0.0
         self.failures = 0
-        """Looks that failed."""
+        """Surveys that failed."""
         self.looks = 0
-        """Looks that succeeded."""
+        """Surveys that succeeded."""
 
     def saw(self, seen: Survey, readings: list[Reading], took: float) -> None:
-        """A look succeeded."""
+        """A survey succeeded."""
         self._seen, self._readings, self._took = seen, readings, took
         self._at = datetime.now(UTC)
         self.looks += 1

@@ -1,4 +1,4 @@
-"""Does storing work, end to end? The server's own words do not tell: without a quorum it still describes streams."""
+"""Whether storing works end to end. Stream information does not prove it: a server without quorum still gives it."""
 
 import time
 import uuid

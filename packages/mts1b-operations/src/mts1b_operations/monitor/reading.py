@@ -1,11 +1,11 @@
-"""What one look at the server found: one reading for each thing that is watched."""
+"""The result of one survey of the server: a reading of each watched quantity."""
 
 from dataclasses import dataclass
 from enum import StrEnum
 
 
 class Watch(StrEnum):
-    """What is watched; the name of its alert."""
+    """A watched quantity; also the name of its alert."""
 
     SLOW_CONSUMER = "slow_consumer"
     """Seconds that a consumer lags."""

@@ -1,4 +1,4 @@
-"""The monitor as a service: probe, look, judge, tell, every few seconds, whatever fails."""
+"""The monitor as a service: every few seconds it probes the server, reads its state, evaluates alerts and notifies."""
 
 import asyncio
 import time
@@ -29,7 +29,7 @@ from mts1b_operations.monitor.survey import (
 log = get_logger("mts1b.monitor")
 
 _RETELL = 3
-"""Alertmanager is told that an alert lasts so many intervals: it outlives a look that failed."""
+"""Intervals after which Alertmanager drops an alert that is not repeated; it survives single failed surveys."""
 
 
 class Monitor:
@@ -52,7 +52,7 @@ class Monitor:
         self._remembered = set(settings.expected_consumers)
 
     async def run(self) -> None:
-        """Go on with the alerts of before, and look every ``interval`` seconds.
+        """Restore the alerts in force, and survey the server every ``interval`` seconds.
 
         Raises:
             BusClosed: the bus was closed.
@@ -64,7 +64,7 @@ class Monitor:
             await asyncio.sleep(max(0.0, self.settings.interval - (time.monotonic() - started)))
 
     async def look(self) -> list[Alert]:
-        """Look once, tell the sinks, and return what changed."""
+        """Survey the server once, notify the sinks, and return the alerts that changed."""
         readings = [await probe(self._bus, self.settings.probe_timeout)]
         self.gauges.probed(readings[0].value, self.settings.probe_timeout)
         readings += certificates(self.settings.certificates)
@@ -103,7 +103,7 @@ class Monitor:
         ]
 
     def _blind(self) -> list[Reading]:
-        """Nothing was seen: alerts in force stay as they are."""
+        """The survey failed: alerts in force stay as they are."""
         return [
             Reading(Watch(alert.name), alert.target, alert.value, alert.summary)
             for alert in self.alerts.active
@@ -114,7 +114,7 @@ class Monitor:
         await asyncio.gather(*(self._tell_one(sink, changes) for sink in self._sinks))
 
     async def _tell_one(self, sink: Sink, changes: list[Alert]) -> None:
-        """Tell one sink, with what it could not be told before."""
+        """Notify one sink, also of changes that it missed before."""
         waiting = self._untold[id(sink)] + changes
         try:
             await sink.tell(waiting, self.alerts.active)

@@ -1,4 +1,4 @@
-"""What the monitor watches, when it raises, and whom it tells."""
+"""Settings of the monitor: what it watches, thresholds, sinks."""
 
 import tomllib
 from pathlib import Path
@@ -43,7 +43,7 @@ class Threshold(BaseModel):
         return self
 
     def severity(self, value: float) -> AlertSeverity | None:
-        """How bad ``value`` is; None when it is beyond no level."""
+        """The severity of ``value``; None when it is beyond no level."""
         if self.critical is not None and self._beyond(value, self.critical):
             return AlertSeverity.CRITICAL
         if self.warning is not None and self._beyond(value, self.warning):
@@ -94,7 +94,7 @@ class MonitorSettings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     interval: Annotated[float, Field(gt=0)] = 5.0
-    """Seconds between two looks at the server."""
+    """Seconds between two surveys of the server."""
     deadletter_window: Annotated[float, Field(gt=0)] = 600.0
     """Dead letters of the last so many seconds count."""
     probe_timeout: Annotated[float, Field(gt=0)] = 5.0

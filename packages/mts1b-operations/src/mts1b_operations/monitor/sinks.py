@@ -1,4 +1,4 @@
-"""Whom the monitor tells: the log, the bus, a webhook, an Alertmanager. One that fails never stops the others."""
+"""Sinks of alerts: the log, the bus, a webhook, an Alertmanager. One that fails does not stop the others."""
 
 import asyncio
 import json
@@ -20,14 +20,14 @@ _TIMEOUT = 5.0
 
 
 class SinkError(Exception):
-    """An alert could not be handed over; the message says to whom and why."""
+    """An alert could not be delivered; the message names the sink and the cause."""
 
 
 class Sink(Protocol):
-    """Somebody to tell."""
+    """Where alerts are delivered."""
 
     async def tell(self, changes: Sequence[Alert], active: Sequence[Alert], /) -> None:
-        """Hand over what changed, and what is in force now.
+        """Deliver the changes, and the alerts in force.
 
         Raises:
             SinkError: it could not be handed over.
@@ -80,7 +80,7 @@ class WebhookSink:
 
 
 class AlertmanagerSink:
-    """All alerts in force to a Prometheus Alertmanager, at every look: it forgets what it is not told again.
+    """All alerts in force, posted to a Prometheus Alertmanager after every survey: it drops those not repeated.
 
     Alerts that are over are sent with an end.
     """

@@ -1,4 +1,4 @@
-"""One look at the server, and what it means: a function for each thing that is watched."""
+"""One survey of the server, and a function per watched quantity that makes readings of it."""
 
 import time
 from collections.abc import Iterable, Iterator
@@ -21,17 +21,17 @@ _DAY = 86_400.0
 
 @dataclass(frozen=True, slots=True)
 class Survey:
-    """What the server said at one moment."""
+    """The server's state at one moment."""
 
     streams: dict[str, dict[str, Any]]
-    """Its description of every stream, by name."""
+    """Information on every stream, by name."""
     lags: list[ConsumerLag]
     fullest: dict[tuple[str, str], float] = field(default_factory=dict[tuple[str, str], float])
     """How full the fullest subject of a consumer's backlog is, where that was worth asking; by stream and consumer."""
 
 
 async def survey(bus: EventBus) -> Survey:
-    """Look at every stream and consumer.
+    """Read the state of every stream and consumer.
 
     Raises:
         JetStreamUnavailable: JetStream does not answer.

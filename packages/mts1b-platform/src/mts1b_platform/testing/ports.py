@@ -4,6 +4,7 @@ Between choosing a port and listening on it lies the start of a server, and seve
 is kept by a lock on a file until the process that asked for it ends.
 """
 
+import atexit
 import fcntl
 import getpass
 import random
@@ -18,6 +19,12 @@ __all__ = ["free_ports"]
 _CHOICE: Final = range(12_000, 16_000)
 """Below those of local clusters and ``NatsServer``, and those that the kernel gives to outgoing connections."""
 _kept: list[IO[str]] = []
+
+
+@atexit.register
+def _release() -> None:
+    while _kept:
+        _kept.pop().close()
 
 
 def free_ports(count: int) -> list[int]:

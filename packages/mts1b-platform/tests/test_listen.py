@@ -7,7 +7,7 @@ import pytest
 from mts1b_foundation.marketdata import Quote
 from mts1b_foundation.samples import ORDER, QUOTE
 from mts1b_foundation.subjects import MARKETDATA_QUOTES, OMS_ORDERS_CREATED
-from mts1b_platform.eventbus import EventBus, Listener
+from mts1b_platform.eventbus import ConsumeError, EventBus, Listener, LiveEvent
 from mts1b_platform.testing.bus import ConnectBus
 
 WAIT = 60.0
@@ -111,3 +111,46 @@ async def test_a_listener_ends_when_the_bus_is_drained(bus: EventBus):
 async def test_a_limit_below_one_makes_no_sense(bus: EventBus):
     with pytest.raises(ValueError, match="at least one"):
         bus.listen(MARKETDATA_QUOTES, limit=0)
+
+
+async def test_a_callback_is_given_every_event_in_order(bus: EventBus, connect_bus: ConnectBus):
+    source = await market(connect_bus)
+    received = list[int]()
+    async with bus.listen(MARKETDATA_QUOTES, lambda event: received.append(event.payload.sequence), symbol="BTC/USDT"):
+        for number in range(1, 101):
+            await source.emit(MARKETDATA_QUOTES, quote(number))
+        await source.emit(MARKETDATA_QUOTES, quote(101, "ETH/USDT"))
+        await source.flush()
+        await bus.flush()
+    assert received == list(range(1, 101))
+    assert bus.counters.consumed == {MARKETDATA_QUOTES.pattern: 100}
+    assert not bus.readers
+
+
+async def test_an_error_of_a_callback_is_counted_and_costs_its_own_event(
+    bus: EventBus, connect_bus: ConnectBus, caplog: pytest.LogCaptureFixture
+):
+    source = await market(connect_bus)
+    received = list[int]()
+
+    def take(event: LiveEvent[Quote]) -> None:
+        if event.payload.sequence == 2:
+            raise ValueError("no such price")
+        received.append(event.payload.sequence)
+
+    async with bus.listen(MARKETDATA_QUOTES, take):
+        for number in range(1, 4):
+            await source.emit(MARKETDATA_QUOTES, quote(number))
+        await source.flush()
+        await bus.flush()
+    assert received == [1, 3]
+    assert bus.counters.consume_errors == {MARKETDATA_QUOTES.pattern: 1}
+    assert "no such price" in caplog.text
+    assert "BTC=2FUSDT" in caplog.text
+
+
+async def test_a_listener_with_a_callback_is_not_iterated_and_not_conflated(bus: EventBus):
+    with pytest.raises(ValueError, match="conflate"):
+        bus.listen(MARKETDATA_QUOTES, print, conflate=True)
+    with pytest.raises(ConsumeError, match="callback"):
+        await anext(bus.listen(MARKETDATA_QUOTES, print))

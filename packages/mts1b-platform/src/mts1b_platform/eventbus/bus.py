@@ -1,7 +1,7 @@
 """The event bus: typed events out and in, with the guarantees of their subjects' tiers."""
 
 import asyncio
-from collections.abc import AsyncIterable, Iterable, Mapping
+from collections.abc import AsyncIterable, Callable, Iterable, Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, Self, overload
 
@@ -264,23 +264,40 @@ class EventBus(BusClient):
         return consumer
 
     def listen(
-        self, subject: Subject[T], *, conflate: bool = False, limit: int = 65_536, **parameters: str | None
+        self,
+        subject: Subject[T],
+        handler: Callable[[LiveEvent[T]], object] | None = None,
+        *,
+        conflate: bool = False,
+        limit: int = 65_536,
+        **parameters: str | None,
     ) -> Listener[T]:
-        """Hear events as they pass: ``async for event in bus.listen(MARKETDATA_QUOTES, symbol="BTC/USD"): …``.
+        """Receive events as they pass, by iterating or by a callback.
+
+        ::
+
+            async for event in bus.listen(MARKETDATA_QUOTES, symbol="BTC/USD"):
+                ...
+
+            async with bus.listen(MARKETDATA_QUOTES, on_quote, symbol="BTC/USD"):
+                ...  # on_quote(event) is called for each, until the block ends
 
         Best effort whatever the subject's tier: nothing is stored for this reader, nothing acknowledged.
 
         Args:
-            subject: what to hear; of a verb subject both forms.
-            conflate: keep only the latest event of each concrete subject when the reader is behind.
-            limit: most events that wait; the oldest gives way, counted.
-            parameters: hear one key or fund only; without one every one.
+            subject: what to listen to; of a verb subject both forms.
+            handler: a plain function that is called with each event as it arrives, a turn of the event loop earlier
+                than by iterating. It must not block: the connection waits for it. What it raises is logged, counted,
+                and costs its own event only.
+            conflate: keep only the latest event of each concrete subject when a reader that iterates is behind.
+            limit: most events that wait for a reader that iterates; the oldest gives way, counted.
+            parameters: listen to one key or fund only; without one to all.
 
         Raises:
             UnknownParameter: the subject has no such parameter, or a wildcard was given for one.
         """
         self.refuse_when_closed()
-        listener = Listener(self.consuming, subject, parameters=parameters, conflate=conflate, limit=limit)
+        listener = Listener(self.consuming, subject, handler, parameters=parameters, conflate=conflate, limit=limit)
         self.consuming.readers[listener] = None
         return listener
 

@@ -42,9 +42,7 @@ from mts1b_foundation.errors import Mts1bError
 from mts1b_foundation.subjects import DurableSubject, Subject
 from mts1b_foundation.subjects.subject import T
 
-from mts1b_platform.eventbus import EventBus, connect
-from mts1b_platform.eventbus.consuming.consumer import Consumer
-from mts1b_platform.eventbus.consuming.listener import Listener
+from mts1b_platform.eventbus import Consumer, EventBus, Listener, connect
 from mts1b_platform.eventbus.errors import BusClosed
 from mts1b_platform.eventbus.events.event import Event
 from mts1b_platform.eventbus.events.once import DedupeStore

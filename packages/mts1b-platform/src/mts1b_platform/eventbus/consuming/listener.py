@@ -1,10 +1,15 @@
-"""Listening to events as they pass: bounded memory, a stated policy when the reader is too slow, everything counted.
+"""Listening to events as they pass: by iterating, or by a callback.
 
-Without conflation the oldest waiting event gives way to the newest; with it only the latest event of each concrete
-subject waits, so that a slow reader of quotes always reads the current price.
+*Iterating*: events wait for the reader in bounded memory. Without conflation the oldest waiting event gives way to the
+newest; with it only the latest event of each concrete subject waits, so that a slow reader of quotes always reads the
+current price. What gives way is counted.
+
+*A callback* is called from the connection's reader, one turn of the event loop earlier than a reader that iterates.
+Nothing waits, nothing gives way. It must not block: everything that the connection receives waits for it meanwhile.
 """
 
 import asyncio
+from collections.abc import Callable
 from types import TracebackType
 from typing import Generic, Self
 
@@ -15,8 +20,9 @@ from mts1b_platform.eventbus.codec.decoder import Refused
 from mts1b_platform.eventbus.connection.subscription import Subscription
 from mts1b_platform.eventbus.consuming.backlog import Backlog, Conflate, DropOldest
 from mts1b_platform.eventbus.consuming.context import ConsumeContext
-from mts1b_platform.eventbus.errors import BusClosed, ServerUnavailable
+from mts1b_platform.eventbus.errors import BusClosed, ConsumeError, ServerUnavailable
 from mts1b_platform.eventbus.events.event import LiveEvent
+from mts1b_platform.eventbus.hooks import Hooks
 from mts1b_platform.eventbus.jetstream.api import where
 from mts1b_platform.eventbus.protocol.message import RawMsg
 from mts1b_platform.logs import get_logger
@@ -28,7 +34,7 @@ _STORED = b"Nats-Stream: "
 
 
 class Listener(Generic[T]):
-    """Events of one subject from now on, as an async iterator. Made by ``bus.listen``.
+    """Events of one subject from now on, as an async iterator or given to a callback. Made by ``bus.listen``.
 
     ``async with`` makes sure that the server knows of the subscription before the block begins.
     """
@@ -37,6 +43,7 @@ class Listener(Generic[T]):
         self,
         context: ConsumeContext,
         subject: Subject[T],
+        handler: Callable[[LiveEvent[T]], object] | None = None,
         *,
         parameters: dict[str, str | None],
         conflate: bool,
@@ -44,9 +51,13 @@ class Listener(Generic[T]):
     ) -> None:
         if limit < 1:
             raise ValueError(f"limit is {limit}: a listener must be able to hold at least one event")
+        if handler is not None and conflate:
+            raise ValueError("a callback is given every event: conflate is for a reader that iterates")
         self._context = context
         self._client = context.client
         self._subject = subject
+        self._handler = handler
+        self._deliver = self._put if handler is None else self._call
         self._filters = subject.filters(**parameters)
         self._decode = context.decoder([subject]).decode
         self._backlog: Backlog = Conflate(limit) if conflate else DropOldest(limit)
@@ -66,12 +77,12 @@ class Listener(Generic[T]):
 
     @property
     def subject(self) -> Subject[T]:
-        """What is heard."""
+        """What is listened to."""
         return self._subject
 
     @property
     def patterns(self) -> tuple[str, ...]:
-        """The registered pattern that is heard."""
+        """The registered pattern that is listened to."""
         return (self._subject.pattern,)
 
     @property
@@ -88,13 +99,13 @@ class Listener(Generic[T]):
         """Subscribe; returns when the server has taken note.
 
         Raises:
-            AccessDenied: this identity may not hear the subject.
+            AccessDenied: this identity may not subscribe to the subject.
         """
         if self._subscriptions:
             return
         try:
             for pattern in self._filters:
-                self._subscriptions.append(self._client.connection.subscribe(pattern, self._put))
+                self._subscriptions.append(self._client.connection.subscribe(pattern, self._deliver))
             for pattern in self._filters:
                 await self._client.confirm("subscribe", pattern)
         except BusClosed:
@@ -133,12 +144,13 @@ class Listener(Generic[T]):
 
         Raises:
             BusClosed: the connection was closed while waiting.
+            ConsumeError: the events are given to a callback.
         """
+        if self._handler is not None:
+            raise ConsumeError(f"{self!r} gives its events to a callback: iterate a listener without one")
         if not self._subscriptions and not self._stopped:
             await self.start()
-        hooks = self._client.hooks
-        if hooks is not None and not (hooks.best_effort and hooks.handlers):
-            hooks = None
+        hooks = self._hooks()
         while True:
             try:
                 msg = self._take()
@@ -178,6 +190,30 @@ class Listener(Generic[T]):
             self.dropped += dropped
             self._client.counters.slow_consumer_drops[self._subject.pattern] += dropped
         self._ready.set()
+
+    def _call(self, batch: list[RawMsg]) -> None:
+        """Give what one read brought to the callback; called by the connection's reader."""
+        assert self._handler is not None  # noqa: S101 - subscribed only then
+        handler, hooks, consumed, wary = self._handler, self._hooks(), self._consumed, self._wary
+        for msg in batch:
+            if wary and self._is_history(msg):
+                continue
+            try:
+                registered, name, payload, _ = self._decode(msg)
+            except Refused as refused:
+                self._refuse(msg, refused)
+                continue
+            consumed[registered.pattern] += 1
+            event: LiveEvent[T] = LiveEvent(registered, name, msg, payload, hooks)
+            try:
+                handler(event)
+            except Exception as error:
+                self._client.counters.consume_errors[registered.pattern] += 1
+                log.error("a listener's callback failed", exc_info=error, **event.log_fields())
+
+    def _hooks(self) -> Hooks | None:
+        hooks = self._client.hooks
+        return hooks if hooks is not None and hooks.best_effort and hooks.handlers else None
 
     def _is_history(self, msg: RawMsg) -> bool:
         if _STORED not in msg[2]:

@@ -323,9 +323,10 @@ class Connection:
         try:
             with Limit(self._clock, timeout):
                 await pong
-        except TimeoutError as error:
-            if isinstance(error, BusError):
-                raise
+        except BusError as reason:
+            self._outbound.check_open()
+            raise ServerUnavailable(f"the connection broke before the server had confirmed: {reason}") from reason
+        except TimeoutError:
             raise RequestTimeout(f"the server did not answer a PING within {timeout:g} s") from None
 
     # Receiving.
@@ -432,6 +433,25 @@ class Connection:
         if link is self._link and not self._leaving:
             self._outbound.pause(paused=paused)
 
+    def ended(self, link: Link, reason: BusError) -> None:
+        """The link has ended: what is sent from now on waits for the next one."""
+        if link is not self._link:
+            return
+        self._link = None
+        self._leaving = False
+        self._stop_timer()
+        self._outbound.broke()
+        self._requests.broke()
+        if self._state is State.CLOSED:
+            return
+        self._state = State.DOWN
+        if isinstance(reason, StaleConnection):
+            self._dialler.pool.failed(self._dialler.address)  # another address of this host goes first
+        self.last_error = reason
+        self.report(reason)
+        self._tell(self._callbacks.disconnected)
+        self._break_hooks.call()
+
     def report(self, error: Exception) -> None:
         """Tell whoever wants to know."""
         try:
@@ -464,16 +484,16 @@ class Connection:
                 link = await self._dialler.dial()
             except BusError as error:
                 backoff.failed(refused=isinstance(error, IdentityRefused))
-                self.last_error = error
-                if backoff.refused and not self._first.done():
-                    self._first.set_exception(error)
+                if backoff.refused:
+                    self.last_error = error
+                    if not self._first.done():
+                        self._first.set_exception(error)
                 continue
             self._stand(link)
             await asyncio.wait([link.ended])  # not the future itself, which a cancellation would cancel
             error = link.ended.result()
             lasted = self._clock.now() - self._connected_at
             backoff.broke(lasting=lasted >= LASTING or isinstance(error, ServerLeaving), refused=is_refusal(error))
-            self._broke(error)
 
     def _new_link(self) -> Link:
         self._parser.reset()
@@ -489,9 +509,12 @@ class Connection:
         if self._state is State.CLOSED:  # closed while a library below us ignored that we do not want to dial any more
             link.end(BusClosed("the connection was closed"))
             return
+        self._connected_at = self._clock.now()
+        if link.over:  # as soon as it had let us in
+            self._failed_dial(link.ended.result())
+            return
         again = self._state is State.DOWN
         self._state = State.UP
-        self._connected_at = self._clock.now()
         self._link = link
         self._server_info = {}
         link.heard, link.pings = True, 0
@@ -509,21 +532,6 @@ class Connection:
             self.stats.reconnects += 1
             self._tell(self._callbacks.reconnected)
             self._ready_hooks.call()
-
-    def _broke(self, error: Exception) -> None:
-        """The link has ended."""
-        self._state = State.DOWN
-        self._link = None
-        self._leaving = False
-        self._stop_timer()
-        if isinstance(error, StaleConnection):
-            self._dialler.pool.failed(self._dialler.address)  # another address of this host goes first
-        self._outbound.broke()
-        self._requests.broke()
-        self.last_error = error
-        self.report(error)
-        self._tell(self._callbacks.disconnected)
-        self._break_hooks.call()
 
     def _leave(self, link: Link) -> None:
         """Go to another server, when this one has taken all that was sent; what is sent meanwhile goes there."""
@@ -583,7 +591,7 @@ class Connection:
             while not supervisor.done():
                 supervisor.cancel()
                 await done_within(self._clock, supervisor, _ENDING)
-        if link is not None and not link.over:
+        if link is not None and link is self._link:
             self._outbound.pause(paused=False)  # write all that waits, whatever the transport holds already
         self._finish(BusClosed("the connection was closed: connect() again"))
         if link is not None:

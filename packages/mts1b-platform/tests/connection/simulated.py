@@ -16,6 +16,9 @@ TURNS = 25
 """Turns of the loop after which nothing in memory moves any more."""
 
 
+_NUMBERS = count()
+
+
 async def settle() -> None:
     """Let everything happen that needs no time."""
     for _ in range(TURNS):
@@ -108,6 +111,7 @@ class Session:
 
     def __init__(self, server: "ScriptedServer", receiver: asyncio.BufferedProtocol) -> None:
         self.server = server
+        self.number = next(_NUMBERS)
         self.transport: Transport = MemoryTransport(self)
         self.closed = False
         self.stuck = False

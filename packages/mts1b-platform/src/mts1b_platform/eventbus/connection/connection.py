@@ -232,7 +232,8 @@ class Connection:
     @property
     def above_high_water(self) -> bool:
         """Whether a well-behaved sender should now ``await writable()``."""
-        return self._outbound.above_high_water
+        outbound = self._outbound  # asked before every event: without a second property
+        return outbound.waiting > outbound.high_water
 
     # Its life.
 

@@ -306,7 +306,7 @@ class ConnectionMachine(RuleBasedStateMachine):
             self.paused = False
         if self.connection.is_connected and not self.paused:
             wanted = {one.key for one in self.subscriptions if one.is_active}
-            assert {key for key in alive[0].subscribed} == wanted
+            assert set(alive[0].subscribed) == wanted
 
     @invariant()
     def breaks_and_returns_take_turns(self) -> None:

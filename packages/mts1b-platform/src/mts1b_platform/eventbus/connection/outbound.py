@@ -287,7 +287,11 @@ class Outbound:
         """
         self.check_loop()
         if self.closed is not None:
-            raise type(self.closed)(*self.closed.args)
+            raise self.closed_error()
+
+    def closed_error(self) -> BusClosed:
+        """What to raise: one for each who is told, as an error keeps where it was raised."""
+        return BusClosed(*(self.closed or BusClosed("the connection was closed")).args)
 
     # How.
 

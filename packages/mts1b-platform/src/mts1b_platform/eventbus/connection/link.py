@@ -40,6 +40,10 @@ class LinkOwner(Protocol):
         """The transport wants no more bytes for now, or takes them again."""
         ...
 
+    def ended(self, link: "Link", reason: BusError) -> None:
+        """The link has ended; from now on nothing may be written to it."""
+        ...
+
     def report(self, error: Exception) -> None:
         """Something went wrong that no caller is told."""
         ...
@@ -90,7 +94,7 @@ class Link(asyncio.BufferedProtocol):
         """The server's greeting."""
         self.pongs: deque[asyncio.Future[None] | None] = deque()
         """Who waits for the PONGs to come, in order; None for nobody."""
-        self.ended: asyncio.Future[Exception] = loop.create_future()
+        self.ended: asyncio.Future[BusError] = loop.create_future()
         """Done when the link has ended, with the reason."""
         self.closed: asyncio.Future[None] = loop.create_future()
         """Done when the socket is closed."""
@@ -187,11 +191,18 @@ class Link(asyncio.BufferedProtocol):
             self.transport.abort()
         elif not self.closed.done():
             self.closed.set_result(None)
+        self._owner.ended(self, reason)
 
-    def _reason(self, error: Exception | None) -> Exception:
-        if self._words and (error is None or (isinstance(error, OSError) and not isinstance(error, BusError))):
+    def _reason(self, error: Exception | None) -> BusError:
+        if isinstance(error, BusError):
+            return error
+        if self._words and (error is None or isinstance(error, OSError)):
             return ServerError(self._words)
-        return error or ServerUnavailable("the server ended the connection")
+        if error is None:
+            return ServerUnavailable("the server ended the connection")
+        reason = ServerUnavailable(f"the connection broke: {str(error) or type(error).__name__}")
+        reason.__cause__ = error
+        return reason
 
     def _handle(self, events: list[ParserEvent]) -> None:
         owner = self._owner

@@ -25,7 +25,6 @@ class Outbound:
     """The buffer of one connection. Belongs to its event loop."""
 
     __slots__ = (
-        "_high_water",
         "_kind",
         "_limit",
         "_loop",
@@ -39,6 +38,7 @@ class Outbound:
         "closed",
         "dropped",
         "frames",
+        "high_water",
         "max_payload",
         "waiting",
     )
@@ -46,7 +46,8 @@ class Outbound:
     def __init__(self, *, limit: int, high_water: int, stats: Stats, report: Callable[[Exception], None]) -> None:
         self._loop = asyncio.get_running_loop()
         self._limit = limit
-        self._high_water = high_water
+        self.high_water = high_water
+        """Waiting bytes above which a sender should ``await writable()``."""
         self._stats = stats
         self._report = report
         self._transport: Transport | None = None
@@ -148,9 +149,9 @@ class Outbound:
         """
         frame = ACK_FRAME % reply
         waiting = self.waiting + len(frame)
-        if waiting > self._high_water or self._transport is None:
+        if waiting > self.high_water or self._transport is None:
             self.send(frame)
-            return self.waiting > self._high_water
+            return self.waiting > self.high_water
         if not self._scheduled:
             self._schedule()
         if self._kind:
@@ -187,7 +188,7 @@ class Outbound:
     @property
     def above_high_water(self) -> bool:
         """Whether a well-behaved sender should now ``await writable()``."""
-        return self.waiting > self._high_water
+        return self.waiting > self.high_water
 
     async def writable(self) -> None:
         """Write what waits and give up one turn of the loop; then wait until there is room and a connection.
@@ -202,10 +203,10 @@ class Outbound:
         self.check_loop()
         self.flush_out()
         await asyncio.sleep(0)
-        while self._transport is None or self.waiting > self._high_water:
+        while self._transport is None or self.waiting > self.high_water:
             self.check_open()
             self.flush_out()
-            if self._transport is not None and self.waiting <= self._high_water:
+            if self._transport is not None and self.waiting <= self.high_water:
                 return
             waiter: asyncio.Future[None] = self._loop.create_future()
             self._waiters.add(waiter)
@@ -286,7 +287,11 @@ class Outbound:
         """
         self.check_loop()
         if self.closed is not None:
-            raise type(self.closed)(*self.closed.args)
+            raise self.closed_error()
+
+    def closed_error(self) -> BusClosed:
+        """What to raise: one for each who is told, as an error keeps where it was raised."""
+        return BusClosed(*(self.closed or BusClosed("the connection was closed")).args)
 
     # How.
 

@@ -24,6 +24,8 @@ def is_refusal(error: BaseException | None) -> bool:
     if isinstance(error, ServerError):
         words = error.words.lower()
         return any(refusal in words for refusal in _REFUSALS)
+    if error is not None and isinstance(error.__cause__, ssl.SSLError):
+        error = error.__cause__
     if isinstance(error, ssl.SSLError):
         reason = str(error.reason or "").upper()
         return "ALERT" in reason and any(alert in reason for alert in _ALERTS)

@@ -1,16 +1,14 @@
 """Request and answer over one subscription: each question has a reply subject of its own below it."""
 
 import asyncio
-from collections.abc import Callable
 from typing import Final
 
 from mts1b_platform.eventbus.connection.network import Chance, Clock
 from mts1b_platform.eventbus.connection.outbound import Outbound
-from mts1b_platform.eventbus.connection.subscription import Callback, Subscription
+from mts1b_platform.eventbus.connection.subscription import Subscription, Subscriptions
 from mts1b_platform.eventbus.connection.timing import Limit
-from mts1b_platform.eventbus.errors import BusClosed, NoResponders, RequestTimeout, ServerUnavailable
-from mts1b_platform.eventbus.protocol.frames import checked_subject, hpub_frame, pub_frame
-from mts1b_platform.eventbus.protocol.message import RawMsg, WireMsg
+from mts1b_platform.eventbus.errors import NoResponders, RequestTimeout, ServerUnavailable
+from mts1b_platform.eventbus.wire import RawMsg, WireMsg, checked_subject, hpub_frame, pub_frame
 
 _NOBODY: Final = b"NATS/1.0 503"
 
@@ -21,16 +19,16 @@ class Requests:
     def __init__(
         self,
         outbound: Outbound,
+        subscriptions: Subscriptions,
         clock: Clock,
         chance: Chance,
         prefix: str,
-        subscribe: Callable[[str, Callback], Subscription],
     ) -> None:
         self._outbound = outbound
+        self._subscriptions = subscriptions
         self._clock = clock
         self._chance = chance
         self._prefix = prefix
-        self._subscribe = subscribe
         self._inbox = b""
         self._asked = 0
         self._waiting: dict[bytes, tuple[asyncio.Future[RawMsg], bytes]] = {}
@@ -54,7 +52,7 @@ class Requests:
         to = checked_subject(subject)
         if self.subscription is None:
             inbox = self.new_inbox()
-            self.subscription = self._subscribe(f"{inbox}.*", self._answered)
+            self.subscription = self._subscriptions.add(f"{inbox}.*", self._answered)
             self._inbox = f"{inbox}.".encode()
         self._asked += 1
         token = b"%x" % self._asked
@@ -86,11 +84,11 @@ class Requests:
                     ServerUnavailable(f"{subject}: the connection broke before the answer came; ask again")
                 )
 
-    def close(self, reason: BusClosed) -> None:
+    def close(self) -> None:
         """The connection is closed: no answers come."""
         for answer, _ in self._waiting.values():
             if not answer.done():
-                answer.set_exception(BusClosed(*reason.args))
+                answer.set_exception(self._outbound.closed_error())
 
     def _answered(self, batch: list[RawMsg]) -> None:
         cut = len(self._inbox)

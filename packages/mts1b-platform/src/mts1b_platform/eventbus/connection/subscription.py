@@ -91,6 +91,10 @@ class Subscription:
         self._before = self.received
         return line + self.limit_line(self._limit) if self._limit else line
 
+    def end_line(self) -> bytes:
+        """What makes the server end it now."""
+        return b"UNSUB %b\r\n" % self.key
+
     def limit_line(self, limit: int) -> bytes:
         """What makes the server end it after ``limit`` messages in all; it counts from the SUB that it knows."""
         return b"UNSUB %b %d\r\n" % (self.key, limit - self._before)
@@ -127,8 +131,8 @@ class Subscriptions:
         """Whether it has not ended."""
         return self._active.get(subscription.key) is subscription
 
-    def add(self, subject: str, queue: str, callback: Callback, max_msgs: int) -> Subscription:
-        """Subscribe.
+    def add(self, subject: str, callback: Callback, *, queue: str = "", max_msgs: int = 0) -> Subscription:
+        """Subscribe; see ``Connection.subscribe``.
 
         Raises:
             SubjectRefused: the subject or the queue group is malformed.
@@ -152,13 +156,13 @@ class Subscriptions:
     def end(self, subscription: Subscription) -> None:
         """Have it end now."""
         if self.holds(subscription):
-            self._control(b"UNSUB %b\r\n" % subscription.key)
+            self._control(subscription.end_line())
             self.forget(subscription)
 
     async def drain(self, subscription: Subscription) -> None:
         """Have it end when the server has confirmed that nothing more comes."""
         if self.holds(subscription):
-            self._control(b"UNSUB %b\r\n" % subscription.key)
+            self._control(subscription.end_line())
             try:
                 await self._flush()
             finally:

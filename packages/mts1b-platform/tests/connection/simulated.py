@@ -10,7 +10,8 @@ from itertools import count
 from typing import Any
 
 from mts1b_platform.eventbus.connection import Callbacks, Connection, ConnectionOptions, Transport, feed
-from mts1b_platform.eventbus.wire import RawMsg, WireMsg, split_frame
+from mts1b_platform.eventbus.protocol.frames import split_frame
+from mts1b_platform.eventbus.protocol.message import RawMsg, WireMsg
 
 TURNS = 25
 """Turns of the loop after which nothing in memory moves any more."""
@@ -346,7 +347,7 @@ class World:
         assert not waiting.done()
 
 
-class Heard:
+class LiveEvent:
     """A callback that keeps batches."""
 
     def __init__(self) -> None:

@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 from mts1b_platform.eventbus.connection import feed
 from mts1b_platform.eventbus.connection.link import Link
 from mts1b_platform.eventbus.errors import ProtocolViolation, ServerError, ServerUnavailable, StaleConnection
-from mts1b_platform.eventbus.wire import Parser, RawMsg
+from mts1b_platform.eventbus.protocol.message import RawMsg
+from mts1b_platform.eventbus.protocol.parser import Parser
 
 STREAM = (
     b'INFO {"max_payload":100}\r\nPING\r\nMSG a 1 2\r\nxy\r\nPONG\r\nHMSG a.b 1 r 12 15\r\nNATS/1.0\r\n\r\nabc\r\n'

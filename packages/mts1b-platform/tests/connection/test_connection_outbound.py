@@ -6,11 +6,11 @@ import threading
 from typing import Any
 
 import pytest
-from mts1b_platform.eventbus.acks import ACK_FRAME
 from mts1b_platform.eventbus.connection.outbound import Outbound
 from mts1b_platform.eventbus.connection.stats import Stats
 from mts1b_platform.eventbus.errors import BusClosed, OutboundBufferFull, PayloadTooLarge, WrongEventLoop
-from mts1b_platform.eventbus.wire import hpub_frame, pub_frame
+from mts1b_platform.eventbus.protocol.acks import ACK_FRAME
+from mts1b_platform.eventbus.protocol.frames import hpub_frame, pub_frame
 
 
 class Wire:

@@ -16,7 +16,8 @@ from mts1b_platform.eventbus.connection.subscription import Callback, Subscripti
 from mts1b_platform.eventbus.connection.supervisor import State, Supervisor
 from mts1b_platform.eventbus.connection.timing import Limit
 from mts1b_platform.eventbus.errors import BusDraining, BusError, RequestTimeout, ServerUnavailable
-from mts1b_platform.eventbus.wire import Parser, WireMsg
+from mts1b_platform.eventbus.protocol.message import WireMsg
+from mts1b_platform.eventbus.protocol.parser import Parser
 
 
 class Connection:

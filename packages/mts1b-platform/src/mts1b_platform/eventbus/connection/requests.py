@@ -8,7 +8,8 @@ from mts1b_platform.eventbus.connection.outbound import Outbound
 from mts1b_platform.eventbus.connection.subscription import Subscription, Subscriptions
 from mts1b_platform.eventbus.connection.timing import Limit
 from mts1b_platform.eventbus.errors import NoResponders, RequestTimeout, ServerUnavailable
-from mts1b_platform.eventbus.wire import RawMsg, WireMsg, checked_subject, hpub_frame, pub_frame
+from mts1b_platform.eventbus.protocol.frames import checked_subject, hpub_frame, pub_frame
+from mts1b_platform.eventbus.protocol.message import RawMsg, WireMsg
 
 _NOBODY: Final = b"NATS/1.0 503"
 

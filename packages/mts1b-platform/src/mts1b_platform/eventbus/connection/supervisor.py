@@ -42,7 +42,7 @@ from mts1b_platform.eventbus.errors import (
     ServerUnavailable,
     StaleConnection,
 )
-from mts1b_platform.eventbus.wire import Parser
+from mts1b_platform.eventbus.protocol.parser import Parser
 
 _PONG = b"PONG\r\n"
 _ENDING = 1.0

@@ -11,7 +11,7 @@ from typing import Any, Self
 
 import pytest
 from mts1b_platform.eventbus.connection import Callbacks, Connection, ConnectionOptions, Credentials
-from mts1b_platform.eventbus.connection.network import AsyncioNetwork
+from mts1b_platform.eventbus.connection.asyncio_network import AsyncioNetwork
 from mts1b_platform.eventbus.errors import (
     BusError,
     IdentityRefused,

@@ -4,8 +4,9 @@ import asyncio
 from collections.abc import Callable
 from typing import Any
 
+from mts1b_platform.eventbus.connection.asyncio_network import AsyncioNetwork, LoopClock, SystemChance
 from mts1b_platform.eventbus.connection.keepalive import PING
-from mts1b_platform.eventbus.connection.network import AsyncioNetwork, Chance, Clock, LoopClock, Network, SystemChance
+from mts1b_platform.eventbus.connection.network import Chance, Clock, Network
 from mts1b_platform.eventbus.connection.options import Callbacks, ConnectionOptions
 from mts1b_platform.eventbus.connection.outbound import Outbound
 from mts1b_platform.eventbus.connection.reporter import Reporter

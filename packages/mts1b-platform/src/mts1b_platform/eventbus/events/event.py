@@ -18,7 +18,7 @@ from mts1b_platform.eventbus.protocol.envelope import ACTOR, MSG_ID, ORIGINAL_MS
 from mts1b_platform.eventbus.protocol.envelope_reader import MessageIds, read_ids
 from mts1b_platform.eventbus.protocol.headers import Headers
 from mts1b_platform.eventbus.protocol.message import RawMsg, WireMsg
-from mts1b_platform.eventbus.protocol.position import Position
+from mts1b_platform.eventbus.protocol.position import MessageKey, Position
 from mts1b_platform.handling import handled
 
 Tx = TypeVar("Tx")
@@ -195,6 +195,11 @@ class Event(LiveEvent[T]):
         return self.position.seq
 
     @property
+    def key(self) -> MessageKey:
+        """Sequence and storing time: names the message, also when the stream's sequences go back."""
+        return self.position.key
+
+    @property
     def stream(self) -> str:
         """The stream that stores it."""
         return self.position.stream
@@ -224,7 +229,11 @@ class Event(LiveEvent[T]):
         if self.registered.tier is Tier.DEDUPE:
             key: str = getattr(self.payload, "idempotency_key")  # noqa: B009 - the registry checks that it is there
         else:
-            key = self.headers.get(ORIGINAL_MSG_ID) or self.msg_id or f"{self.stream}:{self.seq}"
+            key = (
+                self.headers.get(ORIGINAL_MSG_ID)
+                or self.msg_id
+                or f"{self.stream}:{self.seq}:{self.position.stored_at}"
+            )
         return f"{self.registered.pattern}|{key}"
 
     def once(self, store: DedupeStore[Tx]) -> AbstractAsyncContextManager[Tx]:

@@ -119,7 +119,7 @@ class OrderedConsumer(Consumer[T]):
         elif order.is_here(event):
             settler.forget(event.reply)
         elif order.guard.up:
-            if (earlier := order.guard.hold(event.seq, event)) is not None:
+            if (earlier := order.guard.hold(event.key, event)) is not None:
                 settler.forget(earlier.reply)
         elif self._enter(event):
             return await self._its_turn(event)
@@ -128,12 +128,12 @@ class OrderedConsumer(Consumer[T]):
     def _enter(self, event: Event[T]) -> bool:
         """Whether ``event`` may be handed out now. Nothing is awaited here: who comes first enters first."""
         if self._is_to_blame(event):
-            self._order.blamed.add(event.seq)
+            self._order.blamed.add(event.key)
         return self._order.enter(event)
 
     async def _its_turn(self, event: Event[T]) -> Event[T] | None:
         """``event``, unless it is given up instead; when that fails it comes again, to be given up."""
-        if event.seq not in self._order.blamed:
+        if event.key not in self._order.blamed:
             return event
         await self._settler.give_up(event, DeadLetterReason.MAX_DELIVERIES, crashed(event.deliveries - 1))
         return None

@@ -48,11 +48,11 @@ class OrderedSettler(Settler):
     async def refuse(self, msg: WireMsg, position: Position, refused: Refused) -> bool:
         """Dead-letter a message that is no event; says whether it is off the consumer."""
         if not (stored := await super().refuse(msg, position, refused)):
-            self._order.put_off(position.seq)
+            self._order.put_off(position.key)
         return stored
 
     def settle(self, event: Event[Any], answer: bytes) -> None:
         """Decide on ``event`` by ``answer``."""
-        self._order.blamed.discard(event.seq)
+        self._order.blamed.discard(event.key)
         super().settle(event, answer)
         self._order.leave(event, done=answer == b"+ACK")

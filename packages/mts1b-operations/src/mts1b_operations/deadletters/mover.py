@@ -6,27 +6,28 @@ first stores it and the other changes nothing; a mover that is killed at any mom
 """
 
 import asyncio
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
-import nats.errors
 from mts1b_foundation.deadletters import DeadLetter
 from mts1b_foundation.subjects import deadletters_of
 from mts1b_platform.eventbus import EventBus, apply_streams
+from mts1b_platform.eventbus.consuming.prefetch import Prefetch
 from mts1b_platform.eventbus.errors import BusClosed, BusError
 from mts1b_platform.eventbus.jetstream.durables import ensure_durable
+from mts1b_platform.eventbus.protocol.acks import again_in
 from mts1b_platform.eventbus.protocol.envelope import TRACE_ID
+from mts1b_platform.eventbus.protocol.frames import pub_frame
+from mts1b_platform.eventbus.protocol.message import WireMsg
 from mts1b_platform.logs import get_logger
 
 from mts1b_operations.deadletters.advisories import Advisory, read_original
 from mts1b_operations.declared import ADVISORIES, DURABLE
 
-if TYPE_CHECKING:
-    from nats.aio.msg import Msg
-
 log = get_logger("mts1b.operations.deadletters")
 
-_FETCH: Final = 1.0
+_WINDOW: Final = 50
 _AGAIN: Final = 5.0
+"""Seconds until a failure that could not be moved is tried again."""
 _OWN: Final = "mts."
 
 
@@ -51,11 +52,13 @@ class Mover:
         self.ignored = 0
         self._bus = bus
         self._ack_wait = ack_wait
-        self._stopping = asyncio.Event()
+        self._stopping = False
+        self._wake = asyncio.Event()
 
     def stop(self) -> None:
         """Finish the advisory at hand and return from :meth:`run`."""
-        self._stopping.set()
+        self._stopping = True
+        self._wake.set()
 
     async def prepare(self) -> None:
         """Create the stream of advisories and the durable where they are missing; needs an identity that may.
@@ -79,38 +82,65 @@ class Mover:
 
         Raises:
             BusClosed: the bus was closed.
+            ConsumerGone: the durable was deleted.
             BusError: the stream or the durable cannot be created.
         """
         await self.prepare()
-        pull = await self._bus.plain_jetstream().pull_subscribe_bind(consumer=DURABLE, stream=ADVISORIES.name)
-        while not self._stopping.is_set():
-            try:
-                for msg in await pull.fetch(50, timeout=_FETCH):
-                    await self._one(msg)
-            except TimeoutError:  # nats-py's own, and now and then asyncio's
-                continue
-            except (nats.errors.ConnectionClosedError, nats.errors.ConnectionDrainingError):
-                raise BusClosed("the bus was closed under the dead-letter mover; advisories wait") from None
-            except nats.errors.Error as error:
-                log.warning("advisories cannot be read; trying again", error=str(error))
-                await self._bus.wait_connected(_FETCH)
-                await asyncio.sleep(0.1)
-
-    async def _one(self, msg: "Msg") -> None:
+        advisories = Prefetch(
+            self._bus,
+            ADVISORIES.name,
+            DURABLE,
+            window=_WINDOW,
+            ack_wait=self._ack_wait,
+            careful=False,
+            wake=self._wake.set,
+        )
+        unhook = self._bus.connection.on_close(self._wake.set)
         try:
-            advisory = Advisory.parse(msg.data)
+            await advisories.start()
+            while not self._stopping:
+                if (msg := advisories.take()) is not None:
+                    await self._one(advisories, WireMsg(*msg))
+                else:
+                    await self._until_more(advisories)
+        finally:
+            unhook()
+            await advisories.stop()
+            advisories.close()
+
+    async def _until_more(self, advisories: Prefetch) -> None:
+        if self._bus.is_closed:
+            raise BusClosed("the bus was closed under the dead-letter mover; advisories wait")
+        if advisories.failure is not None:
+            raise advisories.failure
+        self._wake.clear()
+        advisories.reading(+1)
+        try:
+            await self._wake.wait()
+        finally:
+            advisories.reading(-1)
+
+    async def _one(self, advisories: Prefetch, msg: WireMsg) -> None:
+        answer = b"+ACK" if await self._dealt_with(msg) else again_in(_AGAIN)
+        try:
+            self._bus.connection.send(pub_frame(msg.reply, answer))
+        except BusError as error:
+            log.warning("no answer to the server; the advisory comes again", error=str(error))
+        advisories.settled(msg.reply)
+
+    async def _dealt_with(self, msg: WireMsg) -> bool:
+        try:
+            advisory = Advisory.parse(msg.payload)
         except ValueError as error:
             log.error("an advisory cannot be read", error=str(error))
             self.ignored += 1
-            await msg.ack()
-            return
+            return True
         try:
             await self._move(advisory)
         except BusError as error:
             log.warning("not moved; trying again", advisory=str(advisory), error=str(error), seconds=_AGAIN)
-            await msg.nak(delay=_AGAIN)
-        else:
-            await msg.ack()
+            return False
+        return True
 
     async def _move(self, advisory: Advisory) -> None:
         original = await read_original(self._bus, advisory.stream, advisory.sequence)

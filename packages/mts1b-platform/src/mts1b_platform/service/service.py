@@ -144,7 +144,7 @@ class Service:
                 consumer = self.bus.consume(subject, *more, durable=durable, **options)
                 self._readers.append(consumer)
                 await consumer.start()
-                await _consume(consumer, handler, store, concurrency)
+                await consumer.run(handler if store is None else _once(handler, store), concurrency=concurrency)
 
             job.__name__ = f"{durable} on {subject.pattern}"
             self._jobs.append(job)
@@ -335,36 +335,14 @@ class Service:
         return f"ended: {', '.join(ended)}" if ended else None
 
 
-async def _consume(consumer: Consumer[Any], handler: Handler, store: DedupeStore[Any] | None, concurrency: int) -> None:
-    places = asyncio.Semaphore(concurrency)
+def _once(handler: Handler, store: DedupeStore[Any]) -> Handler:
+    """``handler`` with the transaction of ``store``, once per event."""
 
     async def handle(event: Event[Any]) -> None:
-        try:
-            async with event:
-                if store is None:
-                    await handler(event)
-                else:
-                    async with event.once(store) as tx:
-                        await handler(event, tx)
-        finally:
-            places.release()
+        async with event.once(store) as tx:
+            await handler(event, tx)
 
-    handlers: set[asyncio.Task[None]] = set()
-    try:
-        async for event in consumer:
-            await places.acquire()
-            if concurrency == 1:
-                await handle(event)
-            else:
-                task = asyncio.create_task(handle(event), name=f"{consumer.durable} {event.seq}")
-                handlers.add(task)
-                task.add_done_callback(handlers.discard)
-    except asyncio.CancelledError:
-        await _cancelled(list(handlers))
-        raise
-    finally:
-        while handlers:
-            await asyncio.wait(handlers)
+    return handle
 
 
 async def _unharmed(work: Awaitable[object], what: str) -> None:

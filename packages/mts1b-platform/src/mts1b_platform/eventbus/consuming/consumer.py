@@ -189,7 +189,8 @@ class Consumer(Generic[T]):
         """Hand every event to ``handler``, up to ``concurrency`` at a time, until the consumer is stopped.
 
         Each call runs inside ``async with event``: it returns and the event is acknowledged, it raises and the event
-        comes again, at last as a dead letter.
+        comes again, at last as a dead letter. When the reading cannot go on, the consumer is stopped, and the
+        calls at work finish.
 
         Raises:
             ConsumeError, BusClosed: as iterating does.
@@ -202,9 +203,21 @@ class Consumer(Generic[T]):
                 async with event:
                     await handler(event)
 
-        async with asyncio.TaskGroup() as workers:
-            for number in range(concurrency):
-                workers.create_task(work(), name=f"{self.durable} {number}")
+        if concurrency == 1:
+            await work()
+            return
+        workers = [asyncio.create_task(work(), name=f"{self.durable} {number}") for number in range(concurrency)]
+        try:
+            await asyncio.wait(workers, return_when=asyncio.FIRST_COMPLETED)
+            await self.stop()
+            await asyncio.wait(workers)
+        finally:
+            for worker in workers:
+                worker.cancel()
+            ended = await asyncio.gather(*workers, return_exceptions=True)
+        for error in ended:
+            if error is not None:
+                raise error
 
     # Where order differs.
 

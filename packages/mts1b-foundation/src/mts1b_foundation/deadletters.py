@@ -2,13 +2,15 @@
 
 import traceback
 from collections.abc import Mapping
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from enum import StrEnum
-from typing import Annotated, Self
+from typing import Annotated, Final, Self
 
 from pydantic import Field
 
 from mts1b_foundation.event import Bytes, Event, Identifier, UtcDatetime, utc_now
+
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class DeadLetterReason(StrEnum):
@@ -29,8 +31,8 @@ class DeadLetterReason(StrEnum):
 class DeadLetter(Event):
     """One message that one consumer gave up on.
 
-    The id is made of stream, sequence and consumer, so that however many parties notice the same failure, one
-    dead letter is stored.
+    The id is made of stream, sequence, storing time and consumer, so that however many parties notice the same failure,
+    one dead letter is stored.
     """
 
     dead_letter_id: Identifier
@@ -50,9 +52,14 @@ class DeadLetter(Event):
     failed_at: UtcDatetime
 
     @staticmethod
-    def id_for(stream: str, sequence: int, consumer: str) -> str:
-        """The one id of the failure of this message at this consumer."""
-        return f"{stream}:{sequence}:{consumer}"
+    def id_for(stream: str, sequence: int, stored_at: datetime, consumer: str) -> str:
+        """The one id of the failure of this message at this consumer.
+
+        Its last six digits are of the storing time: a stream that is made again or restored gives its sequences out a
+        second time.
+        """
+        microseconds = (stored_at - _EPOCH) // timedelta(microseconds=1)
+        return f"{stream}:{sequence}:{consumer}:{microseconds & 0xFFFFFF:06x}"
 
     @classmethod
     def of_stored(
@@ -85,7 +92,7 @@ class DeadLetter(Event):
         """
         raised = isinstance(error, BaseException)
         return cls(
-            dead_letter_id=cls.id_for(stream, sequence, consumer),
+            dead_letter_id=cls.id_for(stream, sequence, stored_at, consumer),
             reason=reason,
             subject=subject,
             headers=dict(headers),

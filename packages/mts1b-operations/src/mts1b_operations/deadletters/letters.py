@@ -30,8 +30,13 @@ class Letter:
 
     @property
     def id(self) -> str:
-        """Stream, sequence and consumer of the failure."""
+        """Stream, sequence, consumer and storing time of the failure."""
         return self.letter.dead_letter_id
+
+    @property
+    def names(self) -> tuple[str, str, str]:
+        """What selects it: its id, the id without the storing time, its sequence among the dead letters."""
+        return self.id, self.id.rpartition(":")[0], str(self.seq)
 
     @property
     def requeues(self) -> int:
@@ -47,7 +52,7 @@ class Selection:
     """Which dead letters to select; what is left out matches all.
 
     Attributes:
-        ids: dead letter ids, or their sequences as digits.
+        ids: dead letter ids, with or without the storing time at their end, or their sequences as digits.
         consumer: the durable that gave up.
         stream: the stream of the original.
         subject: beginning of the original's subject.
@@ -71,7 +76,7 @@ class Selection:
         """Whether it selects ``found``."""
         letter = found.letter
         return (
-            (not self.ids or found.id in self.ids or str(found.seq) in self.ids)
+            (not self.ids or not set(self.ids).isdisjoint(found.names))
             and self.consumer in (None, letter.consumer)
             and self.stream in (None, letter.stream)
             and self.reason in (None, letter.reason.value)

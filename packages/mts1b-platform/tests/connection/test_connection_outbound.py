@@ -319,6 +319,7 @@ async def test_another_event_loop_is_told():
     assert isinstance(error, WrongEventLoop)
 
 
+@pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
 async def test_a_process_that_was_forked_off_is_told():
     bench = Bench()
     read, write = os.pipe()

@@ -212,6 +212,39 @@ async def test_draining_the_connection_delivers_what_was_on_its_way(world: World
     assert world.told.errors == []
 
 
+async def test_draining_twice_at_a_time_waits_for_the_same_end(world: World):
+    server = world.server()
+    connection = await world.connected(ping_interval=60)
+    heard = Heard()
+    connection.subscribe("a", heard)
+    await connection.flush()
+    server.answers_pings = False
+    first, second = asyncio.create_task(connection.drain()), asyncio.create_task(connection.drain())
+    await settle()
+    first.cancel()
+    await settle()
+    assert connection.is_connected
+    server.session.say(b"MSG a 1 1\r\n1\r\nPONG\r\n")
+    await second
+    assert heard.payloads == [b"1"]
+    assert connection.is_closed
+    assert world.told.errors == []
+
+
+async def test_closing_cuts_draining_short(world: World):
+    server = world.server()
+    connection = await world.connected(ping_interval=60)
+    connection.subscribe("a", Heard())
+    server.answers_pings = False
+    draining = asyncio.create_task(connection.drain())
+    await settle()
+    await connection.close()
+    await draining
+    assert [str(error) for error in world.told.errors] == [
+        "drain was cut short, messages may not have been delivered: the connection was closed: connect() again"
+    ]
+
+
 async def test_draining_waits_for_a_connection_that_is_down(world: World):
     server = world.server()
     connection = await world.connected()

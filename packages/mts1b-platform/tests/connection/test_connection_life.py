@@ -531,15 +531,36 @@ async def test_a_server_in_lame_duck_is_left_at_once_and_nothing_is_lost(world: 
     heard = LiveEvent()
     connection.subscribe("a", heard)
     await connection.flush()
+    connection.send(pub_frame(b"p", b"before"))
     first.session.say(b'MSG a 1 1\r\n1\r\nINFO {"ldm":true}\r\nINFO {"ldm":true}\r\nMSG a 1 1\r\n2\r\n')
     connection.send(pub_frame(b"p", b"later"))
     await settle()
     assert connection.is_connected
     assert heard.payloads == [b"1", b"2"]
-    assert [msg.payload for msg in first.messages + second.messages] == [b"later"]
+    assert [msg.payload for msg in first.messages] == [b"before"]
+    assert [msg.payload for msg in second.messages] == [b"later"], "held back for the other server"
     assert second.session.subscribed == {b"1": b"a"}
     assert [type(error) for error in world.told.errors] == [ServerLeaving]
     assert world.clock.time == 1000.0, "without any wait"
+    await connection.close()
+
+
+async def test_a_server_in_lame_duck_that_is_slow_gets_nothing_after_the_last_ping(world: World):
+    first, second = world.server("10.0.0.1:4222"), world.server("10.0.0.2:4222")
+    connection = await world.connected()
+    session = first.session
+    session.pause()
+    connection.send(pub_frame(b"p", b"before"))
+    first.answers_pings = False
+    session.say(b'INFO {"ldm":true}\r\n')
+    connection.send(pub_frame(b"p", b"later"))
+    session.resume()
+    await settle()
+    assert session.lines[-1] == b"PING"
+    session.say(b"PONG\r\n" * 2)
+    await settle()
+    assert [msg.payload for msg in first.messages] == [b"before"]
+    assert [msg.payload for msg in second.messages] == [b"later"]
     await connection.close()
 
 

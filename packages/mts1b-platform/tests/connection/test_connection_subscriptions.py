@@ -106,6 +106,20 @@ async def test_unsubscribing_ends_it_at_once(world: World):
     await connection.close()
 
 
+async def test_a_server_that_has_not_let_us_in_delivers_nothing(world: World):
+    server = world.server()
+    connection = await world.connected()
+    heard = Heard()
+    connection.subscribe("a", heard)
+    server.greeting = b'INFO {"headers":true}\r\nMSG a 1 1\r\n1\r\n'
+    server.session.lose(None)
+    await world.clock.advance(0.2)
+    assert connection.is_connected
+    server.session.say(b"MSG a 1 1\r\n2\r\n")
+    assert heard.payloads == [b"2"]
+    await connection.close()
+
+
 async def test_a_limit_that_is_reached_already_ends_it(world: World):
     server = world.server()
     connection = await world.connected()
@@ -197,6 +211,39 @@ async def test_draining_the_connection_delivers_what_was_on_its_way(world: World
     assert [msg.payload for msg in server.messages] == [b"an ack, say"]
     assert connection.is_closed
     assert world.told.errors == []
+
+
+async def test_draining_twice_at_a_time_waits_for_the_same_end(world: World):
+    server = world.server()
+    connection = await world.connected(ping_interval=60)
+    heard = Heard()
+    connection.subscribe("a", heard)
+    await connection.flush()
+    server.answers_pings = False
+    first, second = asyncio.create_task(connection.drain()), asyncio.create_task(connection.drain())
+    await settle()
+    first.cancel()
+    await settle()
+    assert connection.is_connected
+    server.session.say(b"MSG a 1 1\r\n1\r\nPONG\r\n")
+    await second
+    assert heard.payloads == [b"1"]
+    assert connection.is_closed
+    assert world.told.errors == []
+
+
+async def test_closing_cuts_draining_short(world: World):
+    server = world.server()
+    connection = await world.connected(ping_interval=60)
+    connection.subscribe("a", Heard())
+    server.answers_pings = False
+    draining = asyncio.create_task(connection.drain())
+    await settle()
+    await connection.close()
+    await draining
+    assert [str(error) for error in world.told.errors] == [
+        "drain was cut short, messages may not have been delivered: the connection was closed: connect() again"
+    ]
 
 
 async def test_draining_waits_for_a_connection_that_is_down(world: World):
@@ -301,6 +348,20 @@ async def test_a_question_that_went_out_on_a_broken_connection_is_told_and_one_t
     assert server.messages[-1].subject == b"svc.b"
     server.session.publish(server.messages[-1].reply, b"yes")
     assert (await waits).payload == b"yes"
+    await connection.close()
+
+
+async def test_a_question_that_had_not_gone_out_when_the_connection_broke_goes_out_later(world: World):
+    server = world.server()
+    connection = await world.connected()
+    server.session.pause()
+    asking = asyncio.create_task(connection.request("svc.a", timeout=60))
+    await settle()
+    assert server.messages == []
+    server.session.lose(None)
+    await world.clock.advance(0.2)
+    server.session.publish(server.messages[0].reply, b"yes")
+    assert (await asking).payload == b"yes"
     await connection.close()
 
 

@@ -3,17 +3,13 @@
 import asyncio
 from typing import Any
 
-import pytest
 from mts1b_foundation.subjects import OMS_ORDERS_CREATED
 from mts1b_platform.eventbus import Event
 from mts1b_platform.service import Service
 from outcome_readers import reading
 from outcome_world import DURABLE, World, eventually
 
-OUTLIVE = "handlers that run side by side are waited for, budget or not, while what they need is closed"
 
-
-@pytest.mark.xfail(strict=True, reason=OUTLIVE)
 async def test_handlers_do_not_outlive_the_drain_budget(world: World):
     begun: list[str] = []
     finished: list[str] = []
@@ -35,7 +31,6 @@ async def test_handlers_do_not_outlive_the_drain_budget(world: World):
         assert await reader.has_handled(3), "they are given back, and not kept from others"
 
 
-@pytest.mark.xfail(strict=True, reason=OUTLIVE)
 async def test_when_on_stop_is_called_no_handler_is_at_work(world: World):
     begun = asyncio.Event()
     log: list[str] = []

@@ -50,7 +50,6 @@ async def treasury(limited: NatsServer) -> AsyncIterator[EventBus]:
     await bus.close()
 
 
-@pytest.mark.xfail(strict=True, reason="the server's words are taken for the end: the bus is closed for good")
 async def test_an_event_over_a_lowered_limit_fails_alone(limited: NatsServer, config: Path, treasury: EventBus):
     await treasury.emit(TREASURY_NAV, NAV)
     lower(limited, config)
@@ -71,7 +70,6 @@ async def test_an_event_over_a_lowered_limit_fails_alone(limited: NatsServer, co
         await treasury.emit(TREASURY_NAV, NAV.model_copy(update={"sequence": 3}))
 
 
-@pytest.mark.xfail(strict=True, reason="the server's words are taken for the end: the bus is closed for good")
 async def test_a_subscription_over_the_limit_fails_alone(limited: NatsServer, treasury: EventBus):
     refused: list[BusError] = []
 

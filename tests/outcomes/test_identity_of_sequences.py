@@ -25,7 +25,6 @@ async def remake(world: World, stream: str = STREAM) -> None:
     await apply_streams(world.bus)
 
 
-@pytest.mark.xfail(strict=True, reason="an ordered reader knows what it has acknowledged by its sequence alone")
 @pytest.mark.parametrize("surface", ORDERED)
 async def test_what_comes_after_a_restored_snapshot_is_handled(surface: str, world: World, tmp_path: Path):
     async with reading(world, surface) as reader:
@@ -48,7 +47,6 @@ async def test_what_comes_after_a_restored_snapshot_is_handled(surface: str, wor
         assert reader.handled == names(*range(9))
 
 
-@pytest.mark.xfail(strict=True, reason="dead letters are known by stream, sequence and durable, for 24 hours")
 @pytest.mark.parametrize("surface", SURFACES)
 async def test_dead_letters_of_a_stream_that_was_made_again_are_stored(surface: str, world: World):
     for number in (0, 1):
@@ -59,7 +57,6 @@ async def test_dead_letters_of_a_stream_that_was_made_again_are_stored(surface: 
     assert await world.lost() == ["order-0 rejected", "order-1 rejected"]
 
 
-@pytest.mark.xfail(strict=True, reason="a store knows an event without a message id by stream and sequence alone")
 @pytest.mark.parametrize("surface", SURFACES)
 async def test_events_without_an_id_are_not_taken_for_those_of_an_earlier_stream(
     surface: str, world: World, tmp_path: Path

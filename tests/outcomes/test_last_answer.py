@@ -38,7 +38,6 @@ async def test_a_full_stream_is_named_as_the_reason(publish: Any, world: World):
     assert not isinstance(refused.value, PublishUncertain), "the server has said that it was not stored"
 
 
-@pytest.mark.xfail(strict=True, reason="nothing notices the other loop; the caller reads that no ack came in time")
 async def test_a_bus_that_is_used_in_another_thread_says_so(world: World):
     def publish() -> BaseException | None:
         try:

@@ -12,7 +12,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from mts1b_platform.eventbus.connection import Connection, Subscription
 from mts1b_platform.eventbus.errors import BusError, OutboundBufferFull, PayloadTooLarge, ServerUnavailable
 from mts1b_platform.eventbus.protocol.frames import pub_frame
-from simulated import LiveEvent, World, settle
+from simulated import Received, World, settle
 
 LIMIT = 2_000
 SIZES = st.sampled_from([1, 20, 90, 300, 700])
@@ -31,7 +31,7 @@ class ConnectionMachine(RuleBasedStateMachine):
         """Numbers of the kept frames that were accepted, in order."""
         self.volatile: list[int] = []
         """Numbers of the volatile frames that were tried."""
-        self.subscriptions: dict[Subscription, LiveEvent] = {}
+        self.subscriptions: dict[Subscription, Received] = {}
         self.published: dict[Subscription, list[bytes]] = {}
         self.paused = False
         self.run(self.begin())
@@ -142,7 +142,7 @@ class ConnectionMachine(RuleBasedStateMachine):
     @rule(limit=st.sampled_from([0, 0, 3]))
     def subscribe(self, limit: int) -> None:
         async def subscribe() -> None:
-            heard = LiveEvent()
+            heard = Received()
             self.number += 1
             made = self.connection.subscribe(f"s.{self.number}", heard, max_msgs=limit)
             self.subscriptions[made] = heard

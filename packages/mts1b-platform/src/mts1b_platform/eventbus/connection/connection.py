@@ -255,7 +255,8 @@ class Connection:
         if link is None:
             servers = self._supervisor.dialler.pool
             raise ServerUnavailable(f"there is no connection to {servers} at the moment; it is dialled")
-        pong = link.expect_pong()
+        pong, mark = link.expect_pong(), self._subscriptions.mark()
+        pong.add_done_callback(lambda _: self._subscriptions.confirm(mark))
         self._outbound.control(PING)
         try:
             with Limit(self._clock, timeout):

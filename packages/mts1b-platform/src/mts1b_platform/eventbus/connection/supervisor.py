@@ -47,6 +47,8 @@ from mts1b_platform.eventbus.protocol.parser import Parser
 _PONG = b"PONG\r\n"
 _ENDING = 1.0
 """Most seconds that closing waits for a task or a socket that was told to end at once."""
+_TOO_MANY = "maximum subscriptions exceeded"
+"""How the server says that it did not take a subscription, and keeps the connection."""
 
 
 class State(StrEnum):
@@ -170,6 +172,8 @@ class Supervisor:
         self._stats.errors += 1
         self.report.calling(lambda: self._callbacks.server_said(words))
         if link is self.link:
+            if words.lower().startswith(_TOO_MANY):
+                self._subscriptions.refusal(words)
             self.report(ServerError(words))
 
     def paused(self, link: Link, *, paused: bool) -> None:

@@ -19,7 +19,7 @@ import asyncio
 from mts1b_platform.eventbus import connect
 async def main():
     bus = await connect()
-    print(bus.connected_url.netloc, len(await bus.jetstream().streams_info()))
+    print(bus.connected_url, len(await bus.jetstream().streams_info()))
     await bus.close()
 asyncio.run(main())
 """
@@ -49,8 +49,8 @@ def assert_nothing_left(machine: Machine, before: dict[str, bytes]) -> None:
 def test_after_an_install_connect_without_arguments_works(machine: Machine):
     done = machine.deploy("install", "--profile", "minimal", "--include", "nats")
     assert "no authentication: development only" in done.stderr
-    netloc, streams = machine.python(CONNECT).split()
-    assert netloc == f"127.0.0.1:{machine.port}"
+    server, streams = machine.python(CONNECT).split()
+    assert server == f"nats://127.0.0.1:{machine.port}"
     assert int(streams) >= 5
 
 

@@ -290,7 +290,7 @@ def test_another_port_moves_the_server_and_keeps_edits_and_data(machine: Machine
     assert str(machine.port) not in text
     assert 'actor = "me" # stays' in text
     assert "# my own remark" in text
-    assert machine.python(CONNECT).startswith(f"127.0.0.1:{port} ")
+    assert machine.python(CONNECT).startswith(f"nats://127.0.0.1:{port} ")
 
 
 def test_a_move_to_a_taken_port_leaves_the_old_server_running(machine: Machine):
@@ -346,7 +346,7 @@ def test_a_config_of_the_users_own_gains_the_server_and_survives_uninstall(machi
     machine.user_config.parent.mkdir(parents=True)
     machine.user_config.write_text('# mine\nactor = "me"\n')
     machine.deploy("install")
-    assert machine.python(CONNECT).startswith(f"127.0.0.1:{machine.port} ")
+    assert machine.python(CONNECT).startswith(f"nats://127.0.0.1:{machine.port} ")
     machine.deploy("uninstall")
     assert machine.user_config.read_text().startswith('# mine\nactor = "me"\n')
 

@@ -50,7 +50,7 @@ class Locked:
         )
         self._websocket = websocket
         self.render()
-        self.opened: list[Client] = []
+        self.opened: list[EventBus | Client] = []
 
     @property
     def url(self) -> str:

@@ -7,7 +7,6 @@ import asyncio
 import json
 from typing import Any
 
-import nats.errors
 import pytest
 from locked_server import PATIENCE, Locked
 from mts1b_deploy.permissions import all_permissions
@@ -20,8 +19,9 @@ from mts1b_foundation.subjects import (
 from mts1b_platform.eventbus import AccessDenied, EventBus
 from mts1b_platform.eventbus import bus as bus_module
 from mts1b_platform.eventbus.connect import connect
+from mts1b_platform.eventbus.connection.messages import Message
+from mts1b_platform.eventbus.errors import NoResponders
 from nats.aio.client import Client
-from nats.aio.msg import Msg
 
 DURABLE = "OMS_ORDERS.my-consumer"
 
@@ -140,7 +140,7 @@ def long_timeouts(monkeypatch: pytest.MonkeyPatch) -> None:
 
     async def patient_request(
         bus: EventBus, subject: str, payload: bytes = b"", timeout: float = 0.5, *arguments: Any, **options: Any
-    ) -> Msg:
+    ) -> Message:
         return await request(bus, subject, payload, max(timeout, 2 * PATIENCE), *arguments, **options)
 
     monkeypatch.setattr(EventBus, "request", patient_request)
@@ -215,15 +215,15 @@ async def test_a_question_is_answered_where_no_ack_is_ever_waited_for(locked: Lo
     marketdata, research = await locked.bus("mts1b-marketdata"), await locked.bus("mts1b-research")
     seen: list[str] = []
 
-    async def answer(msg: object) -> None:
-        seen.append(msg.reply)  # type: ignore[attr-defined]
-        await marketdata.publish(msg.reply, json.dumps({"ok": True}).encode())  # type: ignore[attr-defined]
+    async def answer(msg: Message) -> None:
+        seen.append(msg.reply)
+        await msg.respond(json.dumps({"ok": True}).encode())
 
     await marketdata.subscribe("svc.v1.marketdata.history", cb=answer)
     said = await research.request("svc.v1.marketdata.history", b"", timeout=PATIENCE)
     assert json.loads(said.data) == {"ok": True}
     assert seen[0].startswith("_SVC.mts1b-research.")
-    with pytest.raises(nats.errors.NoRespondersError):
+    with pytest.raises(NoResponders):
         await research.request("svc.v1.marketdata.nothing", b"", timeout=PATIENCE)
 
 
@@ -247,7 +247,6 @@ async def lying(locked: Locked, service: str, repo: str) -> EventBus:
         config=locked.bare_config(),
         tls_ca=locked.pki.ca,
         tls_cert=locked.pki.pem(repo),
-        inbox_prefix=f"_INBOX_{repo}",
     )
     locked.opened.append(bus)
     return bus

@@ -17,7 +17,7 @@ from types import TracebackType
 from typing import Any, Self
 
 _WARM = ("cli", "install", "plan", "status", "secured", "cluster", "backup", "upgrade", "doctor", "uninstall")
-_WARM_BUS = ("connect", "apply", "consumers", "durables")
+_WARM_BUS = ("connect", "consumers", "jetstream.apply_streams", "jetstream.durables")
 _LONGEST = 300
 """Seconds after which a command counts as stuck and is killed."""
 

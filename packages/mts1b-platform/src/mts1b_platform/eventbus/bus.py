@@ -344,9 +344,11 @@ class EventBus(BusClient):
     async def close(self) -> None:
         """Close at once: what is written already goes out, within two seconds. Safe to repeat."""
         raw, self._raw = self._raw, None
-        if raw is not None:
-            await raw.close()
-        await super().close()
+        try:
+            if raw is not None:
+                await raw.close()
+        finally:
+            await super().close()
 
     def was_closed(self) -> None:
         """The connection is closed for good: nobody shall wait on it."""

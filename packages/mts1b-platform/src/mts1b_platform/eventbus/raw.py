@@ -123,7 +123,10 @@ class NatsClient(Client):
         while not self._dialling.done():  # on Python 3.11 nats-py may lose a cancellation
             self._dialling.cancel()
             await asyncio.wait([self._dialling], timeout=0.05)
-        await super().close()
+        try:
+            await super().close()
+        except (OSError, nats.errors.Error) as error:  # its server is away, and it had something unsent
+            log.warning("nats-py's connection was closed with messages unsent", error=str(error))
 
     async def _report(self, error: Exception) -> None:
         if self._bus.denials.on_error(str(error)) is None:

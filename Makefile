@@ -105,6 +105,7 @@ fuzz: $(READY) ## fuzz the wire code against nats-py's parser (ARGS=-max_total_t
 .PHONY: chaos
 chaos: $(READY) ## kill producers, consumers and servers for minutes, and judge what is left (ARGS="--events 12000 --kills 160")
 	@python tests/crash/chaos.py $(ARGS)
+	@pytest --chaos
 
 .PHONY: chaos-desk
 chaos-desk: $(READY) ## kill the desk's services 30 times and NATS 5 times, and get the same ledger (DATA=file); halts under load

@@ -19,7 +19,7 @@ from mts1b_desk.settings import DeskSettings, ReplaySettings
 from mts1b_platform.eventbus import apply_streams, connect
 from mts1b_platform.server import NatsServer
 
-from .desk_chaos import Outcome, Plan, desk_file, make_quotes, run_desk
+from .desk_chaos import Outcome, Plan, desk_file, make_quotes, run_desk, services_of
 
 pytestmark = pytest.mark.slow
 
@@ -87,7 +87,7 @@ async def _killed_half_way(server: NatsServer, cwd: Path, *arguments: str) -> No
     assert process.stderr is not None
     while b" fills, lag" not in (line := await process.stderr.readline()) or b" 0 fills" in line:
         assert line, "the run ended before anything was traded"
-    children = psutil.Process(process.pid).children()
+    children = list(services_of(process.pid).values())
     process.send_signal(signal.SIGKILL)
     await process.wait()
     _, alive = await asyncio.to_thread(psutil.wait_procs, children, 60)

@@ -29,7 +29,7 @@ def preload(*modules: str) -> None:
 
 
 def run_program(
-    main: str, arguments: Sequence[str], *, environ: Mapping[str, str], cwd: Path, scratch: Path
+    main: str, arguments: Sequence[str], *, environ: Mapping[str, str], cwd: Path, scratch: Path, stdin: str = ""
 ) -> subprocess.CompletedProcess[str]:
     """Run a command to its end; its output goes through files in ``scratch``.
 
@@ -38,10 +38,12 @@ def run_program(
         arguments: its command line, beginning with the command's name.
         environ: its whole environment.
         cwd: its working directory.
-        scratch: a directory for its output.
+        scratch: a directory for its input and output.
+        stdin: what it reads from standard input.
     """
-    out, err = scratch / "stdout", scratch / "stderr"
-    process = _forking.Process(target=_become, args=(main, list(arguments), dict(environ), cwd, out, err))
+    given, out, err = files = scratch / "stdin", scratch / "stdout", scratch / "stderr"
+    given.write_text(stdin)
+    process = _forking.Process(target=_become, args=(main, list(arguments), dict(environ), cwd, files))
     process.start()
     process.join()
     code = process.exitcode
@@ -49,17 +51,14 @@ def run_program(
     return subprocess.CompletedProcess(list(arguments), -1 if code is None else code, out.read_text(), err.read_text())
 
 
-def _become(main: str, arguments: list[str], environ: dict[str, str], cwd: Path, out: Path, err: Path) -> None:
+def _become(main: str, arguments: list[str], environ: dict[str, str], cwd: Path, files: Sequence[Path]) -> None:
     """Be the command; the caller turns ``SystemExit`` into the exit code, and shows any other exception."""
     signal.alarm(_LONGEST)
-    for number, path, flags in (
-        (0, Path(os.devnull), os.O_RDONLY),
-        (1, out, os.O_WRONLY | os.O_CREAT | os.O_TRUNC),
-        (2, err, os.O_WRONLY | os.O_CREAT | os.O_TRUNC),
-    ):
-        opened = os.open(path, flags, 0o600)
+    for number, path in enumerate(files):
+        opened = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC if number else os.O_RDONLY, 0o600)
         os.dup2(opened, number)
         os.close(opened)
+    sys.stdin = open(0, closefd=False)  # noqa: SIM115 - multiprocessing has opened the null device in its place
     os.environ.clear()
     os.environ.update(environ)
     os.chdir(cwd)

@@ -20,6 +20,9 @@ from hypothesis import HealthCheck, settings
 _LAST_WORDS = 60.0
 """Seconds for the teardown of a failed test, and from the last test to the end of the process."""
 
+_SLOW = 3.0
+"""Seconds from which a test should be marked slow."""
+
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
@@ -51,14 +54,20 @@ def _dealt(items: list[pytest.Item], workers: int) -> list[pytest.Item]:
     parts: list[list[pytest.Item]] = [[] for _ in range(workers)]
     slow = (item for item in items if item.get_closest_marker("slow"))
     modules = [list(group) for _, group in groupby(slow, key=lambda item: item.path)]
-    for module in sorted(modules, key=len, reverse=True):
-        min(parts, key=len).extend(module)
+    for module in sorted(modules, key=_seconds, reverse=True):
+        min(parts, key=_seconds).extend(module)
     rest = iter([item for item in items if not item.get_closest_marker("slow")])
     dealt: list[pytest.Item] = []
     for number, part in enumerate(parts):
         size = (len(items) - len(dealt)) // (workers - number)
         dealt += [*part, *islice(rest, max(0, size - len(part)))]
     return dealt
+
+
+def _seconds(items: list[pytest.Item]) -> float:
+    """About how long slow tests take, by their markers."""
+    markers = [marker for item in items if (marker := item.get_closest_marker("slow")) is not None]
+    return sum(marker.kwargs.get("seconds", _SLOW) for marker in markers)
 
 
 def _end_in_time() -> None:

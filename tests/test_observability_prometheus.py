@@ -164,7 +164,7 @@ async def read_alerts(bus: EventBus, into: list[Alert]) -> None:
                 into.append(event.payload)
 
 
-@pytest.mark.slow
+@pytest.mark.slow(seconds=10)
 @pytest.mark.timeout(400)
 @pytest.mark.parametrize("lag_limit", [5.0, pytest.param(30.0, marks=pytest.mark.chaos)])
 async def test_a_consumer_stopped_for_longer_than_it_may_lag_is_alerted_and_clears_after_catching_up(
@@ -207,7 +207,7 @@ async def test_a_consumer_stopped_for_longer_than_it_may_lag_is_alerted_and_clea
     pager.cancel()
 
 
-@pytest.mark.slow
+@pytest.mark.slow(seconds=10)
 @pytest.mark.timeout(400)
 async def test_prometheus_scrapes_the_desk(bus: EventBus, prometheus: Prometheus):
     await apply_streams(bus)

@@ -31,7 +31,7 @@ from mts1b_platform.eventbus.errors import BusError
 from mts1b_platform.server import NatsServer
 
 pytestmark = [
-    pytest.mark.slow,
+    pytest.mark.slow(seconds=10),
     pytest.mark.privileged,
 ]
 

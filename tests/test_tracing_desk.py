@@ -119,7 +119,7 @@ def end_of(desk: "subprocess.Popen[bytes]") -> None:
     desk.wait(60)
 
 
-@pytest.mark.slow
+@pytest.mark.slow(seconds=5)
 @pytest.mark.timeout(400)
 async def test_one_trace_leads_from_a_quote_to_the_nav_that_it_caused(
     bus: EventBus, collector: Collector, monkeypatch: pytest.MonkeyPatch

@@ -21,8 +21,6 @@ from mts1b_platform.server import NatsServer
 
 from .desk_chaos import Outcome, Plan, desk_file, make_quotes, run_desk, services_of
 
-pytestmark = pytest.mark.slow
-
 
 @dataclass(frozen=True, slots=True)
 class Case:
@@ -53,6 +51,7 @@ async def server(tmp_path: Path) -> AsyncGenerator[NatsServer]:
         yield server
 
 
+@pytest.mark.slow(seconds=8)
 async def test_kills_of_services_and_of_the_server_do_not_change_the_ledger(
     server: NatsServer, case: Case, tmp_path: Path
 ):
@@ -65,6 +64,7 @@ async def test_kills_of_services_and_of_the_server_do_not_change_the_ledger(
     assert "it was started again" in fired.log
 
 
+@pytest.mark.slow(seconds=8)
 async def test_a_run_that_was_killed_is_gone_on_with_where_it_was(server: NatsServer, case: Case, tmp_path: Path):
     state = tmp_path / "state"
     await _killed_half_way(server, tmp_path, *case.arguments, "--state", str(state))

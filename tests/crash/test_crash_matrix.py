@@ -18,6 +18,8 @@ from mts1b_platform.eventbus import Consumer, EventBus, apply_streams, connect
 from mts1b_platform.server import NatsServer
 from nats.js import JetStreamContext
 
+pytestmark = pytest.mark.slow(seconds=5)
+
 
 @pytest.mark.parametrize("kind", ["plain", "kv", "sqlite", "postgres"])
 async def test_nothing_is_lost_or_doubled_whoever_is_killed_when(

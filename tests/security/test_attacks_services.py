@@ -103,7 +103,7 @@ async def test_acks_and_api_answers_sent_to_anothers_subject_become_dead_letters
     await attacker.publish("$JS.API.STREAM.NAMES", b"{}", reply=subject)
     admin = await locked.raw("mts1b-deploy")
     async with asyncio.timeout(PATIENCE):  # the server answers questions beside what it reads from a connection
-        while (await admin.jetstream().stream_info("OMS_ORDERS")).state.messages < 3:
+        while (await admin.jetstream().stream_info("OMS_ORDERS")).state.messages < 3:  # noqa: ASYNC110
             await asyncio.sleep(0.01)
     oms = await locked.bus("mts1b-oms")
     now = ORDER.updated_at

@@ -20,6 +20,7 @@ from mts1b_deploy.supervise.processes import find_server_process
 from mts1b_platform.eventbus.api import js_api
 from mts1b_platform.server import NatsServer
 from mts1b_platform.server_binary import find_server
+from mts1b_platform.testing_ports import free_ports
 
 pytestmark = [
     pytest.mark.slow(seconds=20),
@@ -31,7 +32,7 @@ pytestmark = [
 @pytest.fixture(scope="module")
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     """One for all tests; the last one leaves a node dead."""
-    made = Cluster(tmp_path_factory.mktemp("local") / "cluster")
+    made = Cluster(tmp_path_factory.mktemp("local") / "cluster", ports=free_ports)
     try:
         made.up(3)
         yield made

@@ -17,6 +17,8 @@ from mts1b_operations.deadletters import ADVISORIES, Mover, letters
 from mts1b_platform.eventbus import Consumer, EventBus, apply_streams, connect
 from mts1b_platform.server import NatsServer
 
+pytestmark = pytest.mark.slow(seconds=5)
+
 
 @pytest.mark.parametrize("kind", ["plain", "kv", "sqlite", "postgres"])
 async def test_nothing_is_lost_or_doubled_whoever_is_killed_when(

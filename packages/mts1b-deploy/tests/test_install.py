@@ -24,7 +24,7 @@ async def main():
 asyncio.run(main())
 """
 
-pytestmark = pytest.mark.slow  # each test is an installation of its own: two to ten seconds
+pytestmark = pytest.mark.slow(seconds=1)  # each test is an installation of its own: half a second to three
 
 
 def program(path: Path, text: str) -> Path:

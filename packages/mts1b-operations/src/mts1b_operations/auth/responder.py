@@ -9,8 +9,7 @@ import asyncio
 from collections.abc import Mapping
 from typing import Final
 
-from mts1b_platform.eventbus import EventBus
-from mts1b_platform.eventbus.connection.messages import Message
+from mts1b_platform.eventbus import EventBus, Message
 from mts1b_platform.logs import get_logger
 
 from mts1b_operations.auth.admission import BadRequest, Question, admit, read_question, refuse

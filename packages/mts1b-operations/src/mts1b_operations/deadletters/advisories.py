@@ -11,7 +11,6 @@ from typing import Any
 
 from mts1b_foundation.deadletters import DeadLetterReason
 from mts1b_platform.eventbus import EventBus
-from mts1b_platform.eventbus.consuming.deadletters import readable_headers
 from mts1b_platform.eventbus.jetstream.api import ApiError
 from mts1b_platform.eventbus.jetstream.stored import read_stored
 from mts1b_platform.eventbus.protocol.error_codes import ErrorCode
@@ -79,4 +78,4 @@ async def read_original(bus: EventBus, stream: str, sequence: int) -> Original |
     if message is None:
         return None
     wire = message.wire
-    return Original(wire.subject.decode(), readable_headers(wire.head), wire.payload, message.time)
+    return Original(wire.subject.decode(), wire.headers.readable(), wire.payload, message.time)

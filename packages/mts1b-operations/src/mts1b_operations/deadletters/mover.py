@@ -10,13 +10,11 @@ from typing import Final
 
 from mts1b_foundation.deadletters import DeadLetter
 from mts1b_foundation.subjects import deadletters_of
-from mts1b_platform.eventbus import EventBus, apply_streams
-from mts1b_platform.eventbus.consuming.prefetch import Prefetch
-from mts1b_platform.eventbus.errors import BusClosed, BusError
+from mts1b_platform.eventbus import EventBus, RawReader, apply_streams
+from mts1b_platform.eventbus.errors import BusError
 from mts1b_platform.eventbus.jetstream.durables import ensure_durable
 from mts1b_platform.eventbus.protocol.acks import again_in
 from mts1b_platform.eventbus.protocol.envelope import TRACE_ID
-from mts1b_platform.eventbus.protocol.frames import pub_frame
 from mts1b_platform.eventbus.protocol.message import WireMsg
 from mts1b_platform.logs import get_logger
 
@@ -53,12 +51,14 @@ class Mover:
         self._bus = bus
         self._ack_wait = ack_wait
         self._stopping = False
-        self._wake = asyncio.Event()
+        self._advisories: RawReader | None = None
+        self._ending: asyncio.Task[None] | None = None
 
     def stop(self) -> None:
         """Finish the advisory at hand and return from :meth:`run`."""
         self._stopping = True
-        self._wake.set()
+        if self._advisories is not None:
+            self._ending = asyncio.create_task(self._advisories.stop(), name="stop the dead-letter mover")
 
     async def prepare(self) -> None:
         """Create the stream of advisories and the durable where they are missing; needs an identity that may.
@@ -86,47 +86,12 @@ class Mover:
             BusError: the stream or the durable cannot be created.
         """
         await self.prepare()
-        advisories = Prefetch(
-            self._bus,
-            ADVISORIES.name,
-            DURABLE,
-            window=_WINDOW,
-            ack_wait=self._ack_wait,
-            careful=False,
-            wake=self._wake.set,
-        )
-        unhook = self._bus.connection.on_close(self._wake.set)
-        try:
-            await advisories.start()
-            while not self._stopping:
-                if (msg := advisories.take()) is not None:
-                    await self._one(advisories, WireMsg(*msg))
-                else:
-                    await self._until_more(advisories)
-        finally:
-            unhook()
-            await advisories.stop()
-            advisories.close()
-
-    async def _until_more(self, advisories: Prefetch) -> None:
-        if self._bus.is_closed:
-            raise BusClosed("the bus was closed under the dead-letter mover; advisories wait")
-        if advisories.failure is not None:
-            raise advisories.failure
-        self._wake.clear()
-        advisories.reading(+1)
-        try:
-            await self._wake.wait()
-        finally:
-            advisories.reading(-1)
-
-    async def _one(self, advisories: Prefetch, msg: WireMsg) -> None:
-        answer = b"+ACK" if await self._dealt_with(msg) else again_in(_AGAIN)
-        try:
-            self._bus.connection.send(pub_frame(msg.reply, answer))
-        except BusError as error:
-            log.warning("no answer to the server; the advisory comes again", error=str(error))
-        advisories.settled(msg.reply)
+        async with self._bus.read_raw(ADVISORIES.name, DURABLE, window=_WINDOW, ack_wait=self._ack_wait) as advisories:
+            self._advisories = advisories
+            async for msg in advisories:
+                advisories.settle(msg, b"+ACK" if await self._dealt_with(msg) else again_in(_AGAIN))
+                if self._stopping:
+                    return
 
     async def _dealt_with(self, msg: WireMsg) -> bool:
         try:

@@ -8,7 +8,6 @@ from mts1b_foundation.deadletters import DeadLetter, DeadLetterReason
 from mts1b_foundation.subjects import deadletters_of
 
 from mts1b_platform.eventbus.protocol.envelope import TRACE_ID
-from mts1b_platform.eventbus.protocol.headers import HeaderError, Headers
 from mts1b_platform.eventbus.protocol.message import WireMsg
 from mts1b_platform.eventbus.protocol.position import Position
 from mts1b_platform.eventbus.publishing.context import PublishContext
@@ -32,7 +31,7 @@ async def store_dead_letter(
     Raises:
         PublishError: it could not be stored; the message must then stay with its consumer.
     """
-    headers = readable_headers(msg.head)
+    headers = msg.headers.readable()
     trace_id = headers.get(TRACE_ID)
     letter = DeadLetter.of_stored(
         subject=msg.subject.decode(errors="replace"),
@@ -61,12 +60,3 @@ async def store_dead_letter(
         id=letter.dead_letter_id,
         trace_id=trace_id,
     )
-
-
-def readable_headers(head: bytes) -> dict[str, str]:
-    """The headers as far as they can be read: of a name that occurs twice all values, of a broken block its bytes."""
-    headers = Headers(head)
-    try:
-        return {name: ", ".join(headers.get_all(name)) for name in headers}
-    except HeaderError:
-        return {"(unreadable)": head.decode(errors="backslashreplace")}

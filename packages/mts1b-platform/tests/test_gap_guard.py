@@ -4,7 +4,8 @@ from dataclasses import dataclass, field
 
 from hypothesis import given
 from hypothesis import strategies as st
-from mts1b_platform.eventbus.consuming.ordering.gap_guard import ConsumerState, GapGuard, Snapshot
+from mts1b_platform.eventbus.consuming.ordering.gap_guard import GapGuard, Snapshot
+from mts1b_platform.eventbus.jetstream.consumer_state import ConsumerState
 
 
 def lowered(last: int) -> GapGuard[str]:

@@ -8,6 +8,7 @@ from typing import Annotated, Final, Self
 
 from pydantic import Field
 
+from mts1b_foundation.errors import words_of
 from mts1b_foundation.event import Bytes, Event, Identifier, UtcDatetime, utc_now
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
@@ -101,7 +102,7 @@ class DeadLetter(Event):
             sequence=sequence,
             consumer=consumer,
             deliveries=max(1, deliveries),
-            error=str(error) or type(error).__name__,
+            error=words_of(error),
             traceback="".join(traceback.format_exception(error)) if raised else None,
             stored_at=stored_at,
             failed_at=utc_now(),

@@ -261,7 +261,7 @@ class EventBus(BusClient):
             ack_wait=ack_wait,
             inactive_threshold=inactive_threshold,
         )
-        self.consuming.readers[consumer] = None
+        self.consuming.readers.add(consumer)
         return consumer
 
     def listen(
@@ -299,7 +299,7 @@ class EventBus(BusClient):
         """
         self.refuse_when_closed()
         listener = Listener(self.consuming, subject, handler, parameters=parameters, conflate=conflate, limit=limit)
-        self.consuming.readers[listener] = None
+        self.consuming.readers.add(listener)
         return listener
 
     def read_raw(self, stream: str, durable: str, *, window: int = 50, ack_wait: float = 30.0) -> RawReader:

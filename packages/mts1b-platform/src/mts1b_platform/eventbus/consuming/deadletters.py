@@ -7,6 +7,7 @@ the same failure, stores nothing twice.
 from mts1b_foundation.deadletters import DeadLetter, DeadLetterReason
 from mts1b_foundation.subjects import deadletters_of
 
+from mts1b_platform.eventbus.events.trace import usable_trace_id
 from mts1b_platform.eventbus.protocol.envelope import TRACE_ID
 from mts1b_platform.eventbus.protocol.message import WireMsg
 from mts1b_platform.eventbus.protocol.position import Position
@@ -32,7 +33,7 @@ async def store_dead_letter(
         PublishError: it could not be stored; the message must then stay with its consumer.
     """
     headers = msg.headers.readable()
-    trace_id = headers.get(TRACE_ID)
+    trace_id = usable_trace_id(headers.get(TRACE_ID))
     letter = DeadLetter.of_stored(
         subject=msg.subject.decode(errors="replace"),
         headers=headers,

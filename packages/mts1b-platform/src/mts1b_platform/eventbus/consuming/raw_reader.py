@@ -26,7 +26,7 @@ class RawReader:
         self._wake = asyncio.Event()
         self._stopped = False
         self._prefetch = Prefetch(
-            context.client, stream, durable, window=window, ack_wait=ack_wait, careful=False, wake=self._wake.set
+            context.client, stream, durable, window=window, ack_wait=ack_wait, sort=True, wake=self._wake.set
         )
 
     def __repr__(self) -> str:
@@ -48,7 +48,7 @@ class RawReader:
         return len(self._prefetch.queue)
 
     async def __aenter__(self) -> Self:
-        self._context.readers[self] = None
+        self._context.readers.add(self)
         await self._prefetch.start()
         return self
 

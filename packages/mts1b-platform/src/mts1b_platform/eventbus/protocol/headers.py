@@ -149,7 +149,7 @@ class Headers(Mapping[str, str]):
         return {name: self[name] for name in self}
 
     def readable(self) -> dict[str, str]:
-        """The headers as far as they can be read: all values of a name that occurs twice, the bytes of a broken block."""
+        """The headers as far as they can be read: all values of a doubled name, the bytes of a broken block."""
         try:
             return {name: ", ".join(self.get_all(name)) for name in self}
         except HeaderError:

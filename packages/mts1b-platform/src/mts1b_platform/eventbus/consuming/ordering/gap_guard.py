@@ -16,10 +16,11 @@ taken off the stream by nobody. :class:`GapGuard` is sans-io and fed by a consum
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable, Mapping
-from typing import Any, Final, Generic, NamedTuple, Self, TypeVar
+from collections.abc import Awaitable, Callable, Iterable
+from typing import Final, Generic, NamedTuple, TypeVar
 
 from mts1b_platform.eventbus.errors import BusClosed, BusError
+from mts1b_platform.eventbus.jetstream.consumer_state import ConsumerState
 from mts1b_platform.eventbus.protocol.position import MessageKey
 from mts1b_platform.logs import get_logger
 
@@ -29,27 +30,6 @@ Item = TypeVar("Item")
 
 _LOOKS: Final = (0.02, 0.5)
 """Seconds between two questions, at first and at last."""
-
-
-class ConsumerState(NamedTuple):
-    """Where a durable stands, as the server sees it."""
-
-    pending: int
-    """Messages that are delivered and not acknowledged."""
-    floor: int
-    """Up to this stream sequence all are acknowledged; maybe further ones too."""
-    delivered: int
-    """Stream sequence of the newest message that is delivered."""
-    deliveries: int
-    """Consumer sequence of the last delivery."""
-
-    @classmethod
-    def of(cls, info: Mapping[str, Any]) -> Self:
-        """What a ``CONSUMER.INFO`` says."""
-        delivered = info["delivered"]
-        return cls(
-            info["num_ack_pending"], info["ack_floor"]["stream_seq"], delivered["stream_seq"], delivered["consumer_seq"]
-        )
 
 
 class Snapshot(NamedTuple):

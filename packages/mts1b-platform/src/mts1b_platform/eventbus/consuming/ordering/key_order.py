@@ -18,9 +18,10 @@ from typing import Any, Final, Generic
 
 from mts1b_foundation.subjects.subject import T
 
-from mts1b_platform.eventbus.consuming.ordering.gap_guard import ConsumerState, GapGuard
+from mts1b_platform.eventbus.consuming.ordering.gap_guard import GapGuard
 from mts1b_platform.eventbus.consuming.ordering.key_queues import KeyQueues
 from mts1b_platform.eventbus.events.event import Event
+from mts1b_platform.eventbus.jetstream.consumer_state import ConsumerState
 from mts1b_platform.eventbus.protocol.position import MessageKey, Position
 from mts1b_platform.logs import get_logger
 
@@ -41,7 +42,7 @@ class KeyOrder(Generic[T]):
         self._key_of = _key_function(key)
         self._wake = wake
         self._queues: KeyQueues[Event[T]] = KeyQueues()
-        self._inside: set[MessageKey] = set()
+        self._inside: dict[MessageKey, Hashable] = {}
         self._retries: dict[MessageKey, tuple[asyncio.TimerHandle, Event[T]]] = {}
         self._put_off: set[MessageKey] = set()
         self._done: dict[MessageKey, bytes] = {}
@@ -50,8 +51,6 @@ class KeyOrder(Generic[T]):
         """The message with which the stream's sequences went back last."""
         self.guard: GapGuard[Event[T]] = GapGuard()
         self.ready: deque[Event[T]] = deque()
-        self.blamed: set[MessageKey] = set()
-        """Events that become dead letters when their turn comes."""
 
     def __len__(self) -> int:
         """How many events wait here."""
@@ -76,9 +75,12 @@ class KeyOrder(Generic[T]):
         return event.key in self._inside
 
     def enter(self, event: Event[T]) -> bool:
-        """Whether ``event`` may be handed out now; otherwise it waits behind others of its key."""
-        self._inside.add(event.key)
-        return self._queues.enter(self._key_of(event.payload), event)
+        """Whether ``event`` may be handed out now; otherwise it waits behind others of its key.
+
+        Raises what the key function raises; the event is not here then.
+        """
+        key = self._inside[event.key] = self._key_of(event.payload)
+        return self._queues.enter(key, event)
 
     def leave(self, event: Event[T], *, done: bool) -> None:
         """``event`` is settled, ``done`` says that it was acknowledged; the next of its key is ready."""
@@ -88,8 +90,7 @@ class KeyOrder(Generic[T]):
                 del self._done[next(iter(self._done))]
         if event.key not in self._inside:
             return
-        self._inside.discard(event.key)
-        if (following := self._queues.leave(self._key_of(event.payload))) is not None:
+        if (following := self._queues.leave(self._inside.pop(event.key))) is not None:
             self.add(following)
 
     def add(self, event: Event[T]) -> None:

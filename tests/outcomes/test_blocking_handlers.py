@@ -35,11 +35,6 @@ def ack_floor(world: World) -> int:
     return mine["ack_floor"]["stream_seq"]
 
 
-@pytest.mark.xfail(
-    strict=True,
-    reason="while a handler blocks the loop neither acks nor keep-alives leave, and a plain consumer does not "
-    "recognise what comes again although it holds it or has settled it",
-)
 @pytest.mark.parametrize("surface", ["consume", "Service"])
 async def test_what_was_handled_is_not_handed_out_again(surface: str, world: World):
     async def work(_: Event[Any]) -> None:
@@ -56,7 +51,6 @@ async def test_what_was_handled_is_not_handed_out_again(surface: str, world: Wor
         assert reader.begun == names(0, 1, 2)
 
 
-@pytest.mark.xfail(strict=True, reason="deliveries that came while the loop was blocked are taken for failures")
 @pytest.mark.parametrize("surface", ["consume", "Service"])
 async def test_what_was_handled_is_no_dead_letter(surface: str, world: World):
     async def work(_: Event[Any]) -> None:
@@ -73,7 +67,6 @@ async def test_what_was_handled_is_no_dead_letter(surface: str, world: World):
     assert await world.lost() == []
 
 
-@pytest.mark.xfail(strict=True, reason="the iterator never turns the loop while it has events at hand")
 @pytest.mark.parametrize("surface", SURFACES)
 async def test_acks_leave_however_busy_the_handler_is(surface: str, world: World):
     behind: list[int] = []
@@ -88,7 +81,6 @@ async def test_acks_leave_however_busy_the_handler_is(surface: str, world: World
     assert max(behind) <= 6, "acks of 120 ms ago are still here"
 
 
-@pytest.mark.xfail(strict=True, reason="a plain function is called in the loop and its result awaited")
 async def test_a_plain_function_is_a_handler_and_leaves_the_loop_alone(world: World):
     handled: list[str] = []
     loop = asyncio.get_running_loop()
@@ -112,7 +104,6 @@ async def test_a_plain_function_is_a_handler_and_leaves_the_loop_alone(world: Wo
     assert handled == names(0)
 
 
-@pytest.mark.xfail(strict=True, reason="nothing is refused: the function is called, and fails, with the transaction")
 async def test_a_plain_function_is_refused_together_with_a_transactional_store(world: World, tmp_path: Any):
     service = Service("mts1b-oms", servers=world.server.url)
 
@@ -130,7 +121,6 @@ async def test_a_plain_function_is_refused_together_with_a_transactional_store(w
         await serving
 
 
-@pytest.mark.xfail(strict=True, reason="a plain function blocks the loop, so that no budget is kept")
 async def test_a_plain_function_that_outlives_the_drain_budget_leaves_its_event_unsettled(world: World):
     service = Service("mts1b-oms", servers=world.server.url, drain_budget=0.1)
     begun = asyncio.Event()

@@ -53,7 +53,6 @@ async def test_who_listens_is_not_disconnected_by_a_subject(byte: bytes, world: 
         listening.cancel()
 
 
-@pytest.mark.xfail(strict=True, reason="a header that cannot be read raises where nobody expects it: the reader ends")
 @pytest.mark.parametrize(
     ("headers", "body"),
     [
@@ -73,7 +72,6 @@ async def test_headers_of_any_kind_do_not_end_the_reader(surface: str, headers: 
     assert ("order-0" in reader.handled) != bool(await world.letters())
 
 
-@pytest.mark.xfail(strict=True, reason="a message id that occurs twice raises when something asks for it")
 @pytest.mark.parametrize("what", ["fails", "emits"])
 @pytest.mark.parametrize(
     ("surface", "concurrency"), [("consume", 1), ("ordered_by", 1), ("Service", 1), ("Service", 2)]

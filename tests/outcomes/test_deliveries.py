@@ -41,10 +41,6 @@ class FailOnce:
             raise ZeroDivisionError
 
 
-@pytest.mark.xfail(
-    strict=True,
-    reason="each clean restart costs every event that was taken in a delivery, and these are counted as failures",
-)
 async def test_clean_restarts_alone_make_no_dead_letters(world: World):
     await world.emit(*range(12))
     handled: list[str] = []
@@ -58,7 +54,6 @@ async def test_clean_restarts_alone_make_no_dead_letters(world: World):
     assert handled == names(0, 1, 2, 3, 4)
 
 
-@pytest.mark.xfail(strict=True, reason="the deliveries of crashed processes are counted as failures of this handler")
 @pytest.mark.parametrize("surface", SURFACES)
 async def test_who_was_only_near_a_crash_has_all_its_tries(surface: str, world: World):
     await world.emit(*range(6))
@@ -69,7 +64,6 @@ async def test_who_was_only_near_a_crash_has_all_its_tries(surface: str, world: 
     assert set(reader.handled) >= set(names(1, 2, 3, 4, 5))
 
 
-@pytest.mark.xfail(strict=True, reason="the delay after the first failure grows with the deliveries before it")
 @pytest.mark.parametrize("surface", SURFACES)
 async def test_the_first_failure_is_followed_by_the_first_delay(surface: str, world: World):
     steep = RetryPolicy(max_deliveries=9, base=0.05, factor=100, jitter=0)
@@ -79,7 +73,6 @@ async def test_the_first_failure_is_followed_by_the_first_delay(surface: str, wo
         assert await eventually(lambda: "order-1" in reader.handled, world.patience), reader.begun
 
 
-@pytest.mark.xfail(strict=True, reason="who counts deliveries does not ask the store whether the effect is there")
 async def test_an_event_whose_effect_is_stored_is_no_dead_letter(world: World, tmp_path: Path):
     await world.emit(0)
     async with SqliteDedupe(tmp_path / "books.db") as store:

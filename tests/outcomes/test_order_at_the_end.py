@@ -11,7 +11,6 @@ from outcome_world import DURABLE, World, names
 REVERSED = "what waited is given back from its end, and the server hands out first what came back first"
 
 
-@pytest.mark.xfail(strict=True, reason=REVERSED)
 @pytest.mark.parametrize("surface", ["consume", "Service", "raw"])
 @pytest.mark.parametrize("restarts", [1, 2])
 async def test_after_a_deploy_the_next_reader_sees_the_streams_order(surface: str, restarts: int, world: World):
@@ -38,7 +37,6 @@ async def test_after_a_deploy_the_next_reader_sees_the_streams_order(surface: st
     assert handled == names(*range(12))
 
 
-@pytest.mark.xfail(strict=True, reason=REVERSED)
 async def test_after_stop_the_next_reader_sees_the_streams_order(world: World):
     await world.emit(*range(12))
     handled: list[str] = []
@@ -57,7 +55,6 @@ async def test_after_stop_the_next_reader_sees_the_streams_order(world: World):
     assert handled == names(*range(12))
 
 
-@pytest.mark.xfail(strict=True, reason=REVERSED)
 async def test_a_reader_that_was_idle_goes_on_in_the_streams_order(world: World):
     await world.emit(*range(12))
     handled: list[str] = []

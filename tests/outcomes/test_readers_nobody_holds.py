@@ -26,7 +26,6 @@ async def subscriptions(world: World) -> int:
     return sum(connection["subscriptions"] for connection in found["connections"])
 
 
-@pytest.mark.xfail(strict=True, reason=KEPT)
 @KEYS
 async def test_loops_that_were_left_by_break_leave_nothing_behind(options: Any, world: World):
     await world.emit(0)
@@ -43,7 +42,6 @@ async def test_loops_that_were_left_by_break_leave_nothing_behind(options: Any, 
     assert await world.comes(nothing_more), (await subscriptions(world), before, len(asyncio.all_tasks()), tasks)
 
 
-@pytest.mark.xfail(strict=True, reason=KEPT)
 @KEYS
 async def test_what_a_loop_had_taken_in_is_given_to_the_next_at_once(options: Any, world: World):
     await world.emit(*range(4))

@@ -26,7 +26,6 @@ async def child(work: Coroutine[Any, Any, None]) -> None:
         outer.create_task(nested())
 
 
-@pytest.mark.xfail(strict=True, reason=INSIDE)
 @pytest.mark.parametrize("surface", SURFACES)
 async def test_reject_in_a_child_is_a_dead_letter_at_once_with_its_reason(surface: str, world: World):
     async def reject() -> None:
@@ -43,7 +42,6 @@ async def test_reject_in_a_child_is_a_dead_letter_at_once_with_its_reason(surfac
     assert "the fund is closed" in letter.error
 
 
-@pytest.mark.xfail(strict=True, reason=INSIDE)
 @pytest.mark.parametrize("surface", SURFACES)
 async def test_retry_in_a_child_sets_the_delay(surface: str, world: World):
     async def retry() -> None:
@@ -59,7 +57,6 @@ async def test_retry_in_a_child_sets_the_delay(surface: str, world: World):
         assert await reader.has_handled(1)
 
 
-@pytest.mark.xfail(strict=True, reason=INSIDE)
 @pytest.mark.parametrize("surface", SURFACES)
 async def test_done_before_in_a_child_is_acknowledged(surface: str, world: World, tmp_path: Path):
     async with SqliteDedupe(tmp_path / "books.db") as store:
@@ -79,7 +76,6 @@ async def test_done_before_in_a_child_is_acknowledged(surface: str, world: World
     assert reader.begun == names(0, 0)
 
 
-@pytest.mark.xfail(strict=True, reason="a dead letter says how many errors there were and not which")
 @pytest.mark.parametrize("surface", SURFACES)
 async def test_a_dead_letter_names_every_error_of_a_group(surface: str, world: World):
     async def work(_: Event[Any]) -> None:

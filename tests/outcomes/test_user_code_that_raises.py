@@ -63,7 +63,6 @@ class BrokenHook:
             raise RuntimeError("the hook has a bug")
 
 
-@pytest.mark.xfail(strict=True, reason="what the key function raises ends the reader, and again after each restart")
 @pytest.mark.parametrize("surface", ORDERED)
 async def test_a_key_function_that_raises_is_charged_to_its_event(surface: str, world: World):
     def key(order: Any) -> str:
@@ -77,7 +76,6 @@ async def test_a_key_function_that_raises_is_charged_to_its_event(surface: str, 
     assert reader.handled == names(1, 2)
 
 
-@pytest.mark.xfail(strict=True, reason="making the dead letter asks the error for its words, and ends the reader")
 @pytest.mark.parametrize(("surface", "concurrency"), [*((surface, 1) for surface in SURFACES), ("Service", 2)])
 async def test_an_error_that_cannot_be_printed_is_charged_to_its_event(surface: str, concurrency: int, world: World):
     async def work(event: Event[Any]) -> None:
@@ -91,7 +89,6 @@ async def test_an_error_that_cannot_be_printed_is_charged_to_its_event(surface: 
     assert sorted(reader.handled) == names(1, 2)
 
 
-@pytest.mark.xfail(strict=True, reason="only pydantic's own error is expected of a validator; others end the reader")
 @pytest.mark.parametrize("surface", SURFACES)
 async def test_a_validator_that_raises_is_charged_to_its_event(surface: str, world: World):
     await world.js.add_stream(name="RINGS", subjects=["mts.v1.oms.rings.*"])
@@ -108,7 +105,6 @@ async def test_a_validator_that_raises_is_charged_to_its_event(surface: str, wor
     assert reader.handled == names(1, 2)
 
 
-@pytest.mark.xfail(strict=True, reason="a hook that raises ends the reader that it watches")
 @pytest.mark.parametrize("surface", ["consume", "ordered_by"])
 async def test_a_hook_that_raises_is_charged_to_its_event(surface: str, world: World):
     async with reading(world, surface) as reader:

@@ -20,8 +20,9 @@ import asyncio
 import time
 import weakref
 from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
 from types import TracebackType
-from typing import Any, Final, Generic, Self
+from typing import Any, Final, Generic, Self, cast
 
 from mts1b_foundation.deadletters import DeadLetterReason
 from mts1b_foundation.subjects import DurableSubject
@@ -36,6 +37,7 @@ from mts1b_platform.eventbus.consuming.settling import Settler
 from mts1b_platform.eventbus.consuming.tries import Tries
 from mts1b_platform.eventbus.errors import BusClosed, ConsumeError, NotStored
 from mts1b_platform.eventbus.events.event import Event
+from mts1b_platform.eventbus.events.once import DedupeStore
 from mts1b_platform.eventbus.hooks import of_handlers
 from mts1b_platform.eventbus.jetstream.durables import ensure_durable, stream_of
 from mts1b_platform.eventbus.protocol.envelope import ONLY_DURABLE
@@ -44,6 +46,7 @@ from mts1b_platform.eventbus.protocol.message import WireMsg
 from mts1b_platform.eventbus.protocol.position import NotJetStream, Position, first_delivery
 from mts1b_platform.eventbus.weak import weakly
 from mts1b_platform.logs import get_logger
+from mts1b_platform.threads import in_thread, is_plain
 
 log = get_logger("mts1b.eventbus.consumer")
 
@@ -158,7 +161,7 @@ class Consumer(Generic[T]):
 
     def release(self, event: Event[Any]) -> None:
         """Leave ``event`` to a caller who answers the server himself: it is not kept from redelivery any more."""
-        self._settler.forget(event.reply)
+        self._settler.release(event)
 
     def closed(self) -> None:
         """The connection is closed for good: nothing held here can be answered any more."""
@@ -198,12 +201,25 @@ class Consumer(Generic[T]):
                 return event
         raise StopAsyncIteration
 
-    async def run(self, handler: Callable[[Event[T]], Awaitable[None]], *, concurrency: int = 1) -> None:
+    async def run(
+        self,
+        handler: Callable[[Event[T]], Awaitable[None]] | Callable[[Event[T]], None],
+        *,
+        concurrency: int = 1,
+        effects: DedupeStore[Any] | None = None,
+    ) -> None:
         """Hand every event to ``handler``, up to ``concurrency`` at a time, until the consumer is stopped.
 
         Each call runs inside ``async with event``: it returns and the event is acknowledged, it raises and the event
         comes again, at last as a dead letter. When the reading cannot go on, the consumer is stopped, and the
         calls at work finish.
+
+        Args:
+            handler: a coroutine function; or a plain function, which runs in a thread. One that is still at work when
+                this is cancelled keeps its event unsettled: it comes again when the ack wait is over.
+            concurrency: calls at work at a time.
+            effects: the store that the handler uses. An event that was tried as often as it may be is acknowledged
+                when its effect is there, instead of becoming a dead letter.
 
         Raises:
             ConsumeError, BusClosed: as iterating does.
@@ -211,10 +227,15 @@ class Consumer(Generic[T]):
         if concurrency < 1:
             raise ConsumeError(f"concurrency is {concurrency}: at least one event must be handled at a time")
 
+        self._settler.effects = effects
+        handle = cast("Callable[[Event[T]], Awaitable[None]]", handler)
+        if is_plain(handler):
+            handle = partial(self._in_thread, handler)
+
         async def work() -> None:
             async for event in self:
                 async with event:
-                    await handler(event)
+                    await handle(event)
 
         if concurrency == 1:
             await work()
@@ -231,6 +252,13 @@ class Consumer(Generic[T]):
         for error in ended:
             if error is not None:
                 raise error
+
+    async def _in_thread(self, handler: Callable[[Event[T]], object], event: Event[T]) -> None:
+        try:
+            await in_thread(handler, event)
+        except asyncio.CancelledError:
+            self._settler.leave_unsettled(event)
+            raise
 
     # Where order differs.
 

@@ -151,7 +151,23 @@ class Settler:
             await self.nak(event, decision.delay)
         return True
 
+    def leave_unsettled(self, event: Event[Any]) -> None:
+        """Say nothing of ``event``, whose handler is still at work: it comes again when the ack wait is over."""
+        log.warning("a handler is still at work; its event comes again by itself", **log_fields(event))
+        self.decided(event)
+        self.forget(event.reply)
+        self._suspect_settled.set()
+
     # Tries.
+
+    def release(self, event: Event[Any]) -> None:
+        """Leave ``event`` to a caller who answers the server himself; should it come again, this was a try."""
+        if self.tries is not None:
+            self.tries.note(event)
+        if self._suspect is event:
+            self._suspect = None
+            self._suspect_settled.set()
+        self.forget(event.reply)
 
     async def begin_again(self, event: Event[Any]) -> bool:
         """Count a further try of ``event``, which was delivered before; False when it is settled instead.

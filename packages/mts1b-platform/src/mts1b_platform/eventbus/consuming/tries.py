@@ -24,7 +24,7 @@ from mts1b_platform.logs import get_logger
 log = get_logger("mts1b.eventbus.consumer")
 
 _MOST: Final = 20_000
-"""Counts that are kept here while the bucket cannot be used."""
+"""Counts that are kept in this process."""
 _WRITES: Final = 5
 """Attempts to write a count while another instance does the same."""
 
@@ -56,6 +56,10 @@ class Tries:
             await self._write(event, tries)
         return tries
 
+    def note(self, event: Event[Any]) -> None:
+        """``event`` was handed to somebody who does not say what became of it."""
+        self._remember(event, event.tries)
+
     async def failed(self, event: Event[Any]) -> None:
         """The handler of ``event`` failed; its first try was not stored when it was begun."""
         if event.tries == 1:
@@ -71,6 +75,11 @@ class Tries:
         self._local.pop(event.key, None)
         if self._cells is not None and self._usable:
             self._cells.remove(self._name(event))
+
+    def _remember(self, event: Event[Any], tries: int) -> None:
+        self._local[event.key] = tries
+        if len(self._local) > _MOST:
+            del self._local[next(iter(self._local))]
 
     def _name(self, event: Event[Any]) -> str:
         seq, stored_at = event.key
@@ -88,9 +97,7 @@ class Tries:
         return int(cell.value) if cell is not None and cell.value else 0
 
     async def _write(self, event: Event[Any], tries: int) -> None:
-        self._local[event.key] = tries
-        if len(self._local) > _MOST:
-            del self._local[next(iter(self._local))]
+        self._remember(event, tries)
         cells = await self._open()
         if cells is None:
             return

@@ -79,7 +79,6 @@ async def read(bus: EventBus, subject: DurableSubject[Any], count: int) -> list[
     return seen
 
 
-@pytest.mark.xfail(strict=True, reason="the older version's reader finds a durable that reads more, and is refused")
 async def test_a_consumer_that_moved_on_is_rolled_back_and_keeps_its_position(
     tolls: Any, world: World, connect_bus: Connect
 ):
@@ -92,7 +91,6 @@ async def test_a_consumer_that_moved_on_is_rolled_back_and_keeps_its_position(
     assert await world.settled(DURABLE, "TOLLS")
 
 
-@pytest.mark.xfail(strict=True, reason="the subjects that the older definition does not name are taken away silently")
 async def test_an_older_release_takes_no_subjects_from_a_stream_silently(world: World):
     await apply_streams(world.bus, streams=[NEW])
     try:

@@ -20,6 +20,7 @@ import asyncio
 import time
 import weakref
 from collections.abc import Awaitable, Callable, Sequence
+from datetime import datetime
 from functools import partial
 from types import TracebackType
 from typing import Any, Final, Generic, Self, cast
@@ -39,7 +40,7 @@ from mts1b_platform.eventbus.errors import BusClosed, ConsumeError, NotStored
 from mts1b_platform.eventbus.events.event import Event
 from mts1b_platform.eventbus.events.once import DedupeStore
 from mts1b_platform.eventbus.hooks import of_handlers
-from mts1b_platform.eventbus.jetstream.durables import ensure_durable, stream_of
+from mts1b_platform.eventbus.jetstream.durables import DEFAULT_ACK_WAIT, ensure_durable, stream_of
 from mts1b_platform.eventbus.protocol.envelope import ONLY_DURABLE
 from mts1b_platform.eventbus.protocol.headers import HeaderError
 from mts1b_platform.eventbus.protocol.message import WireMsg
@@ -71,7 +72,7 @@ class Consumer(Generic[T]):
         policy: RetryPolicy,
         deliver: Deliver,
         prefetch: int,
-        ack_wait: float,
+        ack_wait: float | None,
         inactive_threshold: float | None,
     ) -> None:
         for subject in subjects:
@@ -79,6 +80,10 @@ class Consumer(Generic[T]):
                 raise NotStored(f"{subject} is best effort and stored nowhere: use bus.listen() without a durable")
         if not durable or any(character in durable for character in ". *>/\\\t\r\n"):
             raise ConsumeError(f"durable {durable!r} is no consumer name: use letters, digits, - and _ only")
+        if isinstance(deliver, datetime) and deliver.utcoffset() is None:
+            raise ConsumeError(
+                f"deliver is {deliver.isoformat()} without a zone: say which, such as datetime(…, tzinfo=UTC)"
+            )
         self.durable = durable
         self.policy = policy
         self._context = context
@@ -88,7 +93,8 @@ class Consumer(Generic[T]):
         self._filters = tuple(pattern for subject in subjects for pattern in subject.filters(**parameters))
         self._deliver: Deliver = deliver
         self._window = prefetch
-        self._ack_wait = ack_wait
+        self._ack_wait = ack_wait or DEFAULT_ACK_WAIT
+        self._stated_ack_wait = ack_wait
         self._inactive_threshold = inactive_threshold
         self._wake = asyncio.Event()
         self._settler = self._new_settler()
@@ -142,7 +148,7 @@ class Consumer(Generic[T]):
                     stream=self._stream,
                     durable=self.durable,
                     filters=self._filters,
-                    ack_wait=self._ack_wait,
+                    ack_wait=self._stated_ack_wait,
                     deliver=self._deliver,
                     max_ack_pending=MAX_ACK_PENDING,
                     inactive_threshold=self._inactive_threshold,

@@ -9,7 +9,7 @@ from datetime import datetime
 from decimal import Decimal
 from enum import Enum
 from functools import lru_cache
-from typing import Any, Final, cast
+from typing import Any, Final, cast, get_origin
 
 from pydantic import BaseModel
 
@@ -123,6 +123,9 @@ def plain(model: type[BaseModel]) -> bool:
 
 
 def _plain(node: Node, config: Config) -> bool:
+    factory = node.get("default_factory")
+    if (get_origin(factory) or factory) not in (None, dict, list, tuple):
+        return False
     if leaf(node, config) is not None:
         return True
     inner = _unchecked(node)

@@ -44,7 +44,7 @@ def payloads(sources: Sources) -> Iterator[Finding]:
         samples = [problem for event in SAMPLES if type(event) is model for problem in unread(event)]
         for problem in dict.fromkeys([*unreadable(model), *samples]):
             site = site_of(model, problem.field)
-            yield Finding(site, "payload", f"{model.__name__}.{problem.about}", problem.remedy)
+            yield Finding(site, "payload-unreadable", f"{model.__name__}.{problem.about}", problem.remedy)
 
 
 def one_line(sources: Sources) -> Iterator[Finding]:

@@ -277,7 +277,7 @@ def _unreadable(pattern: str, payload: type[Event], problems: Sequence[Problem])
 
 def _defects(payload: type[Event], problems: Sequence[Problem]) -> list[Defect]:
     return [
-        Defect(site_of(payload, each.field), f"{payload.__name__}.{each.about}", "payload", each.remedy)
+        Defect(site_of(payload, each.field), f"{payload.__name__}.{each.about}", "payload-unreadable", each.remedy)
         for each in problems
     ]
 

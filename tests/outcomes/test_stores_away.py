@@ -136,7 +136,6 @@ async def test_a_store_deleted_under_the_reader_is_noticed(surface: str, world: 
     assert await world.lost() == []
 
 
-@pytest.mark.xfail(strict=True, reason="the files are made with the permissions that the umask leaves")
 @pytest.mark.parametrize("make", ["store", "outbox"])
 async def test_what_is_stored_is_for_its_owner_only(make: str, tmp_path: Path):
     path, before = tmp_path / "books.db", os.umask(0o022)

@@ -14,6 +14,7 @@ In what order the events of one key are handled is the business of ``ordering/``
 """
 
 import asyncio
+import re
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from types import TracebackType
@@ -41,6 +42,8 @@ from mts1b_platform.logs import get_logger
 log = get_logger("mts1b.eventbus.consumer")
 
 _ONLY: Final = ONLY_DURABLE.encode()
+_LONGEST: Final = 128
+_DURABLE: Final = re.compile(rf"(?:(?![.*>/\\])[!-~]){{1,{_LONGEST}}}")
 
 
 class Consumer(Generic[T]):
@@ -65,8 +68,11 @@ class Consumer(Generic[T]):
         for subject in subjects:
             if not isinstance(subject, DurableSubject):  # pyright: ignore[reportUnnecessaryIsInstance]
                 raise NotStored(f"{subject} is best effort and stored nowhere: use bus.listen() without a durable")
-        if not durable or any(character in durable for character in ". *>/\\\t\r\n"):
-            raise ConsumeError(f"durable {durable!r} is no consumer name: use letters, digits, - and _ only")
+        if not _DURABLE.fullmatch(durable):
+            raise ConsumeError(
+                f"durable {durable!r} is no consumer name: use ASCII letters, digits, - and _, {_LONGEST} of them at "
+                "most, so that a dead letter can name it"
+            )
         self.durable = durable
         self.policy = policy
         self._context = context
@@ -100,6 +106,11 @@ class Consumer(Generic[T]):
     def stream(self) -> str:
         """The stream that is read; empty until the consumer has started."""
         return self._stream
+
+    @property
+    def store_away(self) -> str | None:
+        """Why nothing is handed out, when a store that the handler needs is away."""
+        return self._settler.pause.reason
 
     @property
     def open(self) -> int:
@@ -145,6 +156,8 @@ class Consumer(Generic[T]):
         self._wake.set()
         if self._prefetch is not None:
             await self._prefetch.stop()
+        for event in reversed(self._settler.pause.end()):
+            await self._settler.nak(event, 0)
         self._release_if_done()
 
     def release(self, event: Event[Any]) -> None:
@@ -157,6 +170,7 @@ class Consumer(Generic[T]):
             self._prefetch.close()
             closed = BusClosed(f"{self!r}: the bus was closed; open events come again")
             self._prefetch.failure = self._prefetch.failure or self._client.ending or closed
+        self._settler.pause.end()
         self._wake.set()
 
     async def __aenter__(self) -> Self:
@@ -178,8 +192,14 @@ class Consumer(Generic[T]):
             ConsumerGone: the durable was deleted.
             BusClosed: the bus was closed under the iteration.
         """
+        pause = self._settler.pause
         while not self._stopping:
-            if (event := self._take_fast() or await self._next()) is not None:
+            event: Event[T] | None = None
+            if pause.reason is not None and (event := await pause.next()) is None and self._stopping:
+                break
+            if event is None:
+                event = self._take_fast() or await self._next()
+            if event is not None:
                 if self._client.hooks is not None:
                     event.received_at = time.time()
                 return event

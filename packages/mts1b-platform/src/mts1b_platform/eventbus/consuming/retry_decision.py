@@ -4,9 +4,9 @@ from dataclasses import dataclass
 from typing import Literal
 
 from mts1b_platform.eventbus.consuming.retry import RetryPolicy
-from mts1b_platform.eventbus.errors import AlreadyDone, Reject, Retry
+from mts1b_platform.eventbus.errors import AlreadyDone, LeaseLost, Reject, Retry, StoreError, StoreMisused
 
-Outcome = Literal["done", "again", "rejected", "exhausted"]
+Outcome = Literal["done", "again", "rejected", "exhausted", "store_away"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +26,8 @@ def decide(error: Exception, deliveries: int, policy: RetryPolicy) -> RetryDecis
         return RetryDecision("rejected")
     if isinstance(error, Retry):
         return RetryDecision("again", error.delay)
+    if isinstance(error, StoreError) and not isinstance(error, (StoreMisused, LeaseLost)):
+        return RetryDecision("store_away")
     if policy.exhausted(deliveries):
         return RetryDecision("exhausted", failure=True)
     return RetryDecision("again", policy.delay(deliveries), failure=True)

@@ -17,6 +17,7 @@ from mts1b_platform.eventbus.consuming.deadletters import store_dead_letter
 from mts1b_platform.eventbus.consuming.prefetch import Prefetch
 from mts1b_platform.eventbus.consuming.retry import RetryPolicy
 from mts1b_platform.eventbus.consuming.retry_decision import decide
+from mts1b_platform.eventbus.consuming.store_pause import StorePause
 from mts1b_platform.eventbus.errors import BusError
 from mts1b_platform.eventbus.events.event import Event
 from mts1b_platform.eventbus.protocol.acks import again_in
@@ -43,6 +44,7 @@ class Settler:
         self.prefetch: Prefetch | None = None
         """Where the messages came from; set once the consumer has started."""
         self.stopping = False
+        self.pause = StorePause(durable)
         self._context = context
         self._client = context.client
         self._durable = durable
@@ -97,7 +99,9 @@ class Settler:
         pattern, counters = event.registered.pattern, self._client.counters
         if decision.failure:
             counters.consume_errors[pattern] += 1
-        if decision.outcome == "done":
+        if decision.outcome == "store_away":
+            await self._store_away(event, error)
+        elif decision.outcome == "done":
             counters.deduplicated[pattern] += 1
             self.settle(event, b"+ACK")
             await self.room()
@@ -110,6 +114,13 @@ class Settler:
                 self._log_failure(event, error, decision.delay)
             await self.nak(event, decision.delay)
         return True
+
+    async def _store_away(self, event: Event[Any], error: Exception) -> None:
+        """Hand ``event`` out again when its store may be back; a consumer that stops gives it back."""
+        if self.stopping:
+            await self.nak(event, 0)
+        elif self.pause.hold(event, error):
+            self._client.counters.store_outages[event.registered.pattern] += 1
 
     # Giving up.
 

@@ -17,6 +17,7 @@ In what order the events of one key are handled is the business of ``ordering/``
 """
 
 import asyncio
+import re
 import time
 import weakref
 from collections.abc import Awaitable, Callable, Sequence
@@ -54,6 +55,8 @@ log = get_logger("mts1b.eventbus.consumer")
 _ONLY: Final = ONLY_DURABLE.lower().encode()
 _TURN: Final = 0.005
 """Seconds after which the iteration gives the event loop a turn."""
+_LONGEST: Final = 128
+_DURABLE: Final = re.compile(rf"(?:(?![.*>/\\])[!-~]){{1,{_LONGEST}}}")
 
 
 class Consumer(Generic[T]):
@@ -78,8 +81,11 @@ class Consumer(Generic[T]):
         for subject in subjects:
             if not isinstance(subject, DurableSubject):  # pyright: ignore[reportUnnecessaryIsInstance]
                 raise NotStored(f"{subject} is best effort and stored nowhere: use bus.listen() without a durable")
-        if not durable or any(character in durable for character in ". *>/\\\t\r\n"):
-            raise ConsumeError(f"durable {durable!r} is no consumer name: use letters, digits, - and _ only")
+        if not _DURABLE.fullmatch(durable):
+            raise ConsumeError(
+                f"durable {durable!r} is no consumer name: use ASCII letters, digits, - and _, {_LONGEST} of them at "
+                "most, so that a dead letter can name it"
+            )
         if isinstance(deliver, datetime) and deliver.utcoffset() is None:
             raise ConsumeError(
                 f"deliver is {deliver.isoformat()} without a zone: say which, such as datetime(…, tzinfo=UTC)"
@@ -119,6 +125,11 @@ class Consumer(Generic[T]):
     def stream(self) -> str:
         """The stream that is read; empty until the consumer has started."""
         return self._stream
+
+    @property
+    def store_away(self) -> str | None:
+        """Why nothing is handed out, when a store that the handler needs is away."""
+        return self._settler.pause.reason
 
     @property
     def open(self) -> int:
@@ -175,6 +186,7 @@ class Consumer(Generic[T]):
             self._prefetch.close()
             closed = BusClosed(f"{self!r}: the bus was closed; open events come again")
             self._prefetch.failure = self._prefetch.failure or self._client.ending or closed
+        self._settler.pause.end()
         self._wake.set()
 
     async def __aenter__(self) -> Self:
@@ -200,8 +212,14 @@ class Consumer(Generic[T]):
             self._turned = now
             self._client.connection.flush_out()
             await asyncio.sleep(0)
+        pause = self._settler.pause
         while not self._stopping:
-            if (event := self._take_fast() or await self._next()) is not None:
+            event: Event[T] | None = None
+            if pause.reason is not None and (event := await pause.next()) is None and self._stopping:
+                break
+            if event is None:
+                event = self._take_fast() or await self._next()
+            if event is not None:
                 if self._client.hooks is not None:
                     event.received_at = time.time()
                 return event

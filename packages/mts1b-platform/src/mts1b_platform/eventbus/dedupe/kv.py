@@ -100,8 +100,8 @@ class KvDedupe:
         except JetStreamUnavailable as error:
             raise StoreError(f"dedupe bucket {self.bucket}: {error}") from error
 
-    async def ensure_bucket(self) -> None:
-        """Create the bucket when it is missing; one that exists is left as it is.
+    async def ensure_bucket(self) -> bool:
+        """Create the bucket when it is missing; one that exists is left as it is. Says whether it was created.
 
         Raises:
             StoreError: the server refuses it.
@@ -114,13 +114,14 @@ class KvDedupe:
                 raise StoreError(f"dedupe bucket {self.bucket}: {error}") from error
         else:
             self._ready = True
-            return
+            return False
         try:
             await js_api(self._bus, f"STREAM.CREATE.{self._cells.stream}", self._definition())
         except ApiError as error:
             if "already in use" not in error.description:  # another instance was faster, with other limits
                 raise StoreError(f"dedupe bucket {self.bucket} cannot be created: {error}") from error
         self._ready = True
+        return True
 
     @asynccontextmanager
     async def once(self, consumer: str, key: str) -> AsyncGenerator[Claim, None]:

@@ -41,7 +41,7 @@ from mts1b_platform.eventbus.errors import BusClosed, ConsumeError, NotStored
 from mts1b_platform.eventbus.events.event import Event
 from mts1b_platform.eventbus.events.once import DedupeStore
 from mts1b_platform.eventbus.hooks import of_handlers
-from mts1b_platform.eventbus.jetstream.durables import DEFAULT_ACK_WAIT, ensure_durable, stream_of
+from mts1b_platform.eventbus.jetstream.durables import DEFAULT_ACK_WAIT, ensure_durable, is_newer, stream_of
 from mts1b_platform.eventbus.protocol.envelope import ONLY_DURABLE
 from mts1b_platform.eventbus.protocol.headers import HeaderError
 from mts1b_platform.eventbus.protocol.message import WireMsg
@@ -387,7 +387,10 @@ class Consumer(Generic[T]):
                 self._settler.answer(msg.reply, b"+ACK")
                 return None
         except Refused as refused:
-            await self._settler.refuse(msg, position, refused)
+            if any(is_newer(msg.subject.decode(errors="replace"), known) for known in self._filters):
+                await self._settler.leave_to_newer(msg, position)
+            else:
+                await self._settler.refuse(msg, position, refused)
             return None
         return Event(registered, name, msg, payload, self._settler, of_handlers(self._client.hooks), position)
 

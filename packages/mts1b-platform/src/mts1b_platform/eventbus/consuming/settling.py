@@ -245,6 +245,18 @@ class Settler:
         await self.room()
         return stored
 
+    async def leave_to_newer(self, msg: WireMsg, position: Position) -> None:
+        """Give back an event of a version that only a newer release reads; it comes again until one takes it."""
+        log.warning(
+            "an event of a newer version waits for a newer release",
+            subject=msg.subject.decode(errors="replace"),
+            stream=position.stream,
+            seq=position.seq,
+            durable=self._durable,
+        )
+        self.answer(msg.reply, again_in(self.policy.cap))
+        await self.room()
+
     async def give_up(self, event: Event[Any], reason: DeadLetterReason, error: BaseException | str) -> None:
         """Dead-letter ``event``; when that fails it is delivered again."""
         try:

@@ -214,11 +214,11 @@ def _reads_the_same(reads: Sequence[str], filters: Sequence[str]) -> bool:
 
 
 def is_newer(subject: str, known: str) -> bool:
-    """Whether ``subject`` is a later version of the subject or pattern ``known``."""
+    """Whether ``subject``, concrete or a pattern, is a later version of what the pattern ``known`` covers."""
     later, earlier = _VERSIONED.fullmatch(subject), _VERSIONED.fullmatch(known)
     return (
         later is not None
         and earlier is not None
-        and later["rest"] == earlier["rest"]
         and int(later["version"]) > int(earlier["version"])
+        and contains(earlier["rest"], later["rest"])
     )

@@ -11,6 +11,7 @@ from typing import Final
 from mts1b_foundation.deadletters import DeadLetter
 from mts1b_foundation.subjects import deadletters_of
 from mts1b_platform.eventbus import EventBus, apply_streams
+from mts1b_platform.eventbus.consuming.deadletters import room_for_a_letter
 from mts1b_platform.eventbus.consuming.prefetch import Prefetch
 from mts1b_platform.eventbus.errors import BusClosed, BusError
 from mts1b_platform.eventbus.jetstream.durables import ensure_durable
@@ -20,7 +21,7 @@ from mts1b_platform.eventbus.protocol.frames import pub_frame
 from mts1b_platform.eventbus.protocol.message import WireMsg
 from mts1b_platform.logs import get_logger
 
-from mts1b_operations.deadletters.advisories import Advisory, read_original
+from mts1b_operations.deadletters.advisories import Advisory, nameable, read_original
 from mts1b_operations.declared import ADVISORIES, DURABLE
 
 log = get_logger("mts1b.operations.deadletters")
@@ -163,11 +164,11 @@ class Mover:
             stream=advisory.stream,
             sequence=advisory.sequence,
             stored_at=original.stored_at,
-            consumer=advisory.consumer,
+            consumer=nameable(advisory.consumer),
             deliveries=advisory.deliveries,
             reason=advisory.reason,
             error=advisory.error,
-        )
+        ).fitted(room_for_a_letter(self._bus.max_payload))
         subject = deadletters_of(self._bus.service)
         ack = await self._bus.emit(subject, letter, trace_id=original.headers.get(TRACE_ID))
         if ack.duplicate:

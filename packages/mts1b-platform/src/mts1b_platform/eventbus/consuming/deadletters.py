@@ -1,8 +1,10 @@
 """Giving a message up without losing it: stored as a dead letter first, then taken off the consumer.
 
 The id is made of stream, sequence and consumer, so that a crash between the two steps, or a second party that notices
-the same failure, stores nothing twice.
+the same failure, stores nothing twice. A message that would not fit is stored shortened and names the original.
 """
+
+from typing import Final
 
 from mts1b_foundation.deadletters import DeadLetter, DeadLetterReason
 from mts1b_foundation.subjects import deadletters_of
@@ -16,6 +18,9 @@ from mts1b_platform.eventbus.publishing.emit import emit
 from mts1b_platform.logs import get_logger
 
 log = get_logger("mts1b.eventbus.deadletters")
+
+_ENVELOPE: Final = 4096
+"""Bytes that a letter's own headers take at most."""
 
 
 async def store_dead_letter(
@@ -47,6 +52,7 @@ async def store_dead_letter(
         error=error,
     )
     client = context.client
+    letter = letter.fitted(room_for_a_letter(client.max_payload))
     await emit(context, deadletters_of(client.service), letter, trace_id=trace_id)
     client.counters.deadletters[pattern] += 1
     log.error(
@@ -60,7 +66,13 @@ async def store_dead_letter(
         deliveries=position.deliveries,
         id=letter.dead_letter_id,
         trace_id=trace_id,
+        original_size=letter.original_size,
     )
+
+
+def room_for_a_letter(max_payload: int) -> int:
+    """Bytes of JSON that a dead letter may have where the server takes ``max_payload``."""
+    return max_payload - min(_ENVELOPE, max_payload // 4)
 
 
 def readable_headers(head: bytes) -> dict[str, str]:

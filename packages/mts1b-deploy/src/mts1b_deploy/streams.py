@@ -67,6 +67,7 @@ async def connect_as(service: str, layout: Layout, record: InstallRecord) -> "Ev
 async def _apply(layout: Layout, record: InstallRecord) -> list[AppliedStream]:
     from mts1b_platform.eventbus import apply_streams as apply
     from mts1b_platform.eventbus.consumers import declared_streams
+    from mts1b_platform.eventbus.dedupe import KvDedupe
     from mts1b_platform.eventbus.jetstream.apply_consumers import apply_consumers
     from mts1b_platform.eventbus.jetstream.apply_streams import wait_for_jetstream
     from mts1b_platform.eventbus.streams import STREAMS
@@ -82,4 +83,5 @@ async def _apply(layout: Layout, record: InstallRecord) -> list[AppliedStream]:
                 AppliedStream(f"{change.stream}, durable {change.durable}", change.action)
                 for change in await apply_consumers(bus)
             ]
+            await KvDedupe(bus).open()  # its bucket is made here: services may only write their keys
     return done

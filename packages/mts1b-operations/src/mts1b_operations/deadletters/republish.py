@@ -10,6 +10,7 @@ from mts1b_foundation.deadletters import DeadLetter
 from mts1b_platform.eventbus import EventBus
 from mts1b_platform.eventbus.consuming.deadletters import readable_headers
 from mts1b_platform.eventbus.errors import (
+    AccessDenied,
     NoResponders,
     OutboundBufferFull,
     PayloadTooLarge,
@@ -107,7 +108,7 @@ async def store(bus: EventBus, subject: str, payload: bytes, headers: dict[str, 
             asked = asked or not isinstance(error, (NoResponders, OutboundBufferFull))
             problem = str(error)
             await asyncio.sleep(0.1 * attempt)
-        except PayloadTooLarge as error:
+        except (AccessDenied, PayloadTooLarge) as error:
             raise NotRequeued(
                 f"{subject}: the message was not stored again ({error}); the dead letter stays"
             ) from error

@@ -15,14 +15,16 @@ from mts1b_desk.protocol import Progress
 from mts1b_desk.services.requests import NoAnswer, ask, running_desk, serve_endpoints
 from mts1b_foundation.deadletters import DeadLetter
 from mts1b_foundation.orders import Order
-from mts1b_foundation.samples import FILL, ORDER, QUOTE
+from mts1b_foundation.samples import DEAD_LETTER, FILL, ORDER, QUOTE
 from mts1b_foundation.subjects import (
     MARKETDATA_QUOTES,
+    OMS_DEADLETTERS_CREATED,
     OMS_FILLS_CREATED,
     OMS_ORDERS_CREATED,
     OMS_ORDERS_FILLED,
     OPERATIONS_DEADLETTERS_CREATED,
 )
+from mts1b_operations.deadletters import DeadLetterError, discard, letters, requeue
 from mts1b_operations.deadletters.mover import Mover
 from mts1b_operations.halt import clear_halt, halts_in_force, request_halt
 from mts1b_platform.eventbus import AccessDenied, Listener
@@ -98,21 +100,31 @@ async def test_the_dead_letter_mover_works_with_what_the_administration_made(loc
     mover = Mover(operations)
     moving = asyncio.create_task(mover.run())
     pulled = await treasury.jetstream().pull_subscribe_bind(consumer="my-consumer", stream="OMS_ORDERS")
-    async with letters_of_operations(locked) as letters:
+    async with letters_of_operations(locked) as heard:
         (msg,) = await pulled.fetch(1, timeout=PATIENCE)
         await msg.term()
-        letter = (await asyncio.wait_for(anext(letters), PATIENCE)).payload
+        letter = (await asyncio.wait_for(anext(heard), PATIENCE)).payload
     assert letter.consumer == "my-consumer"
     mover.stop()
     await asyncio.wait_for(moving, PATIENCE)
+
+
+async def test_operations_lists_and_discards_dead_letters_also_after_a_requeue_that_was_refused(locked: Locked):
+    operations, oms = await locked.bus("mts1b-operations"), await locked.bus("mts1b-oms")
+    await oms.emit(OMS_DEADLETTERS_CREATED, DEAD_LETTER)
+    [letter] = await letters(operations)
+    with pytest.raises(DeadLetterError, match="mts1b-operations may not publish on it"):
+        await requeue(operations, letter, to="consumer", actor="alice")
+    assert (await discard(operations, letter, actor="alice", reason="booked by hand")).action == "discarded"
+    assert await letters(operations) == []
 
 
 @asynccontextmanager
 async def letters_of_operations(locked: Locked) -> AsyncGenerator[Listener[DeadLetter], None]:
     """Dead letters of the operations as they are stored."""
     hearing = await locked.bus("mts1b-research")
-    async with hearing.listen(OPERATIONS_DEADLETTERS_CREATED) as letters:
-        yield letters
+    async with hearing.listen(OPERATIONS_DEADLETTERS_CREATED) as heard:
+        yield heard
 
 
 async def test_a_publish_whose_ack_was_lost_can_be_looked_up_by_its_producer(locked: Locked):

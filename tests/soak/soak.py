@@ -14,8 +14,8 @@ from pathlib import Path
 from soak_report import report
 from soak_run import Soak
 
-WARM_UP = 13
-"""Faults: about one of each kind."""
+WARM_UP = 13, 22_000
+"""Faults, about one of each kind, and orders: an ordered consumer remembers its latest 20,000 acks."""
 
 
 def main() -> None:

@@ -46,8 +46,12 @@ class Clients:
         """A fault of this kind begins; what happens from now on is its doing."""
         self._fault = self.times.setdefault(kind, Times())
         self._fault.faults += 1
-        self._began = time.monotonic()
+        self.strikes()
         return self._fault
+
+    def strikes(self) -> None:
+        """The fault strikes now: recoveries count from here."""
+        self._began = time.monotonic()
 
     @property
     def reconnects(self) -> int:
@@ -74,9 +78,9 @@ class Clients:
             late = [f"{name} ({bus.connection!r}: {bus.connection.last_error})" for name, bus in waiting.items()]
             raise TimeoutError(f"not connected again within {within:g} s: {', '.join(late)}") from None
 
-    async def close(self) -> None:
+    async def drain(self) -> None:
         for bus in self.buses.values():
-            await bus.close()
+            await bus.drain()
 
     def _broken(self, name: str) -> None:
         self._fault.breaks += 1

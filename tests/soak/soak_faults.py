@@ -59,7 +59,7 @@ class Faults:
 
     async def all_half_open(self) -> None:
         await self._nodes.wires.swallow()
-        await until(lambda: not any(bus.is_connected for bus in self._clients.buses.values()))
+        await until(self._nobody_is_connected, BACK_WITHIN)
         await self._nodes.wires.mend()
 
     async def latency(self) -> None:
@@ -121,6 +121,7 @@ class Faults:
         service = self._chance.choice(_SERVICES)
         self._nodes.pki.issue(service, lifetime=timedelta(seconds=1), renew=True)
         await asyncio.sleep(2)  # until it has ended, by its own time
+        self._clients.strikes()
         await self._nodes.wires.cut()
         refused = self._clients.of(service)
         await until(lambda: all(bus.dial_errors and not bus.is_connected for bus in refused))
@@ -143,9 +144,15 @@ class Faults:
     async def address_frozen(self) -> None:
         """Of the two addresses that each name has, one takes connections and says nothing."""
         await self._nodes.wires.swallow(addresses=[self._chance.choice(ADDRESSES)])
-        await asyncio.sleep(4)  # as long as it takes to notice; whoever is at the other address stays there
+        await until(self._nobody_is_held, BACK_WITHIN)
         await self._clients.all_back(BACK_WITHIN)
         await self._nodes.wires.mend()
+
+    async def _nobody_is_held(self) -> bool:
+        return not await self._nodes.wires.held()
+
+    def _nobody_is_connected(self) -> bool:
+        return not any(bus.is_connected for bus in self._clients.buses.values())
 
     def _busy_node(self) -> str:
         """The server of one of the clients."""

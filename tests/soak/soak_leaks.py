@@ -16,8 +16,7 @@ from soak_nodes import Nodes
 SETTLES_WITHIN: Final = 30.0
 """Seconds until sockets and tasks that have ended are gone on both sides."""
 _GROWTH: Final = {"rss": 24_000_000, "objects": 5_000, "blocks": 60_000}
-"""The most of each that may be added after the warm-up, however long the soak. Two thirds of the blocks are the latest
-20,000 acks that an ordered consumer remembers."""
+"""The most of each that may be added after the warm-up, however long the soak: less than one block an order."""
 
 
 @dataclass(frozen=True, slots=True)

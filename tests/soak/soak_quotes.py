@@ -28,7 +28,7 @@ class Ear:
     """A listener's book."""
 
     def __init__(self, name: str, feed: "Feed", bus: EventBus) -> None:
-        self._name = name
+        self.name = name
         self._feed = feed
         self._last: dict[int, int] = {}  # by connection of the publisher, since this one's last reconnect
         self.heard = bytearray(feed.room)
@@ -48,7 +48,7 @@ class Ear:
         number = event.payload.sequence
         connection = bisect(self._feed.connections, number)
         if number <= self._last.get(connection, 0):
-            self.complaints.append(f"{self._name}: quote {number} came after {self._last[connection]}")
+            self.complaints.append(f"{self.name}: quote {number} came after {self._last[connection]}")
         self._last[connection] = number
         self.received += 1
         self.repeated += bool(self.heard[number])

@@ -27,6 +27,8 @@ class Pair:
     writers: tuple[asyncio.StreamWriter, asyncio.StreamWriter]
     swallowed: bool = False
     """Whether bytes are missing: it can only be cut."""
+    left: bool = False
+    """Whether the client has hung up."""
 
     def cut(self) -> None:
         for writer in self.writers:
@@ -53,7 +55,7 @@ class Wire:
             await asyncio.start_server(lambda r, w, at=address: self._accept(r, w, at), address, self.port)
 
     def order(self, what: str, addresses: list[str], seconds: float) -> int:
-        """Do it; returns how many connections were cut."""
+        """Do it; returns how many connections were cut, or are held by a hole."""
         doomed: list[Pair] = []
         if what == "cut":
             doomed = list(self.pairs)
@@ -65,6 +67,8 @@ class Wire:
             self.holes.clear()
             self.delay = 0.0
             doomed = [pair for pair in self.pairs if pair.swallowed]
+        elif what == "held":
+            return sum(pair.address in self.holes and not pair.left for pair in self.pairs)
         for pair in doomed:
             pair.cut()
         return len(doomed)
@@ -97,6 +101,7 @@ class Wire:
                 else:
                     target.write(data)
                     await target.drain()
+        pair.left = pair.left or target is pair.writers[1]
         while late:  # noqa: ASYNC110 - timers empty it
             await asyncio.sleep(0.01)
         if not pair.swallowed:  # a hole does not let a goodbye through either

@@ -54,6 +54,10 @@ class Wires:
         """Take connections at these addresses, and let no byte through either way."""
         await self._order("hole", names, addresses)
 
+    async def held(self) -> int:
+        """How many clients have not hung up yet where no byte comes through."""
+        return await self._order("held", ())
+
     async def delay(self, seconds: float, *names: str) -> None:
         """Let everything come so much later."""
         await self._order("delay", names, seconds=seconds)

@@ -9,7 +9,7 @@ from soak_run import Soak
 
 @pytest.mark.slow
 async def test_a_bus_lives_through_a_minute_of_faults(tmp_path: Path):
-    soak = Soak(tmp_path, seconds=60, seed=7, warm_up=4)
+    soak = Soak(tmp_path, seconds=60, seed=7, warm_up=(4, 0))
     figures = await soak.carry_out()
     print(report(figures))
     assert figures.complaints == []

@@ -10,6 +10,7 @@ from mts1b_deploy.permissions import ADMIN
 from mts1b_foundation.subjects import MARKETDATA_QUOTES, OMS_ORDERS_FILLED
 from mts1b_platform.eventbus import EventBus, RetryPolicy, apply_streams, connect, wait_for_jetstream
 from mts1b_platform.eventbus.consumers import declared_streams
+from mts1b_platform.eventbus.dedupe import KvDedupe
 from mts1b_platform.eventbus.jetstream.api import js_api
 from mts1b_platform.eventbus.jetstream.apply_consumers import apply_consumers
 from soak_clients import Clients
@@ -57,6 +58,7 @@ class Load:
         streams = [each for each in declared_streams() if each.name == STREAM]
         await apply_streams(admin, profile="production", streams=streams)
         await apply_consumers(admin, DURABLES)
+        await KvDedupe(admin).ensure_bucket()
         await admin.close()
         await self._client(LARGE, "mts1b-oms")
         await self._exchange_orders()

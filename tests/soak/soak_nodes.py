@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Self
 
-from mts1b_deploy.permissions import Grant, Permissions, all_permissions
+from mts1b_deploy.permissions import Permissions, all_permissions
 from mts1b_deploy.pki.store import Pki
 from mts1b_deploy.render import template_environment
 from mts1b_deploy.secure import SecureSettings, issue_missing, secure_values
@@ -22,6 +22,7 @@ from soak_wires import DOMAIN, Wires
 
 NAMES: tuple[str, ...] = ("n1", "n2", "n3")
 READER = "mts1b-treasury"
+_DECLARED = "my-consumer"
 PLAIN, ORDERED = "soak-plain", "soak-ordered"
 DURABLES = [reads(READER, durable, OMS_ORDERS_FILLED, ack_wait=6.0) for durable in (PLAIN, ORDERED)]
 USUAL_PAYLOAD = 1_048_576
@@ -151,15 +152,16 @@ class Nodes:
 
 
 def permissions() -> dict[str, Permissions]:
-    """As the registry has them, and the durables of the soak for its reader."""
+    """As the registry has them; the soak's durables may be read as the one that is declared for their reader."""
     usual = all_permissions()
-    subjects = [
-        f"{what}.{each.stream}.{each.durable}{rest}"
+    grants = usual[READER].grants
+    more = [
+        replace(grant, subject=grant.subject.replace(_DECLARED, each.durable))
         for each in DURABLES
-        for what, rest in (("$JS.API.CONSUMER.INFO", ""), ("$JS.API.CONSUMER.MSG.NEXT", ""), ("$JS.ACK", ".>"))
+        for grant in grants
+        if _DECLARED in grant.subject
     ]
-    grants = tuple(Grant("publish", subject, "the soak's durables") for subject in subjects)
-    return usual | {READER: replace(usual[READER], grants=usual[READER].grants + grants)}
+    return usual | {READER: replace(usual[READER], grants=(*grants, *more))}
 
 
 async def until(condition: Callable[[], Any], within: float = PATIENCE) -> Any:

@@ -54,6 +54,8 @@ class Soak:
             said.detach()
         figures.seconds = time.monotonic() - began
         figures.warnings = said.warnings
+        if refusals := said.warnings["the server refuses"]:
+            self._complain(f"the server refused {refusals} times what must be allowed")
         figures.complaints += [f"logged as an error: {each}" for each in said.errors]
         return figures
 

@@ -5,11 +5,12 @@ import os
 import subprocess
 import sys
 from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
 import pytest
 from locked_server import PATIENCE, Locked
+from mts1b_deploy.permissions import ADMIN
 from mts1b_desk.errors import DeskError
 from mts1b_desk.protocol import Progress
 from mts1b_desk.services.requests import NoAnswer, ask, running_desk, serve_endpoints
@@ -27,7 +28,8 @@ from mts1b_foundation.subjects import (
 from mts1b_operations.deadletters import DeadLetterError, discard, letters, requeue
 from mts1b_operations.deadletters.mover import Mover
 from mts1b_operations.halt import clear_halt, halts_in_force, request_halt
-from mts1b_platform.eventbus import AccessDenied, Listener
+from mts1b_platform.eventbus import AccessDenied, Listener, RetryPolicy
+from mts1b_platform.eventbus.dedupe import KvDedupe
 from mts1b_platform.eventbus.jetstream.api import js_api
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
@@ -163,3 +165,21 @@ async def test_each_service_answers_to_its_own_inbox_prefix(locked: Locked):
 async def test_a_service_without_a_certificate_is_told_what_is_missing(locked: Locked):
     with pytest.raises(AccessDenied, match=r"refuses this identity.*MTS1B_TLS_DIR"):
         await locked.bus(None)
+
+
+async def test_the_next_process_of_a_service_knows_how_often_an_event_was_tried(locked: Locked):
+    await KvDedupe(await locked.bus(ADMIN)).ensure_bucket()
+    oms = await locked.bus("mts1b-oms")
+    await oms.emit(OMS_ORDERS_FILLED, ORDER)
+    tries: list[int] = []
+    for _ in range(2):
+        treasury = await locked.bus("mts1b-treasury")
+        policy = RetryPolicy(base=0.1, cap=0.1)
+        async with treasury.consume(OMS_ORDERS_FILLED, durable="my-consumer", policy=policy) as filled:
+            event = await asyncio.wait_for(anext(filled), PATIENCE)
+            with suppress(ValueError):
+                async with event:
+                    tries.append(event.tries)
+                    raise ValueError("no such book")
+        await treasury.drain()
+    assert tries == [1, 2]

@@ -419,7 +419,7 @@ async def test_a_limited_subscription_that_was_told_of_no_responders_is_gone_fro
     """The server does not count that word towards the limit."""
     async with client(nats_server.url) as made:
         for n in range(5):
-            told = LiveEvent()
+            told = Received()
             made.connection.subscribe(f"answers.{n}", told, max_msgs=1)
             made.connection.send(pub_frame(b"svc.nobody", b"?", b"answers.%d" % n))
             await until(lambda told=told: told.batches)

@@ -1,0 +1,66 @@
+"""Faults that are known and not mended yet: they are counted, not failed. A mended one leaves this table."""
+
+from typing import Final, NamedTuple
+
+from simulation.oracles import Violation
+from simulation.plan import Plan
+
+
+class Known(NamedTuple):
+    """One known fault."""
+
+    name: str
+    oracle: str
+    """The promise that it breaks."""
+    kinds: frozenset[str]
+    """The faults one of which brings it about."""
+    profile: str
+    """Where it shows itself within 100 seeds; if it does not, it is mended."""
+
+
+_DELAYS: Final = frozenset(
+    {"block", "freeze", "half", "lag", "narrow", "freeze_server", "leader", "kill_server", "cut", "err"}
+)
+"""What keeps acks from the server for a while."""
+
+KNOWN: Final[tuple[Known, ...]] = (
+    Known("reversed backlog", "order of the stream", frozenset({"graceful"}), "stops"),
+    Known(
+        "deliveries taken for failures",
+        "deliveries taken for failures",
+        _DELAYS | {"graceful", "kill"},
+        "stops",
+    ),
+    Known(
+        "blocking handler",
+        "handled again by the same process",
+        frozenset({"block"}),
+        "block",
+    ),
+    Known(
+        "dead letter of what was handled",
+        "handled and dead letter",
+        _DELAYS,
+        "block",
+    ),
+    Known(
+        "sequence taken for identity",
+        "acknowledged unseen",
+        frozenset({"rollback", "recreate"}),
+        "rollback",
+    ),
+    Known(
+        "lost request ends the start",
+        "process ended: JetStreamUnavailable",
+        _DELAYS,
+        "starts",
+    ),
+)
+
+
+def known(plan: Plan, violation: Violation) -> str | None:
+    """The name of the known fault that ``violation`` is."""
+    for each in KNOWN:
+        if each.oracle == violation.oracle and each.kinds & plan.kinds:
+            return each.name
+    return None

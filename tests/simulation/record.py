@@ -1,0 +1,72 @@
+"""What a run has done, as its processes tell it: the facts that the oracles judge."""
+
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+
+class Acked(NamedTuple):
+    """An event that ``emit`` has returned for."""
+
+    key: str
+    seq: int
+    era: int
+    """How often the stream had been rolled back or made again by then."""
+
+
+class Effect(NamedTuple):
+    """A handler that has returned."""
+
+    at: float
+    process: str
+    order: int
+    seq: int
+    deliveries: int
+
+
+class Ended(NamedTuple):
+    """A process that ended by itself though nobody had asked it to."""
+
+    at: float
+    process: str
+    error: str
+    words: str
+
+
+@dataclass(slots=True)
+class Reader:
+    """What one durable has handled."""
+
+    ordered: bool
+    effects: list[Effect] = field(default_factory=list)
+    failures: Counter[int] = field(default_factory=Counter)
+    """By order how often its handler raised."""
+    crashes: Counter[int] = field(default_factory=Counter)
+    """By order how often a process was killed inside its handler."""
+    inside: list[tuple[str, int]] = field(default_factory=list)
+    """Processes and the orders that they handle right now."""
+
+    @property
+    def done(self) -> set[int]:
+        """Orders that were handled."""
+        return {effect.order for effect in self.effects}
+
+    def killed(self, process: str) -> None:
+        """A process was killed: what it was handling crashed."""
+        self.crashes.update(order for who, order in self.inside if who == process)
+        self.inside = [each for each in self.inside if each[0] != process]
+
+
+class Record:
+    """All facts of one run."""
+
+    def __init__(self) -> None:
+        self.era = 0
+        self.acked: dict[int, Acked] = {}
+        self.emitted = 0
+        """Orders that the producer has come to; a new one goes on from there."""
+        self.all_emitted = False
+        self.excused: set[int] = set()
+        """Orders that a fault took off the stream."""
+        self.readers: dict[str, Reader] = {}
+        self.ended: list[Ended] = []

@@ -24,6 +24,8 @@ _DEFAULTS: Final[dict[str, Any]] = {
     "num_replicas": 0,
     "ack_wait": 30 * SECOND,
 }
+_LATE: Final = 0.001
+"""Seconds that a timer fires late: what ends together is handled together."""
 _WRITTEN_AFTER: Final = 0.15
 """Seconds until a change of a consumer's state is in its file."""
 
@@ -119,7 +121,7 @@ class Consumer:
             "delivered": {"consumer_seq": self.delivery - 1, "stream_seq": self.seq - 1},
             "ack_floor": {"consumer_seq": self.floor_delivery, "stream_seq": self.floor_seq},
             "num_ack_pending": len(self.pending),
-            "num_redelivered": sum(seq in self.pending for seq in self.redelivered),
+            "num_redelivered": len(self.redelivered),
             "num_waiting": len(self.pulls),
             "num_pending": self._pending_new,
         }
@@ -171,14 +173,14 @@ class Consumer:
             return
         limited = False
         while len(self.pulls):
-            message, limited = self._next_message()
+            message, count, limited = self._next_message()
             if message is None:
                 break
             pull = self.pulls.next()
             if pull is None:
-                self._put_back(message)
+                self._put_back(message, count)
                 break
-            self._hand_out(message, pull)
+            self._hand_out(message, count, pull)
         self.pulls.look(nothing_left=not limited, last_delivery=self.delivery - 1, last_seq=self.seq - 1)
         due = self.pulls.due()
         if due < self._pulls_due:
@@ -190,12 +192,11 @@ class Consumer:
             self._pulls_due = math.inf
             self.signal()
 
-    def _hand_out(self, message: "Stored", pull: Pull) -> None:
+    def _hand_out(self, message: "Stored", count: int, pull: Pull) -> None:
         now = self.server.now()
         if pull.left > 0 and pull.heartbeat:
             pull.next_heartbeat = now + pull.heartbeat
         delivery, self.delivery = self.delivery, self.delivery + 1
-        count = self.redelivered.get(message.seq, 0) + 1
         if (entry := self.pending.get(message.seq)) is not None:
             entry[1] = now  # the number stays that of the first delivery
         else:
@@ -207,18 +208,20 @@ class Consumer:
         )
         self.server.interest.route(pull.inbox, reply, message.head, message.data, shown=message.subject)
 
-    def _put_back(self, message: "Stored") -> None:
+    def _put_back(self, message: "Stored", count: int) -> None:
         """Nobody listens to any pull: a new message is new again, a redelivered one goes to the end of the queue."""
-        if message.seq not in self.redelivered:
+        if count == 1:
             self.seq = message.seq
             self._pending_new += 1
-        else:
-            self.redelivered[message.seq] -= 1
-            if message.seq not in self.queue:
-                self.queue.append(message.seq)
+        elif message.seq not in self.queue:
+            if count == 2:
+                del self.redelivered[message.seq]
+            else:
+                self.redelivered[message.seq] -= 1
+            self.queue.append(message.seq)
 
-    def _next_message(self) -> "tuple[Stored | None, bool]":
-        """``getNextMsg``: the next message, and whether there is none because too many are pending."""
+    def _next_message(self) -> "tuple[Stored | None, int, bool]":
+        """``getNextMsg``: the next message, which delivery of it this is, and whether too many are pending."""
         while self.queue:
             seq = self.queue.popleft()
             message = self.stream.messages.get(seq)
@@ -230,16 +233,16 @@ class Consumer:
                 self._forget(seq)
                 continue
             self.redelivered[seq] = count
-            return message, False
+            return message, count + 1, False
         if 0 < self._max_pending <= len(self.pending):
-            return None, True
+            return None, 0, True
         while self.seq <= self.stream.last:
             message = self.stream.messages.get(self.seq)
             self.seq += 1
             if message is not None and self.wants(message):
                 self._pending_new -= 1
-                return message, False
-        return None, False
+                return message, 1, False
+        return None, 0, False
 
     def _forget(self, seq: int) -> None:
         if (entry := self.pending.pop(seq, None)) is not None:
@@ -252,7 +255,7 @@ class Consumer:
     def _pending_timer(self, when: float) -> None:
         if when < self._pending_due:
             self._pending_due = when
-            self.server.at(when, self._check_pending, when)
+            self.server.at(when + _LATE, self._check_pending, when)
 
     def _check_pending(self, when: float) -> None:
         """``checkPending``: queue what was not acknowledged in time, in the order of the stream."""
@@ -287,7 +290,6 @@ class Consumer:
             self._pending_timer(now + soonest)
         else:
             self.queue.clear()
-            self.floor_delivery, self.floor_seq = self.delivery - 1, self.seq - 1
         self._changed()
 
     # Answers of clients.
@@ -307,7 +309,7 @@ class Consumer:
         elif word.startswith(b"+TERM"):
             self._acked(seq)
             reason = word[5:].strip().decode()
-            self.server.advise(self, "TERMINATED", stream_seq=seq, deliveries=count, reason=reason)
+            self.server.advise(self, "MSG_TERMINATED", stream_seq=seq, deliveries=count, reason=reason)
         return True
 
     def _acked(self, seq: int) -> None:

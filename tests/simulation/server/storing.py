@@ -19,7 +19,7 @@ def store(server: "NatsModel", stream: Stream, subject: str, reply: str, head: b
         answer = _batched(server, stream, subject, head, data, headers)
     else:
         answer = _single(stream, subject, head, data, headers)
-    if reply and answer is not None:
+    if reply:
         # Stored now, written a moment later, as the server's answers leave in a batch.
         payload = json.dumps(answer, separators=(",", ":")).encode() if answer else b""
         server.soon(lambda: server.interest.route(reply, "", b"", payload))
@@ -56,8 +56,8 @@ def _unexpected(stream: Stream, subject: str, headers: dict[str, str]) -> dict[s
 
 def _batched(
     server: "NatsModel", stream: Stream, subject: str, head: bytes, data: bytes, headers: dict[str, str]
-) -> dict[str, Any] | None:
-    """The answer; empty for the first message, None for those in the middle."""
+) -> dict[str, Any]:
+    """The answer; empty before the last message."""
     name, number = headers["nats-batch-id"], int(headers["nats-batch-sequence"])
     batch = stream.batches.get(name, [])
     if number != len(batch) + 1:
@@ -67,7 +67,7 @@ def _batched(
     if "nats-batch-commit" not in headers:
         stream.batches[name] = batch
         server.at(server.now() + _ABANDONED, _abandon, stream, name, number)
-        return {} if number == 1 else None
+        return {}
     stream.batches.pop(name, None)
     each = [nats_headers(head) for _, head, _ in batch]
     ids = [headers["nats-msg-id"] for headers in each if "nats-msg-id" in headers]

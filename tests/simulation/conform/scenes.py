@@ -291,8 +291,9 @@ async def answers_to_a_message(client: Client, name: str) -> None:
     client.publish(replies[6], "nonsense")
     await asyncio.sleep(0.7)
     client.publish(replies[3], "+WPI")
+    await asyncio.sleep(0.3)
     pull(client, name, 20)
-    await client.hear(5, after=0.4)
+    await client.hear(5)
     client.tell()
     client.note(f"again: {await client.ask(replies[4], b'+ACK')}")
     beyond = f"$JS.ACK.{name}.d.1.99.99.1900000000000000000.0"
@@ -336,7 +337,7 @@ async def the_ack_floor_and_redeliveries(client: Client, name: str) -> None:
 async def a_consumer_or_stream_is_deleted(client: Client, name: str) -> None:
     await make(client, name, 0)
     pull(client, name, 1)
-    await client.ask("$JS.API.INFO")
+    await client.hear(0)
     client.note(await client.ask(f"$JS.API.CONSUMER.DELETE.{name}.d"))
     await client.hear(1)
     client.tell()
@@ -347,7 +348,7 @@ async def a_consumer_or_stream_is_deleted(client: Client, name: str) -> None:
     other = f"{name}B"
     await make(client, other, 0)
     pull(client, other, 1)
-    await client.ask("$JS.API.INFO")
+    await client.hear(0)
     client.note(await client.ask(f"$JS.API.STREAM.DELETE.{other}"))
     await client.hear(1)
     client.tell("stream deleted")

@@ -49,6 +49,7 @@ KNOWN: Final[tuple[Known, ...]] = (
         frozenset({"rollback", "recreate"}),
         "rollback",
     ),
+    Known("lease ahead of the clock", "committed, never published", frozenset({"wall"}), "leases"),
     Known(
         "lost request ends the start",
         "process ended: JetStreamUnavailable",

@@ -81,7 +81,9 @@ def _acked_is_stored(evidence: Evidence) -> Iterator[Violation]:
     if not record.all_emitted:
         yield Violation("emit never ends", f"{record.emitted} of {evidence.plan.events} emitted")
     missing = [order for order in record.acked if order not in evidence.stored and order not in record.excused]
-    if missing:
+    if missing and evidence.plan.workload == "outbox":
+        yield Violation("committed, never published", f"orders {missing[:8]}")
+    elif missing:
         yield Violation("acked, not stored", f"orders {missing[:8]}")
 
 
@@ -117,6 +119,8 @@ def _not_again(evidence: Evidence) -> Iterator[Violation]:
     for durable, reader in evidence.record.readers.items():
         times = Counter((effect.process, effect.order) for effect in reader.effects)
         again = [each for each, count in times.items() if count > 1]
+        if reader.once or (reader.shared and kinds & _BREAKS):
+            continue  # the store says what was done twice
         if again and (reader.ordered or not kinds & _BREAKS):
             yield Violation("handled again by the same process", f"{durable}: {len(again)}, such as {again[:3]}")
         elif not kinds & _BREAKS and len(reader.effects) > len(reader.done):
@@ -132,7 +136,12 @@ def _in_order(evidence: Evidence) -> Iterator[Violation]:
         first = list(dict.fromkeys(effect.order for effect in reader.effects))
         if reader.ordered:
             yield from _keys_in_order(durable, first, evidence)
-        elif not plan.kinds & (_BREAKS | {"fail"}) and plan.concurrency == 1 and first != sorted(first):
+        elif (
+            not reader.shared
+            and not plan.kinds & (_BREAKS | {"fail"})
+            and plan.concurrency == 1
+            and first != sorted(first)
+        ):
             at = next(at for at in range(len(first) - 1) if first[at] > first[at + 1])
             yield Violation("order of the stream", f"{durable}: {first[max(0, at - 1) : at + 7]}")
 
@@ -147,6 +156,21 @@ def _keys_in_order(durable: str, first: list[int], evidence: Evidence) -> Iterat
             yield Violation("order of a key", f"{durable}: {order} after {latest[acked.key]} of {acked.key}")
             return
         latest[acked.key] = order
+
+
+def _booked_once(evidence: Evidence) -> Iterator[Violation]:
+    """A SQL store has each effect once, and none of a transaction that was rolled back; nothing stays in the outbox."""
+    record = evidence.record
+    for durable, reader in record.readers.items():
+        if twice := [order for order, count in reader.booked.items() if count > 1]:
+            yield Violation("booked twice", f"{durable}: orders {twice[:8]}")
+        if reader.once and (ghosts := sorted(evidence.stored.keys() - record.acked.keys())):
+            yield Violation("published, never committed", f"orders {ghosts[:8]}")
+        if reader.once and evidence.run.quiet and record.unpublished:
+            yield Violation("left in the outbox", f"{len(record.unpublished)} rows")
+        published = sorted(evidence.stored, key=evidence.stored.__getitem__)
+        if reader.once and published != sorted(published):
+            yield Violation("order of the outbox", f"{published[:20]}")
 
 
 def _one_end(evidence: Evidence) -> Iterator[Violation]:
@@ -201,6 +225,7 @@ _ORACLES: Final[tuple[Callable[[Evidence], Iterator[Violation]], ...]] = (
     _handled_or_dead_letter,
     _not_again,
     _in_order,
+    _booked_once,
     _one_end,
     _only_failures_count,
     _documented_ends,

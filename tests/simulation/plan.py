@@ -5,7 +5,7 @@ import random
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Final, Literal, Self
 
-Workload = Literal["orders", "outbox"]
+Workload = Literal["orders", "outbox", "service"]
 
 MODES: Final = frozenset({"block", "fail", "slow", "abort"})
 """What holds for a whole simulation; everything else happens at a time."""
@@ -28,13 +28,18 @@ PROFILES: Final[dict[str, tuple[str, ...]]] = {
         *("cut", "half", "lag", "narrow", "kill_server", "freeze_server", "kill", "graceful", "freeze", "leader"),
         *("wall", "err", "block", "fail", "slow"),
     ),
+    "leases": ("wall", "kill"),
     "outbox": ("cut", "half", "kill_server", "kill", "graceful", "freeze", "leader", "wall", "block", "fail", "abort"),
+    "service": ("cut", "half", "kill_server", "kill", "graceful", "freeze", "leader", "wall", "fail", "slow"),
 }
 """By profile the faults that a seed may use; each seed draws some of them."""
 
+_WORKLOADS: Final[dict[str, Workload]] = {"outbox": "outbox", "leases": "outbox", "service": "service"}
+"""Of profiles whose workload is another than orders."""
 _ROLES: Final[dict[Workload, tuple[str, ...]]] = {
     "orders": ("oms", "plain", "ordered"),
     "outbox": ("oms", "relay", "reader-a", "reader-b"),
+    "service": ("oms", "service-a", "service-b"),
 }
 
 
@@ -104,7 +109,7 @@ def make_plan(seed: int, profile: str) -> Plan:
     rng = random.Random(f"{profile} {seed}")  # noqa: S311 - a seed is to repeat
     allowed = PROFILES[profile]
     chosen = [kind for kind in allowed if rng.random() < (0.4 if len(allowed) > 3 else 0.8)] or [rng.choice(allowed)]
-    workload: Workload = "outbox" if profile == "outbox" else "orders"
+    workload = _WORKLOADS.get(profile, "orders")
     plan = Plan(
         seed,
         profile,
@@ -120,8 +125,9 @@ def make_plan(seed: int, profile: str) -> Plan:
         block=rng.choice((0.02, 0.1, 0.3)) if "block" in chosen else 0.0,
         fail=rng.choice((0.05, 0.3)) if "fail" in chosen else 0.0,
         abort=0.2 if "abort" in chosen else 0.0,
-        faults=_faults(rng, [kind for kind in chosen if kind not in MODES], _ROLES[workload]),
     )
+    happen = [kind for kind in chosen if kind not in MODES]
+    plan = replace(plan, faults=_faults(rng, happen, _ROLES[workload], span=_span(rng, plan)))
     if profile == "stops":
         stops = tuple(
             Fault(at, "graceful", "plain", 0.5) for at in sorted(round(rng.uniform(0.2, 3), 3) for _ in "123")
@@ -133,12 +139,22 @@ def make_plan(seed: int, profile: str) -> Plan:
         return replace(
             plan, faults=(Fault(round(rng.uniform(0.001, 0.01), 4), "kill_server", "oms", plan.faults[0].x),)
         )
+    if profile == "leases":  # a relay dies, and then the clock goes back
+        died = round(rng.uniform(0, plan.events * plan.pace + 0.3), 3)
+        faults = (Fault(died, "kill", "relay", rng.random()), Fault(died + 0.1, "wall", "relay", rng.random() / 2))
+        return replace(plan, faults=faults)
     return plan
 
 
-def _faults(rng: random.Random, kinds: list[str], roles: tuple[str, ...]) -> tuple[Fault, ...]:
+def _span(rng: random.Random, plan: Plan) -> float:
+    """Seconds within which faults happen: mostly those in which there is work."""
+    work = plan.events * max(plan.pace, plan.work / plan.concurrency, plan.block)
+    return rng.choice((0.3, 0.5 + work, 0.5 + work, 1.0 + 2 * work, 10.0))
+
+
+def _faults(rng: random.Random, kinds: list[str], roles: tuple[str, ...], span: float) -> tuple[Fault, ...]:
     faults = [
-        Fault(round(rng.uniform(0.2, 10), 3), kind, rng.choice(roles), round(rng.random(), 4))
+        Fault(round(rng.uniform(0, span), 3), kind, rng.choice(roles), round(rng.random(), 4))
         for kind in kinds
         for _ in range(1 if kind in ONCE else rng.randint(1, 3))
     ]

@@ -75,6 +75,11 @@ class Process:
             self.world.note("kill -9", self.name)
             self._gone()
 
+    def end(self) -> None:
+        """The world is over; without a word."""
+        if self.alive:
+            self._gone()
+
     def complain(self, message: str, error: BaseException | None) -> None:
         """Note an exception that nobody waited for."""
         if self.alive:

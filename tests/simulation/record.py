@@ -38,6 +38,12 @@ class Reader:
     """What one durable has handled."""
 
     ordered: bool
+    shared: bool = False
+    """Whether several processes read it, so that no order is promised."""
+    once: bool = False
+    """Whether its effects are written together with the marks of a SQL store."""
+    booked: Counter[int] = field(default_factory=Counter)
+    """By order how often its effect is written; of one that is ``once``."""
     effects: list[Effect] = field(default_factory=list)
     failures: Counter[int] = field(default_factory=Counter)
     """By order how often its handler raised."""
@@ -49,7 +55,7 @@ class Reader:
     @property
     def done(self) -> set[int]:
         """Orders that were handled."""
-        return {effect.order for effect in self.effects}
+        return set(self.booked) if self.once else {effect.order for effect in self.effects}
 
     def killed(self, process: str) -> None:
         """A process was killed: what it was handling crashed."""
@@ -66,6 +72,8 @@ class Record:
         self.emitted = 0
         """Orders that the producer has come to; a new one goes on from there."""
         self.all_emitted = False
+        self.unpublished: set[int] = set()
+        """Numbers of outbox rows that were never published."""
         self.excused: set[int] = set()
         """Orders that a fault took off the stream."""
         self.readers: dict[str, Reader] = {}

@@ -6,12 +6,13 @@ import logging
 import sys
 import warnings
 from collections import Counter
-from collections.abc import Callable, Coroutine, Generator
+from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from functools import partial
-from typing import Any, Final
+from pathlib import Path
+from typing import Any, Final, cast
 
+import aiosqlite
 from mts1b_platform.eventbus import EventBus, connect
 
 from simulation.clocks import SimChance, SimClock, simulated
@@ -20,19 +21,21 @@ from simulation.network import SimNetwork, Socket
 from simulation.oracles import Violation, judge
 from simulation.plan import Plan
 from simulation.process import Process
-from simulation.record import Ended, Reader, Record
+from simulation.record import Ended, Record
 from simulation.server import NatsModel
 from simulation.server.stream import StreamState
-from simulation.workloads import orders
-from simulation.workloads.stage import Stage
+from simulation.sqlite import open_database, simulated_sqlite
+from simulation.workloads.orders import Orders
+from simulation.workloads.outbox import Outbox
+from simulation.workloads.service import Services
+from simulation.workloads.workload import Workload
 from simulation.world import LogLines, World
 
 QUIET_WITHIN: Final = 150.0
 """Seconds after the last fault within which everything must be handled, beside the work itself."""
+_WORKLOADS: Final[dict[str, type[Workload]]] = {"orders": Orders, "outbox": Outbox, "service": Services}
 _RESTART: Final = 0.5
 _LOOK: Final = 0.5
-
-Main = Callable[[Stage], Coroutine[Any, Any, None]]
 
 
 class Seat:
@@ -57,17 +60,22 @@ class Seat:
     def note(self, *what: object) -> None:
         self._world.note(*what)
 
-    async def connect(self, service: str) -> EventBus:
+    def connect_options(self) -> dict[str, Any]:
         assert self.process is not None
         self.network = SimNetwork(self.process)
-        return await connect(
-            "nats://sim:4222",
-            service=service,
-            connect_timeout=60,
-            network=self.network,
-            clock=SimClock(self.process),
-            chance=SimChance(self._world),
-        )
+        return {
+            "servers": "nats://sim:4222",
+            "connect_timeout": 60,
+            "network": self.network,
+            "clock": SimClock(self.process),
+            "chance": SimChance(self._world),
+        }
+
+    async def open_database(self, path: Path) -> aiosqlite.Connection:
+        return cast("aiosqlite.Connection", await open_database(self._world, path))
+
+    async def connect(self, service: str) -> EventBus:
+        return await connect(service=service, **self.connect_options())
 
 
 @dataclass
@@ -101,10 +109,7 @@ class Run:
         """Whether everything was handled in time."""
         for name in (ORDERS, "DEADLETTERS"):
             create_stream(self, name)
-        self.roles: dict[str, Main] = {"oms": orders.produce}
-        for name in ("plain", orders.ORDERED):
-            self.record.readers[name] = Reader(ordered=name == orders.ORDERED)
-            self.roles[name] = partial(orders.read, durable=name)
+        self.workload = _WORKLOADS[plan.workload](plan, self.record)
         self._seats: dict[str, Seat] = {}
         self._generations: Counter[str] = Counter()
         self._not_before: dict[str, float] = {}
@@ -141,7 +146,7 @@ class Run:
     def carry_out(self) -> None:
         """Run the plan to its end."""
         world, plan = self.world, self.plan
-        for role in self.roles:
+        for role in self.workload.roles:
             self._start(role)
         world.at(_RESTART, self._supervise)
         for fault in plan.faults:
@@ -156,7 +161,7 @@ class Run:
     def _start(self, role: str) -> None:
         self._generations[role] += 1
         seat = self._seats[role] = Seat(self, f"{role}#{self._generations[role]}")
-        main = self.roles[role]
+        main = self.workload.roles[role]
 
         async def live(process: Process) -> None:
             seat.process = process
@@ -175,7 +180,7 @@ class Run:
         self.record.ended.append(ended)
 
     def _supervise(self) -> None:
-        for role in self.roles:
+        for role in self.workload.roles:
             over = role == "oms" and self.record.all_emitted
             if self.process(role) is None and not over and self.world.now >= self._not_before.get(role, 0.0):
                 self._start(role)
@@ -191,6 +196,8 @@ class Run:
 
     def _is_quiet(self) -> bool:
         if not self.record.all_emitted or self.world.now <= self.plan.last_fault + 0.1 or not self.server.up:
+            return False
+        if self.workload.waiting():
             return False
         stream = self.server.streams.get(ORDERS)
         if stream is None or len(stream.consumers) < len(self.record.readers):
@@ -209,13 +216,15 @@ def _simulate(plan: Plan, verbose: bool) -> Result:
     world, root = run.world, logging.getLogger()
     before, root.handlers[:] = root.handlers[:], [LogLines(world)]
     try:
-        with simulated(world):
+        with simulated(world), simulated_sqlite(world):
             run.carry_out()
-            violations = judge(run)
+        run.workload.gather()
+        violations = judge(run)
     finally:
         root.handlers[:] = before
     for process in world.processes:
-        process.alive = False
+        process.end()
+    run.workload.close()
     effects = sum(len(reader.effects) for reader in run.record.readers.values())
     return Result(plan, violations, world.checksum, list(world.lines), world.now, world.steps, effects, world.injected)
 

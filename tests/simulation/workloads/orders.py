@@ -8,19 +8,28 @@ from typing import Any, Final
 
 from mts1b_foundation.orders import Order, Side
 from mts1b_foundation.subjects import OMS_ORDERS_CREATED
-from mts1b_platform.eventbus import Event, RetryPolicy
+from mts1b_platform.eventbus import RetryPolicy
 
 from simulation.plan import Plan
-from simulation.record import Acked, Effect, Reader
+from simulation.record import Acked, Reader, Record
+from simulation.workloads.handling import handle
 from simulation.workloads.stage import Stage
+from simulation.workloads.workload import Workload
 
 ORDERED: Final = "ordered"
 _CREATED: Final = datetime(2030, 1, 1, tzinfo=UTC)
 _PATIENCE: Final = 60.0
 
 
-class HandlerFails(Exception):
-    """What a handler raises because its plan says so."""
+class Orders(Workload):
+    """See the module."""
+
+    def __init__(self, plan: Plan, record: Record) -> None:
+        super().__init__(plan, record)
+        self.roles = {"oms": produce}
+        for durable in ("plain", ORDERED):
+            record.readers[durable] = Reader(ordered=durable == ORDERED)
+            self.roles[durable] = partial(read, durable=durable)
 
 
 def key_of(plan: Plan, number: int) -> str:
@@ -41,11 +50,6 @@ def order(number: int, fund: str) -> Order:
         created_at=_CREATED,
         updated_at=_CREATED,
     )
-
-
-def number_of(event: Event[Order]) -> int:
-    """The number of an order."""
-    return int(event.payload.order_id[1:])
 
 
 async def produce(stage: Stage) -> None:
@@ -88,23 +92,3 @@ async def read(stage: Stage, durable: str) -> None:
     else:
         await running
         raise RuntimeError("run() has ended though nobody stopped it")
-
-
-async def handle(stage: Stage, reader: Reader, event: Event[Order]) -> None:
-    """Do what the plan says, and tell of it."""
-    plan, number = stage.plan, number_of(event)
-    mine = (stage.name, number)
-    reader.inside.append(mine)
-    try:
-        if plan.block:
-            stage.block(plan.block)
-        if plan.work:
-            await asyncio.sleep(plan.work)
-        if plan.fail and stage.rng.random() < plan.fail:
-            reader.failures[number] += 1
-            raise HandlerFails(f"the plan of order {number}")
-        reader.effects.append(Effect(stage.time(), stage.name, number, event.seq, event.deliveries))
-        stage.note("effect", number, event.deliveries)
-    finally:
-        if mine in reader.inside:  # a killed process is collected later: it must not end what another one does
-            reader.inside.remove(mine)

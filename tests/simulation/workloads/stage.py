@@ -2,8 +2,10 @@
 
 import asyncio
 import random
-from typing import Protocol
+from pathlib import Path
+from typing import Any, Protocol
 
+import aiosqlite
 from mts1b_platform.eventbus import EventBus
 
 from simulation.plan import Plan
@@ -31,6 +33,14 @@ class Stage(Protocol):
 
     def note(self, *what: object) -> None:
         """Add a line to the transcript."""
+        ...
+
+    def connect_options(self) -> dict[str, Any]:
+        """What ``connect()`` is to be called with, beside the service."""
+        ...
+
+    async def open_database(self, path: Path) -> aiosqlite.Connection:
+        """Open a SQLite file, with transactions begun and ended by hand."""
         ...
 
     async def connect(self, service: str) -> EventBus:

@@ -54,10 +54,14 @@ class Client:
     async def open(cls, network: Network, address: str, port: int, name: str) -> Self:
         """Connect."""
         self = cls(name)
+        await self.dial(network, address, port)
+        return self
+
+    async def dial(self, network: Network, address: str, port: int) -> None:
+        """Connect, also once more."""
         self._transport = await network.dial(address, port, Heard(self._take, self._control))
         self.write(_HELLO)
         self.subscribe(f"{self.inbox}.>")
-        return self
 
     def close(self) -> None:
         if self._transport is not None:

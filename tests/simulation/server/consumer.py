@@ -26,6 +26,8 @@ _DEFAULTS: Final[dict[str, Any]] = {
 }
 _LATE: Final = 0.001
 """Seconds that a timer fires late: what ends together is handled together."""
+_FIRST_CHECK: Final = (0.5, 1.5)
+"""Seconds after its start when a server first looks for deliveries whose ack wait is over."""
 _WRITTEN_AFTER: Final = 0.15
 """Seconds until a change of a consumer's state is in its file."""
 
@@ -95,10 +97,13 @@ class Consumer:
         made.delivery, made.seq = state.delivery, state.seq
         made.floor_delivery, made.floor_seq = state.floor_delivery, state.floor_seq
         made.pending, made.redelivered = state.pending, state.redelivered
+        offset = made.server.world.wall_offset
+        for entry in made.pending.values():
+            entry[1] = math.floor(entry[1] + offset) - offset  # a file tells whole seconds
         made.written = made.snapshot()
         made._count_new()
         if made.pending:
-            made._pending_timer(made.server.now() + made.ack_wait)
+            made._pending_timer(made.server.now() + min(made.ack_wait, made.server.world.rng.uniform(*_FIRST_CHECK)))
         return made
 
     # What it tells.

@@ -1,5 +1,6 @@
 """What goes wrong: each kind of fault, as it happens to a simulation."""
 
+import json
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
@@ -28,10 +29,21 @@ def inject(run: "Run", fault: Fault) -> None:
         run.world.note("fault", fault.kind, fault.who)
 
 
+def order_of(payload: bytes) -> int:
+    """The number of a stored order."""
+    return int(json.loads(payload)["order_id"][1:])
+
+
 def create_stream(run: "Run", name: str) -> None:
     """Have the server make one of the bus's streams."""
     definition = next(each for each in STREAMS if each.name == name)
     run.server.streams[name] = Stream(run.server, definition.render("minimal"), run.server.wall_ns())
+
+
+def _stored_after(run: "Run", seq: int) -> set[int]:
+    """Orders that are on the stream behind ``seq``; acked or not: an ack may be on its way."""
+    messages = run.server.streams[ORDERS].messages.values()
+    return {order_of(message.data) for message in messages if message.seq > seq}
 
 
 # The network.
@@ -114,8 +126,7 @@ def _rollback(run: "Run", fault: Fault) -> bool:
         return False
     server.kill(keep=fault.x)
     run.record.era += 1
-    last = disk[ORDERS].last
-    run.record.excused |= {number for number, acked in run.record.acked.items() if acked.seq > last}
+    run.record.excused |= _stored_after(run, disk[ORDERS].last)
     run.world.at(run.world.now + 1 + fault.x, server.start, disk)
     return True
 
@@ -124,8 +135,8 @@ def _recreate(run: "Run", fault: Fault) -> bool:
     """Somebody deletes the stream and makes it again, empty."""
     if not run.server.up or ORDERS not in run.server.streams:
         return False
-    run.record.excused |= set(run.record.acked)
     run.record.era += 1
+    run.record.excused |= _stored_after(run, 0)
     run.server.delete_stream(ORDERS)
 
     def again() -> None:

@@ -50,6 +50,8 @@ KNOWN: Final[tuple[Known, ...]] = (
         "rollback",
     ),
     Known("lease ahead of the clock", "committed, never published", frozenset({"wall"}), "leases"),
+    # what was stored when the relay died is published again behind the window of the stream's memory of ids
+    Known("lease ahead of the clock", "stored twice", frozenset({"wall"}), "leases"),
     Known(
         "lost request ends the start",
         "process ended: JetStreamUnavailable",

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from simulation.faults import ORDERS
+from simulation.faults import ORDERS, order_of
 from simulation.plan import Plan
 from simulation.process import BUSY
 from simulation.record import Reader, Record
@@ -61,14 +61,14 @@ def judge(run: "Run") -> list[Violation]:
 
 def _stored(stream: "Stream | None") -> dict[int, int]:
     messages = stream.messages.values() if stream is not None else ()
-    return {int(json.loads(message.data)["order_id"][1:]): message.seq for message in messages}
+    return {order_of(message.data): message.seq for message in messages}
 
 
 def _letters(run: "Run") -> dict[str, dict[int, DeadLetter]]:
     found: dict[str, dict[int, DeadLetter]] = {durable: {} for durable in run.record.readers}
     for message in run.server.streams["DEADLETTERS"].messages.values():
         letter: dict[str, Any] = json.loads(message.data)
-        order = int(json.loads(base64.b64decode(letter["payload"]))["order_id"][1:])
+        order = order_of(base64.b64decode(letter["payload"]))
         found[letter["consumer"]][order] = DeadLetter(
             letter["reason"], letter["deliveries"], str(letter["error"])[:100]
         )

@@ -141,7 +141,8 @@ def make_plan(seed: int, profile: str) -> Plan:
         )
     if profile == "leases":  # a relay dies, and then the clock goes back
         died = round(rng.uniform(0, plan.events * plan.pace + 0.3), 3)
-        faults = (Fault(died, "kill", "relay", rng.random()), Fault(died + 0.1, "wall", "relay", rng.random() / 2))
+        x = round(rng.random(), 4)
+        faults = (Fault(died, "kill", "relay", x), Fault(round(died + 0.1, 3), "wall", "relay", x / 2))
         return replace(plan, faults=faults)
     return plan
 

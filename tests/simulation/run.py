@@ -24,6 +24,7 @@ from simulation.process import Process
 from simulation.record import Ended, Record
 from simulation.server import NatsModel
 from simulation.server.stream import StreamState
+from simulation.settings import isolated_settings
 from simulation.sqlite import open_database, simulated_sqlite
 from simulation.workloads.orders import Orders
 from simulation.workloads.outbox import Outbox
@@ -216,7 +217,7 @@ def _simulate(plan: Plan, verbose: bool) -> Result:
     world, root = run.world, logging.getLogger()
     before, root.handlers[:] = root.handlers[:], [LogLines(world)]
     try:
-        with simulated(world), simulated_sqlite(world):
+        with simulated(world), simulated_sqlite(world), isolated_settings():
             run.carry_out()
         run.workload.gather()
         violations = judge(run)

@@ -10,6 +10,7 @@ from typing import Final
 from simulation.campaign import Campaign
 from simulation.known import known
 from simulation.plan import PROFILES, Plan
+from simulation.real import replay
 from simulation.run import Result, simulate
 from simulation.shrink import shrink
 
@@ -26,9 +27,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--plan", help="a plan to repeat, as JSON or the path of a file with it")
     parser.add_argument("--trace", type=Path, help="with --plan or one seed: where to write the whole transcript")
     parser.add_argument("--shrink", action="store_true", help="with --plan: make it smaller, known faults too")
+    parser.add_argument("--real", action="store_true", help="with --plan: beside a real server, as far as it can be")
     options = parser.parse_args(arguments)
     if options.plan:
         plan = _read_plan(options.plan)
+        if options.real:
+            return replay(plan)
         return _one(plan, options.trace, smaller=options.shrink)
     return _many(_seeds(options.seeds), options.profile)
 

@@ -1,11 +1,11 @@
 """What goes wrong: each kind of fault, as it happens to a simulation."""
 
-import json
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
 from mts1b_platform.eventbus.streams import STREAMS
 
+from simulation.evidence import order_of
 from simulation.plan import Fault
 from simulation.server.stream import Stream
 
@@ -27,11 +27,6 @@ def inject(run: "Run", fault: Fault) -> None:
     if _KINDS[fault.kind](run, fault):
         run.world.injected[fault.kind] += 1
         run.world.note("fault", fault.kind, fault.who)
-
-
-def order_of(payload: bytes) -> int:
-    """The number of a stored order."""
-    return int(json.loads(payload)["order_id"][1:])
 
 
 def create_stream(run: "Run", name: str) -> None:

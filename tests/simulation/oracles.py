@@ -1,19 +1,11 @@
 """The guarantees of the bus, as checks of what a run has done. Each is one promise of ``docs/guarantees.md``."""
 
-import base64
-import json
 from collections import Counter
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import Final, NamedTuple
 
-from simulation.faults import ORDERS, order_of
-from simulation.plan import Plan
-from simulation.process import BUSY
-from simulation.record import Reader, Record
-
-if TYPE_CHECKING:
-    from simulation.run import Run
-    from simulation.server.stream import Stream
+from simulation.evidence import Evidence
+from simulation.record import Reader
 
 
 class Violation(NamedTuple):
@@ -21,26 +13,6 @@ class Violation(NamedTuple):
 
     oracle: str
     facts: str
-
-
-class DeadLetter(NamedTuple):
-    """What was stored of an event that was given up."""
-
-    reason: str
-    deliveries: int
-    error: str
-
-
-class Evidence(NamedTuple):
-    """What an oracle looks at."""
-
-    run: "Run"
-    plan: Plan
-    record: Record
-    stored: dict[int, int]
-    """By order its sequence on the stream; of one stored twice the last."""
-    letters: dict[str, dict[int, DeadLetter]]
-    """By durable and order."""
 
 
 _BREAKS: Final = frozenset(
@@ -52,27 +24,9 @@ _DOCUMENTED_ENDS: Final = {"ConsumerGone": frozenset({"recreate", "rollback"}), 
 """Errors that a process may end with, by the faults that explain them."""
 
 
-def judge(run: "Run") -> list[Violation]:
-    """All promises that ``run`` broke."""
-    stream = run.server.streams.get(ORDERS)
-    evidence = Evidence(run, run.plan, run.record, _stored(stream), _letters(run))
+def judge(evidence: Evidence) -> list[Violation]:
+    """All promises that were broken."""
     return [violation for oracle in _ORACLES for violation in oracle(evidence)]
-
-
-def _stored(stream: "Stream | None") -> dict[int, int]:
-    messages = stream.messages.values() if stream is not None else ()
-    return {order_of(message.data): message.seq for message in messages}
-
-
-def _letters(run: "Run") -> dict[str, dict[int, DeadLetter]]:
-    found: dict[str, dict[int, DeadLetter]] = {durable: {} for durable in run.record.readers}
-    for message in run.server.streams["DEADLETTERS"].messages.values():
-        letter: dict[str, Any] = json.loads(message.data)
-        order = order_of(base64.b64decode(letter["payload"]))
-        found[letter["consumer"]][order] = DeadLetter(
-            letter["reason"], letter["deliveries"], str(letter["error"])[:100]
-        )
-    return found
 
 
 def _acked_is_stored(evidence: Evidence) -> Iterator[Violation]:
@@ -89,25 +43,21 @@ def _acked_is_stored(evidence: Evidence) -> Iterator[Violation]:
 
 def _stored_once(evidence: Evidence) -> Iterator[Violation]:
     """An event that is published again after a lost ack is recognised."""
-    stream = evidence.run.server.streams.get(ORDERS)
-    if stream is not None and len(stream.messages) > len(evidence.stored) and not evidence.plan.kinds & _NEW_STREAM:
-        yield Violation("stored twice", f"{len(stream.messages)} messages of {len(evidence.stored)} orders")
+    if evidence.messages > len(evidence.stored) and not evidence.plan.kinds & _NEW_STREAM:
+        yield Violation("stored twice", f"{evidence.messages} messages of {len(evidence.stored)} orders")
 
 
 def _handled_or_dead_letter(evidence: Evidence) -> Iterator[Violation]:
     """What is stored is handled or a dead letter, and everything settles in time."""
-    run = evidence.run
-    stream = run.server.streams.get(ORDERS)
     for durable, reader in evidence.record.readers.items():
         done = reader.done | evidence.letters[durable].keys()
         missing = [order for order in evidence.stored if order not in done and order in evidence.record.acked]
-        consumer = stream.consumers.get(durable) if stream is not None else None
-        state = f"{consumer.info()['ack_floor']}, {len(consumer.pending)} pending" if consumer is not None else "gone"
-        if missing and run.quiet:
+        state = evidence.unsettled.get(durable, "settled")
+        if missing and evidence.quiet:
             yield Violation("acknowledged unseen", f"{durable}: orders {missing[:8]}")
         elif missing:
             yield Violation("never handled", f"{durable}: {len(missing)} orders, such as {missing[:4]}; {state}")
-        elif not run.quiet and consumer is not None and not consumer.done:
+        elif not evidence.quiet and durable in evidence.unsettled:
             yield Violation("never settled", f"{durable}: {state}")
 
 
@@ -166,7 +116,7 @@ def _booked_once(evidence: Evidence) -> Iterator[Violation]:
             yield Violation("booked twice", f"{durable}: orders {twice[:8]}")
         if reader.once and (ghosts := sorted(evidence.stored.keys() - record.acked.keys())):
             yield Violation("published, never committed", f"orders {ghosts[:8]}")
-        if reader.once and evidence.run.quiet and record.unpublished:
+        if reader.once and evidence.quiet and record.unpublished:
             yield Violation("left in the outbox", f"{len(record.unpublished)} rows")
         published = sorted(evidence.stored, key=evidence.stored.__getitem__)
         if reader.once and published != sorted(published):
@@ -207,16 +157,14 @@ def _documented_ends(evidence: Evidence) -> Iterator[Violation]:
 
 def _nothing_unretrieved(evidence: Evidence) -> Iterator[Violation]:
     """No exception is left behind that nobody waits for."""
-    for process in evidence.run.world.processes:
-        for message, error in process.complaints[:1]:
-            yield Violation("exception nobody waited for", f"{process.name}: {message}: {error!r}"[:300])
+    if evidence.unretrieved:
+        yield Violation("exception nobody waited for", "; ".join(evidence.unretrieved)[:300])
 
 
 def _not_busy(evidence: Evidence) -> Iterator[Violation]:
     """No process turns its loop for nothing."""
-    for process in evidence.run.world.processes:
-        if process.busiest > BUSY:
-            yield Violation("busy loop", f"{process.name}: {process.busiest} turns in a second")
+    if evidence.busy:
+        yield Violation("busy loop", "; ".join(evidence.busy))
 
 
 _ORACLES: Final[tuple[Callable[[Evidence], Iterator[Violation]], ...]] = (

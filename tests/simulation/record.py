@@ -57,6 +57,23 @@ class Reader:
         """Orders that were handled."""
         return set(self.booked) if self.once else {effect.order for effect in self.effects}
 
+    def begin(self, process: str, order: int) -> None:
+        """A handler is called."""
+        self.inside.append((process, order))
+
+    def handled(self, effect: Effect) -> None:
+        """It has returned."""
+        self.effects.append(effect)
+
+    def failed(self, order: int) -> None:
+        """It raises."""
+        self.failures[order] += 1
+
+    def leave(self, process: str, order: int) -> None:
+        """It is over, in whatever way."""
+        if (process, order) in self.inside:  # that of a killed process is over already
+            self.inside.remove((process, order))
+
     def killed(self, process: str) -> None:
         """A process was killed: what it was handling crashed."""
         self.crashes.update(order for who, order in self.inside if who == process)
@@ -78,3 +95,12 @@ class Record:
         """Orders that a fault took off the stream."""
         self.readers: dict[str, Reader] = {}
         self.ended: list[Ended] = []
+
+    def emit_returned(self, order: int, acked: Acked) -> None:
+        """An event is stored."""
+        self.acked[order] = acked
+        self.emitted = order + 1
+
+    def emitted_all(self) -> None:
+        """The producer is through."""
+        self.all_emitted = True

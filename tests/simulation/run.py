@@ -16,11 +16,12 @@ import aiosqlite
 from mts1b_platform.eventbus import EventBus, connect
 
 from simulation.clocks import SimChance, SimClock, simulated
+from simulation.evidence import Evidence, dead_letters, order_of
 from simulation.faults import ORDERS, create_stream, inject
 from simulation.network import SimNetwork, Socket
 from simulation.oracles import Violation, judge
 from simulation.plan import Plan
-from simulation.process import Process
+from simulation.process import BUSY, Process
 from simulation.record import Ended, Record
 from simulation.server import NatsModel
 from simulation.server.stream import StreamState
@@ -159,6 +160,26 @@ class Run:
         self.quiet = world.now < limit
         world.run(world.now + 2 * plan.ack_wait + 1)  # what is still done though all is acknowledged
 
+    def evidence(self) -> Evidence:
+        """What there is to judge, in the end."""
+        self.workload.gather()
+        stream = self.server.streams.get(ORDERS)
+        messages = list(stream.messages.values()) if stream is not None else []
+        letters = self.server.streams["DEADLETTERS"].messages.values()
+        consumers = stream.consumers if stream is not None else {}
+        processes = self.world.processes
+        return Evidence(
+            self.plan,
+            self.record,
+            self.quiet,
+            {order_of(message.data): message.seq for message in messages},
+            len(messages),
+            dead_letters(self.record.readers, [letter.data for letter in letters]),
+            {name: f"{held.info()['ack_floor']}, {held.pending}" for name, held in consumers.items() if not held.done},
+            [f"{process.name}: {message}: {error!r}" for process in processes for message, error in process.complaints],
+            [f"{process.name}: {process.busiest} turns" for process in processes if process.busiest > BUSY],
+        )
+
     def _start(self, role: str) -> None:
         self._generations[role] += 1
         seat = self._seats[role] = Seat(self, f"{role}#{self._generations[role]}")
@@ -219,8 +240,7 @@ def _simulate(plan: Plan, verbose: bool) -> Result:
     try:
         with simulated(world), simulated_sqlite(world), isolated_settings():
             run.carry_out()
-        run.workload.gather()
-        violations = judge(run)
+        violations = judge(run.evidence())
     finally:
         root.handlers[:] = before
     for process in world.processes:

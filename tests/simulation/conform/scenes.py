@@ -371,6 +371,8 @@ async def max_deliver_ends_redelivery(client: Client, name: str) -> None:
 @scene
 async def names_and_things_that_exist_already(client: Client, name: str) -> None:
     await make(client, name, 0)
+    state = (await client.document(f"$JS.API.STREAM.INFO.{name}"))["state"]
+    client.note({field: state[field] for field in ("messages", "first_seq", "last_seq", "consumer_count")})
     config = {"durable_name": "d", "name": "d", "ack_policy": "explicit", "deliver_policy": "all", "ack_wait": 5 * NS}
     body = {"stream_name": name, "config": config, "action": "create"}
     client.note(await client.ask(f"$JS.API.CONSUMER.CREATE.{name}.d", body))

@@ -117,7 +117,7 @@ class Stream:
         """As ``STREAM.INFO`` tells."""
         state: dict[str, Any] = {
             "messages": len(self.messages),
-            "first_seq": self.first,
+            "first_seq": self.first if self.last else 0,
             "last_seq": self.last,
             "consumer_count": len(self.consumers),
         }

@@ -21,18 +21,16 @@ def number_of(event: Event[Order]) -> int:
 async def handle(stage: Stage, reader: Reader, event: Event[Order]) -> None:
     """Block, work, fail or return."""
     plan, number = stage.plan, number_of(event)
-    mine = (stage.name, number)
-    reader.inside.append(mine)
+    reader.begin(stage.name, number)
     try:
         if plan.block:
             stage.block(plan.block)
         if plan.work:
             await asyncio.sleep(plan.work)
         if plan.fail and stage.rng.random() < plan.fail:
-            reader.failures[number] += 1
+            reader.failed(number)
             raise HandlerFails(f"the plan of order {number}")
-        reader.effects.append(Effect(stage.time(), stage.name, number, event.seq, event.deliveries))
+        reader.handled(Effect(stage.time(), stage.name, number, event.seq, event.deliveries))
         stage.note("effect", number, event.deliveries)
     finally:
-        if mine in reader.inside:  # a killed process is collected later: it must not end what another one does
-            reader.inside.remove(mine)
+        reader.leave(stage.name, number)

@@ -60,11 +60,10 @@ async def produce(stage: Stage) -> None:
         number = record.emitted
         fund = key_of(plan, number)
         ack = await bus.emit(OMS_ORDERS_CREATED, order(number, fund), deadline=_PATIENCE)
-        record.acked[number] = Acked(fund, ack.seq, record.era)
-        record.emitted += 1
+        record.emit_returned(number, Acked(fund, ack.seq, record.era))
         if plan.pace:
             await asyncio.sleep(plan.pace)
-    record.all_emitted = True
+    record.emitted_all()
     await bus.drain()
 
 

@@ -90,7 +90,7 @@ async def produce(stage: Stage, path: Path) -> None:
             if plan.pace:
                 await asyncio.sleep(plan.pace)
         await db.close()
-    record.all_emitted = True
+    record.emitted_all()
 
 
 async def publish(stage: Stage, path: Path) -> None:

@@ -14,7 +14,7 @@ write_deadline: "60s"
 """
 """A publisher at full speed outruns every subscriber; the server shall buffer, not cut it off."""
 
-RAW, SEAM, BUS = "nats-py raw", "seam typed", "bus typed (publisher, listen)"
+RAW, CONNECTION, BUS = "nats-py raw", "connection typed", "bus typed (publisher, listen)"
 FASTSTREAM, C_CLIENT = "FastStream typed", "C client, two headers read"
 
 FLAT_OUT = (
@@ -44,7 +44,7 @@ def c_client(plan: Plan) -> Contestant:
 ON_NATS_PY = (
     pair(RAW, "core_nats_py", "raw", share=0.5),
     pair("nats-py naive typed", "core_nats_py", "naive", share=0.5),
-    pair(SEAM, "core_seam", ours=True),
+    pair(CONNECTION, "core_connection", ours=True),
     pair(BUS, "core_bus", ours=True),
 )
 

@@ -20,9 +20,9 @@ PUSH, FETCH, PULLS, CONSUME = "nats-py push", "nats-py fetch(256)", "overlapping
 PULLED = "Under way at most: push 20,000, overlapping pulls 2,048, bus.consume 1,000 (prefetch)."
 
 OURS = (
-    alone(PIPELINED, "js_seam", "publish", ours=True),
+    alone(PIPELINED, "js_connection", "publish", ours=True),
     alone(EMIT_MANY, "js_bus", "emit_many", ours=True),
-    alone(ATOMIC, "js_seam", "atomic", ours=True),
+    alone(ATOMIC, "js_connection", "atomic", ours=True),
     alone(EMIT_ATOMIC, "js_bus", "emit_atomic", ours=True),
     alone("bus.ingest (an ack per 256)", "js_bus", "ingest", ours=True),
 )
@@ -35,7 +35,7 @@ PUBLISH = (
 READ = (
     alone(PUSH, "js_nats_py", "push"),
     alone(FETCH, "js_nats_py", "fetch"),
-    alone(PULLS, "js_seam", "pulls", ours=True),
+    alone(PULLS, "js_connection", "pulls", ours=True),
     alone(CONSUME, "js_bus", "consume", ours=True),
 )
 SYNCED = (alone(ASYNC, "js_nats_py", "publish_async", share=0.25), *OURS)
@@ -50,7 +50,7 @@ async def measure(plan: Plan) -> list[Section]:
     async with NatsServer(plan.directory / "jetstream") as server:
         published = run("publish", "JetStream publish, an ack each", PUBLISH, ASYNC)
         # A full stream for the readers; every one of them begins at its start.
-        run_alone(python_worker("js_seam", "publish"), server.url, str(plan.stored))
+        run_alone(python_worker("js_connection", "publish"), server.url, str(plan.stored))
         return [published, run("consume", "JetStream consume, validate, ack", READ, PUSH, PULLED)]
 
 

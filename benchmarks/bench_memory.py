@@ -13,7 +13,7 @@ NOTE = (
     "Dropped counts what never left, and what had been handed to the connection that was given up."
 )
 PUBLISHERS = (
-    alone("send_now, best effort, flat out", "memory", "send_now", ours=True),
+    alone("send_volatile, best effort, flat out", "memory", "send_volatile", ours=True),
     alone("emit, durable, 100 tasks", "memory", "emit", ours=True),
     alone("emit_many, durable, one call", "memory", "emit_many", ours=True),
 )

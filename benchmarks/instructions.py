@@ -47,7 +47,7 @@ PATIENCE = 900
 def instructions(contestant: Contestant, url: str, count: int) -> int:
     """What the whole process executes for ``count`` events, from its stopwatch's start."""
     if contestant in READ:  # who is pushed to receives all that is stored, however few it wants
-        run_alone(python_worker("js_seam", "publish"), url, str(count))
+        run_alone(python_worker("js_connection", "publish"), url, str(count))
     arguments = [url, str(count), *(("quote", "0") if contestant in (*SENT, *ON_NATS_PY) else ())]
     with tempfile.NamedTemporaryFile() as profile, tempfile.TemporaryFile("w+") as errors:
         valgrind = ["valgrind", "--tool=callgrind", *TRACED, f"--callgrind-out-file={profile.name}"]

@@ -43,9 +43,9 @@ def _p99(rate: int, ours: str) -> Target:
 
 TARGETS = (
     Target("core, bus typed, against raw nats-py", "core", core.BUS, core.RAW, "rate", 3.5),
-    Target("core, seam typed, against raw nats-py", "core", core.SEAM, core.RAW, "rate", 3.5),
+    Target("core, connection typed, against raw nats-py", "core", core.CONNECTION, core.RAW, "rate", 3.5),
     Target("core, bus typed, against the C client", "core", core.BUS, core.C_CLIENT, "rate", 1.2),
-    Target("core, seam typed, against the C client", "core", core.SEAM, core.C_CLIENT, "rate", 1.2),
+    Target("core, connection typed, against the C client", "core", core.CONNECTION, core.C_CLIENT, "rate", 1.2),
     Target("core, bus typed, against FastStream", "core", core.BUS, core.FASTSTREAM, "rate", 15),
     Target("CPU to publish, bus, of raw nats-py", "core", core.BUS, core.RAW, "pub_us", 0.20, at_most=True),
     Target("CPU to receive, bus, of raw nats-py", "core", core.BUS, core.RAW, "sub_us", 0.30, at_most=True),

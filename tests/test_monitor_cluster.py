@@ -15,7 +15,7 @@ from mts1b_platform.eventbus import BusError, EventBus, apply_streams, connect
 from mts1b_platform.server import NatsServer
 from mts1b_platform.testing.ports import free_ports
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(400)]
+pytestmark = [pytest.mark.slow(seconds=10), pytest.mark.timeout(400)]
 
 CONFIG = """
 cluster {{ name: mts1b, listen: "127.0.0.1:{port}", routes: [{routes}] }}

@@ -31,7 +31,7 @@ from mts1b_platform.eventbus.jetstream.api import js_api
 from mts1b_platform.server import NatsServer
 
 pytestmark = [
-    pytest.mark.slow,
+    pytest.mark.slow(seconds=10),
     pytest.mark.privileged,
 ]
 

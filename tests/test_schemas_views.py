@@ -12,8 +12,8 @@ from mts1b_foundation.samples import ORDER, SAMPLES
 from mts1b_foundation.subjects import SUBJECTS, registry
 from mts1b_foundation.views import asyncapi, jsonschema, typescript
 from mts1b_platform.eventbus import EventBus
+from mts1b_platform.eventbus.connection.messages import Message
 from mts1b_platform.testing.bus import ConnectBus
-from nats.aio.msg import Msg
 
 JS = Path(__file__).parent / "js"
 INFORMATION = 2
@@ -70,8 +70,8 @@ async def test_ajv_accepts_every_event_captured_from_a_bus(
     arrived = asyncio.Event()
     subjects = {subject.payload: subject for subject in SUBJECTS}
 
-    async def capture(message: Msg) -> None:
-        captured.append(((message.headers or {})["mts-schema"], json.loads(message.data)))
+    async def capture(message: Message) -> None:
+        captured.append((message.headers["mts-schema"], json.loads(message.data)))
         if len(captured) == len(SAMPLES):
             arrived.set()
 

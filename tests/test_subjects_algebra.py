@@ -33,7 +33,7 @@ async def test_the_server_delivers_exactly_what_matches(bus: EventBus):
             await bus.publish(f"x.{subject}", b"")
         await bus.flush()  # the server has sent what matched before it answers this
         found: set[str] = set()
-        while subscription.pending_msgs:
+        while subscription.waiting:
             found.add((await subscription.next_msg(timeout=60)).subject.removeprefix("x."))
         await subscription.unsubscribe()
         assert found == {subject for subject in concrete if matches(pattern, subject)}, pattern

@@ -119,13 +119,14 @@ def end_of(desk: "subprocess.Popen[bytes]") -> None:
     desk.wait(60)
 
 
-@pytest.mark.slow
+@pytest.mark.slow(seconds=5)
 @pytest.mark.timeout(400)
 async def test_one_trace_leads_from_a_quote_to_the_nav_that_it_caused(
     bus: EventBus, collector: Collector, monkeypatch: pytest.MonkeyPatch
 ):
     await apply_streams(bus)
     monkeypatch.setenv("MTS1B_OTLP_ENDPOINT", collector.url)
+    monkeypatch.setenv("OTEL_BSP_SCHEDULE_DELAY", "200")  # milliseconds that spans wait to be sent together
     command = (sys.executable, "-m", "mts1b_desk", "run", "--speed", "60", "--seed", "1", "--start-within", "300")
     desk = subprocess.Popen(command, env=os.environ.copy(), start_new_session=True)  # noqa: ASYNC220
     try:

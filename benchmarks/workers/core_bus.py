@@ -29,7 +29,7 @@ async def subscribe(url: str, count: int, kind: str, rate: float) -> None:
 async def publish(url: str, count: int, kind: str, rate: float) -> None:
     async with await connect(url, service=REPOS[kind]) as bus:
         made: list[Any] = events(kind)
-        send, lane = bus.publisher(SUBJECTS[kind]).send_volatile, bus.lane
+        send, connection = bus.publisher(SUBJECTS[kind]).send_volatile, bus.connection
         watch = Stopwatch()
         if rate:
             # The message id of a quote is not ours to give, so the time of sending travels as the trace id.
@@ -38,8 +38,8 @@ async def publish(url: str, count: int, kind: str, rate: float) -> None:
         else:
             for n in range(count):
                 send(made[n % len(made)], TRACE)
-                if lane.crowded:
-                    await lane.room()
+                if connection.above_high_water:
+                    await connection.writable()
         await bus.flush()
         say(watch.figures())
 

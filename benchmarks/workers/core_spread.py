@@ -93,11 +93,11 @@ async def publish(url: str, count: int, _kind: str, _rate: float) -> None:
 
 async def send_all(bus: EventBus, quotes: Iterable[Quote]) -> None:
     """Publish as fast as the connection takes it; none is dropped."""
-    send, lane = bus.publisher(MARKETDATA_QUOTES).send_volatile, bus.lane
+    send, connection = bus.publisher(MARKETDATA_QUOTES).send_volatile, bus.connection
     for quote in quotes:
         send(quote, TRACE)
-        if lane.crowded:
-            await lane.room()
+        if connection.above_high_water:
+            await connection.writable()
     await bus.flush()
 
 

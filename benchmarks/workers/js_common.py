@@ -6,16 +6,21 @@ import sys
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from nats.aio.client import Client
+from mts1b_platform.eventbus import EventBus
+from mts1b_platform.eventbus.connection import Connection
+from mts1b_platform.eventbus.protocol.message import WireMsg
+from nats.aio import client as nats_py
 
 STREAM, DURABLE, SUBJECT = "OMS_ORDERS", "benchmark", "mts.v1.oms.orders.created"
+Client = nats_py.Client | EventBus | Connection
+"""What a worker talks to the server through."""
 Mode = Callable[[str, int], Awaitable[dict[str, Any]]]
 
 
 async def api(client: Client, verb: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
     """Ask the JetStream API; errors are answers too."""
     answer = await client.request(f"$JS.API.{verb}", json.dumps(body).encode() if body else b"", timeout=10)
-    document: dict[str, Any] = json.loads(answer.data)
+    document: dict[str, Any] = json.loads(answer.payload if isinstance(answer, WireMsg) else answer.data)
     return document
 
 

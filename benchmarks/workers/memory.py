@@ -1,4 +1,4 @@
-"""What a publisher keeps in memory while the server is frozen: ``memory.py send_now|emit|emit_many "" count``.
+"""What a publisher keeps in memory while the server is frozen: ``memory.py send_volatile|emit|emit_many "" count``.
 
 The server is this program's own, stopped with SIGSTOP and released at the end.
 """
@@ -38,7 +38,7 @@ def _status(name: str) -> int:
     return next(int(line.split()[1]) for line in lines if line.startswith(f"{name}:"))
 
 
-async def send_now(bus: EventBus, server: NatsServer, _count: int) -> dict[str, float]:
+async def send_volatile(bus: EventBus, server: NatsServer, _count: int) -> dict[str, float]:
     """Best effort: as fast as it goes, for as long as the server is frozen."""
     quotes = events("quote")
     publisher = bus.publisher(MARKETDATA_QUOTES)
@@ -97,7 +97,9 @@ async def _stored(bus: EventBus) -> int:
 async def main() -> None:
     """Run one mode against a server of its own."""
     mode, count = sys.argv[1], int(sys.argv[3])
-    run, kind = {"send_now": (send_now, "quote"), "emit": (emit, "order"), "emit_many": (emit_many, "order")}[mode]
+    run, kind = {"send_volatile": (send_volatile, "quote"), "emit": (emit, "order"), "emit_many": (emit_many, "order")}[
+        mode
+    ]
     async with NatsServer() as server, await connect(server.url, service=REPOS[kind]) as bus:
         await apply_streams(bus)
         try:

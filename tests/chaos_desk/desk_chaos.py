@@ -10,6 +10,7 @@
 
 import argparse
 import asyncio
+import contextlib
 import csv
 import json
 import os
@@ -139,7 +140,7 @@ async def _fire(run: int, server: NatsServer, plan: Plan, killed: Counter[str]) 
     rng = random.Random(plan.seed)  # noqa: S311 - which service dies when
     shots = [VICTIMS[number % len(VICTIMS)] for number in range(plan.kills)] + ["nats-server"] * plan.server_kills
     rng.shuffle(shots)
-    while "marketdata" not in _services(run):  # noqa: ASYNC110 - processes tell nobody
+    while "marketdata" not in services_of(run):  # noqa: ASYNC110 - processes tell nobody
         await asyncio.sleep(0.01)
     for victim in shots:
         await asyncio.sleep(rng.uniform(0, plan.pause))
@@ -148,24 +149,21 @@ async def _fire(run: int, server: NatsServer, plan: Plan, killed: Counter[str]) 
             await asyncio.sleep(rng.uniform(0, 0.3))
             await server.start()
         else:
-            while (process := _services(run).get(victim)) is None:  # noqa: ASYNC110 - it is being started again
+            while (process := services_of(run).get(victim)) is None:  # noqa: ASYNC110 - it is being started again
                 await asyncio.sleep(0.01)
             process.kill()
         killed[victim] += 1
 
 
-def _services(run: int) -> dict[str, psutil.Process]:
+def services_of(run: int) -> dict[str, psutil.Process]:
+    """The services that the run ``run`` has now, by name; the fork server is between them and the run."""
     found: dict[str, psutil.Process] = {}
-    try:
-        for child in psutil.Process(run).children():
-            try:
-                line = child.cmdline()
-            except psutil.Error:
-                continue
-            if "mts1b_desk.services" in line and child.status() != psutil.STATUS_ZOMBIE:
-                found[line[line.index("mts1b_desk.services") + 1]] = child
-    except psutil.Error:
-        return found
+    with contextlib.suppress(psutil.Error):
+        for child in psutil.Process(run).children(recursive=True):
+            with contextlib.suppress(psutil.Error):
+                title = " ".join(child.cmdline()).split()
+                if title[:1] == ["mts1b-desk"] and child.status() != psutil.STATUS_ZOMBIE:
+                    found[title[1]] = child
     return found
 
 

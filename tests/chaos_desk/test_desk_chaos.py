@@ -19,9 +19,7 @@ from mts1b_platform.eventbus import apply_streams, connect
 from mts1b_platform.server import NatsServer
 
 from ..desk.rehearsal import Rehearsal  # noqa: TID252 - tests are not installed: they have no absolute name
-from .desk_chaos import Outcome, Plan, desk_file, make_quotes, run_desk
-
-pytestmark = pytest.mark.slow
+from .desk_chaos import Outcome, Plan, desk_file, make_quotes, run_desk, services_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +51,7 @@ async def server(tmp_path: Path) -> AsyncGenerator[NatsServer]:
         yield server
 
 
+@pytest.mark.slow(seconds=8)
 async def test_kills_of_services_and_of_the_server_do_not_change_the_ledger(
     server: NatsServer, case: Case, tmp_path: Path
 ):
@@ -65,6 +64,7 @@ async def test_kills_of_services_and_of_the_server_do_not_change_the_ledger(
     assert "it was started again" in fired.log
 
 
+@pytest.mark.slow(seconds=8)
 async def test_a_run_that_was_killed_is_gone_on_with_where_it_was(server: NatsServer, case: Case, tmp_path: Path):
     state = tmp_path / "state"
     await _killed_half_way(server, tmp_path, *case.arguments, "--state", str(state))
@@ -87,7 +87,7 @@ async def _killed_half_way(server: NatsServer, cwd: Path, *arguments: str) -> No
     assert process.stderr is not None
     while b" fills, lag" not in (line := await process.stderr.readline()) or b" 0 fills" in line:
         assert line, "the run ended before anything was traded"
-    children = psutil.Process(process.pid).children()
+    children = list(services_of(process.pid).values())
     process.send_signal(signal.SIGKILL)
     await process.wait()
     _, alive = await asyncio.to_thread(psutil.wait_procs, children, 60)

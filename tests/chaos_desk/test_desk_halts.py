@@ -24,7 +24,7 @@ from .desk_halts import halt_repeatedly, read_streams
 _AT = datetime(2022, 5, 4, 13, 30, tzinfo=UTC)
 
 
-@pytest.mark.slow
+@pytest.mark.slow(seconds=5)
 async def test_nothing_is_accepted_after_a_halt_was_stored_under_load(nats_server: NatsServer, tmp_path: Path):
     async with await connect(nats_server.url) as bus:
         await apply_streams(bus)

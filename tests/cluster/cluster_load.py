@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import secrets
 import time
 from collections import defaultdict
 from itertools import count, pairwise
@@ -32,6 +33,7 @@ class Load:
     def __init__(self, config: Path) -> None:
         self._config = config
         self._numbers = count()
+        self._name = secrets.token_hex(4)  # a cluster may see several loads, and must not take them for the same events
         self._tasks: list[asyncio.Task[None]] = []
         self._buses: list[EventBus] = []
         self._stopping = False
@@ -108,8 +110,9 @@ class Load:
         for number in self._numbers:
             if self._stopping:
                 return
-            ack = await bus.emit(OMS_ORDERS_FILLED, _order(number), deadline=300)
-            self.acked[str(number)] = ack.seq
+            order = _order(f"{self._name}-{number}")
+            ack = await bus.emit(OMS_ORDERS_FILLED, order, deadline=300)
+            self.acked[order.idempotency_key] = ack.seq
             self.acked_at.append(time.monotonic())
 
     async def _note_stalls(self) -> None:
@@ -125,5 +128,5 @@ class Load:
                 self.read[event.payload.idempotency_key].add(event.seq)
 
 
-def _order(number: int) -> Order:
-    return ORDER.model_copy(update={"order_id": f"order-{number}", "idempotency_key": str(number)})
+def _order(name: str) -> Order:
+    return ORDER.model_copy(update={"order_id": f"order-{name}", "idempotency_key": name})

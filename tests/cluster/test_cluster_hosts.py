@@ -22,7 +22,7 @@ from mts1b_platform.eventbus import connect
 from mts1b_platform.eventbus.jetstream.api import js_api
 
 pytestmark = [
-    pytest.mark.slow,
+    pytest.mark.slow(seconds=40),
     pytest.mark.privileged,
     # nats-py forgets the plain socket of a TLS handshake that a host which is cut off never answered.
     pytest.mark.filterwarnings("ignore:.*StreamWriter.__del__:pytest.PytestUnraisableExceptionWarning"),

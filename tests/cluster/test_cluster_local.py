@@ -3,7 +3,8 @@
 import asyncio
 import shutil
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -19,9 +20,10 @@ from mts1b_deploy.supervise.processes import find_server_process
 from mts1b_platform.eventbus.jetstream.api import js_api
 from mts1b_platform.server import NatsServer
 from mts1b_platform.server.binary import find_server
+from mts1b_platform.testing.ports import free_ports
 
 pytestmark = [
-    pytest.mark.slow,
+    pytest.mark.slow(seconds=20),
     # nats-py forgets the plain socket of a TLS handshake that a dying server never answered.
     pytest.mark.filterwarnings("ignore:.*StreamWriter.__del__:pytest.PytestUnraisableExceptionWarning"),
 ]
@@ -29,8 +31,8 @@ pytestmark = [
 
 @pytest.fixture(scope="module")
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
-    """One for both tests; the second one leaves a node dead."""
-    made = Cluster(tmp_path_factory.mktemp("local") / "cluster")
+    """One for all tests; the last one leaves a node dead."""
+    made = Cluster(tmp_path_factory.mktemp("local") / "cluster", ports=free_ports)
     try:
         made.up(3)
         yield made
@@ -67,41 +69,83 @@ def reinstall(cluster: Cluster, node: str) -> None:
     cluster.up(3)
 
 
-async def test_nothing_acknowledged_is_lost_or_stored_twice_whatever_happens_to_one_node(
-    cluster: Cluster, tmp_path: Path
-):
-    gaps: dict[str, float] = {}
+@pytest.fixture
+async def load(cluster: Cluster) -> AsyncIterator[Load]:
+    """Events that flow through the cluster while the test does something to it."""
+    async with Load(cluster.layout("n1").config) as made:
+        await made.more()
+        yield made
 
-    async def fails(node: str, fail: Callable[[str], object], heal: Callable[[str], object]) -> float:
-        began = time.monotonic()
-        await asyncio.to_thread(fail, node)
-        await load.more()
-        await asyncio.to_thread(heal, node)
-        await settled(cluster)
-        await load.more()
-        return load.gap(began)
 
-    async with Load(cluster.layout("n1").config) as load:
-        await load.more()
-        gaps["kill -9 of the leader"] = await fails(await leader(cluster), cluster.kill, cluster.restart)
-        leads = await leader(cluster)
-        follower = next(name for name in cluster.names() if name != leads)
-        gaps["kill -9 of a follower"] = await fails(follower, cluster.kill, lambda node: reinstall(cluster, node))
-        gaps["SIGSTOP of the leader"] = await fails(await leader(cluster), cluster.freeze, cluster.thaw)
-        newer = altered_server(tmp_path)
-        for node in cluster.names():
-            began = time.monotonic()
-            assert (await asyncio.to_thread(cluster.upgrade, node, server=newer)).restarted
-            await load.more()
-            gaps[f"upgrade of {node}"] = load.gap(began)
-        await load.finish()
-
+async def nothing_lost(load: Load, gaps: dict[str, float]) -> None:
+    """Judge ``load`` at its end, and the times without an ack, by what caused them."""
+    await load.finish()
     print(f"\n{len(load.acked)} acknowledged, {len(load.lost)} lost, {len(load.doubled)} stored twice")
     for what, gap in gaps.items():
         print(f"{what:<24} {gap:5.2f} s without an ack")
     assert not load.lost
     assert not load.doubled
     assert max(gaps.values()) < 30
+
+
+async def fails(load: Load, cluster: Cluster, fail: Callable[[], object], heal: Callable[[], object]) -> float:
+    """The longest time without an ack while a node fails and comes back."""
+    began = time.monotonic()
+    await asyncio.to_thread(fail)
+    await load.more()
+    await asyncio.to_thread(heal)
+    await settled(cluster)
+    await load.more()
+    return load.gap(began)
+
+
+async def killed(load: Load, cluster: Cluster) -> dict[str, float]:
+    """Kill or freeze one node after the other; the times without an ack."""
+    gaps: dict[str, float] = {}
+    leads = await leader(cluster)
+    gaps["kill -9 of the leader"] = await fails(
+        load, cluster, partial(cluster.kill, leads), partial(cluster.restart, leads)
+    )
+    leads = await leader(cluster)
+    follower = next(name for name in cluster.names() if name != leads)
+    gaps["kill -9 of a follower"] = await fails(
+        load, cluster, partial(cluster.kill, follower), partial(reinstall, cluster, follower)
+    )
+    leads = await leader(cluster)
+    gaps["SIGSTOP of the leader"] = await fails(
+        load, cluster, partial(cluster.freeze, leads), partial(cluster.thaw, leads)
+    )
+    return gaps
+
+
+async def upgraded(load: Load, cluster: Cluster, newer: Path) -> dict[str, float]:
+    """Upgrade one node after the other; the times without an ack."""
+    gaps: dict[str, float] = {}
+    for node in cluster.names():
+        began = time.monotonic()
+        assert (await asyncio.to_thread(cluster.upgrade, node, server=newer)).restarted
+        await load.more()
+        gaps[f"upgrade of {node}"] = load.gap(began)
+    return gaps
+
+
+async def test_nothing_acknowledged_is_lost_or_stored_twice_when_a_node_fails(cluster: Cluster, load: Load):
+    await nothing_lost(load, await killed(load, cluster))
+
+
+async def test_nothing_acknowledged_is_lost_or_stored_twice_when_each_node_is_upgraded(
+    cluster: Cluster, load: Load, tmp_path: Path
+):
+    await nothing_lost(load, await upgraded(load, cluster, altered_server(tmp_path)))
+
+
+@pytest.mark.chaos
+async def test_nothing_acknowledged_is_lost_or_stored_twice_whatever_happens_to_one_node(
+    cluster: Cluster, load: Load, tmp_path: Path
+):
+    """All of it in one load: what one failure left behind is there when the next one comes."""
+    gaps = await killed(load, cluster)
+    await nothing_lost(load, gaps | await upgraded(load, cluster, altered_server(tmp_path)))
 
 
 def test_a_service_cannot_join_the_cluster_with_its_certificate(cluster: Cluster, tmp_path: Path):

@@ -16,7 +16,8 @@ from mts1b_foundation.subjects import OMS_FILLS_CREATED
 from mts1b_operations.deadletters import ADVISORIES, Mover, letters
 from mts1b_platform.eventbus import Consumer, EventBus, apply_streams, connect
 from mts1b_platform.server import NatsServer
-from nats.js import JetStreamContext
+
+pytestmark = pytest.mark.slow(seconds=5)
 
 
 @pytest.mark.parametrize("kind", ["plain", "kv", "sqlite", "postgres"])
@@ -71,7 +72,7 @@ async def test_a_dead_letter_is_stored_once_though_both_paths_see_it_and_the_mov
                 for pid in list(children.alive):
                     children.kill(pid)
 
-        js = JetStreamContext(bus, timeout=60)
+        js = bus.plain_jetstream(timeout=60)
         raw = await js.pull_subscribe("mts.v1.oms.fills.created", "foreign", "OMS_FILLS")
         async with asyncio.TaskGroup() as work:
             moving = work.create_task(keep_moving())
@@ -106,7 +107,7 @@ async def _drain(consumer: Consumer[Any]) -> None:
 
 async def _unmoved(bus: EventBus) -> int:
     """Messages that the wrapper and advisories that the mover have not dealt with."""
-    js = JetStreamContext(bus, timeout=60)
+    js = bus.plain_jetstream(timeout=60)
     reader = await js.consumer_info("OMS_FILLS", "wrapped")
     mover = await js.consumer_info(ADVISORIES.name, "deadletter-mover")
     return sum((one.num_pending or 0) + (one.num_ack_pending or 0) for one in (reader, mover))

@@ -11,6 +11,7 @@ from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -18,6 +19,7 @@ import pytest
 import pytest_asyncio
 from mts1b_platform.eventbus import apply_streams, connect
 from mts1b_platform.server import NatsServer
+from mts1b_platform.testing.programs import run_program
 
 PATIENCE = 300
 """Seconds that a run's services may take to become ready: seven start at once, on a machine that may be busy."""
@@ -63,22 +65,25 @@ async def streams(nats_server: NatsServer) -> NatsServer:
     return nats_server
 
 
+def environment_of(server: NatsServer, home: Path) -> dict[str, str]:
+    """What the desk's command finds: a server, and no configuration of the user's."""
+    return {**os.environ, "MTS1B_NATS_URL": server.url, "XDG_CONFIG_HOME": str(home), "TMPDIR": str(home)}
+
+
+def patient(arguments: tuple[str, ...]) -> tuple[str, ...]:
+    return (*arguments, "--start-within", str(PATIENCE)) if arguments[0] == "run" else arguments
+
+
 @pytest.fixture
 def start_desk(nats_server: NatsServer, tmp_path: Path) -> Starts:
     """Starts ``mts1b-desk``; what still runs at the end of the block is killed."""
 
     @asynccontextmanager
     async def start(*arguments: str) -> AsyncGenerator[asyncio.subprocess.Process]:
-        environment = {
-            **os.environ,
-            "MTS1B_NATS_URL": nats_server.url,
-            "XDG_CONFIG_HOME": str(tmp_path),
-            "TMPDIR": str(tmp_path),
-        }
-        patience = ("--start-within", str(PATIENCE)) if arguments[0] == "run" else ()
         process = await asyncio.create_subprocess_exec(
-            sys.executable, "-m", "mts1b_desk", *arguments, *patience,
-            stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE, env=environment, cwd=tmp_path,
+            sys.executable, "-m", "mts1b_desk", *patient(arguments),
+            stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
+            env=environment_of(nats_server, tmp_path), cwd=tmp_path,
         )  # fmt: skip
         try:
             yield process
@@ -90,26 +95,29 @@ def start_desk(nats_server: NatsServer, tmp_path: Path) -> Starts:
     return start
 
 
+async def run_desk(server: NatsServer, home: Path, *arguments: str) -> Ended:
+    """Run ``mts1b-desk`` in ``home`` to its end."""
+    done = await asyncio.to_thread(
+        run_program,
+        "mts1b_desk.cli:main",
+        ["mts1b-desk", *patient(arguments)],
+        environ=environment_of(server, home), cwd=home, scratch=home,
+    )  # fmt: skip
+    return Ended(done.returncode, done.stdout, done.stderr)
+
+
 @pytest.fixture
-def desk(start_desk: Starts) -> Desk:
+def desk(nats_server: NatsServer, tmp_path: Path) -> Desk:
     """Runs ``mts1b-desk`` to its end."""
-
-    async def run(*arguments: str) -> Ended:
-        async with start_desk(*arguments) as process:
-            out, err = await process.communicate()
-            assert process.returncode is not None
-            return Ended(process.returncode, out.decode(), err.decode())
-
-    return run
+    return partial(run_desk, nats_server, tmp_path)
 
 
-@pytest.fixture
-def quotes_csv(tmp_path: Path) -> Path:
+def make_quotes(directory: Path) -> Path:
     """Three hundred made-up quotes of two symbols whose names need care; no real prices."""
     rng = random.Random(5)  # noqa: S311 - made-up prices
     prices = {"BRK.B": 310.0, "BTC/USD": 38_000.0}
     now = START
-    path = tmp_path / "made-up.csv"
+    path = directory / "made-up.csv"
     with path.open("w", newline="") as file:
         writer = csv.writer(file)
         writer.writerow(["timestamp", "symbol", "bid", "ask", "bid_size", "ask_size"])
@@ -121,3 +129,9 @@ def quotes_csv(tmp_path: Path) -> Path:
             size = round(rng.uniform(0, 60) if symbol == "BRK.B" else rng.uniform(0, 0.5), 4)
             writer.writerow([now.isoformat(), symbol, bid, round(bid * 1.0001, 2), size, size])
     return path
+
+
+@pytest.fixture
+def quotes_csv(tmp_path: Path) -> Path:
+    """A file of made-up quotes."""
+    return make_quotes(tmp_path)

@@ -56,7 +56,7 @@ def life(core: Core, bus: EventBus, path: Path) -> Keeper:
 
 async def delivered(bus: EventBus) -> Event[Fill]:
     """The fill, as the durable of a service is given it; nobody acknowledges it."""
-    consumer = bus.consume(OMS_FILLS_CREATED, durable="treasury")
+    consumer = bus.consume(OMS_FILLS_CREATED, durable="treasury", ack_wait=2)
     return await anext(consumer)
 
 
@@ -96,8 +96,10 @@ async def test_a_fill_that_comes_again_after_a_crash_before_its_acknowledgement_
         keeper = life(core, second, path)
         await keeper.open()
         assert core.book().funds["alpha"].fills == 1
+        again = await delivered(second)
         with pytest.raises(AlreadyDone):
-            await keeper.handle(await delivered(second))
+            await keeper.handle(again)
+        await again.ack()
         assert core.book().funds["alpha"].fills == 1
         assert core.book().funds["alpha"].cash == Decimal(100_000 - 201)
         publishing = asyncio.create_task(keeper.publish())

@@ -1,8 +1,6 @@
 """State in PostgreSQL: the same ledger as with SQLite, over the death of a service and of the whole run."""
 
 import json
-import os
-import signal
 from pathlib import Path
 
 import psutil
@@ -11,6 +9,7 @@ import pytest
 from mts1b_desk.protocol import SERVICES
 from psycopg import sql
 
+from ..chaos_desk.desk_chaos import services_of  # noqa: TID252 - tests are in no package that could be named
 from .conftest import Desk, Starts
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("streams")]
@@ -36,13 +35,13 @@ async def test_state_in_postgresql_gives_the_same_ledger_and_is_gone_on_with(
     async with start_desk(*data, "--state", state, "--database", databases, "--speed", "15") as process:
         while b"fills, lag" not in (line := await process.stderr.readline()):
             assert line, "the run ended before it traded"
-        children = psutil.Process(process.pid).children()
-        os.kill(next(child.pid for child in children if "oms" in child.cmdline()), signal.SIGKILL)
+        children = services_of(process.pid)
+        children["oms"].kill()
         while b"service oms was killed by signal 9" not in (line := await process.stderr.readline()):
             assert line, "the run ended without a word about the kill"
         process.kill()
         await process.wait()
-        psutil.wait_procs([child for child in psutil.process_iter() if child.pid in {c.pid for c in children}], 60)
+        psutil.wait_procs(list(children.values()), 60)
     resumed = await desk("run", "--state", state, "--json", "--speed", "max")
     assert resumed.code == 0, resumed.err
     assert "Going on with session" in resumed.err

@@ -1,9 +1,11 @@
 """The whole desk on a real server: the same ledger twice, books that agree, and clear words when it cannot go on."""
 
 import asyncio
+import contextlib
 import json
-import os
 import signal
+from collections.abc import Iterator
+from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -14,10 +16,12 @@ from mts1b_desk.data.replay import Replay
 from mts1b_desk.money import plain
 from mts1b_desk.settings import DeskSettings, FundSettings, ReplaySettings
 from mts1b_foundation.subjects import OMS_FILLS_CREATED, TREASURY_NAV
-from mts1b_platform.eventbus import connect
+from mts1b_foundation.treasury import NavSnapshot
+from mts1b_platform.eventbus import STREAMS, apply_streams, connect
 from mts1b_platform.server import NatsServer
 
-from .conftest import PATIENCE, Desk, Starts
+from ..chaos_desk.desk_chaos import services_of  # noqa: TID252 - tests are in no package that could be named
+from .conftest import PATIENCE, Desk, Ended, Starts, make_quotes, run_desk
 from .rehearsal import Rehearsal
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("streams")]
@@ -38,13 +42,64 @@ async def wait_for(process: asyncio.subprocess.Process, text: str) -> str:
             return seen
 
 
-async def test_two_runs_give_the_same_ledger_which_is_that_of_the_rehearsal(desk: Desk, quotes_csv: Path):
-    run = ("run", "--data", str(quotes_csv), "--fund", "alpha", "--fund", "beta", "--json")
-    first, second = await desk(*run), await desk(*run)
-    assert (first.code, second.code) == (0, 0), first.err + second.err
+def alive(process: psutil.Process) -> bool:
+    return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """A run that is over, and what it left behind."""
+
+    url: str
+    data: Path
+    ended: Ended
+    consumers: dict[str, int]
+    """How many each stream has."""
+    processes: list[psutil.Process]
+
+
+RUN = ("--fund", "alpha", "--fund", "beta", "--json")
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Finished]:
+    """A run that several tests look at, on a server of its own that still runs."""
+    home = tmp_path_factory.mktemp("finished")
+    data = make_quotes(home)
+    server = NatsServer(home / "nats", timeout=60)
+
+    async def carried_out() -> Finished:
+        async with await connect(server.url) as bus:
+            await apply_streams(bus)
+        before = set(psutil.process_iter())
+        ended = await run_desk(server, home, "run", "--data", str(data), *RUN)
+        assert ended.code == 0, ended.err
+        left = [child for child in set(psutil.process_iter()) - before if belongs_to(home, child)]
+        _, alive = await asyncio.to_thread(psutil.wait_procs, left, 10)
+        async with await connect(server.url) as bus:
+            streams = await bus.plain_jetstream().streams_info()
+        consumers = {stream.config.name or "": stream.state.consumer_count for stream in streams}
+        return Finished(server.url, data, ended, consumers, alive)
+
+    try:
+        server.start_blocking()
+        yield asyncio.run(carried_out())
+    finally:
+        server.stop_blocking()
+
+
+def belongs_to(home: Path, process: psutil.Process) -> bool:
+    with contextlib.suppress(psutil.Error):
+        return str(home) in " ".join([*process.cmdline(), *process.environ().values()])
+    return False
+
+
+async def test_two_runs_give_the_same_ledger_which_is_that_of_the_rehearsal(desk: Desk, finished: Finished):
+    first, second = finished.ended, await desk("run", "--data", str(finished.data), *RUN)
+    assert second.code == 0, second.err
     assert json.dumps(books(first.ledger)) == json.dumps(books(second.ledger))
 
-    source = ReplaySettings(path=quotes_csv)
+    source = ReplaySettings(path=finished.data)
     settings = DeskSettings(
         session="rehearsal", source=source, funds=(FundSettings(fund_id="alpha"), FundSettings(fund_id="beta"))
     )
@@ -58,45 +113,44 @@ async def test_two_runs_give_the_same_ledger_which_is_that_of_the_rehearsal(desk
         assert row["positions"] == {symbol: plain(quantity) for symbol, quantity in held.positions.items()}
 
 
-async def test_the_books_in_the_streams_agree_with_the_ledger_to_the_last_digit(
-    streams: NatsServer, desk: Desk, quotes_csv: Path
-):
-    ended = await desk("run", "--data", str(quotes_csv), "--json")
-    assert ended.code == 0, ended.err
-    row = ended.ledger["funds"]["alpha"]
-    assert ended.ledger["reconciled"] is True
+async def test_the_books_in_the_streams_agree_with_the_ledger_to_the_last_digit(finished: Finished):
+    ledger = finished.ended.ledger
+    funds = ledger["funds"]
+    assert ledger["reconciled"] is True
 
-    cash, positions, sides = Decimal(100_000), dict[str, Decimal](), set[str]()
-    async with await connect(streams.url) as bus:
+    cash = dict.fromkeys(funds, Decimal(100_000))
+    positions: dict[str, dict[str, Decimal]] = {fund: {} for fund in funds}
+    sides: set[str] = set()
+    final: dict[str, NavSnapshot] = {}
+    async with await connect(finished.url) as bus:
         async with bus.consume(OMS_FILLS_CREATED, durable="auditor") as consumer:
-            for _ in range(row["fills"]):
+            fills = sum(row["fills"] for row in funds.values())
+            for _ in range(fills):
                 async with await anext(consumer) as event:
                     fill = event.payload
-                    cash += fill.cash_change
-                    positions[fill.symbol] = positions.get(fill.symbol, Decimal(0)) + fill.position_change
+                    cash[fill.fund_id] += fill.cash_change
+                    held = positions[fill.fund_id]
+                    held[fill.symbol] = held.get(fill.symbol, Decimal(0)) + fill.position_change
                     sides.add(fill.side.value)
-                    assert event.position.pending == row["fills"] - event.seq
-        snapshot = None
-        async with bus.consume(TREASURY_NAV, durable="auditor-nav", fund_id="alpha") as consumer:
-            while snapshot is None or not snapshot.final:
+                    assert event.position.pending == fills - event.seq
+        async with bus.consume(TREASURY_NAV, durable="auditor-nav") as consumer:
+            while final.keys() != funds.keys():
                 async with await anext(consumer) as event:
-                    snapshot = event.payload
+                    if event.payload.final:
+                        final[event.payload.fund_id] = event.payload
     assert sides == {"buy", "sell"}
-    assert row["cash"] == plain(cash)
-    assert row["positions"] == {symbol: plain(held) for symbol, held in sorted(positions.items()) if held}
-    value = sum((held * Decimal(row["marks"][symbol]) for symbol, held in positions.items() if held), Decimal(0))
-    assert row["nav"] == plain(cash + value) == plain(snapshot.nav)
+    for fund, row in funds.items():
+        held = {symbol: quantity for symbol, quantity in sorted(positions[fund].items()) if quantity}
+        assert row["cash"] == plain(cash[fund])
+        assert row["positions"] == {symbol: plain(quantity) for symbol, quantity in held.items()}
+        value = sum((quantity * Decimal(row["marks"][symbol]) for symbol, quantity in held.items()), Decimal(0))
+        assert row["nav"] == plain(cash[fund] + value) == plain(final[fund].nav)
 
 
-async def test_a_run_leaves_no_consumer_and_no_process(streams: NatsServer, desk: Desk, quotes_csv: Path):
-    before = {child.pid for child in psutil.process_iter()}
-    ended = await desk("run", "--data", str(quotes_csv), "--json")
-    assert ended.code == 0, ended.err
-    async with await connect(streams.url) as bus:
-        for stream in await bus.plain_jetstream().streams_info():
-            assert stream.state.consumer_count == 0, stream.config.name
-    left = [child for child in psutil.process_iter(["cmdline"]) if child.pid not in before]
-    assert not [child for child in left if str(quotes_csv.parent) in " ".join(child.info["cmdline"] or [])]
+def test_a_run_leaves_no_consumer_and_no_process(finished: Finished):
+    assert finished.consumers.keys() == {stream.name for stream in STREAMS}
+    assert set(finished.consumers.values()) == {0}
+    assert not finished.processes
 
 
 async def test_ctrl_c_closes_the_simulated_session_and_prints_its_ledger(start_desk: Starts):
@@ -129,10 +183,27 @@ async def test_a_second_desk_on_the_same_server_is_refused(start_desk: Starts, d
 async def test_a_service_that_is_killed_is_started_again_and_the_run_says_so(start_desk: Starts):
     async with start_desk("run", "--json") as process:
         await wait_for(process, "fills, lag")
-        victim = next(child for child in psutil.Process(process.pid).children() if "riskengine" in child.cmdline())
-        os.kill(victim.pid, signal.SIGKILL)
+        services_of(process.pid)["riskengine"].kill()
         await wait_for(process, "service riskengine was killed by signal 9; it was started again")
         await wait_for(process, "fills, lag")
+        process.send_signal(signal.SIGINT)
+        out, err = await process.communicate()
+    assert process.returncode == 0, err.decode()
+    assert json.loads(out)["reconciled"] is True
+
+
+async def test_the_process_that_starts_services_may_be_killed_as_well(start_desk: Starts):
+    async with start_desk("run", "--json") as process:
+        await wait_for(process, "fills, lag")
+        before = services_of(process.pid)
+        (forking,) = {child.ppid() for child in before.values()}
+        assert forking != process.pid
+        psutil.Process(forking).kill()
+        await wait_for(process, "was lost with the process that starts services; it was started again")
+        await wait_for(process, "fills, lag")
+        after = services_of(process.pid)
+        assert not [child for child in before.values() if alive(child)], "two of a service"
+        assert after.keys() == before.keys()
         process.send_signal(signal.SIGINT)
         out, err = await process.communicate()
     assert process.returncode == 0, err.decode()
@@ -164,7 +235,7 @@ async def test_a_state_of_other_data_is_refused_by_name(desk: Desk, quotes_csv: 
 async def test_services_end_when_their_run_is_killed(start_desk: Starts):
     async with start_desk("run") as process:
         await wait_for(process, "fills, lag")
-        children = psutil.Process(process.pid).children()
+        children = list(services_of(process.pid).values())
         assert len(children) == 7
         process.kill()
         await process.wait()

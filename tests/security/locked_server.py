@@ -50,7 +50,7 @@ class Locked:
         )
         self._websocket = websocket
         self.render()
-        self.opened: list[Client] = []
+        self.opened: list[EventBus | Client] = []
 
     @property
     def url(self) -> str:
@@ -169,16 +169,27 @@ class Locked:
         return context
 
 
+async def prepare(made: Locked) -> None:
+    """Apply streams and declared consumers by the administration, as an install does."""
+    admin = await made.bus(ADMIN)
+    await apply_streams(admin, profile="single", streams=declared_streams())
+    await apply_consumers(admin)
+
+
+async def close_all(made: Locked) -> None:
+    """Close every connection that was made to it."""
+    for client in made.opened:
+        await client.close()
+    made.opened.clear()
+
+
 @asynccontextmanager
 async def started(made: Locked) -> AsyncGenerator[Locked, None]:
-    """Start it; streams and declared consumers are applied by the administration, as an install does."""
+    """Start and prepare it; it is gone with everybody's connections at the end of the block."""
     await made.start()
     async with made.server:
-        admin = await made.bus(ADMIN)
-        await apply_streams(admin, profile="single", streams=declared_streams())
-        await apply_consumers(admin)
+        await prepare(made)
         try:
             yield made
         finally:
-            for client in made.opened:
-                await client.close()
+            await close_all(made)

@@ -116,7 +116,7 @@ async def test_a_server_with_a_foreign_certificate_is_not_talked_to(locked: Lock
             tls_ca=other.ca,
             tls_cert=locked.pki.pem("mts1b-oms"),
             config=locked.bare_config(),
-            connect_timeout=10,  # it tries for as long
+            connect_timeout=3,  # it tries for as long
         )
 
 

@@ -10,8 +10,8 @@ from locked_server import PATIENCE, Locked
 from mts1b_platform.eventbus import AccessDenied, ServerUnavailable
 from mts1b_platform.eventbus.connection import Callbacks, Connection, ConnectionOptions, Credentials
 from mts1b_platform.eventbus.errors import IdentityRefused
-from mts1b_platform.eventbus.protocol.message import RawMsg
 from mts1b_platform.eventbus.protocol.frames import pub_frame
+from mts1b_platform.eventbus.protocol.message import RawMsg
 from people import Gate
 
 QUOTE = b"mts.v1.marketdata.quotes.BTC/USDT"

@@ -3,31 +3,51 @@
 import asyncio
 import os
 import stat
+import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
+import pytest
 from locked_server import PATIENCE, Locked, started
 from mts1b_deploy.secure import Callout
+from mts1b_platform.testing.programs import run_program
 
 MTS1B = Path(sys.executable).with_name("mts1b")
 
 
-async def run(*arguments: Any, environment: dict[str, str], stdin: str = "", code: int = 0) -> str:
-    process = await asyncio.create_subprocess_exec(
-        MTS1B,
-        *map(str, arguments),
-        env={**os.environ, **environment},
-        stdin=asyncio.subprocess.PIPE,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE,
-    )
-    out, err = await asyncio.wait_for(process.communicate(stdin.encode()), PATIENCE)
-    assert process.returncode == code, (out.decode(), err.decode())
-    return out.decode() if code == 0 else err.decode()
+class Commands:
+    """Runs ``mts1b`` to its end: the first command as a process, the others forked from one that has it imported."""
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+        self._first = True
+
+    async def __call__(self, *arguments: Any, environment: dict[str, str], stdin: str = "", code: int = 0) -> str:
+        words, environ = [str(word) for word in arguments], {**os.environ, **environment}
+        done = await asyncio.to_thread(self._forked if not self._first else self._started, words, environ, stdin)
+        self._first = False
+        assert done.returncode == code, (done.stdout, done.stderr)
+        return done.stdout if code == 0 else done.stderr
+
+    def _started(self, words: list[str], environ: dict[str, str], stdin: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [MTS1B, *words], env=environ, input=stdin, capture_output=True, text=True, timeout=PATIENCE, check=False
+        )
+
+    def _forked(self, words: list[str], environ: dict[str, str], stdin: str) -> subprocess.CompletedProcess[str]:
+        return run_program(
+            "mts1b_platform.cli:main", ["mts1b", *words],
+            environ=environ, cwd=self._directory, scratch=self._directory, stdin=stdin,
+        )  # fmt: skip
 
 
-async def test_a_person_logs_in_by_the_commands(tmp_path: Path):
+@pytest.fixture
+def run(tmp_path: Path) -> Commands:
+    return Commands(tmp_path)
+
+
+async def test_a_person_logs_in_by_the_commands(run: Commands, tmp_path: Path):
     keys, place = tmp_path / "auth", tmp_path / "home" / "token"
     nowhere = {"MTS1B_CONFIG": "", "XDG_CONFIG_HOME": str(tmp_path / "home"), "HOME": str(tmp_path)}
     await run("auth", "init", "--dir", keys, environment=nowhere)
@@ -61,7 +81,7 @@ async def test_a_person_logs_in_by_the_commands(tmp_path: Path):
         assert responder.returncode == 0
 
 
-async def test_administration_and_operations_commands_find_their_certificates(tmp_path: Path):
+async def test_administration_and_operations_commands_find_their_certificates(run: Commands, tmp_path: Path):
     async with started(Locked(tmp_path)) as locked:
         environment = {"MTS1B_CONFIG": str(locked.empty_config()), "MTS1B_NATS_URL": locked.url}
         applied = await run("streams", "apply", environment=environment)

@@ -78,7 +78,7 @@ async def test_a_person_publishes_nothing(subject: str, gate: Gate):
 
 
 async def test_a_session_ends_with_its_token_and_the_reader_is_told(gate: Gate):
-    alice = await gate.let_in(gate.token("alice", "trader", lifetime=10))
+    alice = await gate.let_in(gate.token("alice", "trader", lifetime=4))
     async with alice.listen(MARKETDATA_QUOTES) as quotes:
         with pytest.raises(AccessDenied, match=r"the token of alice ended at .*mts1b login"):
             await asyncio.wait_for(anext(quotes), PATIENCE)
@@ -87,7 +87,7 @@ async def test_a_session_ends_with_its_token_and_the_reader_is_told(gate: Gate):
 
 async def test_a_session_goes_on_when_the_token_was_renewed_in_its_file(gate: Gate, tmp_path: Path):
     path = tmp_path / "token"
-    path.write_text(gate.token("alice", "trader", lifetime=10))
+    path.write_text(gate.token("alice", "trader", lifetime=4))
     alice = await gate.let_in(token_file=path, ping_interval=60)
     async with alice.listen(MARKETDATA_QUOTES) as quotes:
         path.write_text(gate.token("alice", "trader", lifetime=600))

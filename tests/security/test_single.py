@@ -10,6 +10,9 @@ from pathlib import Path
 
 import pytest
 from locked_server import PATIENCE, Locked
+from mts1b_desk.errors import DeskError
+from mts1b_desk.protocol import Progress
+from mts1b_desk.services.requests import NoAnswer, ask, running_desk, serve_endpoints
 from mts1b_foundation.deadletters import DeadLetter
 from mts1b_foundation.orders import Order
 from mts1b_foundation.samples import FILL, ORDER, QUOTE
@@ -117,6 +120,27 @@ async def test_a_publish_whose_ack_was_lost_can_be_looked_up_by_its_producer(loc
     acks = await oms.emit_many(OMS_ORDERS_CREATED, [ORDER], atomic=True)
     found = await js_api(oms, "STREAM.MSG.GET.OMS_ORDERS", {"seq": acks[0].seq})
     assert found["message"]["subject"] == acks[0].subject
+
+
+async def test_an_endpoint_of_the_desk_answers_a_service_and_is_found_by_operations(locked: Locked):
+    """Its answers go where they are waited for, though it answers on a connection of nats-py."""
+    marketdata, research = await locked.bus("mts1b-marketdata"), await locked.bus("mts1b-research")
+    operations = await locked.bus("mts1b-operations")
+
+    async def status(_: bytes) -> Progress:
+        return Progress(quotes=3)
+
+    async def refuse(_: bytes) -> Progress:
+        raise DeskError("not today")
+
+    micro = await serve_endpoints(marketdata, "marketdata", {"session": "s1"}, {"status": status, "book": refuse})
+    assert (await ask(research, "marketdata", "status", Progress, timeout=PATIENCE)).quotes == 3
+    with pytest.raises(DeskError, match=r"svc\.v1\.marketdata\.book: not today"):
+        await ask(research, "marketdata", "book", Progress, timeout=PATIENCE)
+    assert await running_desk(operations) == {"mts1b-desk-marketdata": {"session": "s1"}}
+    await micro.stop()
+    with pytest.raises(NoAnswer, match="does not run"):
+        await ask(research, "marketdata", "status", Progress, timeout=PATIENCE)
 
 
 async def test_each_service_answers_to_its_own_inbox_prefix(locked: Locked):

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from mts1b_deploy.testing import Machine
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.slow(seconds=2)
 
 EMIT = """
 import asyncio

@@ -19,12 +19,12 @@ import asyncio
 from mts1b_platform.eventbus import connect
 async def main():
     bus = await connect()
-    print(bus.connected_url.netloc, len(await bus.jetstream().streams_info()))
+    print(bus.connected_url, len(await bus.jetstream().streams_info()))
     await bus.close()
 asyncio.run(main())
 """
 
-pytestmark = pytest.mark.slow  # each test is an installation of its own: two to ten seconds
+pytestmark = pytest.mark.slow(seconds=1)  # each test is an installation of its own: half a second to three
 
 
 def program(path: Path, text: str) -> Path:
@@ -49,8 +49,8 @@ def assert_nothing_left(machine: Machine, before: dict[str, bytes]) -> None:
 def test_after_an_install_connect_without_arguments_works(machine: Machine):
     done = machine.deploy("install", "--profile", "minimal", "--include", "nats")
     assert "no authentication: development only" in done.stderr
-    netloc, streams = machine.python(CONNECT).split()
-    assert netloc == f"127.0.0.1:{machine.port}"
+    server, streams = machine.python(CONNECT).split()
+    assert server == f"nats://127.0.0.1:{machine.port}"
     assert int(streams) >= 5
 
 
@@ -290,7 +290,7 @@ def test_another_port_moves_the_server_and_keeps_edits_and_data(machine: Machine
     assert str(machine.port) not in text
     assert 'actor = "me" # stays' in text
     assert "# my own remark" in text
-    assert machine.python(CONNECT).startswith(f"127.0.0.1:{port} ")
+    assert machine.python(CONNECT).startswith(f"nats://127.0.0.1:{port} ")
 
 
 def test_a_move_to_a_taken_port_leaves_the_old_server_running(machine: Machine):
@@ -346,7 +346,7 @@ def test_a_config_of_the_users_own_gains_the_server_and_survives_uninstall(machi
     machine.user_config.parent.mkdir(parents=True)
     machine.user_config.write_text('# mine\nactor = "me"\n')
     machine.deploy("install")
-    assert machine.python(CONNECT).startswith(f"127.0.0.1:{machine.port} ")
+    assert machine.python(CONNECT).startswith(f"nats://127.0.0.1:{machine.port} ")
     machine.deploy("uninstall")
     assert machine.user_config.read_text().startswith('# mine\nactor = "me"\n')
 

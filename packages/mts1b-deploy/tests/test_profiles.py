@@ -19,7 +19,7 @@ import asyncio
 from mts1b_platform.eventbus import connect
 async def main():
     bus = await connect(service="mts1b-oms")
-    print(bus.connected_url.scheme, bus.client_id)
+    print(bus.connected_url.scheme, bus.server_info["client_id"])
     await bus.close()
 asyncio.run(main())
 """

@@ -17,7 +17,7 @@ from mts1b_deploy.supervise.processes import (
 from mts1b_deploy.supervise.state import SupervisorState, read_state
 from mts1b_deploy.testing import Machine
 
-pytestmark = pytest.mark.slow  # each test is an installation of its own: two to ten seconds
+pytestmark = pytest.mark.slow(seconds=1)  # each test is an installation of its own: half a second to three
 
 
 def wait_for(condition: Callable[[], bool], seconds: float = 60.0) -> None:

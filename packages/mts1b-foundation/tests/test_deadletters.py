@@ -22,8 +22,12 @@ def test_two_who_see_the_same_failure_differently_give_it_the_same_id():
         **STORED, deliveries=5, reason=DeadLetterReason.MAX_DELIVERIES, error=ValueError("no account 17")
     )
     server = DeadLetter.of_stored(**STORED, deliveries=0, reason=DeadLetterReason.REJECTED, error="terminated")
-    assert reader.dead_letter_id == server.dead_letter_id == DeadLetter.id_for("OMS_FILLS", 17, "treasury")
-    assert reader.dead_letter_id == "OMS_FILLS:17:treasury", "stored ones keep their id"
+    assert (
+        reader.dead_letter_id
+        == server.dead_letter_id
+        == DeadLetter.id_for("OMS_FILLS", 17, datetime(2026, 1, 1, tzinfo=UTC), "treasury")
+    )
+    assert reader.dead_letter_id == "OMS_FILLS:17:treasury:204000", "stored ones keep their id"
     assert server.deliveries == 1
 
 
@@ -47,3 +51,9 @@ def test_an_exception_leaves_its_text_and_traceback_and_without_text_its_name():
     assert "test_an_exception_leaves" in failed.traceback
     assert letter(KeyError()).error == "KeyError"
     assert letter("terminated").traceback is None
+
+
+def test_the_same_sequence_of_a_stream_that_was_made_again_is_another_failure():
+    moments = datetime(2026, 1, 1, tzinfo=UTC), datetime(2026, 1, 2, 3, 4, 5, 678901, tzinfo=UTC)
+    first, later = (DeadLetter.id_for("OMS_FILLS", 17, moment, "treasury") for moment in moments)
+    assert first != later

@@ -12,9 +12,9 @@ from mts1b_foundation.subjects import OMS_HALT_OBEYED, OPERATIONS_HALT_REQUESTED
 from mts1b_operations.halt import Halt, HaltError, clear_halt, halts_in_force, request_halt, wait_for_obedience
 from mts1b_platform.cli import run
 from mts1b_platform.eventbus import Event, EventBus, apply_streams
+from mts1b_platform.eventbus.connection.messages import Message
 from mts1b_platform.server import NatsServer
 from mts1b_platform.testing.bus import ConnectBus
-from nats.aio.msg import Msg
 
 
 @pytest.fixture
@@ -94,7 +94,7 @@ async def test_a_halt_says_whether_the_order_management_held_until_it_was_stored
     monkeypatch.setattr("mts1b_operations.halt._HOLD_WITHIN", 0.2 if seconds is None else 60.0)
     oms = await connect_bus("mts1b-oms")
 
-    async def answer(msg: Msg) -> None:
+    async def answer(msg: Message) -> None:
         if seconds is not None:
             await msg.respond(json.dumps({"seconds": seconds}).encode())
 

@@ -1,12 +1,19 @@
 """Shared by the platform's tests."""
 
 import asyncio
+import json
 import socket
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from typing import Any
 
 import pytest
 import pytest_asyncio
+from mts1b_platform.eventbus.connection import Connection, ConnectionOptions
+from mts1b_platform.eventbus.errors import NoResponders, RequestTimeout, ServerUnavailable
 from mts1b_platform.server import NatsServer
+
+WAIT = 60.0
+"""Seconds to wait for what comes at once unless the machine stands still."""
 
 
 @pytest.fixture
@@ -45,3 +52,35 @@ async def standstill(nats_server: NatsServer) -> AsyncIterator[Callable[[], floa
     measuring.cancel()
     writer.close()
     await writer.wait_closed()
+
+
+@pytest_asyncio.fixture
+async def connection(nats_server: NatsServer) -> AsyncIterator[Connection]:
+    """A bare connection to ``nats_server``, without a bus around it."""
+    made = Connection(ConnectionOptions(servers=(nats_server.url,), reconnect_wait=0.02))
+    await made.connect(WAIT)
+    yield made
+    await made.close()
+
+
+@pytest.fixture
+def js(connection: Connection) -> Callable[..., Awaitable[dict[str, Any]]]:
+    """Asks the server's JetStream API: ``await js("STREAM.CREATE.S", name="S", subjects=["s.>"])``.
+
+    It asks again while the server is restarted: every question of these tests may be asked twice.
+    """
+
+    async def ask(verb: str, **body: Any) -> dict[str, Any]:
+        async with asyncio.timeout(WAIT):
+            while True:
+                try:
+                    question = json.dumps(body).encode() if body else b""
+                    answer = await connection.request(f"$JS.API.{verb}", question, timeout=WAIT)
+                except (ServerUnavailable, NoResponders, RequestTimeout):
+                    await asyncio.sleep(0.01)
+                    continue
+                document: dict[str, Any] = json.loads(answer.payload)
+                assert "error" not in document, document
+                return document
+
+    return ask

@@ -48,7 +48,8 @@ def outcome(read: Any, data: bytes) -> Any:
     try:
         return read(data)
     except ValidationError as error:
-        return error.errors(include_url=False, include_context=False)
+        errors = error.errors(include_url=False, include_context=False)
+        return [{**each, "input": repr(each["input"])} for each in errors]  # not a number equals nothing
 
 
 def agree(model: type[Event], data: bytes) -> None:

@@ -212,7 +212,7 @@ async def test_a_message_that_is_not_what_it_should_be_is_a_dead_letter_and_the_
 
 async def test_an_event_whose_handlers_all_crashed_becomes_a_dead_letter(bus: EventBus, connect_bus: ConnectBus):
     await bus.emit(OMS_ORDERS_CREATED, order("poison"))
-    while await deliveries(bus) < 3:
+    while await deliveries(bus) < 1 + QUICK.max_deliveries:  # nothing is written at the first delivery
         victim = await connect_bus()
         await next_of(victim.consume(OMS_ORDERS_CREATED, durable="t", ack_wait=1, policy=NEVER))
         await victim.close()  # the process is gone without an answer
@@ -327,8 +327,8 @@ async def test_an_event_that_fails_for_good_lets_the_next_of_its_key_go(bus: Eve
     assert await settled(bus, "OMS_ORDERS", "t")
 
 
-async def test_a_crash_is_blamed_on_one_event_only(bus: EventBus, connect_bus: ConnectBus):
-    await bus.emit_many(OMS_ORDERS_CREATED, [order(key) for key in ("poison", "n1", "n2", "n3")])
+async def test_what_was_in_the_hands_of_processes_that_died_has_all_its_tries(bus: EventBus, connect_bus: ConnectBus):
+    await bus.emit_many(OMS_ORDERS_CREATED, [order(key) for key in ("n0", "n1", "n2", "n3")])
     async with bus.consume(OMS_ORDERS_CREATED, durable="t", ack_wait=0.3, prefetch=1):
         pass
     careless = await connect_bus()
@@ -340,13 +340,13 @@ async def test_a_crash_is_blamed_on_one_event_only(bus: EventBus, connect_bus: C
     await careless.close()
     handled: set[str] = set()
     survivor = bus.consume(OMS_ORDERS_CREATED, durable="t", policy=QUICK)
-    while len(handled) < 3:
+    while len(handled) < 4:
         async with await next_of(survivor) as event:
             assert event.deliveries > QUICK.max_deliveries
+            assert event.tries == 1
             handled.add(event.payload.idempotency_key)
-    (letter,) = await dead_letters(bus, 1)
-    assert "crashed or hung" in letter.error
-    assert handled | {Order.model_validate_json(letter.payload).idempotency_key} == {"poison", "n1", "n2", "n3"}
+    assert handled == {"n0", "n1", "n2", "n3"}
+    await dead_letters(bus, 0)
 
 
 async def test_order_is_kept_over_a_crash(bus: EventBus, connect_bus: ConnectBus):
@@ -369,7 +369,7 @@ async def test_in_order_an_event_blamed_for_the_crash_lets_the_next_of_its_key_g
     bus: EventBus, connect_bus: ConnectBus
 ):
     await bus.emit(OMS_ORDERS_CREATED, order("a-0"))
-    while await deliveries(bus) < 2:
+    while await deliveries(bus) < 3:
         victim = await connect_bus()
         await next_of(victim.consume(OMS_ORDERS_CREATED, durable="t", ack_wait=0.3, policy=NEVER))
         await victim.close()

@@ -4,7 +4,8 @@ from dataclasses import dataclass, field
 
 from hypothesis import given
 from hypothesis import strategies as st
-from mts1b_platform.eventbus.consuming.ordering.gap_guard import ConsumerState, GapGuard, Snapshot
+from mts1b_platform.eventbus.consuming.ordering.gap_guard import GapGuard, Snapshot
+from mts1b_platform.eventbus.jetstream.consumer_state import ConsumerState
 
 
 def lowered(last: int) -> GapGuard[str]:
@@ -35,7 +36,7 @@ def test_what_is_here_is_not_missing_but_what_is_acknowledged_or_newer_does_not_
     guard: GapGuard[str] = GapGuard()
     snapshot = guard.ask()
     assert guard.answer(snapshot, ConsumerState(2, 5, 9, 9), (3, 7, 12)) == 1
-    guard.hold(9, "nine")
+    guard.hold((9, 0), "nine")
     assert guard.answer(snapshot, ConsumerState(2, 5, 9, 9), (3, 7, 12)) == 0
 
 
@@ -56,9 +57,9 @@ def test_a_server_that_forgot_deliveries_is_followed_in_its_new_count():
 
 def test_what_the_server_has_forgotten_is_held_no_more_but_what_came_after_the_snapshot_is():
     guard: GapGuard[str] = GapGuard()
-    guard.hold(2, "b")
+    guard.hold((2, 0), "b")
     snapshot = guard.ask()
-    guard.hold(1, "a")
+    guard.hold((1, 0), "a")
     state = ConsumerState(0, 0, 0, 0)
     assert guard.answer(snapshot, state, ()) == 0
     assert guard.take_forgotten() == ["b"]
@@ -85,7 +86,7 @@ def test_who_has_given_up_lets_gaps_pass_until_the_next_doubt():
 
 def test_a_later_delivery_replaces_an_earlier_one_and_all_come_out_in_order():
     guard: GapGuard[str] = GapGuard()
-    assert [guard.hold(2, "b"), guard.hold(1, "a"), guard.hold(2, "B")] == [None, None, "b"]
+    assert [guard.hold((2, 0), "b"), guard.hold((1, 0), "a"), guard.hold((2, 0), "B")] == [None, None, "b"]
     assert len(guard) == 2
     assert guard.release() == ["a", "B"]
     assert guard.release() == []
@@ -158,7 +159,7 @@ class Reader:
         elif seq in self.under_way:
             pass
         elif self.guard.up:
-            self.guard.hold(seq, seq)
+            self.guard.hold((seq, 0), seq)
         else:
             self.enter(seq)
 

@@ -1,7 +1,7 @@
 """What `emit` promises, tier by tier, on a real server."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path
@@ -18,7 +18,10 @@ from mts1b_foundation.subjects import (
     TREASURY_NAV,
 )
 from mts1b_platform.eventbus import (
+    STREAMS,
     AccessDenied,
+    AlreadyStored,
+    BatchRefused,
     BusClosed,
     EventBus,
     InvalidHeader,
@@ -26,12 +29,13 @@ from mts1b_platform.eventbus import (
     NoStream,
     NotTheProducer,
     PayloadTooLarge,
-    PublishError,
     PublishUncertain,
     ServerUnavailable,
     apply_streams,
     connect,
 )
+from mts1b_platform.eventbus.errors import WrongEventLoop
+from mts1b_platform.eventbus.jetstream.api import js_api
 from mts1b_platform.eventbus.protocol.frames import pub_frame
 from mts1b_platform.eventbus.protocol.puback import AckLost, PubAck
 from mts1b_platform.eventbus.publishing.batch import Batch
@@ -268,7 +272,7 @@ async def test_headers_that_differ_by_case_or_break_lines_are_refused(bus: Event
 
 
 async def test_an_event_larger_than_the_server_takes_is_refused_with_its_size(bus: EventBus):
-    big = order().reject("x" * bus.max_payload, NOW)
+    big = order().model_copy(update={"actor": "a" * bus.max_payload})
     with pytest.raises(PayloadTooLarge, match="the server takes 1048576"):
         await bus.emit(OMS_ORDERS_CREATED, big)
 
@@ -307,6 +311,29 @@ async def test_a_refused_identity_is_told_so(start_nats_server: StartNatsServer,
         await connect(server.url, connect_timeout=WAIT)
 
 
+async def test_an_error_of_the_connection_names_the_subject(bus: EventBus, connect_bus: ConnectBus):
+    quotes = await connect_bus("mts1b-marketdata")
+    order_subject, quote_subject = OMS_ORDERS_CREATED.pattern, r"mts\.v1\.marketdata\.quotes\."
+    events: list[tuple[Callable[[], Awaitable[object]], str]] = [
+        (lambda: bus.emit(OMS_ORDERS_CREATED, order()), order_subject),
+        (lambda: bus.emit_many(OMS_ORDERS_CREATED, [order()]), order_subject),
+        (lambda: bus.emit_many(OMS_ORDERS_CREATED, [order()], atomic=True), order_subject),
+        (lambda: quotes.emit(MARKETDATA_QUOTES, QUOTE), quote_subject),
+    ]
+
+    async def emit(publish: Callable[[], Awaitable[object]]) -> None:
+        await publish()
+
+    for publish, subject in events:
+        with pytest.raises(WrongEventLoop, match=f"^{subject}.*another event loop"):
+            await asyncio.to_thread(asyncio.run, emit(publish))
+    for each in (bus, quotes):
+        await each.close()
+    for publish, subject in events:
+        with pytest.raises(BusClosed, match=f"^{subject}.*closed"):
+            await publish()
+
+
 async def test_publishing_on_a_closed_bus_says_so(bus: EventBus):
     await bus.drain()
     with pytest.raises(BusClosed):
@@ -333,9 +360,25 @@ async def test_an_atomic_batch_is_stored_whole_and_in_order(bus: EventBus):
 
 async def test_an_atomic_batch_with_a_known_event_stores_nothing_and_says_so(bus: EventBus):
     await bus.emit(OMS_ORDERS_CREATED, order("intent-7"))
-    with pytest.raises(PublishError, match=r"none of the 20 events was stored.*knows the message id"):
+    with pytest.raises(AlreadyStored, match=r"none of the 20 events was stored.*knows the message id"):
         await bus.emit_many(OMS_ORDERS_CREATED, [order(f"intent-{n}") for n in range(20)], atomic=True)
     assert await stored(bus, "OMS_ORDERS") == 1
+
+
+@pytest.mark.parametrize("long_one", [0, 15, 29])
+async def test_an_atomic_batch_that_the_stream_does_not_take_is_refused_long_before_the_deadline(
+    bus: EventBus, long_one: int
+):
+    (definition,) = [stream for stream in STREAMS if stream.name == "OMS_ORDERS"]
+    await js_api(bus, "STREAM.UPDATE.OMS_ORDERS", {**definition.render("minimal"), "max_msg_size": 1_000})
+    orders = [order(f"intent-{n}") for n in range(30)]
+    orders[long_one] = orders[long_one].model_copy(update={"actor": "a" * 2_000})
+    with pytest.raises(BatchRefused, match=rf"^{OMS_ORDERS_CREATED.pattern}: none of the 30 events was stored"):
+        await asyncio.wait_for(bus.emit_many(OMS_ORDERS_CREATED, orders, atomic=True, deadline=LONG), WAIT / 2)
+    assert await stored(bus, "OMS_ORDERS") == 0
+    assert bus.counters.publish_failed[OMS_ORDERS_CREATED.pattern] == 30
+    acks = await bus.emit_many(OMS_ORDERS_CREATED, [order(f"intent-{n}") for n in range(30)], atomic=True)
+    assert [ack.seq for ack in acks] == list(range(1, 31))
 
 
 async def test_more_than_a_thousand_events_are_split_into_atomic_batches(bus: EventBus):

@@ -1,4 +1,4 @@
-"""The object that `connect()` returns is a nats-py client: its own surface keeps working, with the bus underneath."""
+"""nats-py's JetStream surface with the bus underneath: `bus.jetstream()`."""
 
 import asyncio
 from typing import Any
@@ -10,8 +10,6 @@ from mts1b_foundation.samples import ORDER
 from mts1b_foundation.subjects import OMS_DEADLETTERS_CREATED, OMS_ORDERS_CREATED
 from mts1b_platform.eventbus import EventBus, InvalidHeader
 from mts1b_platform.testing.bus import ConnectBus
-from nats.aio.client import Client
-from nats.aio.msg import Msg
 
 WAIT = 60.0
 HEADERS = {
@@ -28,16 +26,6 @@ async def publish(bus: EventBus, order: Order = ORDER, headers: dict[str, str] |
         order.model_dump_json().encode(),
         headers={**HEADERS, "NATS-Msg-Id": order.idempotency_key, **(headers or {})},
     )
-
-
-async def test_it_is_a_nats_client(bus: EventBus):
-    assert isinstance(bus, Client)
-
-    async def answer(msg: Msg) -> None:
-        await msg.respond(msg.data.upper())
-
-    await bus.subscribe("greet.*", cb=answer)  # pyright: ignore[reportUnknownMemberType]
-    assert (await bus.request("greet.me", b"hello", timeout=WAIT)).data == b"HELLO"
 
 
 async def test_the_spelling_of_the_spec_is_deduplicated_and_the_callers_dict_is_left_alone(bus: EventBus):

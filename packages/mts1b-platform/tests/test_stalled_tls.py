@@ -1,7 +1,6 @@
 """A server that greets and then leaves the TLS handshake undone: nothing waits for it for ever."""
 
 import asyncio
-import ssl
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 
@@ -31,18 +30,18 @@ async def greeting(port: int = 0) -> AsyncGenerator[tuple[int, asyncio.Event]]:
         server.close()
 
 
+@pytest.mark.parametrize("scheme", ["nats", "tls"])
 @pytest.mark.parametrize("patience", [0.5, 1.99, 3.0])
-async def test_connecting_ends_in_time(patience: float):
+async def test_connecting_ends_in_time(patience: float, scheme: str):
     async with greeting() as (port, _), asyncio.timeout(60):
         with pytest.raises(ServerUnavailable):
-            await connect(f"nats://127.0.0.1:{port}", connect_timeout=patience, tls=ssl.create_default_context())
+            await connect(f"{scheme}://127.0.0.1:{port}", connect_timeout=patience)
 
 
 async def test_a_bus_that_reconnects_to_it_is_closed(nats_server: NatsServer):
     bus = await connect(nats_server.url)
     port = nats_server.port
     nats_server.kill()
-    bus.options["tls"] = ssl.create_default_context()
     async with greeting(port) as (_, begun), asyncio.timeout(60):
         await begun.wait()
         await bus.close()

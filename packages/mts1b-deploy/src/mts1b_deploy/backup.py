@@ -30,6 +30,8 @@ if TYPE_CHECKING:
     from mts1b_platform.eventbus import EventBus
 
 _CHUNK = 128 * 1024
+_DONE = 204
+"""The server's status at the end of a snapshot."""
 _MANIFEST = "backup.json"
 _PATIENCE = 30.0
 """Seconds without a chunk after which a snapshot is given up."""
@@ -133,7 +135,7 @@ async def _take(bus: "EventBus", name: str, directory: Path) -> StreamBackup:
 
     path, total, size = directory / f"{name}.tar.s2", hashlib.sha256(), 0
     inbox = bus.new_inbox()
-    chunks = await bus.subscribe(inbox, pending_msgs_limit=-1, pending_bytes_limit=-1)
+    chunks = await bus.subscribe(inbox)
     try:
         request = {"deliver_subject": inbox, "no_consumers": False, "chunk_size": _CHUNK, "jsck": True}
         begun = await js_api(bus, f"STREAM.SNAPSHOT.{name}", request, timeout=_PATIENCE)
@@ -151,9 +153,8 @@ async def _take(bus: "EventBus", name: str, directory: Path) -> StreamBackup:
         ) from None
     finally:
         await chunks.unsubscribe()
-    status = (message.headers or {}).get("Status", "204")
-    if status != "204":
-        raise BackupError(f"stream {name}: the server gave up its snapshot: {message.headers}")
+    if message.headers.status not in (None, _DONE):
+        raise BackupError(f"stream {name}: the server gave up its snapshot: {message.headers.description}")
     return StreamBackup(
         name=name, config=begun["config"], state=begun["state"], file=path.name, size=size, sha256=total.hexdigest()
     )

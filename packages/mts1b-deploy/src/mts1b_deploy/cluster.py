@@ -13,7 +13,7 @@ survive no power cut of that machine that one node would not.
 import contextlib
 import random
 import signal
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -62,9 +62,15 @@ class NodeState:
 
 
 class Cluster:
-    """The nodes below one prefix."""
+    """The nodes below one prefix.
 
-    def __init__(self, prefix: Path | None = None) -> None:
+    Args:
+        prefix: where they are; None: beside the default prefix of an installation.
+        ports: gives so many ports for a new cluster; None: any that are free now.
+    """
+
+    def __init__(self, prefix: Path | None = None, *, ports: Callable[[int], Sequence[int]] | None = None) -> None:
+        self._ports = ports or _free_ports
         self.prefix = layout_of(prefix or default_prefix().with_name("mts1b-cluster")).prefix
 
     @property
@@ -226,7 +232,7 @@ class Cluster:
             return self._description()
         if size < QUORUM:
             raise UnknownName(f"--local {size}: a cluster that keeps three copies needs three nodes or more")
-        ports = _free_ports(3 * size)
+        ports = self._ports(3 * size)
         peers = [Peer(f"n{n + 1}", LOOPBACK, ports[3 * n], ports[3 * n + 1]) for n in range(size)]
         description = _Description(peers=tuple(map(str, peers)), monitor_ports=tuple(ports[2::3]))
         self.prefix.mkdir(parents=True, exist_ok=True)

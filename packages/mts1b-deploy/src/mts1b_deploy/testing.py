@@ -20,20 +20,29 @@ from typing import Any, cast
 import psutil
 import pytest
 from mts1b_platform.testing.ports import free_ports
+from mts1b_platform.testing.programs import preload, run_program
 from pydantic_core import from_json
 
 from mts1b_deploy.layout import Layout
-from mts1b_deploy.testing_zygote import Zygote
 
-__all__ = ["Machine", "deploy_zygote", "machine"]
+__all__ = ["Machine", "machine"]
+
+preload(
+    *(
+        f"mts1b_deploy.{module}"
+        for module in (
+            "cli", "install", "plan", "status", "secured", "cluster", "backup", "upgrade", "doctor", "uninstall"
+        )
+    ),
+    *(f"mts1b_platform.eventbus.{module}" for module in ("connect", "apply", "consumers", "durables")),
+)  # fmt: skip
 
 
 class Machine:
     """A home directory, free ports, and ``mts1b-deploy`` in it."""
 
-    def __init__(self, root: Path, zygote: Zygote | None = None) -> None:
+    def __init__(self, root: Path) -> None:
         self._root = root
-        self._zygote = zygote
         self.home = root / "home"
         self.home.mkdir(parents=True)
         self.port, self.monitor_port = free_ports(2)
@@ -53,24 +62,25 @@ class Machine:
         """Where the server is to listen."""
         return f"nats://127.0.0.1:{self.port}"
 
-    def command(self, *arguments: str) -> list[str]:
-        """A whole command line; ``install`` gets the ports unless it names some."""
+    def _words(self, *arguments: str) -> list[str]:
+        """``install`` gets the ports unless it names some."""
         ports: list[str] = []
         if arguments[:1] == ("install",):
             ports += [] if "--port" in arguments else ["--port", str(self.port)]
             ports += [] if "--monitor-port" in arguments else ["--monitor-port", str(self.monitor_port)]
-        return [sys.executable, "-m", "mts1b_deploy", *arguments, *ports]
+        return [*arguments, *ports]
+
+    def command(self, *arguments: str) -> list[str]:
+        """A whole command line, for a process of its own."""
+        return [sys.executable, "-m", "mts1b_deploy", *self._words(*arguments)]
 
     def deploy(self, *arguments: str, code: int | None = 0) -> subprocess.CompletedProcess[str]:
         """Run ``mts1b-deploy`` to its end; fails when the exit code is not ``code`` (None: any)."""
-        command = self.command(*arguments)
-        if self._zygote is not None:
-            words = command[command.index("mts1b_deploy") + 1 :]
-            done = self._zygote.run(words, environ=self.environ, cwd=self.home, scratch=self._root)
-        else:
-            done = subprocess.run(
-                command, env=self.environ, cwd=self.home, capture_output=True, text=True, timeout=300, check=False
-            )
+        done = run_program(
+            "mts1b_deploy.cli:main",
+            ["mts1b-deploy", *self._words(*arguments)],
+            environ=self.environ, cwd=self.home, scratch=self._root,
+        )  # fmt: skip
         assert code is None or done.returncode == code, (  # noqa: S101  # this is a test's helper
             f"{arguments} ended with {done.returncode}, not {code}:\n{done.stdout}{done.stderr}"
         )
@@ -127,17 +137,10 @@ class Machine:
                     process.kill()
 
 
-@pytest.fixture(scope="session")
-def deploy_zygote() -> Iterator[Zygote]:
-    """What runs the commands of every ``machine`` without importing everything anew."""
-    with Zygote() as zygote:
-        yield zygote
-
-
 @pytest.fixture
-def machine(tmp_path: Path, deploy_zygote: Zygote) -> Iterator[Machine]:
+def machine(tmp_path: Path) -> Iterator[Machine]:
     """A fresh user on this machine with nothing installed; all of its processes end with the test."""
-    made = Machine(tmp_path, deploy_zygote)
+    made = Machine(tmp_path)
     try:
         yield made
     finally:

@@ -19,7 +19,7 @@ from rich.console import Console
 from mts1b_desk.errors import DeskError
 from mts1b_desk.ledger import print_ledger
 from mts1b_desk.protocol import SERVICES
-from mts1b_desk.run.children import SETTINGS
+from mts1b_desk.run.children import SETTINGS, prepare
 from mts1b_desk.settings import (
     SIMULATION_START,
     BrokerSettings,
@@ -109,6 +109,7 @@ def run(
             settings = settings.model_copy(update={"servers": tuple(servers.split(","))})
         for each in settings.strategies:
             make_strategy(each)  # a name that no plugin has is said here, not by a process that dies
+        prepare()
         from mts1b_desk.run.desk import Run
 
         title = _title(settings, summary)
@@ -266,7 +267,7 @@ def _add_service(name: str) -> None:
                 loaded = loaded.model_copy(update={"servers": tuple(servers.split(","))})
             from mts1b_desk.services.process import run_service
 
-            return run_service(name, loaded, lifeline=False)
+            return run_service(name, loaded)
 
         _exit(act)
 

@@ -2,13 +2,16 @@
 
 import traceback
 from collections.abc import Mapping
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from enum import StrEnum
-from typing import Annotated, Self
+from typing import Annotated, Final, Self
 
 from pydantic import Field
 
+from mts1b_foundation.errors import words_of
 from mts1b_foundation.event import Bytes, Event, Identifier, UtcDatetime, utc_now
+
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class DeadLetterReason(StrEnum):
@@ -29,8 +32,8 @@ class DeadLetterReason(StrEnum):
 class DeadLetter(Event):
     """One message that one consumer gave up on.
 
-    The id is made of stream, sequence and consumer, so that however many parties notice the same failure, one
-    dead letter is stored.
+    The id is made of stream, sequence, storing time and consumer, so that however many parties notice the same failure,
+    one dead letter is stored.
     """
 
     dead_letter_id: Identifier
@@ -50,9 +53,14 @@ class DeadLetter(Event):
     failed_at: UtcDatetime
 
     @staticmethod
-    def id_for(stream: str, sequence: int, consumer: str) -> str:
-        """The one id of the failure of this message at this consumer."""
-        return f"{stream}:{sequence}:{consumer}"
+    def id_for(stream: str, sequence: int, stored_at: datetime, consumer: str) -> str:
+        """The one id of the failure of this message at this consumer.
+
+        Its last six digits are of the storing time: a stream that is made again or restored gives its sequences out a
+        second time.
+        """
+        microseconds = (stored_at - _EPOCH) // timedelta(microseconds=1)
+        return f"{stream}:{sequence}:{consumer}:{microseconds & 0xFFFFFF:06x}"
 
     @classmethod
     def of_stored(
@@ -85,7 +93,7 @@ class DeadLetter(Event):
         """
         raised = isinstance(error, BaseException)
         return cls(
-            dead_letter_id=cls.id_for(stream, sequence, consumer),
+            dead_letter_id=cls.id_for(stream, sequence, stored_at, consumer),
             reason=reason,
             subject=subject,
             headers=dict(headers),
@@ -94,7 +102,7 @@ class DeadLetter(Event):
             sequence=sequence,
             consumer=consumer,
             deliveries=max(1, deliveries),
-            error=str(error) or type(error).__name__,
+            error=words_of(error),
             traceback="".join(traceback.format_exception(error)) if raised else None,
             stored_at=stored_at,
             failed_at=utc_now(),

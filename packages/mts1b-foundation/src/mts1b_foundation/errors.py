@@ -15,6 +15,8 @@
 The bus adds its own branch in ``mts1b_platform.eventbus.errors``.
 """
 
+from typing import cast
+
 
 class Mts1bError(Exception):
     """Root of every error that MTS1B raises on purpose."""
@@ -50,3 +52,18 @@ class SchemaMismatch(Mts1bError, ValueError):
 
 class IllegalTransition(Mts1bError, ValueError):
     """An order was asked to do what its state does not allow."""
+
+
+def words_of(error: BaseException | str) -> str:
+    """What an error says: of an exception group what each of its exceptions says; never raises."""
+    if isinstance(error, BaseExceptionGroup):
+        group = cast("BaseExceptionGroup[BaseException]", error)
+        return f"{_words(group)}: {'; '.join(f'{type(each).__name__}: {words_of(each)}' for each in group.exceptions)}"
+    return error if isinstance(error, str) else _words(error)
+
+
+def _words(error: BaseException) -> str:
+    try:
+        return str(error) or type(error).__name__
+    except Exception:  # noqa: BLE001 - an error that cannot be printed is still one
+        return f"{type(error).__name__} (it cannot be printed)"

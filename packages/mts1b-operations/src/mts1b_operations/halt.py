@@ -19,7 +19,6 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 
-import nats.errors
 from mts1b_foundation.event import utc_now
 from mts1b_foundation.operations import HaltClearance, HaltObedience, HaltRequest
 from mts1b_foundation.subjects import (
@@ -30,6 +29,7 @@ from mts1b_foundation.subjects import (
 )
 from mts1b_platform.eventbus import BusError, EventBus
 from mts1b_platform.eventbus.codec.decoder import Decoder, Refused
+from mts1b_platform.eventbus.errors import NoResponders
 from mts1b_platform.eventbus.jetstream.stored import StoredMessage, read_stored
 from mts1b_platform.logs import get_logger
 
@@ -126,9 +126,9 @@ class _Hold:
         asked = asyncio.get_running_loop().time()  # it is given after this, so it lasts from here at least
         try:
             answer = await self._bus.request(_HOLD, self._body, timeout=_HOLD_WITHIN)
-        except nats.errors.NoRespondersError:
+        except NoResponders:
             return 0.0  # none runs here: there is nobody who could accept
-        except (BusError, nats.errors.Error, TimeoutError) as error:
+        except BusError as error:
             log.warning("the order management cannot be asked to hold; the halt is stored at once", error=str(error))
             return 0.0
         return asked + _seconds_of(answer.data)

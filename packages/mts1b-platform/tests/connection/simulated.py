@@ -347,7 +347,7 @@ class World:
         assert not waiting.done()
 
 
-class LiveEvent:
+class Received:
     """A callback that keeps batches."""
 
     def __init__(self) -> None:

@@ -19,7 +19,7 @@ from mts1b_platform.eventbus.errors import (
     StaleConnection,
 )
 from mts1b_platform.eventbus.protocol.frames import pub_frame
-from simulated import LiveEvent, World, settle
+from simulated import Received, World, settle
 
 
 async def test_it_introduces_itself_and_stands(world: World):
@@ -224,7 +224,7 @@ async def test_closing_waits_two_seconds_for_a_server_that_takes_nothing(world: 
 async def test_draining_ends_within_its_budget(world: World):
     server = world.server()
     connection = await world.connected()
-    connection.subscribe("a", LiveEvent())
+    connection.subscribe("a", Received())
     server.answers_pings = False
     draining = asyncio.create_task(connection.drain(budget=1.5))
     await world.during(1.4, draining)
@@ -352,7 +352,7 @@ async def test_a_ping_before_the_login_is_answered(world: World):
 async def test_an_error_line_ends_nothing(world: World, words: bytes):
     server = world.server()
     connection = await world.connected()
-    heard = LiveEvent()
+    heard = Received()
     connection.subscribe("a", heard)
     await connection.flush()
     server.session.say(b"-ERR '%b'\r\n" % words)
@@ -394,7 +394,7 @@ async def test_words_about_a_permission_are_no_reason(world: World):
 async def test_it_comes_back_at_once_and_says_its_subscriptions_again(world: World):
     server = world.server()
     connection = await world.connected()
-    heard, broken, ready = LiveEvent(), [0], [0]
+    heard, broken, ready = Received(), [0], [0]
     connection.on_break(lambda: broken.append(1))
     connection.on_ready(lambda: ready.append(len(server.session.subscribed)))
     connection.subscribe("a", heard, queue="q")
@@ -528,18 +528,39 @@ async def test_without_discovery_they_are_not(world: World):
 async def test_a_server_in_lame_duck_is_left_at_once_and_nothing_is_lost(world: World):
     first, second = world.server("10.0.0.1:4222"), world.server("10.0.0.2:4222")
     connection = await world.connected()
-    heard = LiveEvent()
+    heard = Received()
     connection.subscribe("a", heard)
     await connection.flush()
+    connection.send(pub_frame(b"p", b"before"))
     first.session.say(b'MSG a 1 1\r\n1\r\nINFO {"ldm":true}\r\nINFO {"ldm":true}\r\nMSG a 1 1\r\n2\r\n')
     connection.send(pub_frame(b"p", b"later"))
     await settle()
     assert connection.is_connected
     assert heard.payloads == [b"1", b"2"]
-    assert [msg.payload for msg in first.messages + second.messages] == [b"later"]
+    assert [msg.payload for msg in first.messages] == [b"before"]
+    assert [msg.payload for msg in second.messages] == [b"later"], "held back for the other server"
     assert second.session.subscribed == {b"1": b"a"}
     assert [type(error) for error in world.told.errors] == [ServerLeaving]
     assert world.clock.time == 1000.0, "without any wait"
+    await connection.close()
+
+
+async def test_a_server_in_lame_duck_that_is_slow_gets_nothing_after_the_last_ping(world: World):
+    first, second = world.server("10.0.0.1:4222"), world.server("10.0.0.2:4222")
+    connection = await world.connected()
+    session = first.session
+    session.pause()
+    connection.send(pub_frame(b"p", b"before"))
+    first.answers_pings = False
+    session.say(b'INFO {"ldm":true}\r\n')
+    connection.send(pub_frame(b"p", b"later"))
+    session.resume()
+    await settle()
+    assert session.lines[-1] == b"PING"
+    session.say(b"PONG\r\n" * 2)
+    await settle()
+    assert [msg.payload for msg in first.messages] == [b"before"]
+    assert [msg.payload for msg in second.messages] == [b"later"]
     await connection.close()
 
 
@@ -662,7 +683,7 @@ async def test_a_closed_connection_refuses_everything(world: World):
         lambda: connection.send_many([frame]),
         lambda: connection.send_volatile(frame),
         lambda: connection.ack(b"r"),
-        lambda: connection.subscribe("a", LiveEvent()),
+        lambda: connection.subscribe("a", Received()),
     ]
     for call in calls:
         with pytest.raises(BusClosed, match=r"connect\(\) again"):

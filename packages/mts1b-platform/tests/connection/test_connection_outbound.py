@@ -232,6 +232,20 @@ async def test_writable_waits_for_room_and_for_a_connection():
     assert bench.out.waiting == 0
 
 
+async def test_writable_waits_until_the_transport_takes_more():
+    bench = Bench(high_water=20)
+    bench.out.pause(paused=True)
+    bench.out.send(frame(b"a", 50))
+    waiting = asyncio.create_task(bench.out.writable())
+    for _ in range(5):
+        await turn()
+    assert not waiting.done()
+    bench.out.pause(paused=False)
+    await turn()
+    await turn()
+    assert waiting.done()
+
+
 async def test_writable_that_is_called_off_leaves_nothing():
     bench = Bench(high_water=1)
     bench.out.pause(paused=True)
@@ -319,6 +333,7 @@ async def test_another_event_loop_is_told():
     assert isinstance(error, WrongEventLoop)
 
 
+@pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
 async def test_a_process_that_was_forked_off_is_told():
     bench = Bench()
     read, write = os.pipe()

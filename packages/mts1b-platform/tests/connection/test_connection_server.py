@@ -25,7 +25,7 @@ from mts1b_platform.eventbus.protocol.frames import pub_frame
 from mts1b_platform.server import NatsServer
 from mts1b_platform.testing import StartNatsServer
 from mts1b_platform.testing.ports import free_ports
-from simulated import LiveEvent
+from simulated import Received
 
 WAIT = 60
 """Seconds to wait for what comes at once unless the machine stands still."""
@@ -86,7 +86,7 @@ async def flushed(connection: Connection) -> None:
 
 async def hears(connection: Connection) -> bool:
     """Whether a message goes round."""
-    heard = LiveEvent()
+    heard = Received()
     subscription = connection.subscribe("goes.round", heard)
     connection.send(pub_frame(b"goes.round", b"1"))
     await flushed(connection)
@@ -96,7 +96,7 @@ async def hears(connection: Connection) -> bool:
 
 async def test_messages_questions_and_answers(nats_server: NatsServer):
     async with client(nats_server.url) as one, client(nats_server.url) as two:
-        heard = LiveEvent()
+        heard = Received()
         one.connection.subscribe("a.*", heard)
         one.connection.subscribe(
             "svc.double", lambda batch: [one.connection.send(pub_frame(msg[1], msg[3] * 2)) for msg in batch]
@@ -121,7 +121,7 @@ async def test_messages_questions_and_answers(nats_server: NatsServer):
 
 async def test_payloads_up_to_the_limit(nats_server: NatsServer):
     async with client(nats_server.url) as made:
-        heard = LiveEvent()
+        heard = Received()
         made.connection.subscribe("a", heard)
         payload = os.urandom(made.connection.max_payload)
         made.connection.send(pub_frame(b"a", payload))
@@ -133,7 +133,7 @@ async def test_payloads_up_to_the_limit(nats_server: NatsServer):
 
 async def test_a_killed_server_comes_back_and_what_waited_goes_out(nats_server: NatsServer):
     async with client(nats_server.url) as made, client(nats_server.url) as other:
-        heard = LiveEvent()
+        heard = Received()
         other.connection.subscribe("a", heard)
         await other.connection.flush()
         nats_server.kill()
@@ -155,7 +155,7 @@ async def test_a_killed_server_comes_back_and_what_waited_goes_out(nats_server: 
 
 async def test_fifty_kills_lose_nothing_that_waited_and_double_nothing(nats_server: NatsServer):
     async with client(nats_server.url) as made:
-        heard = LiveEvent()
+        heard = Received()
         made.connection.subscribe("a", heard)
         await made.connection.flush()
         for n in range(12):
@@ -226,7 +226,7 @@ async def test_what_waits_and_is_too_large_for_the_server_that_comes_back_is_dro
     config.write_text("max_payload: 100000\n")
     server = start_nats_server(config=config)
     async with client(server.url) as made:
-        heard = LiveEvent()
+        heard = Received()
         made.connection.subscribe("a", heard)
         server.kill()
         await until(made.broken.is_set)
@@ -247,7 +247,7 @@ async def test_subscriptions_at_the_limit_keep_the_connection(start_nats_server:
     config.write_text("max_subscriptions: 2\n")
     server = start_nats_server(config=config)
     async with client(server.url) as made:
-        heard = [LiveEvent() for _ in range(4)]
+        heard = [Received() for _ in range(4)]
         for n, callback in enumerate(heard):
             made.connection.subscribe(f"s.{n}", callback)
         await made.connection.flush()
@@ -268,7 +268,7 @@ async def test_a_server_in_lame_duck_is_left_for_another(start_nats_server: Star
     first, second = start_nats_server(config=one, jetstream=False), start_nats_server(config=two, jetstream=False)
     async with client(first.url) as made:
         await until(lambda: second.url.removeprefix("nats://") in made.connection.server_info.get("connect_urls", []))
-        heard = LiveEvent()
+        heard = Received()
         made.connection.subscribe("a", heard)
         assert first.pid is not None
         os.kill(first.pid, signal.SIGUSR2)
@@ -353,7 +353,7 @@ class Proxy:
 
 async def test_a_wire_that_is_cut_in_the_middle_of_messages(nats_server: NatsServer):
     async with Proxy(nats_server.port) as proxy, client(proxy.url) as made, client(nats_server.url) as sender:
-        heard = LiveEvent()
+        heard = Received()
         made.connection.subscribe("a", heard)
         await made.connection.flush()
         for n in range(40):
@@ -391,7 +391,7 @@ async def test_a_client_that_reads_too_slowly_comes_back(start_nats_server: Star
     config.write_text("max_payload: 500000\nmax_pending: 1000000\nwrite_deadline: 1s\n")
     server = start_nats_server(config=config, jetstream=False)
     async with client(server.url) as made:
-        made.connection.subscribe("a", LiveEvent())
+        made.connection.subscribe("a", Received())
         await made.connection.flush()
         async with client(server.url) as sender:
 

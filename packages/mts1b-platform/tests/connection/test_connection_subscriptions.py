@@ -14,13 +14,13 @@ from mts1b_platform.eventbus.errors import (
 )
 from mts1b_platform.eventbus.protocol.frames import SubjectRefused, pub_frame
 from mts1b_platform.eventbus.protocol.message import RawMsg
-from simulated import LiveEvent, World, settle
+from simulated import Received, World, settle
 
 
 async def test_messages_of_one_read_come_as_one_list(world: World):
     server = world.server()
     connection = await world.connected()
-    one, two = LiveEvent(), LiveEvent()
+    one, two = Received(), Received()
     connection.subscribe("a", one)
     connection.subscribe("b", two, queue="q")
     await connection.flush()
@@ -35,7 +35,7 @@ async def test_messages_of_one_read_come_as_one_list(world: World):
 async def test_an_error_of_a_callback_costs_its_batch_only(world: World):
     server = world.server()
     connection = await world.connected()
-    heard = LiveEvent()
+    heard = Received()
 
     def fail(_: list[RawMsg]) -> None:
         raise ValueError("a bug")
@@ -55,7 +55,7 @@ async def test_an_error_of_a_callback_costs_its_batch_only(world: World):
 async def test_it_ends_after_its_last_message(world: World, many: bool):
     server = world.server()
     connection = await world.connected()
-    heard, ended = LiveEvent(), []
+    heard, ended = Received(), []
     subscription = connection.subscribe("a", heard, max_msgs=3)
     subscription.on_end = lambda: ended.append(len(heard.payloads))
     await connection.flush()
@@ -71,7 +71,7 @@ async def test_it_ends_after_its_last_message(world: World, many: bool):
 async def test_a_limit_counts_over_reconnects(world: World):
     server = world.server()
     connection = await world.connected()
-    heard = LiveEvent()
+    heard = Received()
     limited = connection.subscribe("a", heard, max_msgs=3)
     later = connection.subscribe("b", heard)
     await connection.flush()
@@ -93,7 +93,7 @@ async def test_a_limit_counts_over_reconnects(world: World):
 async def test_unsubscribing_ends_it_at_once(world: World):
     server = world.server()
     connection = await world.connected()
-    heard, ended = LiveEvent(), []
+    heard, ended = Received(), []
     subscription = connection.subscribe("a", heard)
     subscription.on_end = lambda: ended.append(1)
     subscription.unsubscribe()
@@ -106,10 +106,24 @@ async def test_unsubscribing_ends_it_at_once(world: World):
     await connection.close()
 
 
+async def test_a_server_that_has_not_let_us_in_delivers_nothing(world: World):
+    server = world.server()
+    connection = await world.connected()
+    heard = Received()
+    connection.subscribe("a", heard)
+    server.greeting = b'INFO {"headers":true}\r\nMSG a 1 1\r\n1\r\n'
+    server.session.lose(None)
+    await world.clock.advance(0.2)
+    assert connection.is_connected
+    server.session.say(b"MSG a 1 1\r\n2\r\n")
+    assert heard.payloads == [b"2"]
+    await connection.close()
+
+
 async def test_a_limit_that_is_reached_already_ends_it(world: World):
     server = world.server()
     connection = await world.connected()
-    subscription = connection.subscribe("a", LiveEvent())
+    subscription = connection.subscribe("a", Received())
     await connection.flush()
     server.session.say(b"MSG a 1 1\r\n1\r\n" * 2)
     subscription.unsubscribe(limit=2)
@@ -120,7 +134,7 @@ async def test_a_limit_that_is_reached_already_ends_it(world: World):
 async def test_a_callback_may_end_another_subscription_in_the_same_read(world: World):
     server = world.server()
     connection = await world.connected()
-    heard = LiveEvent()
+    heard = Received()
     connection.subscribe("a", lambda _: second.unsubscribe())
     second = connection.subscribe("b", heard)
     await connection.flush()
@@ -133,7 +147,7 @@ async def test_a_callback_may_end_another_subscription_in_the_same_read(world: W
 async def test_draining_a_subscription_delivers_what_was_on_its_way(world: World):
     server = world.server()
     connection = await world.connected(ping_interval=60)
-    heard = LiveEvent()
+    heard = Received()
     subscription = connection.subscribe("a", heard)
     await connection.flush()
     server.answers_pings = False
@@ -151,7 +165,7 @@ async def test_draining_a_subscription_delivers_what_was_on_its_way(world: World
 async def test_draining_that_breaks_off_ends_it_too(world: World):
     server = world.server()
     connection = await world.connected(ping_interval=60)
-    subscription = connection.subscribe("a", LiveEvent())
+    subscription = connection.subscribe("a", Received())
     server.answers_pings = False
     draining = asyncio.create_task(subscription.drain())
     await settle()
@@ -172,7 +186,7 @@ async def test_every_subscription_is_told_that_the_connection_is_closed(world: W
         raise ValueError("a bug")
 
     for n in range(3):
-        connection.subscribe("a", LiveEvent()).on_end = fail if n == 0 else lambda n=n: ended.append(n)
+        connection.subscribe("a", Received()).on_end = fail if n == 0 else lambda n=n: ended.append(n)
     await connection.close()
     assert ended == [0, 1, 2]
     assert [str(error) for error in world.told.errors] == ["a bug"]
@@ -181,7 +195,7 @@ async def test_every_subscription_is_told_that_the_connection_is_closed(world: W
 async def test_draining_the_connection_delivers_what_was_on_its_way(world: World):
     server = world.server()
     connection = await world.connected(ping_interval=60)
-    heard = LiveEvent()
+    heard = Received()
     connection.subscribe("a", heard)
     await connection.flush()
     server.answers_pings = False
@@ -197,6 +211,39 @@ async def test_draining_the_connection_delivers_what_was_on_its_way(world: World
     assert [msg.payload for msg in server.messages] == [b"an ack, say"]
     assert connection.is_closed
     assert world.told.errors == []
+
+
+async def test_draining_twice_at_a_time_waits_for_the_same_end(world: World):
+    server = world.server()
+    connection = await world.connected(ping_interval=60)
+    heard = Received()
+    connection.subscribe("a", heard)
+    await connection.flush()
+    server.answers_pings = False
+    first, second = asyncio.create_task(connection.drain()), asyncio.create_task(connection.drain())
+    await settle()
+    first.cancel()
+    await settle()
+    assert connection.is_connected
+    server.session.say(b"MSG a 1 1\r\n1\r\nPONG\r\n")
+    await second
+    assert heard.payloads == [b"1"]
+    assert connection.is_closed
+    assert world.told.errors == []
+
+
+async def test_closing_cuts_draining_short(world: World):
+    server = world.server()
+    connection = await world.connected(ping_interval=60)
+    connection.subscribe("a", Received())
+    server.answers_pings = False
+    draining = asyncio.create_task(connection.drain())
+    await settle()
+    await connection.close()
+    await draining
+    assert [str(error) for error in world.told.errors] == [
+        "drain was cut short, messages may not have been delivered: the connection was closed: connect() again"
+    ]
 
 
 async def test_draining_waits_for_a_connection_that_is_down(world: World):
@@ -218,7 +265,7 @@ async def test_a_malformed_subject_is_refused(world: World, subject: str):
     server = world.server()
     connection = await world.connected()
     with pytest.raises(SubjectRefused):
-        connection.subscribe(subject, LiveEvent())
+        connection.subscribe(subject, Received())
     with pytest.raises(SubjectRefused):
         await connection.request(subject, timeout=1)
     await connection.flush()
@@ -230,7 +277,7 @@ async def test_a_malformed_queue_group_is_refused(world: World):
     world.server()
     connection = await world.connected()
     with pytest.raises(SubjectRefused, match="queue"):
-        connection.subscribe("a", LiveEvent(), queue="a b")
+        connection.subscribe("a", Received(), queue="a b")
     await connection.close()
 
 
@@ -238,7 +285,7 @@ async def test_subscribing_from_another_thread_is_told(world: World):
     world.server()
     connection = await world.connected()
     with pytest.raises(WrongEventLoop):
-        await asyncio.to_thread(connection.subscribe, "a", LiveEvent())
+        await asyncio.to_thread(connection.subscribe, "a", Received())
     await connection.close()
 
 
@@ -301,6 +348,20 @@ async def test_a_question_that_went_out_on_a_broken_connection_is_told_and_one_t
     assert server.messages[-1].subject == b"svc.b"
     server.session.publish(server.messages[-1].reply, b"yes")
     assert (await waits).payload == b"yes"
+    await connection.close()
+
+
+async def test_a_question_that_had_not_gone_out_when_the_connection_broke_goes_out_later(world: World):
+    server = world.server()
+    connection = await world.connected()
+    server.session.pause()
+    asking = asyncio.create_task(connection.request("svc.a", timeout=60))
+    await settle()
+    assert server.messages == []
+    server.session.lose(None)
+    await world.clock.advance(0.2)
+    server.session.publish(server.messages[0].reply, b"yes")
+    assert (await asking).payload == b"yes"
     await connection.close()
 
 

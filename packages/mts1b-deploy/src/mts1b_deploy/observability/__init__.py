@@ -2,6 +2,6 @@
 
 from mts1b_deploy.observability.dashboards import DASHBOARDS, Dashboard
 from mts1b_deploy.observability.render import render
-from mts1b_deploy.observability.rules import RULES, Rule
+from mts1b_deploy.observability.rules import RULES, Rule, slow_consumer
 
-__all__ = ["DASHBOARDS", "RULES", "Dashboard", "Rule", "render"]
+__all__ = ["DASHBOARDS", "RULES", "Dashboard", "Rule", "render", "slow_consumer"]

@@ -12,13 +12,14 @@ Rendering twice writes the same bytes; files that are the same already are not t
 """
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import yaml
 
 from mts1b_deploy.observability.dashboards import DASHBOARDS
-from mts1b_deploy.observability.rules import JOB, RULES
+from mts1b_deploy.observability.rules import JOB, RULES, Rule
 
 
 def render(
@@ -28,6 +29,7 @@ def render(
     scrape_interval: str = "5s",
     prometheus_url: str = "http://127.0.0.1:9090",
     alertmanagers: tuple[str, ...] = (),
+    rules: Sequence[Rule] = RULES,
 ) -> list[Path]:
     """Write the files and return them all, those that were the same already included.
 
@@ -37,6 +39,7 @@ def render(
         scrape_interval: how often Prometheus asks, and judges the rules.
         prometheus_url: where Grafana finds Prometheus.
         alertmanagers: ``host:port`` of each Alertmanager that Prometheus tells.
+        rules: the alerts.
 
     Raises:
         OSError: the directory cannot be written to.
@@ -44,7 +47,7 @@ def render(
     files = {
         "prometheus/prometheus.yml": _yaml(_scraping(targets, scrape_interval, alertmanagers)),
         "prometheus/rules/mts1b.yml": _yaml(
-            {"groups": [{"name": "mts1b", "rules": [rule.document() for rule in RULES]}]}
+            {"groups": [{"name": "mts1b", "rules": [rule.document() for rule in rules]}]}
         ),
         "grafana/provisioning/datasources/mts1b.yml": _yaml(_source(prometheus_url)),
         "grafana/provisioning/dashboards/mts1b.yml": _yaml(_provider(directory / "grafana/dashboards")),

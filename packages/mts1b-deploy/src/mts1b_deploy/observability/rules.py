@@ -50,14 +50,19 @@ def _rising(metric: names.Metric, window: str) -> str:
     return f"increase({metric.name}[{window}]) > 0"
 
 
-RULES: Final[tuple[Rule, ...]] = (
-    Rule(
+def slow_consumer(seconds: float) -> Rule:
+    """The alert of a consumer that lags more than ``seconds`` behind."""
+    return Rule(
         "MTS1BSlowConsumer",
-        f"{names.LAG_SECONDS.name} > 30",
+        f"{names.LAG_SECONDS.name} > {seconds:g}",
         "critical",
-        f"{_CONSUMER} lags more than 30 s behind",
+        f"{_CONSUMER} lags more than {seconds:g} s behind",
         "See whether its service runs and what its handler waits for: mts1b lag, the service's log.",
-    ),
+    )
+
+
+RULES: Final[tuple[Rule, ...]] = (
+    slow_consumer(30),
     Rule(
         "MTS1BDiscardRisk",
         f"{names.DISCARD_RISK.name} > 0.7",

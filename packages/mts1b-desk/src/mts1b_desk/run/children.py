@@ -1,11 +1,19 @@
-"""The services as child processes: each logs to a file, one that dies is started again, none outlives the run."""
+"""The services as child processes: each logs to a file, one that dies is started again, none outlives the run.
+
+Python and the libraries of a service take a second of processor time to load. So one process, the fork server of the
+standard library, loads them once and forks a child for every service that starts.
+"""
 
 import asyncio
+import multiprocessing
 import os
-import sys
+import signal
 import time
 from collections import deque
+from contextlib import suppress
 from dataclasses import dataclass, field
+from multiprocessing import forkserver
+from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 
 from mts1b_desk.errors import RunFailed
@@ -14,9 +22,24 @@ from mts1b_desk.settings import DeskSettings
 SETTINGS = "settings.json"
 """The file in a run's directory from which its services, and whoever goes on with it, read what the run is."""
 _GRACE = 8.0
+_POLL = 0.02
 _TAIL = 15
 _DEATHS = 5
 """A service that ended by itself so often within ``deaths_within`` will not come back by being started once more."""
+_UNKNOWN = 255
+"""The exit code that ``multiprocessing`` gives a child whose fork server is gone; the child itself may still run."""
+_forking = multiprocessing.get_context("forkserver")
+_LOADED = [
+    "mts1b_desk.cli",  # the child of a command imports what the command's script imports
+    "mts1b_desk.services.child",
+    "mts1b_desk.services.marketdata",
+]
+
+
+def prepare() -> None:
+    """Have the fork server load what services need, while the caller does something else."""
+    _forking.set_forkserver_preload(_LOADED)
+    forkserver.ensure_running()
 
 
 @dataclass(slots=True)
@@ -24,7 +47,7 @@ class Child:
     """One service's process."""
 
     service: str
-    process: asyncio.subprocess.Process
+    process: ForkServerProcess
     log: Path
     ending: bool = False
     ends: deque[float] = field(default_factory=lambda: deque[float](maxlen=_DEATHS))
@@ -33,15 +56,11 @@ class Child:
     @property
     def failed(self) -> bool:
         """Whether it ended without being told to."""
-        return self.process.returncode is not None and not self.ending
+        return self.process.exitcode is not None and not self.ending
 
 
 class Children:
-    """The processes of one run.
-
-    A child ends by itself when the run is gone: its standard input is a pipe whose other end the run holds. Children do
-    not see the terminal's Ctrl-C; the run tells them when to end, in its order.
-    """
+    """The processes of one run. Each ends by itself when the run is gone."""
 
     def __init__(self, directory: Path, settings: DeskSettings) -> None:
         directory.mkdir(parents=True, exist_ok=True)
@@ -50,19 +69,13 @@ class Children:
         self._settings = directory / SETTINGS
         self._settings.write_text(settings.model_dump_json())
         self._children: dict[str, Child] = {}
+        prepare()
 
     async def start(self, service: str) -> None:
         """Start the process of ``service``."""
         log = self._directory / f"{service}.log"
-        with log.open("ab") as output:
-            process = await asyncio.create_subprocess_exec(
-                sys.executable, "-m", "mts1b_desk.services", service, "--settings", str(self._settings),
-                stdin=asyncio.subprocess.PIPE,
-                stdout=output,
-                stderr=output,
-                start_new_session=True,
-                env={**os.environ, "PYTHONUNBUFFERED": "1"},
-            )  # fmt: skip
+        process = _forking.Process(target=_serve, args=(service, self._settings, log), name=service, daemon=True)
+        await asyncio.to_thread(process.start)  # the first waits for the fork server
         before = self._children.get(service)
         child = self._children[service] = Child(service, process, log)
         if before is not None:
@@ -71,7 +84,8 @@ class Children:
     @property
     def alive(self) -> dict[str, int]:
         """The process id of every service that runs."""
-        return {name: child.process.pid for name, child in self._children.items() if child.process.returncode is None}
+        running = {name: child.process for name, child in self._children.items() if child.process.exitcode is None}
+        return {name: process.pid for name, process in running.items() if process.pid is not None}
 
     async def revive(self) -> list[str]:
         """Start again whoever has died; says who died and how, a line each.
@@ -83,9 +97,12 @@ class Children:
         for child in list(self._children.values()):
             if not child.failed:
                 continue
-            code = child.process.returncode or 0
+            code = child.process.exitcode or 0
             how = f"was killed by signal {-code}" if code < 0 else f"ended with code {code}"
-            if code >= 0:
+            if code == _UNKNOWN:
+                how = "was lost with the process that starts services"
+                _kill(child)
+            elif code >= 0:
                 child.ends.append(time.monotonic())
                 if len(child.ends) == _DEATHS and child.ends[-1] - child.ends[0] < self._deaths_within:
                     raise RunFailed(
@@ -100,27 +117,39 @@ class Children:
         """End all of them together: each finishes what it has in hand, and is killed when it takes too long."""
         for child in self._children.values():
             child.ending = True
-            if child.process.returncode is None:
+            if child.process.exitcode is None:
                 child.process.terminate()
         await asyncio.gather(*(self._gone(child) for child in self._children.values()))
 
     async def _gone(self, child: Child) -> None:
-        try:
+        with suppress(TimeoutError):
             async with asyncio.timeout(_GRACE):
-                await child.process.wait()
-        except TimeoutError:
-            child.process.kill()
-            await child.process.wait()
-        if child.process.stdin is not None:
-            child.process.stdin.close()
+                while child.process.exitcode is None:  # noqa: ASYNC110 - the process tells no event loop
+                    await asyncio.sleep(_POLL)
+        if child.process.exitcode in (None, _UNKNOWN):
+            _kill(child)
+        child.process.join()
 
     def kill(self) -> None:
         """End all of them now."""
         for child in self._children.values():
             child.ending = True
-            if child.process.returncode is None:
-                child.process.kill()
+            if child.process.exitcode in (None, _UNKNOWN):
+                _kill(child)
 
     def _tail(self, child: Child) -> str:
         lines = child.log.read_text(errors="replace").splitlines()[-_TAIL:]
         return "\n".join(f"    {line}" for line in lines) or f"    (nothing in {child.log})"
+
+
+def _kill(child: Child) -> None:
+    """``Process.kill`` leaves a child alone whose fork server is gone."""
+    if child.process.pid is not None:
+        with suppress(ProcessLookupError):
+            os.kill(child.process.pid, signal.SIGKILL)
+
+
+def _serve(service: str, settings: Path, log: Path) -> None:
+    from mts1b_desk.services.child import serve  # the fork server has it loaded, the run has no use for it
+
+    serve(service, settings, log)

@@ -8,9 +8,8 @@ from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
-import nats.errors
-import nats.js.errors
-from mts1b_platform.eventbus import STREAMS, EventBus, NoStream, connect
+from mts1b_platform.eventbus import STREAMS, BusError, EventBus, JetStreamUnavailable, NoStream, connect, stream_config
+from mts1b_platform.eventbus.jetstream.api import ApiError, js_api
 from rich.console import Console
 
 from mts1b_desk.books import BrokerBook, OmsBook, TreasuryBook
@@ -146,7 +145,7 @@ class Run:
                     await ask(bus, "treasury", "finalise", TreasuryBook, timeout=_SILENT)
                     return
                 heard = loop.time()
-            except (NoAnswer, nats.errors.Error, TimeoutError) as error:
+            except (NoAnswer, JetStreamUnavailable, ApiError) as error:
                 if loop.time() - heard > _SILENT:
                     raise RunFailed(f"the run is stuck: {error}") from None
             await asyncio.sleep(_POLL)
@@ -182,8 +181,8 @@ class Run:
 
     async def _forget_durables(self, bus: EventBus) -> None:
         for durable in self._durables:
-            with suppress(nats.errors.Error, TimeoutError):
-                await bus.plain_jetstream().delete_consumer(durable.stream, durable.name)
+            with suppress(BusError):
+                await js_api(bus, f"CONSUMER.DELETE.{durable.stream}.{durable.name}")
 
 
 async def ledger_of(bus: EventBus, *, timeout: float = 2.0) -> dict[str, Any]:
@@ -202,11 +201,9 @@ async def ledger_of(bus: EventBus, *, timeout: float = 2.0) -> dict[str, Any]:
 
 async def _check_streams(bus: EventBus) -> None:
     for definition in STREAMS:
-        try:
-            await bus.plain_jetstream().stream_info(definition.name)
-        except nats.js.errors.NotFoundError:
+        if await stream_config(bus, definition.name) is None:
             raise NoStream(
                 f"stream {definition.name} does not exist on this server: create the streams with "
                 "`mts1b streams apply`, or install a server that has them with "
                 "`mts1b-deploy install --profile minimal --include nats`"
-            ) from None
+            )

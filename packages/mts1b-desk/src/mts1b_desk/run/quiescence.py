@@ -9,6 +9,7 @@ was given anything between its two answers, then nothing was on its way at any m
 from collections.abc import Sequence
 
 from mts1b_platform.eventbus import EventBus
+from mts1b_platform.eventbus.jetstream.api import js_api
 
 from mts1b_desk.protocol import SERVICES, Durable, Status
 from mts1b_desk.services.requests import ask
@@ -22,6 +23,8 @@ async def at_rest(bus: EventBus, statuses: Sequence[Status]) -> bool:
 
     Raises:
         NoAnswer: a service does not answer.
+        ApiError: a durable is gone.
+        JetStreamUnavailable: JetStream does not answer.
     """
     if not _calm(statuses):
         return False
@@ -38,13 +41,10 @@ def _calm(statuses: Sequence[Status]) -> bool:
 
 
 async def _round(bus: EventBus, durables: Sequence[Durable]) -> Round | None:
-    js = bus.plain_jetstream()
     seen: list[tuple[str, int, int]] = []
     for durable in durables:
-        info = await js.consumer_info(durable.stream, durable.name)
-        if info.num_pending or info.num_ack_pending:
+        info = await js_api(bus, f"CONSUMER.INFO.{durable.stream}.{durable.name}")
+        if info["num_pending"] or info["num_ack_pending"]:
             return None
-        delivered = info.delivered.consumer_seq if info.delivered else 0
-        acknowledged = info.ack_floor.consumer_seq if info.ack_floor else 0
-        seen.append((durable.name, delivered, acknowledged))
+        seen.append((durable.name, info["delivered"]["consumer_seq"], info["ack_floor"]["consumer_seq"]))
     return tuple(seen)

@@ -9,6 +9,7 @@ import asyncio
 from typing import Any, Generic, TypeVar
 
 from mts1b_platform.eventbus import Consumer, Event, EventBus, RetryPolicy
+from mts1b_platform.eventbus.jetstream.api import js_api
 from pydantic import BaseModel
 
 from mts1b_desk.cores.core import Core, NeedQuotes
@@ -132,7 +133,7 @@ def _one_order(_: Any) -> str:
 async def _until_drained(bus: EventBus, consumer: Consumer[Any]) -> None:
     """Wait until a durable has nothing to deliver and nothing delivered that is not acknowledged."""
     while True:
-        info = await bus.plain_jetstream().consumer_info(consumer.stream, consumer.durable)
-        if not info.num_pending and not info.num_ack_pending:
+        info = await js_api(bus, f"CONSUMER.INFO.{consumer.stream}.{consumer.durable}")
+        if not info["num_pending"] and not info["num_ack_pending"]:
             return
         await asyncio.sleep(_POLL)

@@ -5,13 +5,14 @@ been stored by its stream meanwhile. Were the acceptance published now, it would
 back, unless the stream has it from before.
 """
 
-from typing import Protocol, cast
+from typing import Protocol
 
-import nats.js.errors
 from mts1b_foundation.orders import Order
 from mts1b_foundation.subjects import OMS_ORDERS_ACCEPTED
 from mts1b_platform.eventbus import EventBus
+from mts1b_platform.eventbus.jetstream.stored import read_stored
 from mts1b_platform.eventbus.outbox import Outbox, Row
+from mts1b_platform.eventbus.protocol.envelope import MSG_ID
 from mts1b_platform.logs import get_logger
 
 from mts1b_desk.cores.oms import Oms
@@ -54,9 +55,5 @@ async def withdraw_late_accepts(bus: EventBus, oms: Oms, waiting: Outbox, retrac
 
 async def _stored(bus: EventBus, row: Row) -> bool:
     """Whether the stream has the event: a fund has one working order at a time, so it would be the last of its kind."""
-    try:
-        last = await bus.plain_jetstream().get_last_msg(_STREAM, row.subject)
-    except nats.js.errors.NotFoundError:
-        return False
-    headers = cast("dict[str, str]", last.headers or {})  # pyright: ignore[reportUnknownMemberType]
-    return headers.get("Nats-Msg-Id") == row.msg_id
+    last = await read_stored(bus, _STREAM, last_by=row.subject)
+    return last is not None and last.wire.headers.get(MSG_ID) == row.msg_id

@@ -2,10 +2,11 @@
 
 import asyncio
 import contextlib
+import multiprocessing
 import signal
 import sys
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Generator, Iterable
 from pathlib import Path
 from typing import Any, cast
 
@@ -51,19 +52,18 @@ def make_service(name: str, bus: EventBus, settings: DeskSettings, directory: Pa
     return MarketdataService(bus, settings, store)
 
 
-def run_service(name: str, settings: DeskSettings, *, lifeline: bool) -> int:
-    """Run a service until it is told to end; returns the exit code.
+def run_service(name: str, settings: DeskSettings) -> int:
+    """Run a service until it is told to end, or the run that forked it is gone; returns the exit code.
 
     Args:
         name: one of ``SERVICES``.
         settings: the run it belongs to.
-        lifeline: also end when standard input ends, that is when the parent that holds the other end is gone.
     """
     if name not in SERVICES:
         raise ValueError(f"no service is called {name!r}")
     configure_logging()
     try:
-        asyncio.run(_serve(name, settings, lifeline=lifeline))
+        asyncio.run(_serve(name, settings))
     except BaseExceptionGroup as group:
         known, rest = group.split((Mts1bError, Fatal))
         if rest is not None or known is None:
@@ -76,41 +76,45 @@ def run_service(name: str, settings: DeskSettings, *, lifeline: bool) -> int:
     return 0
 
 
-async def _serve(name: str, settings: DeskSettings, *, lifeline: bool) -> None:
+async def _serve(name: str, settings: DeskSettings) -> None:
     bus = await connect(settings.servers, service=repo_of(name), actor=f"desk-{settings.session}")
     with contextlib.ExitStack() as stack:
         directory = settings.state
         if directory is None:
             directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix=f"mts1b-desk-{name}-")))
-        await _run(name, bus, settings, directory, lifeline=lifeline)
+        await _run(name, bus, settings, directory)
 
 
-async def _run(name: str, bus: EventBus, settings: DeskSettings, directory: Path, *, lifeline: bool) -> None:
+async def _run(name: str, bus: EventBus, settings: DeskSettings, directory: Path) -> None:
     service = make_service(name, bus, settings, directory)
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, service.stop)
-    watch = asyncio.create_task(_parent_gone(service)) if lifeline else None
-    try:
+    with _watching_the_parent(service):
         async with observe(bus) as observed:
             observed.check("service", service.readiness)
             await service.run()
+
+
+@contextlib.contextmanager
+def _watching_the_parent(service: Service) -> Generator[None]:
+    """Stop the service when the process that forked it is gone: nobody is left who would."""
+    parent = multiprocessing.parent_process()
+    if parent is None:
+        yield
+        return
+    loop = asyncio.get_running_loop()
+
+    def gone() -> None:
+        loop.remove_reader(parent.sentinel)
+        log.warning("the run that started this service is gone; ending")
+        service.stop()
+
+    loop.add_reader(parent.sentinel, gone)
+    try:
+        yield
     finally:
-        if watch is not None:
-            watch.cancel()
-
-
-async def _parent_gone(service: Service) -> None:
-    """Stop the service when standard input ends: nobody is left who would."""
-    reader = asyncio.StreamReader()
-    transport, _ = await asyncio.get_running_loop().connect_read_pipe(
-        lambda: asyncio.StreamReaderProtocol(reader), sys.stdin
-    )
-    with contextlib.closing(transport):
-        while await reader.read(1024):
-            pass
-    log.warning("the run that started this service is gone; ending")
-    service.stop()
+        loop.remove_reader(parent.sentinel)
 
 
 def _complain(name: str, errors: Iterable[BaseException]) -> None:

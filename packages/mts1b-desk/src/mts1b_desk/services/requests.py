@@ -3,18 +3,19 @@
 import asyncio
 import json
 from collections.abc import Awaitable, Callable
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
-import nats.errors
-from mts1b_platform.eventbus import AccessDenied, EventBus
-from nats.micro import add_service  # pyright: ignore[reportUnknownVariableType]
-from nats.micro.request import Request as MicroRequest
-from nats.micro.service import EndpointConfig, Service
+from mts1b_platform.eventbus import AccessDenied, BusClosed, BusError, EventBus
+from mts1b_platform.eventbus.errors import NoResponders, RequestTimeout
 from pydantic import BaseModel, ValidationError
 
 from mts1b_desk.errors import DeskError
 from mts1b_desk.protocol import SERVICES, endpoint, micro_name
 from mts1b_desk.settings import explain
+
+if TYPE_CHECKING:  # nats-py is loaded by those who serve, when they begin
+    from nats.micro.request import Request as MicroRequest
+    from nats.micro.service import Service
 
 R = TypeVar("R", bound=BaseModel)
 
@@ -35,19 +36,23 @@ async def ask(
 
     Raises:
         NoAnswer: nobody answered in time.
+        AccessDenied: this process may not ask it.
+        BusClosed: the bus was closed.
         DeskError: the service refused, or its answer makes no sense.
     """
     subject = endpoint(service, name)
     data = request.model_dump_json().encode() if request is not None else b""
     try:
         reply = await bus.request(subject, data, timeout=timeout)
-    except nats.errors.NoRespondersError:
+    except NoResponders:
         raise NoAnswer(f"{service} does not run on this server: nobody answers {subject}") from None
-    except TimeoutError:
+    except RequestTimeout:
         raise NoAnswer(f"{service} did not answer {subject} within {timeout:g} s") from None
-    except nats.errors.Error as error:
-        raise NoAnswer(f"{service} cannot be asked: {error or type(error).__name__}") from None
-    if reply.headers and (problem := reply.headers.get(_ERROR)):
+    except (AccessDenied, BusClosed):
+        raise
+    except BusError as error:
+        raise NoAnswer(f"{service} cannot be asked: {error}") from None
+    if problem := reply.headers.get(_ERROR):
         raise DeskError(f"{service} refused {subject}: {problem}")
     try:
         return answer.model_validate_json(reply.data)
@@ -55,10 +60,15 @@ async def ask(
         raise DeskError(f"{service} answered {subject} with an unexpected document: {explain(error)}") from None
 
 
-async def serve_endpoints(bus: EventBus, service: str, metadata: dict[str, str], answers: dict[str, Answer]) -> Service:
+async def serve_endpoints(
+    bus: EventBus, service: str, metadata: dict[str, str], answers: dict[str, Answer]
+) -> "Service":
     """Register ``service`` with NATS's service protocol and answer on its endpoints until it is stopped."""
+    from nats.micro import add_service  # pyright: ignore[reportUnknownVariableType]
+    from nats.micro.service import EndpointConfig
+
     micro = await add_service(
-        bus,
+        bus.nats,
         name=micro_name(service),
         version="1.0.0",
         description=f"MTS1B reference desk: {service}",
@@ -67,7 +77,7 @@ async def serve_endpoints(bus: EventBus, service: str, metadata: dict[str, str],
     for name, answer in answers.items():
         config = EndpointConfig(name=name, handler=_handler(answer), subject=endpoint(service, name))
         await micro.add_endpoint(config)
-    await bus.flush()
+    await bus.nats.flush()
     return micro
 
 
@@ -81,7 +91,7 @@ async def running_desk(bus: EventBus, *, wait: float = 10.0) -> dict[str, dict[s
     async def metadata_of(name: str) -> dict[str, str] | None:
         try:
             reply = await bus.request(f"$SRV.PING.{name}", timeout=wait)
-        except (nats.errors.NoRespondersError, TimeoutError, AccessDenied):
+        except (NoResponders, RequestTimeout, AccessDenied):
             return None
         return json.loads(reply.data).get("metadata") or {}
 
@@ -90,8 +100,8 @@ async def running_desk(bus: EventBus, *, wait: float = 10.0) -> dict[str, dict[s
     return {name: metadata for name, metadata in zip(names, answers, strict=True) if metadata is not None}
 
 
-def _handler(answer: Answer) -> Callable[[MicroRequest], Awaitable[None]]:
-    async def handle(request: MicroRequest) -> None:
+def _handler(answer: Answer) -> Callable[["MicroRequest"], Awaitable[None]]:
+    async def handle(request: "MicroRequest") -> None:
         try:
             document = await answer(request.data)
         except (DeskError, ValidationError) as error:

@@ -4,15 +4,17 @@ import asyncio
 import os
 from collections.abc import Callable, Coroutine
 from datetime import datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from mts1b_platform.eventbus import EventBus
-from nats.micro.service import Service as Micro
 from pydantic import BaseModel
 
 from mts1b_desk.protocol import Durable, Progress, Status
 from mts1b_desk.services.requests import Answer, serve_endpoints
 from mts1b_desk.settings import DeskSettings
+
+if TYPE_CHECKING:
+    from nats.micro.service import Service as Micro
 
 Job = Callable[[], Coroutine[Any, Any, None]]
 """Something that a service does until the bus drains."""
@@ -119,7 +121,7 @@ class Service:
         await self.settle()
         self.ready = True
 
-    async def _answer(self) -> Micro:
+    async def _answer(self) -> "Micro":
         async def status(_: bytes) -> BaseModel:
             return self.status()
 

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-import nats.errors
 from mts1b_platform.eventbus import BusError, EventBus
+from mts1b_platform.eventbus.errors import NoResponders, RequestTimeout
 
-_STATUS_NOT_FOUND = "404"
+_NOT_FOUND = 404
 
 
 class HistoryUnavailable(BusError):
@@ -49,12 +49,12 @@ async def read_history(
     while True:
         try:
             answer = await bus.request(f"history.{stream}", json.dumps(asked).encode(), timeout=5)
-        except (nats.errors.NoRespondersError, TimeoutError):
+        except (NoResponders, RequestTimeout):
             raise HistoryUnavailable(
                 f"nobody answers for the history of {stream}: check the name, and that the server runs"
             ) from None
-        headers = dict(answer.headers or {})
-        if headers.get("Status") == _STATUS_NOT_FOUND or (not answer.data and "Nats-Sequence" not in headers):
+        headers = {name: ", ".join(answer.headers.get_all(name)) for name in answer.headers}
+        if answer.headers.status == _NOT_FOUND or (not answer.data and "Nats-Sequence" not in headers):
             return
         sequence = int(headers.pop("Nats-Sequence"))
         yield Stored(

@@ -9,9 +9,8 @@ import asyncio
 from collections.abc import Mapping
 from typing import Final
 
-from mts1b_platform.eventbus import EventBus
+from mts1b_platform.eventbus import EventBus, Message
 from mts1b_platform.logs import get_logger
-from nats.aio.msg import Msg
 
 from mts1b_operations.auth.admission import BadRequest, Question, admit, read_question, refuse
 from mts1b_operations.auth.keys import CalloutKeys
@@ -47,8 +46,8 @@ class Responder:
         await self.bus.subscribe(SUBJECT, queue=QUEUE, cb=self._asked)
         log.info("answering for people who want in", roles=sorted(self._roles))
 
-    async def _asked(self, msg: Msg) -> None:
-        sender = (msg.headers or {}).get(_XKEY)
+    async def _asked(self, msg: Message) -> None:
+        sender = msg.headers.get(_XKEY)
         try:
             # Unsealed questions are not answered: the token in them would have crossed the bus in the open.
             data = self._keys.curve.open(msg.data, sender or "")

@@ -171,7 +171,7 @@ def _selection(ids: list[str] | None, *by: str | None, everything: bool) -> Sele
 def _on_each(wanted: Selection, act: Any, servers: str | None, *, as_json: bool) -> None:
     async def work(bus: EventBus) -> tuple[list[Outcome], list[str]]:
         found = await letters(bus, wanted)
-        known = {name for one in found for name in (one.id, str(one.seq))}
+        known = {name for one in found for name in one.names}
         problems = [f"there is no dead letter {name!r}" for name in wanted.ids if name not in known]
         done: list[Outcome] = []
         for one in found:

@@ -9,10 +9,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-import nats.errors
 from mts1b_foundation.deadletters import DeadLetterReason
 from mts1b_platform.eventbus import EventBus
-from mts1b_platform.eventbus.errors import JetStreamUnavailable
 from mts1b_platform.eventbus.jetstream.api import ApiError
 from mts1b_platform.eventbus.jetstream.stored import read_stored
 from mts1b_platform.eventbus.protocol.error_codes import ErrorCode
@@ -77,14 +75,7 @@ async def read_original(bus: EventBus, stream: str, sequence: int) -> Original |
         if error.err_code == ErrorCode.STREAM_NOT_FOUND:
             return None
         raise
-    except nats.errors.Error as error:
-        raise JetStreamUnavailable(f"{stream}:{sequence} cannot be read: {error}") from error
     if message is None:
         return None
-    headers = message.wire.headers
-    return Original(
-        message.wire.subject.decode(),
-        {name: ", ".join(headers.get_all(name)) for name in headers},
-        message.wire.payload,
-        message.time,
-    )
+    wire = message.wire
+    return Original(wire.subject.decode(), wire.headers.readable(), wire.payload, message.time)

@@ -6,18 +6,17 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Final
 
-import nats.errors
 from mts1b_foundation.deadletters import DeadLetter
 from mts1b_platform.eventbus import EventBus
-from mts1b_platform.eventbus.errors import JetStreamUnavailable, NoStream
+from mts1b_platform.eventbus.errors import NoStream
+from mts1b_platform.eventbus.jetstream.api import ApiError, js_api
+from mts1b_platform.eventbus.jetstream.stored import read_stored
 from mts1b_platform.eventbus.protocol.envelope import REQUEUES
-from nats.js import api
-from nats.js.errors import NotFoundError
+from mts1b_platform.eventbus.protocol.error_codes import ErrorCode
 from pydantic import ValidationError
 
 STREAM: Final = "DEADLETTERS"
-_FETCH: Final = 200
-_PATIENCE: Final = 5.0
+_SUBJECTS: Final = "mts.v1.*.deadletters.created"
 _VARIABLE: Final = re.compile(r"0x[0-9a-f]+|'[^']*'|\"[^\"]*\"|\d+(\.\d+)?")
 
 
@@ -31,8 +30,13 @@ class Letter:
 
     @property
     def id(self) -> str:
-        """Stream, sequence and consumer of the failure."""
+        """Stream, sequence, consumer and storing time of the failure."""
         return self.letter.dead_letter_id
+
+    @property
+    def names(self) -> tuple[str, str, str]:
+        """What selects it: its id, the id without the storing time, its sequence among the dead letters."""
+        return self.id, self.id.rpartition(":")[0], str(self.seq)
 
     @property
     def requeues(self) -> int:
@@ -48,7 +52,7 @@ class Selection:
     """Which dead letters to select; what is left out matches all.
 
     Attributes:
-        ids: dead letter ids, or their sequences as digits.
+        ids: dead letter ids, with or without the storing time at their end, or their sequences as digits.
         consumer: the durable that gave up.
         stream: the stream of the original.
         subject: beginning of the original's subject.
@@ -72,7 +76,7 @@ class Selection:
         """Whether it selects ``found``."""
         letter = found.letter
         return (
-            (not self.ids or found.id in self.ids or str(found.seq) in self.ids)
+            (not self.ids or not set(self.ids).isdisjoint(found.names))
             and self.consumer in (None, letter.consumer)
             and self.stream in (None, letter.stream)
             and self.reason in (None, letter.reason.value)
@@ -103,6 +107,7 @@ async def letters(bus: EventBus, selection: Selection | None = None) -> list[Let
     Raises:
         NoStream: there is no stream of dead letters.
         JetStreamUnavailable: JetStream does not answer.
+        ApiError: JetStream refuses to say.
     """
     wanted = selection or Selection()
     return [found async for found in _all(bus) if wanted.matches(found)]
@@ -125,29 +130,21 @@ def grouped(found: Iterable[Letter]) -> list[Group]:
 
 
 async def _all(bus: EventBus) -> AsyncGenerator[Letter, None]:
-    js = bus.plain_jetstream()
+    """Everything that the stream holds now, in order.
+
+    Read message by message, as on a secured bus nobody but the administration may create a consumer.
+    """
     try:
-        left = (await js.stream_info(STREAM)).state.messages
-        if not left:
-            return
-        pull = await js.pull_subscribe(
-            "mts.v1.*.deadletters.created",
-            stream=STREAM,
-            config=api.ConsumerConfig(ack_policy=api.AckPolicy.NONE, inactive_threshold=30.0, mem_storage=True),
-        )
-        try:
-            while left > 0:
-                batch = await pull.fetch(min(left, _FETCH), timeout=_PATIENCE)
-                for msg in batch:
-                    left = msg.metadata.num_pending
-                    if (found := _parsed(msg.metadata.sequence.stream, msg.data)) is not None:
-                        yield found
-        finally:
-            await pull.unsubscribe()
-    except NotFoundError:
-        raise NoStream(f"there is no stream {STREAM}: create the streams with `mts1b streams apply`") from None
-    except nats.errors.Error as error:
-        raise JetStreamUnavailable(f"{STREAM} cannot be read: {str(error) or type(error).__name__}") from error
+        last = int((await js_api(bus, f"STREAM.INFO.{STREAM}"))["state"]["last_seq"])
+    except ApiError as error:
+        if error.err_code == ErrorCode.STREAM_NOT_FOUND:
+            raise NoStream(f"there is no stream {STREAM}: create the streams with `mts1b streams apply`") from None
+        raise
+    seq = 1
+    while seq <= last and (message := await read_stored(bus, STREAM, seq=seq, next_by=_SUBJECTS)) is not None:
+        if (found := _parsed(message.seq, message.wire.payload)) is not None:
+            yield found
+        seq = message.seq + 1
 
 
 def _parsed(seq: int, data: bytes) -> Letter | None:

@@ -6,27 +6,26 @@ first stores it and the other changes nothing; a mover that is killed at any mom
 """
 
 import asyncio
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
-import nats.errors
 from mts1b_foundation.deadletters import DeadLetter
 from mts1b_foundation.subjects import deadletters_of
-from mts1b_platform.eventbus import EventBus, apply_streams
-from mts1b_platform.eventbus.errors import BusClosed, BusError
+from mts1b_platform.eventbus import EventBus, RawReader, apply_streams
+from mts1b_platform.eventbus.errors import BusError
 from mts1b_platform.eventbus.jetstream.durables import ensure_durable
+from mts1b_platform.eventbus.protocol.acks import again_in
 from mts1b_platform.eventbus.protocol.envelope import TRACE_ID
+from mts1b_platform.eventbus.protocol.message import WireMsg
 from mts1b_platform.logs import get_logger
 
 from mts1b_operations.deadletters.advisories import Advisory, read_original
 from mts1b_operations.declared import ADVISORIES, DURABLE
 
-if TYPE_CHECKING:
-    from nats.aio.msg import Msg
-
 log = get_logger("mts1b.operations.deadletters")
 
-_FETCH: Final = 1.0
+_WINDOW: Final = 50
 _AGAIN: Final = 5.0
+"""Seconds until a failure that could not be moved is tried again."""
 _OWN: Final = "mts."
 
 
@@ -51,11 +50,15 @@ class Mover:
         self.ignored = 0
         self._bus = bus
         self._ack_wait = ack_wait
-        self._stopping = asyncio.Event()
+        self._stopping = False
+        self._advisories: RawReader | None = None
+        self._ending: asyncio.Task[None] | None = None
 
     def stop(self) -> None:
         """Finish the advisory at hand and return from :meth:`run`."""
-        self._stopping.set()
+        self._stopping = True
+        if self._advisories is not None:
+            self._ending = asyncio.create_task(self._advisories.stop(), name="stop the dead-letter mover")
 
     async def prepare(self) -> None:
         """Create the stream of advisories and the durable where they are missing; needs an identity that may.
@@ -79,38 +82,30 @@ class Mover:
 
         Raises:
             BusClosed: the bus was closed.
+            ConsumerGone: the durable was deleted.
             BusError: the stream or the durable cannot be created.
         """
         await self.prepare()
-        pull = await self._bus.plain_jetstream().pull_subscribe_bind(consumer=DURABLE, stream=ADVISORIES.name)
-        while not self._stopping.is_set():
-            try:
-                for msg in await pull.fetch(50, timeout=_FETCH):
-                    await self._one(msg)
-            except TimeoutError:  # nats-py's own, and now and then asyncio's
-                continue
-            except (nats.errors.ConnectionClosedError, nats.errors.ConnectionDrainingError):
-                raise BusClosed("the bus was closed under the dead-letter mover; advisories wait") from None
-            except nats.errors.Error as error:
-                log.warning("advisories cannot be read; trying again", error=str(error))
-                await self._bus.wait_connected(_FETCH)
-                await asyncio.sleep(0.1)
+        async with self._bus.read_raw(ADVISORIES.name, DURABLE, window=_WINDOW, ack_wait=self._ack_wait) as advisories:
+            self._advisories = advisories
+            async for msg in advisories:
+                advisories.settle(msg, b"+ACK" if await self._dealt_with(msg) else again_in(_AGAIN))
+                if self._stopping:
+                    return
 
-    async def _one(self, msg: "Msg") -> None:
+    async def _dealt_with(self, msg: WireMsg) -> bool:
         try:
-            advisory = Advisory.parse(msg.data)
+            advisory = Advisory.parse(msg.payload)
         except ValueError as error:
             log.error("an advisory cannot be read", error=str(error))
             self.ignored += 1
-            await msg.ack()
-            return
+            return True
         try:
             await self._move(advisory)
         except BusError as error:
             log.warning("not moved; trying again", advisory=str(advisory), error=str(error), seconds=_AGAIN)
-            await msg.nak(delay=_AGAIN)
-        else:
-            await msg.ack()
+            return False
+        return True
 
     async def _move(self, advisory: Advisory) -> None:
         original = await read_original(self._bus, advisory.stream, advisory.sequence)

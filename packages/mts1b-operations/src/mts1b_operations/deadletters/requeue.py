@@ -11,10 +11,10 @@ import json
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
-import nats.errors
 from mts1b_foundation.errors import Mts1bError
 from mts1b_foundation.subjects import registry
 from mts1b_platform.eventbus import EventBus
+from mts1b_platform.eventbus.errors import NoResponders, OutboundBufferFull, RequestTimeout, ServerUnavailable
 from mts1b_platform.eventbus.jetstream.api import ApiError, js_api
 from mts1b_platform.eventbus.protocol.envelope import MSG_ID, ONLY_DURABLE, ORIGINAL_MSG_ID, REQUEUES, canonical
 from mts1b_platform.eventbus.protocol.error_codes import ErrorCode
@@ -129,8 +129,8 @@ async def _store(bus: EventBus, subject: str, payload: bytes, headers: dict[str,
         await bus.wait_connected(_TIMEOUT)
         try:
             answer = await bus.request(subject, payload, timeout=_TIMEOUT, headers=headers)
-        except (nats.errors.Error, TimeoutError) as error:
-            problem = str(error) or type(error).__name__
+        except (NoResponders, OutboundBufferFull, RequestTimeout, ServerUnavailable) as error:
+            problem = str(error)
             await asyncio.sleep(0.1 * attempt)
             continue
         document: dict[str, Any] = json.loads(answer.data)

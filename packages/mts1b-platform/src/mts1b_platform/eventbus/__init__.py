@@ -12,8 +12,10 @@ from typing import TYPE_CHECKING, Any, Final
 if TYPE_CHECKING:
     from mts1b_platform.eventbus.bus import EventBus
     from mts1b_platform.eventbus.connect import connect
+    from mts1b_platform.eventbus.connection.messages import Message, MessageSubscription
     from mts1b_platform.eventbus.consuming.consumer import Consumer
     from mts1b_platform.eventbus.consuming.listener import Listener
+    from mts1b_platform.eventbus.consuming.raw_reader import RawReader
     from mts1b_platform.eventbus.consuming.retry import RetryPolicy
     from mts1b_platform.eventbus.counters import Counters
     from mts1b_platform.eventbus.errors import (
@@ -27,6 +29,7 @@ if TYPE_CHECKING:
         ConsumerGone,
         InvalidHeader,
         JetStreamUnavailable,
+        NoResponders,
         NoStream,
         NotStored,
         NotTheProducer,
@@ -34,9 +37,12 @@ if TYPE_CHECKING:
         PublishError,
         PublishUncertain,
         Reject,
+        RequestTimeout,
         Retry,
         ServerUnavailable,
         StreamError,
+        SubscriptionRefused,
+        WrongEventLoop,
     )
     from mts1b_platform.eventbus.events.event import Event, LiveEvent
     from mts1b_platform.eventbus.events.outgoing import Ack
@@ -74,6 +80,9 @@ __all__ = [
     "JetStreamUnavailable",
     "Listener",
     "LiveEvent",
+    "Message",
+    "MessageSubscription",
+    "NoResponders",
     "NoStream",
     "NotStored",
     "NotTheProducer",
@@ -82,13 +91,17 @@ __all__ = [
     "PublishError",
     "PublishUncertain",
     "Publisher",
+    "RawReader",
     "Reject",
+    "RequestTimeout",
     "Retry",
     "RetryPolicy",
     "ServerUnavailable",
     "StreamChange",
     "StreamDefinition",
     "StreamError",
+    "SubscriptionRefused",
+    "WrongEventLoop",
     "apply_streams",
     "connect",
     "plan_streams",
@@ -100,14 +113,17 @@ __all__ = [
 _HOMES: Final = {
     "bus": ("EventBus",),
     "connect": ("connect",),
+    "connection.messages": ("Message", "MessageSubscription"),
     "consuming.consumer": ("Consumer",),
     "consuming.listener": ("Listener",),
+    "consuming.raw_reader": ("RawReader",),
     "consuming.retry": ("RetryPolicy",),
     "counters": ("Counters",),
     "errors": (
         "AccessDenied", "AlreadyStored", "BatchRefused", "BusClosed", "BusError", "ConsumeError", "ConsumerConflict",
-        "ConsumerGone", "InvalidHeader", "JetStreamUnavailable", "NoStream", "NotStored", "NotTheProducer",
-        "PayloadTooLarge", "PublishError", "PublishUncertain", "Reject", "Retry", "ServerUnavailable", "StreamError",
+        "ConsumerGone", "InvalidHeader", "JetStreamUnavailable", "NoResponders", "NoStream", "NotStored",
+        "NotTheProducer", "PayloadTooLarge", "PublishError", "PublishUncertain", "Reject", "RequestTimeout", "Retry",
+        "ServerUnavailable", "StreamError", "SubscriptionRefused", "WrongEventLoop",
     ),
     "events.event": ("Event", "LiveEvent"),
     "events.outgoing": ("Ack",),

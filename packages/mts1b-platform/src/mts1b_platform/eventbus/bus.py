@@ -18,6 +18,7 @@ from mts1b_platform.eventbus.consuming.context import ConsumeContext, Reader
 from mts1b_platform.eventbus.consuming.listener import Listener
 from mts1b_platform.eventbus.consuming.ordering.key_order import Key
 from mts1b_platform.eventbus.consuming.ordering.ordered import OrderedConsumer
+from mts1b_platform.eventbus.consuming.raw_reader import RawReader
 from mts1b_platform.eventbus.consuming.retry import RetryPolicy
 from mts1b_platform.eventbus.events.event import LiveEvent
 from mts1b_platform.eventbus.events.outgoing import Ack
@@ -260,7 +261,7 @@ class EventBus(BusClient):
             ack_wait=ack_wait,
             inactive_threshold=inactive_threshold,
         )
-        self.consuming.readers[consumer] = None
+        self.consuming.readers.add(consumer)
         return consumer
 
     def listen(
@@ -298,8 +299,20 @@ class EventBus(BusClient):
         """
         self.refuse_when_closed()
         listener = Listener(self.consuming, subject, handler, parameters=parameters, conflate=conflate, limit=limit)
-        self.consuming.readers[listener] = None
+        self.consuming.readers.add(listener)
         return listener
+
+    def read_raw(self, stream: str, durable: str, *, window: int = 50, ack_wait: float = 30.0) -> RawReader:
+        """Read a durable whose messages are no registered events: ``async with bus.read_raw(…) as messages: …``.
+
+        Args:
+            stream: name of the stream.
+            durable: name of its consumer, which exists.
+            window: most messages that are asked for, wait here or are not settled.
+            ack_wait: the durable's ack wait, in seconds.
+        """
+        self.refuse_when_closed()
+        return RawReader(self.consuming, stream, durable, window=window, ack_wait=ack_wait)
 
     # nats-py beside it.
 
@@ -344,9 +357,11 @@ class EventBus(BusClient):
     async def close(self) -> None:
         """Close at once: what is written already goes out, within two seconds. Safe to repeat."""
         raw, self._raw = self._raw, None
-        if raw is not None:
-            await raw.close()
-        await super().close()
+        try:
+            if raw is not None:
+                await raw.close()
+        finally:
+            await super().close()
 
     def was_closed(self) -> None:
         """The connection is closed for good: nobody shall wait on it."""

@@ -15,6 +15,7 @@
         ├── OutboundBufferFull      too many bytes wait for the server
         ├── RequestTimeout          no answer in time
         ├── NoResponders            nobody answers requests on the subject
+        ├── SubscriptionRefused     the server takes no more subscriptions of this connection
         ├── WrongEventLoop          a connection was used outside the event loop that it was made in
         ├── PublishError            an event was not published
         │   ├── NotTheProducer          this process does not speak as the subject's one producer
@@ -94,6 +95,10 @@ class RequestTimeout(BusError, TimeoutError):
 
 class NoResponders(BusError):
     """Nobody answers requests on the subject: start the service that does."""
+
+
+class SubscriptionRefused(BusError):
+    """The server takes no more subscriptions of this connection: raise its limit, or use a further connection."""
 
 
 class WrongEventLoop(BusError, RuntimeError):

@@ -17,8 +17,9 @@ from nats.aio.subscription import Subscription
 from nats.js import JetStreamContext, api
 
 from mts1b_platform.eventbus.connection.client import BusClient
+from mts1b_platform.eventbus.connection.servers import Server
 from mts1b_platform.eventbus.consuming.consumer import Consumer
-from mts1b_platform.eventbus.errors import ServerUnavailable
+from mts1b_platform.eventbus.errors import BusClosed, ServerUnavailable
 from mts1b_platform.eventbus.events.event import Event
 from mts1b_platform.eventbus.events.outgoing import Ack, Outgoing
 from mts1b_platform.eventbus.events.raw_envelope import complete_envelope
@@ -51,17 +52,22 @@ class NatsClient(Client):
         """Connect, once; later calls wait for it.
 
         Raises:
-            ServerUnavailable: no server answered in time.
+            ServerUnavailable: no server answered in time; it goes on trying.
             BusClosed: the bus is closed.
         """
         self._bus.refuse_when_closed()
         if self._dialling is None:
             self._dialling = asyncio.create_task(self._dial(), name="connect nats-py")
-        try:
-            await asyncio.shield(self._dialling)
-        except nats.errors.Error as error:
+        dialling, patience = self._dialling, self._bus.settings.connect_timeout
+        await asyncio.wait([dialling], timeout=patience)
+        servers = ", ".join(str(Server.parse(server)) for server in self._bus.settings.servers)
+        if not dialling.done():
+            raise ServerUnavailable(f"nats-py cannot connect to {servers} within {patience:g} s; it goes on trying")
+        if dialling.cancelled():
+            raise BusClosed("the bus was closed while nats-py was connecting: connect() again")
+        if (error := dialling.exception()) is not None:
             self._dialling = None
-            raise ServerUnavailable(f"nats-py cannot connect to {self._bus.connected_url}: {error}") from error
+            raise ServerUnavailable(f"nats-py cannot connect to {servers}: {error}") from error
 
     async def _dial(self) -> None:
         credentials, settings = self._bus.identity.credentials(), self._bus.settings
@@ -123,11 +129,15 @@ class NatsClient(Client):
         while not self._dialling.done():  # on Python 3.11 nats-py may lose a cancellation
             self._dialling.cancel()
             await asyncio.wait([self._dialling], timeout=0.05)
-        await super().close()
+        try:
+            await super().close()
+        except (OSError, nats.errors.Error) as error:  # its server is away, and it had something unsent
+            log.warning("nats-py's connection was closed with messages unsent", error=str(error))
 
     async def _report(self, error: Exception) -> None:
         if self._bus.denials.on_error(str(error)) is None:
-            log.warning("nats-py's connection reports an error", error=str(error) or type(error).__name__)
+            tell = log.warning if self.is_connected else log.debug  # while it dials, each attempt fails alike
+            tell("nats-py's connection reports an error", error=str(error) or type(error).__name__)
 
 
 class JetStream(JetStreamContext):

@@ -9,10 +9,10 @@ What it does not prove: that a disk has room and a follower acknowledges; the mo
 
 import json
 
-import nats.errors
 from mts1b_foundation.subjects import PRODUCERS, deadletters_of
 
 from mts1b_platform.eventbus import EventBus
+from mts1b_platform.eventbus.errors import BusError, NoResponders
 
 _IMPOSSIBLE = {"Nats-Expected-Last-Msg-Id": "mts1b-readiness", "mts-probe": "readiness"}
 _REFUSED = frozenset({10070})
@@ -26,9 +26,9 @@ async def stores_end_to_end(bus: EventBus) -> str | None:
     subject = deadletters_of(bus.service).pattern
     try:
         answer = await bus.request(subject, b"", timeout=_TIMEOUT, headers=dict(_IMPOSSIBLE))
-    except nats.errors.NoRespondersError:
+    except NoResponders:
         return f"no stream answers on {subject}: JetStream is off or has no leader, or `mts1b streams apply` is due"
-    except (nats.errors.Error, TimeoutError):
+    except BusError:
         return f"no answer to a publish on {subject} within {_TIMEOUT:g} s: the server is down, frozen or refuses it"
     document: dict[str, dict[str, object]] = json.loads(answer.data)
     error = document.get("error", {})

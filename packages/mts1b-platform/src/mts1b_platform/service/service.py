@@ -49,6 +49,7 @@ from mts1b_platform.eventbus.events.once import DedupeStore
 from mts1b_platform.logs import configure_logging, get_logger
 from mts1b_platform.observability.observe import observe
 from mts1b_platform.service.health import stores_end_to_end
+from mts1b_platform.threads import call, is_plain
 
 log = get_logger("mts1b.service")
 
@@ -137,6 +138,12 @@ class Service:
         """
 
         def register(handler: Handler) -> Handler:
+            if dedupe is not None and is_plain(handler):
+                raise TypeError(
+                    f"{getattr(handler, '__name__', handler)} is a plain function: it runs in a thread, where the "
+                    "transaction of a dedupe store cannot be used. Write it as `async def`"
+                )
+
             async def job() -> None:
                 store = dedupe(self.bus) if callable(dedupe) else dedupe
                 if store is not None:
@@ -144,7 +151,9 @@ class Service:
                 consumer = self.bus.consume(subject, *more, durable=durable, **options)
                 self._readers.append(consumer)
                 await consumer.start()
-                await _consume(consumer, handler, store, concurrency)
+                await consumer.run(
+                    handler if store is None else _once(handler, store), concurrency=concurrency, effects=store
+                )
 
             job.__name__ = f"{durable} on {subject.pattern}"
             self._jobs.append(job)
@@ -165,7 +174,7 @@ class Service:
                 listener = self.bus.listen(subject, **options)
                 self._readers.append(listener)
                 async for event in listener:
-                    await _unharmed(handler(event), f"listener of {subject.pattern}")
+                    await _unharmed(call(handler, event), f"listener of {subject.pattern}")
 
             job.__name__ = f"listener of {subject.pattern}"
             self._jobs.append(job)
@@ -182,7 +191,7 @@ class Service:
                 due = clock.time() + seconds
                 while True:
                     await asyncio.sleep(due - clock.time())
-                    await _unharmed(handler(), f"{handler.__name__}, every {seconds:g} s")  # type: ignore[attr-defined]
+                    await _unharmed(call(handler), f"{handler.__name__}, every {seconds:g} s")  # type: ignore[attr-defined]
                     due = max(due + seconds, clock.time())
 
             job.__name__ = f"every {seconds:g} s"
@@ -335,36 +344,14 @@ class Service:
         return f"ended: {', '.join(ended)}" if ended else None
 
 
-async def _consume(consumer: Consumer[Any], handler: Handler, store: DedupeStore[Any] | None, concurrency: int) -> None:
-    places = asyncio.Semaphore(concurrency)
+def _once(handler: Handler, store: DedupeStore[Any]) -> Handler:
+    """``handler`` with the transaction of ``store``, once per event."""
 
     async def handle(event: Event[Any]) -> None:
-        try:
-            async with event:
-                if store is None:
-                    await handler(event)
-                else:
-                    async with event.once(store) as tx:
-                        await handler(event, tx)
-        finally:
-            places.release()
+        async with event.once(store) as tx:
+            await handler(event, tx)
 
-    handlers: set[asyncio.Task[None]] = set()
-    try:
-        async for event in consumer:
-            await places.acquire()
-            if concurrency == 1:
-                await handle(event)
-            else:
-                task = asyncio.create_task(handle(event), name=f"{consumer.durable} {event.seq}")
-                handlers.add(task)
-                task.add_done_callback(handlers.discard)
-    except asyncio.CancelledError:
-        await _cancelled(list(handlers))
-        raise
-    finally:
-        while handlers:
-            await asyncio.wait(handlers)
+    return handle
 
 
 async def _unharmed(work: Awaitable[object], what: str) -> None:

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from typing import Any, Final
 
 from mts1b_foundation.deadletters import DeadLetterReason
-from mts1b_foundation.errors import SchemaMismatch
+from mts1b_foundation.errors import SchemaMismatch, words_of
 from mts1b_foundation.subjects import Registry, Subject, registry
 from pydantic import ValidationError
 
@@ -88,6 +88,9 @@ class Decoder:
             return known.subject, known.name, known.decode(msg[3]), plain
         except ValidationError as error:
             why = f"{known.name}: {_brief(error)}"
+            raise Refused(DeadLetterReason.INVALID_PAYLOAD, why, known.subject.pattern) from error
+        except Exception as error:
+            why = f"{known.name}: a validator of the payload failed: {words_of(error)}"
             raise Refused(DeadLetterReason.INVALID_PAYLOAD, why, known.subject.pattern) from error
 
     def _check(self, known: _Known, head: bytes) -> bool:

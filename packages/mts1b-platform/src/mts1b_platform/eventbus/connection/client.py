@@ -16,7 +16,14 @@ from mts1b_platform.eventbus.connection.options import Callbacks, ConnectionOpti
 from mts1b_platform.eventbus.connection.servers import Server
 from mts1b_platform.eventbus.connection.service_requests import ASKS, ask
 from mts1b_platform.eventbus.counters import UNSENT, Counters
-from mts1b_platform.eventbus.errors import AccessDenied, BusClosed, BusError, InvalidHeader, ServerError
+from mts1b_platform.eventbus.errors import (
+    AccessDenied,
+    BusClosed,
+    BusError,
+    InvalidHeader,
+    ServerError,
+    SubscriptionRefused,
+)
 from mts1b_platform.eventbus.events.raw_envelope import complete_envelope
 from mts1b_platform.eventbus.hooks import Hooks
 from mts1b_platform.eventbus.protocol.frames import checked_subject, hpub_frame, pub_frame
@@ -204,7 +211,8 @@ class BusClient:
         if self.is_connected and self.server_info.get("auth_required"):
             try:
                 await self.confirm("subscribe", subject)
-            except AccessDenied:
+                made.refuse_when_refused()
+            except (AccessDenied, SubscriptionRefused):
                 await made.unsubscribe()
                 raise
         return made

@@ -74,7 +74,7 @@ class Connection:
         chance = chance or SystemChance()
         report, parser = Reporter(callbacks, loop), Parser()
         self._clock = clock or LoopClock(loop)
-        self._draining = False
+        self._draining: asyncio.Task[None] | None = None
         self.stats = Stats()
         """Messages, bytes, reconnects and error lines so far."""
         self._outbound = Outbound(
@@ -129,7 +129,7 @@ class Connection:
     @property
     def is_draining(self) -> bool:
         """Whether :meth:`drain` was called."""
-        return self._draining
+        return self._draining is not None
 
     @property
     def server_info(self) -> dict[str, Any]:
@@ -199,7 +199,8 @@ class Connection:
     async def drain(self, budget: float = 5.0) -> None:
         """Close, but first have every subscription end and what the server sent before be delivered.
 
-        It waits for a connection that is down. Answers to questions arrive until the end.
+        It waits for a connection that is down. Answers to questions arrive until the end. Whoever calls it meanwhile
+        waits for the same end; :meth:`close` cuts it short.
 
         Args:
             budget: most seconds; what is not done by then is reported, and the connection is closed.
@@ -208,14 +209,20 @@ class Connection:
             WrongEventLoop: this is not the event loop of the connection.
         """
         self._outbound.check_loop()
-        if self.state in {State.UP, State.DOWN} and not self._draining:
-            self._draining = True
-            try:
-                with Limit(self._clock, budget):
-                    await self._drain()
-            except (TimeoutError, BusError) as error:
-                why = str(error) or f"not done within {budget:g} s"
-                self._supervisor.report(BusError(f"drain was cut short, messages may not have been delivered: {why}"))
+        if self._draining is None and self.state in {State.UP, State.DOWN}:
+            self._draining = asyncio.get_running_loop().create_task(self._drain_within(budget))
+        if self._draining is not None:
+            await asyncio.shield(self._draining)
+        await self._supervisor.close()
+
+    async def _drain_within(self, budget: float) -> None:
+        """Drain, then close; a task of its own, so that both are done when the caller is called off."""
+        try:
+            with Limit(self._clock, budget):
+                await self._drain()
+        except (TimeoutError, BusError) as error:
+            why = str(error) or f"not done within {budget:g} s"
+            self._supervisor.report(BusError(f"drain was cut short, messages may not have been delivered: {why}"))
         await self._supervisor.close()
 
     async def _drain(self) -> None:
@@ -248,7 +255,8 @@ class Connection:
         if link is None:
             servers = self._supervisor.dialler.pool
             raise ServerUnavailable(f"there is no connection to {servers} at the moment; it is dialled")
-        pong = link.expect_pong()
+        pong, mark = link.expect_pong(), self._subscriptions.mark()
+        pong.add_done_callback(lambda _: self._subscriptions.confirm(mark))
         self._outbound.control(PING)
         try:
             with Limit(self._clock, timeout):
@@ -279,7 +287,7 @@ class Connection:
             WrongEventLoop: this is not the event loop of the connection.
         """
         self._outbound.check_open()
-        if self._draining:
+        if self.is_draining:
             raise BusDraining("the connection is draining and takes no new subscriptions: connect() again")
         return self._subscriptions.add(subject, callback, queue=queue, max_msgs=max_msgs)
 

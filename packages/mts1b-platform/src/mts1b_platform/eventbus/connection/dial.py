@@ -11,7 +11,7 @@ from mts1b_platform.eventbus.connection.link import Link
 from mts1b_platform.eventbus.connection.network import Clock, Network
 from mts1b_platform.eventbus.connection.options import ConnectionOptions, Credentials
 from mts1b_platform.eventbus.connection.refusal import is_refusal
-from mts1b_platform.eventbus.connection.servers import Server, ServerPool
+from mts1b_platform.eventbus.connection.servers import Server, ServerPool, is_address
 from mts1b_platform.eventbus.connection.timing import Limit
 from mts1b_platform.eventbus.errors import IdentityRefused, ProtocolViolation, ServerError, ServerUnavailable
 
@@ -76,6 +76,8 @@ class Dialler:
         raise ServerUnavailable(f"no NATS server at {self.pool}: {str(last) or type(last).__name__}") from last
 
     async def _addresses(self, server: Server, failures: list[Exception]) -> list[str]:
+        if is_address(server.host):
+            return [server.host]
         try:
             with Limit(self._clock, self._options.connect_timeout):
                 if found := await self._network.resolve(server.host, server.port):

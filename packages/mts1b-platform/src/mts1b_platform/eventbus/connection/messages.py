@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import Final, Protocol, Self
 
 from mts1b_platform.eventbus.connection.connection import Connection
+from mts1b_platform.eventbus.connection.subscription import refuse_when_refused
 from mts1b_platform.eventbus.errors import BusClosed, BusError, RequestTimeout
 from mts1b_platform.eventbus.protocol.headers import Headers
 from mts1b_platform.eventbus.protocol.message import RawMsg, WireMsg
@@ -132,6 +133,14 @@ class MessageSubscription:
             raise RequestTimeout(f"{self.subject}: no message within {timeout:g} s") from None
         except StopAsyncIteration:
             raise BusClosed(f"{self.subject}: the subscription has ended") from None
+
+    def refuse_when_refused(self) -> None:
+        """Raise when the server did not take the subscription; ask after a flush.
+
+        Raises:
+            SubscriptionRefused: it did not.
+        """
+        refuse_when_refused([self._subscription], self.subject)
 
     async def unsubscribe(self, limit: int = 0) -> None:
         """Give up interest, now or after ``limit`` messages in all."""

@@ -24,9 +24,8 @@ def is_refusal(error: BaseException | None) -> bool:
     if isinstance(error, ServerError):
         words = error.words.lower()
         return any(refusal in words for refusal in _REFUSALS)
-    if error is not None and isinstance(error.__cause__, ssl.SSLError):
-        error = error.__cause__
-    if isinstance(error, ssl.SSLError):
-        reason = str(error.reason or "").upper()
+    of_tls = error if error is None or isinstance(error, ssl.SSLError) else error.__cause__
+    if isinstance(of_tls, ssl.SSLError):
+        reason = str(getattr(of_tls, "reason", "")).upper()  # libraries derive from it without one
         return "ALERT" in reason and any(alert in reason for alert in _ALERTS)
     return False

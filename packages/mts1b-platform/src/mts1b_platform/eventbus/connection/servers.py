@@ -63,7 +63,7 @@ class Server:
         parts = urlsplit(f"//{address}")
         if not parts.hostname or parts.port is None:
             raise ValueError(f"{address!r} is no host and port")
-        name = (self.tls_name or self.host) if _is_address(parts.hostname) else ""
+        name = (self.tls_name or self.host) if is_address(parts.hostname) else ""
         return type(self)(self.scheme, parts.hostname, parts.port, self.user, self.password, name)
 
 
@@ -124,7 +124,8 @@ class ServerPool:
         self._bad_addresses.discard(address)
 
 
-def _is_address(host: str) -> bool:
+def is_address(host: str) -> bool:
+    """Whether this is an address rather than a name."""
     try:
         ipaddress.ip_address(host)
     except ValueError:

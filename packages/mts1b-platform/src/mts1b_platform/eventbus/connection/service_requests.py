@@ -2,7 +2,8 @@
 
 An event that is published to a stream shows its readers where its producer waits for the ack. If services were allowed
 to publish into each other's inboxes to answer questions, any of them could forge that ack. So on a server with
-identities, answers to questions (``svc.…``) go to ``_SVC.<asker>.<random>``, where no ack is ever waited for.
+identities, answers to questions (``svc.…``, ``$SRV.…``) go to ``_SVC.<asker>.<random>``, where no ack is ever waited
+for.
 """
 
 import asyncio
@@ -14,7 +15,8 @@ from mts1b_platform.eventbus.errors import NoResponders, RequestTimeout
 from mts1b_platform.eventbus.protocol.frames import checked_subject, hpub_frame, pub_frame
 from mts1b_platform.eventbus.protocol.message import RawMsg, WireMsg
 
-ASKS: Final = "svc."
+ASKS: Final = ("svc.", "$SRV.")
+"""How questions to services begin: to their endpoints, and to NATS's service protocol, which finds them."""
 ANSWERS: Final = "_SVC"
 _NOBODY: Final = b"NATS/1.0 503"
 

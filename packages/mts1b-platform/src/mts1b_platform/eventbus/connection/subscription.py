@@ -1,12 +1,17 @@
 """Subscriptions, and the registry that says them again to each server."""
 
 import re
-from collections.abc import Awaitable, Callable, Iterator
+from collections import deque
+from collections.abc import Awaitable, Callable, Iterable, Iterator
 from typing import Final
 
+from mts1b_platform.eventbus.errors import SubscriptionRefused
 from mts1b_platform.eventbus.protocol.frames import SubjectRefused
 from mts1b_platform.eventbus.protocol.message import RawMsg
 from mts1b_platform.eventbus.protocol.parser import Parser
+
+_UNCONFIRMED: Final = 1024
+"""Subscriptions that are remembered until a flush confirms them."""
 
 Callback = Callable[[list[RawMsg]], object]
 """Takes the messages of one read; called from the reader itself, so it must be quick and must not block."""
@@ -21,7 +26,18 @@ class Subscription:
     then calls :attr:`on_end` once.
     """
 
-    __slots__ = ("_before", "_callback", "_limit", "_registry", "key", "on_end", "queue", "received", "subject")
+    __slots__ = (
+        "_before",
+        "_callback",
+        "_limit",
+        "_registry",
+        "key",
+        "on_end",
+        "queue",
+        "received",
+        "refused",
+        "subject",
+    )
 
     def __init__(
         self, registry: "Subscriptions", key: bytes, subject: str, queue: str, callback: Callback, max_msgs: int
@@ -37,6 +53,8 @@ class Subscription:
         """The queue group, whose members share the messages; empty for none."""
         self.received = 0
         """Messages so far."""
+        self.refused = ""
+        """The server's words, when it did not take this subscription; known after a ``flush``."""
         self.on_end: Callable[[], object] | None = None
         """Called when nothing will come any more."""
 
@@ -123,6 +141,9 @@ class Subscriptions:
         self._report = report
         self._last = 0
         self._active: dict[bytes, Subscription] = {}
+        self._unconfirmed: deque[Subscription] = deque(maxlen=_UNCONFIRMED)
+        self._added = 0
+        self._refusals: list[str] = []
 
     def __iter__(self) -> Iterator[Subscription]:
         return iter(list(self._active.values()))
@@ -144,9 +165,28 @@ class Subscriptions:
         key = b"%d" % self._last
         made = Subscription(self, key, subject, queue, callback, max_msgs)
         self._control(made.lines())
+        self._unconfirmed.append(made)
+        self._added += 1
         self._active[key] = made
         self._parser.route(key)
         return made
+
+    def refusal(self, words: str) -> None:
+        """The server did not take one of the subscriptions that it has not confirmed yet."""
+        self._refusals.append(words)
+
+    def mark(self) -> int:
+        """Keep this when a PING is sent: the PONG confirms all that was added before."""
+        return self._added
+
+    def confirm(self, mark: int) -> None:
+        """A PONG has come: of what was added before its PING, the last ones were refused, as often as it was said."""
+        before = len(self._unconfirmed) - (self._added - mark)
+        asked = [self._unconfirmed.popleft() for _ in range(max(0, before))]
+        refusals, self._refusals = self._refusals, []
+        for subscription, words in zip(asked[::-1], refusals, strict=False):
+            subscription.refused = words
+            self.forget(subscription)
 
     def limit(self, subscription: Subscription, limit: int) -> None:
         """Have the server end it after ``limit`` messages in all."""
@@ -181,6 +221,8 @@ class Subscriptions:
 
     def lines(self) -> bytes:
         """What to say to a new server."""
+        self._unconfirmed.clear()
+        self._refusals.clear()
         return b"".join([subscription.lines() for subscription in self._active.values()])
 
     def deliver(self) -> int:
@@ -207,6 +249,20 @@ class Subscriptions:
             parser.collected(key)
         parser.touched = []
         parser.routed_bytes = 0
+
+
+def refuse_when_refused(subscriptions: Iterable[Subscription], what: str) -> None:
+    """Raise when the server did not take one of them; ask after a flush.
+
+    Raises:
+        SubscriptionRefused: it did not.
+    """
+    for subscription in subscriptions:
+        if subscription.refused:
+            raise SubscriptionRefused(
+                f"{what}: the server did not take the subscription to {subscription.subject}: {subscription.refused}. "
+                "Raise max_subscriptions on the server, or use a further connection"
+            )
 
 
 def check_pattern(subject: str) -> None:

@@ -47,6 +47,8 @@ from mts1b_platform.eventbus.protocol.parser import Parser
 _PONG = b"PONG\r\n"
 _ENDING = 1.0
 """Most seconds that closing waits for a task or a socket that was told to end at once."""
+_TOO_MANY = "maximum subscriptions exceeded"
+"""How the server says that it did not take a subscription, and keeps the connection."""
 
 
 class State(StrEnum):
@@ -170,6 +172,8 @@ class Supervisor:
         self._stats.errors += 1
         self.report.calling(lambda: self._callbacks.server_said(words))
         if link is self.link:
+            if words.lower().startswith(_TOO_MANY):
+                self._subscriptions.refusal(words)
             self.report(ServerError(words))
 
     def paused(self, link: Link, *, paused: bool) -> None:
@@ -222,14 +226,19 @@ class Supervisor:
                 backoff.failed(refused=isinstance(error, IdentityRefused))
                 if backoff.refused:
                     self.last_error = error
-                    if not self._first.done():
-                        self._first.set_exception(error)
+                    self._fail_first(error)
                 continue
             self._stand(link)
             await asyncio.wait([link.ended])  # not the future itself, which a cancellation would cancel
             error = link.ended.result()
             lasted = self._clock.now() - self._connected_at
             backoff.broke(lasting=lasted >= LASTING or isinstance(error, ServerLeaving), refused=is_refusal(error))
+
+    def _fail_first(self, error: Exception) -> None:
+        """Tell whoever waits for the first connection, if it is still to come."""
+        if not self._first.done():
+            self._first.set_exception(error)
+            self._first.exception()  # seen: nobody may be waiting any more
 
     def _new_link(self) -> Link:
         self._parser.reset()
@@ -309,9 +318,7 @@ class Supervisor:
             closed, self.last_error = BusClosed(f"the connection was closed: {reason}"), reason
         if unsent := self._outbound.close(closed):
             self.report(BusError(f"the connection was closed with {unsent} messages unsent: there was no server"))
-        if not self._first.done():
-            self._first.set_exception(reason)
-            self._first.exception()  # seen: nobody may be waiting
+        self._fail_first(reason)
         for subscription in self._subscriptions:
             self._subscriptions.forget(subscription)
         self.close_hooks.call_last()

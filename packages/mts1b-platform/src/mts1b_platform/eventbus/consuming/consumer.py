@@ -5,8 +5,11 @@ Guarantees:
 - Pull consumers underneath: several instances share one durable, each event goes to one of them at a time.
 - An event leaves the consumer acknowledged or stored as a dead letter (``settling.py``).
 - A failing handler is tried again after an exponential delay, never in a tight loop.
-- A crash is blamed on one event at most: the oldest of those that were delivered too often becomes a dead letter, the
-  others were merely near it and get their chance.
+- Tries are counted when a handler was begun or failed (``tries.py``), not when something was delivered: a restart, a
+  pause, a crash of a neighbour spends none.
+- What this process holds or has acknowledged is not handed out by it again, also when its ack was late or lost.
+- A handler that computes without a pause does not keep acks from leaving: the iteration gives the event loop a turn.
+- A consumer that nobody refers to any more stops, and gives back what waited.
 - What waits here or is being handled is kept from redelivery however long it takes (``prefetch.py``).
 - A durable that is deleted while in use raises; a server that restarts is waited for.
 
@@ -15,9 +18,11 @@ In what order the events of one key are handled is the business of ``ordering/``
 
 import asyncio
 import time
+import weakref
 from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
 from types import TracebackType
-from typing import Any, Final, Generic, Self
+from typing import Any, Final, Generic, Self, cast
 
 from mts1b_foundation.deadletters import DeadLetterReason
 from mts1b_foundation.subjects import DurableSubject
@@ -28,19 +33,26 @@ from mts1b_platform.eventbus.consumers import MAX_ACK_PENDING, Deliver
 from mts1b_platform.eventbus.consuming.context import ConsumeContext
 from mts1b_platform.eventbus.consuming.prefetch import Prefetch
 from mts1b_platform.eventbus.consuming.retry import RetryPolicy
-from mts1b_platform.eventbus.consuming.settling import Settler, crashed
+from mts1b_platform.eventbus.consuming.settling import Settler
+from mts1b_platform.eventbus.consuming.tries import Tries
 from mts1b_platform.eventbus.errors import BusClosed, ConsumeError, NotStored
 from mts1b_platform.eventbus.events.event import Event
+from mts1b_platform.eventbus.events.once import DedupeStore
 from mts1b_platform.eventbus.hooks import of_handlers
 from mts1b_platform.eventbus.jetstream.durables import ensure_durable, stream_of
 from mts1b_platform.eventbus.protocol.envelope import ONLY_DURABLE
+from mts1b_platform.eventbus.protocol.headers import HeaderError
 from mts1b_platform.eventbus.protocol.message import WireMsg
 from mts1b_platform.eventbus.protocol.position import NotJetStream, Position, first_delivery
+from mts1b_platform.eventbus.weak import weakly
 from mts1b_platform.logs import get_logger
+from mts1b_platform.threads import in_thread, is_plain
 
 log = get_logger("mts1b.eventbus.consumer")
 
-_ONLY: Final = ONLY_DURABLE.encode()
+_ONLY: Final = ONLY_DURABLE.lower().encode()
+_TURN: Final = 0.005
+"""Seconds after which the iteration gives the event loop a turn."""
 
 
 class Consumer(Generic[T]):
@@ -78,15 +90,16 @@ class Consumer(Generic[T]):
         self._window = prefetch
         self._ack_wait = ack_wait
         self._inactive_threshold = inactive_threshold
-        self._settler = self._new_settler()
         self._wake = asyncio.Event()
+        self._settler = self._new_settler()
         self._stream = ""
         self._prefetch: Prefetch | None = None
         self._first_delivery = b""
         """How the reply subjects of first deliveries begin."""
-        self._blame = 1
+        self._turned = 0.0
         self._stopping = False
         self._start_lock = asyncio.Lock()
+        weakref.finalize(self, _abandon, self._settler, asyncio.get_running_loop()).atexit = False
 
     def __repr__(self) -> str:
         return f"<Consumer {self.durable!r} of {', '.join(self._filters)}>"
@@ -104,7 +117,7 @@ class Consumer(Generic[T]):
     @property
     def open(self) -> int:
         """How many events are being handled."""
-        return len(self._prefetch.handled) if self._prefetch is not None else 0
+        return self._settler.open
 
     @property
     def waiting(self) -> int:
@@ -135,21 +148,20 @@ class Consumer(Generic[T]):
                     inactive_threshold=self._inactive_threshold,
                 )
                 self._first_delivery = first_delivery(self._stream, self.durable)
+                self._settler.tries = Tries(self._client, self._stream, self.durable)
                 await self._begin()
             if self._prefetch is not None:
                 await self._prefetch.start()
 
     async def stop(self) -> None:
         """Stop pulling; events that nobody has begun to handle go back to the server at once."""
-        self._stopping = self._settler.stopping = True
+        self._stopping = True
         self._wake.set()
-        if self._prefetch is not None:
-            await self._prefetch.stop()
-        self._release_if_done()
+        await self._settler.stop()
 
     def release(self, event: Event[Any]) -> None:
         """Leave ``event`` to a caller who answers the server himself: it is not kept from redelivery any more."""
-        self._settler.forget(event.reply)
+        self._settler.release(event)
 
     def closed(self) -> None:
         """The connection is closed for good: nothing held here can be answered any more."""
@@ -178,6 +190,10 @@ class Consumer(Generic[T]):
             ConsumerGone: the durable was deleted.
             BusClosed: the bus was closed under the iteration.
         """
+        if (now := time.monotonic()) - self._turned > _TURN:  # acks leave, and the server is heard, however busy we are
+            self._turned = now
+            self._client.connection.flush_out()
+            await asyncio.sleep(0)
         while not self._stopping:
             if (event := self._take_fast() or await self._next()) is not None:
                 if self._client.hooks is not None:
@@ -185,11 +201,25 @@ class Consumer(Generic[T]):
                 return event
         raise StopAsyncIteration
 
-    async def run(self, handler: Callable[[Event[T]], Awaitable[None]], *, concurrency: int = 1) -> None:
+    async def run(
+        self,
+        handler: Callable[[Event[T]], Awaitable[None]] | Callable[[Event[T]], None],
+        *,
+        concurrency: int = 1,
+        effects: DedupeStore[Any] | None = None,
+    ) -> None:
         """Hand every event to ``handler``, up to ``concurrency`` at a time, until the consumer is stopped.
 
         Each call runs inside ``async with event``: it returns and the event is acknowledged, it raises and the event
-        comes again, at last as a dead letter.
+        comes again, at last as a dead letter. When the reading cannot go on, the consumer is stopped, and the
+        calls at work finish.
+
+        Args:
+            handler: a coroutine function; or a plain function, which runs in a thread. One that is still at work when
+                this is cancelled keeps its event unsettled: it comes again when the ack wait is over.
+            concurrency: calls at work at a time.
+            effects: the store that the handler uses. An event that was tried as often as it may be is acknowledged
+                when its effect is there, instead of becoming a dead letter.
 
         Raises:
             ConsumeError, BusClosed: as iterating does.
@@ -197,23 +227,47 @@ class Consumer(Generic[T]):
         if concurrency < 1:
             raise ConsumeError(f"concurrency is {concurrency}: at least one event must be handled at a time")
 
+        self._settler.effects = effects
+        handle = cast("Callable[[Event[T]], Awaitable[None]]", handler)
+        if is_plain(handler):
+            handle = partial(self._in_thread, handler)
+
         async def work() -> None:
             async for event in self:
                 async with event:
-                    await handler(event)
+                    await handle(event)
 
-        async with asyncio.TaskGroup() as workers:
-            for number in range(concurrency):
-                workers.create_task(work(), name=f"{self.durable} {number}")
+        if concurrency == 1:
+            await work()
+            return
+        workers = [asyncio.create_task(work(), name=f"{self.durable} {number}") for number in range(concurrency)]
+        try:
+            await asyncio.wait(workers, return_when=asyncio.FIRST_COMPLETED)
+            await self.stop()
+            await asyncio.wait(workers)
+        finally:
+            for worker in workers:
+                worker.cancel()
+            ended = await asyncio.gather(*workers, return_exceptions=True)
+        for error in ended:
+            if error is not None:
+                raise error
+
+    async def _in_thread(self, handler: Callable[[Event[T]], object], event: Event[T]) -> None:
+        try:
+            await in_thread(handler, event)
+        except asyncio.CancelledError:
+            self._settler.leave_unsettled(event)
+            raise
 
     # Where order differs.
 
     def _new_settler(self) -> Settler:
-        return Settler(self._context, self.durable, self.policy, self._release_if_done)
+        return Settler(self._context, self.durable, self.policy, weakly(self._released))
 
     async def _begin(self) -> None:
         """Make the prefetch; the durable exists."""
-        self._new_prefetch(careful=True)
+        self._new_prefetch(sort=True)
 
     def _take_fast(self) -> Event[T] | None:
         """The next event when nothing about it is to be decided, as with nearly every one; else :meth:`_next` sees."""
@@ -228,7 +282,7 @@ class Consumer(Generic[T]):
             registered, name, payload, plain = self._decode(msg)
         except Refused:
             return None
-        if not plain and _ONLY in msg[2]:
+        if not plain and _ONLY in msg[2].lower():
             return None
         queue.popleft()
         prefetch.handled[reply] = msg
@@ -240,10 +294,23 @@ class Consumer(Generic[T]):
         if (msg := prefetch.take()) is None:
             await self._wait_for_message(prefetch)
             return None
-        if (event := await self._admit(WireMsg(*msg))) is not None and self._is_to_blame(event):
-            await self._settler.give_up(event, DeadLetterReason.MAX_DELIVERIES, crashed(event.deliveries - 1))
+        event = await self._admit(WireMsg(*msg))
+        if event is None or self._was_seen(event):
             return None
-        return event
+        return event if event.deliveries == 1 or await self._settler.begin_again(event) else None
+
+    def _was_seen(self, event: Event[T]) -> bool:
+        """Whether this process holds ``event`` or has acknowledged it."""
+        if event.deliveries == 1:
+            return False
+        if event.key in self._settler.acked_lately:
+            self._client.counters.deduplicated[event.registered.pattern] += 1
+            self._settler.answer(event.reply, b"+ACK")
+            return True
+        if self._prefetch is not None and self._prefetch.holds(event.key, event.reply):
+            self._settler.forget(event.reply)
+            return True
+        return False
 
     def _on_arrival(self, position: Position, reply: bytes, /) -> None:
         """A message has come that :meth:`_take_fast` did not take."""
@@ -252,14 +319,14 @@ class Consumer(Generic[T]):
 
     # What both have.
 
-    def _new_prefetch(self, *, careful: bool) -> Prefetch:
+    def _new_prefetch(self, *, sort: bool) -> Prefetch:
         self._prefetch = self._settler.prefetch = Prefetch(
             self._client,
             self._stream,
             self.durable,
             window=self._window,
             ack_wait=self._ack_wait,
-            careful=careful,
+            sort=sort,
             wake=self._wake.set,
         )
         return self._prefetch
@@ -281,13 +348,6 @@ class Consumer(Generic[T]):
         finally:
             prefetch.reading(-1)
 
-    def _is_to_blame(self, event: Event[T]) -> bool:
-        """Whether ``event`` becomes a dead letter because it was delivered too often."""
-        if event.deliveries <= self.policy.max_deliveries or not self._blame:
-            return False
-        self._blame -= 1
-        return True
-
     async def _admit(self, msg: WireMsg) -> Event[T] | None:
         """The message as a typed event; None when it was given up instead."""
         try:
@@ -297,20 +357,35 @@ class Consumer(Generic[T]):
             self._settler.forget(msg.reply)
             return None
         self._on_arrival(position, msg.reply)
-        if _ONLY in msg.head and msg.headers.get(ONLY_DURABLE, self.durable) != self.durable:
-            self._settler.answer(msg.reply, b"+ACK")  # requeued for another durable, which had failed with it
-            return None
         try:
             registered, name, payload, _ = self._decode(msg)
+            if self._is_for_another(msg, registered.pattern):
+                self._settler.answer(msg.reply, b"+ACK")
+                return None
         except Refused as refused:
             await self._settler.refuse(msg, position, refused)
             return None
         return Event(registered, name, msg, payload, self._settler, of_handlers(self._client.hooks), position)
 
-    def _release_if_done(self) -> None:
-        """End for good once everything is settled; only after :meth:`stop`."""
-        if self.open:
-            return
-        if self._prefetch is not None:
-            self._prefetch.close()
+    def _is_for_another(self, msg: WireMsg, pattern: str) -> bool:
+        """Whether ``msg`` was requeued for another durable, which had failed with it.
+
+        Raises:
+            Refused: its header says no one clear thing.
+        """
+        if _ONLY not in msg.head.lower():
+            return False
+        try:
+            return msg.headers.get(ONLY_DURABLE, self.durable) != self.durable
+        except HeaderError as error:
+            raise Refused(DeadLetterReason.SCHEMA_MISMATCH, str(error), pattern) from error
+
+    def _released(self) -> None:
+        """Everything is settled after :meth:`stop`."""
         self._context.forget(self)
+
+
+def _abandon(settler: Settler, loop: asyncio.AbstractEventLoop) -> None:
+    """Nobody refers to the consumer any more. Called by the garbage collector, wherever that runs."""
+    if not settler.stopping and not loop.is_closed():
+        loop.call_soon_threadsafe(lambda: loop.create_task(settler.stop(), name="stop an abandoned consumer"))

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from typing import Any, Protocol
+from weakref import WeakSet
 
 from mts1b_foundation.subjects import Subject
 
@@ -46,8 +47,8 @@ class ConsumeContext:
         self.client = client
         self.publishing = publishing
         """Dead letters are published."""
-        self.readers: dict[Reader, None] = {}
-        """The readers at work, in the order in which they were made."""
+        self.readers: WeakSet[Reader] = WeakSet()
+        """The readers at work; one that nobody refers to any more stops."""
         self._decoders: dict[tuple[str, ...], Decoder] = {}
 
     def decoder(self, subjects: Sequence[Subject[Any]]) -> Decoder:
@@ -64,4 +65,4 @@ class ConsumeContext:
 
     def forget(self, reader: Reader) -> None:
         """A reader has ended."""
-        self.readers.pop(reader, None)
+        self.readers.discard(reader)

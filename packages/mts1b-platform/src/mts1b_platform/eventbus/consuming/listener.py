@@ -17,7 +17,7 @@ from mts1b_foundation.subjects import Subject
 from mts1b_foundation.subjects.subject import T
 
 from mts1b_platform.eventbus.codec.decoder import Refused
-from mts1b_platform.eventbus.connection.subscription import Subscription
+from mts1b_platform.eventbus.connection.subscription import Subscription, refuse_when_refused
 from mts1b_platform.eventbus.consuming.backlog import Backlog, Conflate, DropOldest
 from mts1b_platform.eventbus.consuming.context import ConsumeContext
 from mts1b_platform.eventbus.errors import BusClosed, ConsumeError, ServerUnavailable
@@ -100,6 +100,7 @@ class Listener(Generic[T]):
 
         Raises:
             AccessDenied: this identity may not subscribe to the subject.
+            SubscriptionRefused: the server takes no more subscriptions of this connection.
         """
         if self._subscriptions:
             return
@@ -108,6 +109,7 @@ class Listener(Generic[T]):
                 self._subscriptions.append(self._client.connection.subscribe(pattern, self._deliver))
             for pattern in self._filters:
                 await self._client.confirm("subscribe", pattern)
+            refuse_when_refused(self._subscriptions, repr(self))
         except BusClosed:
             raise BusClosed(f"{self!r}: the bus is closed") from None
         except (TimeoutError, ServerUnavailable):

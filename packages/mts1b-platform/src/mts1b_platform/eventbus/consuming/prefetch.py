@@ -3,10 +3,10 @@
 Guarantees:
 
 - At most ``window`` messages are asked for, waiting or being handled at a time; more when :meth:`make_room` says so.
-- A fresh prefetch pulls one message. When that is a redelivery, somebody may have crashed on it: it then doubles
-  only as messages are settled, so that a poisonous one does not use up the deliveries of its neighbours.
+- A reader that takes over what another one gave back hands it out in the stream's order (``start_hold.py``); it waits
+  for that for a second at most.
 - The server's clock is restarted for everything held here, three times within each ``ack_wait``; when nobody has been
-  reading for that long, what waits goes back to the server at once.
+  reading for that long, what waits goes back to the server at once, in order.
 - A durable that was deleted is an error, never silence; everything else that happens to a pull is logged and healed.
 """
 
@@ -17,17 +17,21 @@ from typing import Final
 
 from mts1b_platform.eventbus.connection.client import BusClient
 from mts1b_platform.eventbus.consuming.pulls import PullEvent, PullEventKind, PullSubscription
+from mts1b_platform.eventbus.consuming.start_hold import StartHold
 from mts1b_platform.eventbus.errors import AccessDenied, BusClosed, BusError, ConsumerGone, JetStreamUnavailable
 from mts1b_platform.eventbus.jetstream.api import ApiError
+from mts1b_platform.eventbus.jetstream.consumer_state import consumer_state
 from mts1b_platform.eventbus.jetstream.durables import durable_exists
 from mts1b_platform.eventbus.protocol.acks import nak_frame, progress_frame
 from mts1b_platform.eventbus.protocol.message import RawMsg
-from mts1b_platform.eventbus.protocol.position import NotJetStream, Position
+from mts1b_platform.eventbus.protocol.position import MessageKey, Position
 from mts1b_platform.logs import get_logger
 
 log = get_logger("mts1b.eventbus.consumer")
 
 _QUIET: Final = frozenset({PullEventKind.RECONNECTED})
+_HOLD: Final = 1.0
+"""Most seconds for which what arrives is held at the start, until what was under way before is here."""
 _STEPS: Final = 16
 """Looks at what is open while a whole prefetch is settled; a reader that waits looks as well."""
 
@@ -41,7 +45,7 @@ class Prefetch:
         durable: name of its consumer, which exists.
         window: most messages that are asked for, wait or are being handled.
         ack_wait: the durable's ack wait, in seconds.
-        careful: begin with a pull of one, as above; without it with all.
+        sort: hand out what was under way before in the stream's order.
         wake: called when there is something new to take, or a failure.
     """
 
@@ -53,17 +57,18 @@ class Prefetch:
         *,
         window: int,
         ack_wait: float,
-        careful: bool,
+        sort: bool,
         wake: Callable[[], None],
     ) -> None:
         self._client, self._stream, self._durable = client, stream, durable
         self._limit = window
         self._ack_wait = ack_wait
         self._wake = wake
-        self._window = 1 if careful else window
-        self._careful: bool | None = None if careful else False
+        self._sort = sort
+        self._hold: StartHold | None = None
+        self._release: asyncio.TimerHandle | None = None
         self._settled = 0
-        self._step = 1
+        self._step = max(1, window // _STEPS)
         """Settled messages after which to see whether to ask for more."""
         self.queue: deque[RawMsg] = deque()
         """Messages that wait to be taken; empty when nothing is pulled."""
@@ -104,11 +109,13 @@ class Prefetch:
         self._undeny()
         pull = f"$JS.API.CONSUMER.MSG.NEXT.{self._stream}.{self._durable}"
         self._undeny = self._client.denials.on("publish", pull, self._fail)
+        if self._sort:
+            await self._hold_what_was_under_way()
         self._pulls = PullSubscription(
             self._client.connection,
             self._stream,
             self._durable,
-            window=self._window,
+            window=self._limit,
             on_messages=self._put,
             on_event=self._on_pull_event,
         )
@@ -123,31 +130,29 @@ class Prefetch:
         self.handled[msg[1]] = msg
         return msg
 
+    def holds(self, key: MessageKey, reply: bytes) -> bool:
+        """Whether an earlier delivery of the message ``key`` than that with ``reply`` is being handled."""
+        moment = b".%d." % key[1]
+        return any(moment in held and held != reply and Position.of(held).key == key for held in self.handled)
+
     def settled(self, reply: bytes) -> None:
         """The server was answered for the message with this reply subject, or somebody else will answer it."""
         if self.handled.pop(reply, None) is not None:
             self._settled += 1
             if self._settled >= self._step:
-                self._go_on()
-
-    def _go_on(self) -> None:
-        """Ask for as many more as there is room for."""
-        if self._pulls is not None and self._window < self._limit and self._settled >= self._window:
-            self._settled = 0
-            self._widen(self._pulls, self._window * 2)
-        if self._window >= self._limit:
-            self._settled = 0
-        self._count()
+                self._settled = 0
+                self._count()
 
     async def stop(self) -> None:
         """Ask for nothing more and give back what waits; messages being handled are kept until they are settled."""
         pulls, self._pulls = self._pulls, None
+        self._end_hold()
         rest = list(self.queue)
         self.queue.clear()
         try:
             if pulls is not None:
                 rest += await pulls.stop()
-            for msg in reversed(rest):  # the server hands out first what came back last
+            for msg in rest:
                 self._client.connection.send(nak_frame(msg[1]))
         except BusError as error:
             log.debug("what waited is not given back; it comes again by itself", error=str(error))
@@ -155,6 +160,7 @@ class Prefetch:
     def close(self) -> None:
         """End for good, without a word to the server."""
         self._undeny()
+        self._end_hold()
         self.queue.clear()
         for task in (self._keeper, *self._checks):
             if task is not None:
@@ -163,22 +169,42 @@ class Prefetch:
 
     def _put(self, batch: list[RawMsg]) -> None:
         """Take what one read has brought."""
-        if self._careful is None:
-            self._careful = _is_redelivery(batch[0])
-            if not self._careful and self._pulls is not None:
-                self._widen(self._pulls, self._limit)
-        self.queue.extend(batch)
+        if self._hold is None:
+            self.queue.extend(batch)
+        else:
+            self._hold.add(batch)
+            if not self._hold.complete:
+                return
+            self._end_hold()
         self._count()
         self._wake()
+
+    async def _hold_what_was_under_way(self) -> None:
+        """Hold what comes when a reader before this one left something under way."""
+        try:
+            state = await consumer_state(self._client, self._stream, self._durable)
+        except (ApiError, JetStreamUnavailable, AccessDenied) as error:
+            log.debug("what was under way is not known", durable=self._durable, error=str(error))
+            return
+        if state.pending:
+            self._hold = StartHold(state)
+            self._room = state.pending
+            self._release = asyncio.get_running_loop().call_later(_HOLD, self._end_hold)
+
+    def _end_hold(self) -> None:
+        """Let what was held be handed out."""
+        hold, self._hold = self._hold, None
+        if self._release is not None:
+            self._release.cancel()
+        if hold is not None:
+            self._room = 0
+            self.queue.extend(hold.release())
+            self._count()
+            self._wake()
 
     def _count(self) -> None:
         if self._pulls is not None:
             self._pulls.reserve(max(0, len(self.queue) + len(self.handled) - self._room))
-
-    def _widen(self, pulls: PullSubscription, window: int) -> None:
-        self._window = min(self._limit, window)
-        self._step = max(1, self._limit // _STEPS) if self._window == self._limit else 1
-        pulls.resize_window(self._window)
 
     def _fail(self, error: BusError) -> None:
         self.failure = self.failure or error
@@ -230,13 +256,6 @@ class Prefetch:
                     self._client.connection.send(progress_frame(msg[1]))
             except BusError as error:
                 log.debug("the server's clock is not restarted", durable=self._durable, error=str(error))
-
-
-def _is_redelivery(msg: RawMsg) -> bool:
-    try:
-        return Position.of(msg[1]).deliveries > 1
-    except NotJetStream:  # who takes it says so
-        return False
 
 
 def _nothing() -> None:

@@ -9,8 +9,9 @@ class RetryPolicy:
     """Delayed redelivery with exponential backoff and jitter, then a dead letter.
 
     Attributes:
-        max_deliveries: how often an event is handed to a handler in all; at least 1.
-        base: seconds before the second delivery.
+        max_deliveries: how often an event is tried in all; at least 1. A try is counted when a handler is begun, not
+            when something is delivered.
+        base: seconds before the second try.
         factor: each further delay is this many times longer.
         cap: longest delay in seconds.
         jitter: each delay varies by up to this fraction, so that failures do not come back in step.
@@ -24,16 +25,16 @@ class RetryPolicy:
 
     def __post_init__(self) -> None:
         if self.max_deliveries < 1:
-            raise ValueError(f"max_deliveries is {self.max_deliveries}: an event must be delivered at least once")
+            raise ValueError(f"max_deliveries is {self.max_deliveries}: an event must be tried at least once")
         if self.base < 0 or self.factor < 1 or self.cap < self.base or not 0 <= self.jitter < 1:
             raise ValueError(f"{self} makes no sense: base >= 0, factor >= 1, cap >= base, 0 <= jitter < 1")
 
-    def exhausted(self, deliveries: int) -> bool:
-        """Whether an event that failed on its ``deliveries``-th delivery is given up."""
-        return deliveries >= self.max_deliveries
+    def exhausted(self, tries: int) -> bool:
+        """Whether an event that failed at its ``tries``-th try is given up."""
+        return tries >= self.max_deliveries
 
-    def delay(self, deliveries: int) -> float:
-        """Seconds to wait after the ``deliveries``-th delivery failed."""
-        exponent = min(deliveries - 1, 64)
+    def delay(self, tries: int) -> float:
+        """Seconds to wait after the ``tries``-th try failed."""
+        exponent = min(tries - 1, 64)
         exact = min(self.cap, self.base * self.factor**exponent)
         return exact * (1 + self.jitter * (2 * random.random() - 1))  # noqa: S311 - spreads load, guards nothing

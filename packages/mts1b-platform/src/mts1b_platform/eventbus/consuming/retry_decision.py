@@ -1,7 +1,8 @@
-"""What becomes of an event whose handler raised: a pure decision, carried out by the consumer."""
+"""What becomes of an event whose handler raised: a pure decision, carried out by the settler."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, cast
 
 from mts1b_platform.eventbus.consuming.retry import RetryPolicy
 from mts1b_platform.eventbus.errors import AlreadyDone, Reject, Retry
@@ -18,14 +19,28 @@ class RetryDecision:
     failure: bool = False
 
 
-def decide(error: Exception, deliveries: int, policy: RetryPolicy) -> RetryDecision:
-    """The decision on an event that was handed out for the ``deliveries``-th time when its handler raised ``error``."""
-    if isinstance(error, AlreadyDone):
-        return RetryDecision("done")
-    if isinstance(error, Reject):
+def decide(error: Exception, tries: int, policy: RetryPolicy) -> RetryDecision:
+    """The decision on an event whose handler raised ``error`` at its ``tries``-th try.
+
+    Signals are found wherever a handler raised them, inside the exception group of a task group too: one ``Reject``
+    decides; ``Retry`` and ``AlreadyDone`` do when nothing else was raised beside them.
+    """
+    raised = list(leaves(error))
+    if any(isinstance(each, Reject) for each in raised):
         return RetryDecision("rejected")
-    if isinstance(error, Retry):
-        return RetryDecision("again", error.delay)
-    if policy.exhausted(deliveries):
+    if all(isinstance(each, AlreadyDone) for each in raised):
+        return RetryDecision("done")
+    if all(isinstance(each, Retry | AlreadyDone) for each in raised):
+        return RetryDecision("again", max(each.delay for each in raised if isinstance(each, Retry)))
+    if policy.exhausted(tries):
         return RetryDecision("exhausted", failure=True)
-    return RetryDecision("again", policy.delay(deliveries), failure=True)
+    return RetryDecision("again", policy.delay(tries), failure=True)
+
+
+def leaves(error: BaseException) -> Iterator[BaseException]:
+    """``error``, or what is in it when it is an exception group, at any depth."""
+    if isinstance(error, BaseExceptionGroup):
+        for each in cast("BaseExceptionGroup[BaseException]", error).exceptions:
+            yield from leaves(each)
+    else:
+        yield error

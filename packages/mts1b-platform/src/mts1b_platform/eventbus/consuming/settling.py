@@ -4,8 +4,8 @@ Guarantee: an event leaves its consumer in one of two ways only, acknowledged or
 dead letter cannot be stored, the event stays with its consumer and is delivered again.
 """
 
+import asyncio
 import contextlib
-from asyncio import CancelledError
 from collections.abc import Callable
 from typing import Any
 
@@ -15,10 +15,13 @@ from mts1b_platform.eventbus.codec.decoder import Refused
 from mts1b_platform.eventbus.consuming.context import ConsumeContext
 from mts1b_platform.eventbus.consuming.deadletters import store_dead_letter
 from mts1b_platform.eventbus.consuming.prefetch import Prefetch
+from mts1b_platform.eventbus.consuming.recently_acked import RecentlyAcked
 from mts1b_platform.eventbus.consuming.retry import RetryPolicy
 from mts1b_platform.eventbus.consuming.retry_decision import decide
-from mts1b_platform.eventbus.errors import BusError
+from mts1b_platform.eventbus.consuming.tries import Tries
+from mts1b_platform.eventbus.errors import AlreadyDone, BusError
 from mts1b_platform.eventbus.events.event import Event
+from mts1b_platform.eventbus.events.once import DedupeStore
 from mts1b_platform.eventbus.protocol.acks import again_in
 from mts1b_platform.eventbus.protocol.frames import pub_frame
 from mts1b_platform.eventbus.protocol.message import WireMsg
@@ -35,28 +38,57 @@ class Settler:
         context: the bus.
         durable: name of the consumer on the server.
         policy: when a failed event comes again, and when it becomes a dead letter.
-        settled: called after each decision.
+        released: called when everything is settled after :meth:`stop`.
     """
 
-    def __init__(self, context: ConsumeContext, durable: str, policy: RetryPolicy, settled: Callable[[], None]) -> None:
+    def __init__(
+        self, context: ConsumeContext, durable: str, policy: RetryPolicy, released: Callable[[], None]
+    ) -> None:
         self.policy = policy
         self.prefetch: Prefetch | None = None
         """Where the messages came from; set once the consumer has started."""
+        self.tries: Tries | None = None
+        """How often events were tried; set once the consumer has started."""
+        self.effects: DedupeStore[Any] | None = None
+        """Where to look whether an event that was tried too often has had its effect."""
         self.stopping = False
+        self.acked_lately = RecentlyAcked()
+        self._suspect: Event[Any] | None = None
+        self._suspect_settled = asyncio.Event()
         self._context = context
         self._client = context.client
         self._durable = durable
-        self._settled = settled
+        self._released = released
         self._ack = context.client.connection.ack
+        self._remember = self.acked_lately.add
         self._consumed = context.client.counters.consumed
+
+    @property
+    def open(self) -> int:
+        """How many events are being handled."""
+        return len(self.prefetch.handled) if self.prefetch is not None else 0
+
+    async def stop(self) -> None:
+        """Take in nothing more; events that nobody has begun to handle go back to the server at once."""
+        self.stopping = True
+        if self.prefetch is not None:
+            await self.prefetch.stop()
+        self._release_if_done()
+
+    def _release_if_done(self) -> None:
+        """End for good once everything is settled."""
+        if not self.open:
+            if self.prefetch is not None:
+                self.prefetch.close()
+            self._released()
 
     def acked(self, event: Event[Any]) -> bool:
         """Acknowledge ``event``; says whether to wait for :meth:`room` now."""
         # What settle() does, in one piece: nearly every event ends here.
         client = self._client
         event.settled = True
-        if (hooks := client.hooks) is not None:
-            hooks.settled(event)
+        if client.hooks is not None:
+            self._tell_hooks(event)
         reply, crowded = event.reply, False
         try:
             crowded = self._ack(reply)
@@ -64,14 +96,17 @@ class Settler:
             self._not_sent(error)
         if self.prefetch is not None:
             self.prefetch.settled(reply)
+        self._remember(reply)
+        if event.tries != 1:
+            self._end_tries(event)
         if self.stopping:
-            self._settled()
+            self._release_if_done()
         self._consumed[event.registered.pattern] += 1
         return crowded
 
     async def nak(self, event: Event[Any], delay: float | None) -> None:
         """Have ``event`` delivered again after ``delay`` seconds, or the policy's."""
-        seconds = self.policy.delay(event.deliveries) if delay is None else delay
+        seconds = self.policy.delay(event.tries) if delay is None else delay
         self.settle(event, again_in(seconds))
         await self.room()
 
@@ -91,9 +126,10 @@ class Settler:
                 log.error("handler failed after its event was settled", exc_info=error, **log_fields(event))
             return isinstance(error, Exception)
         if not isinstance(error, Exception):
+            await self._undo_try(event)
             await self.nak(event, 0)
             return False
-        decision = decide(error, event.deliveries, self.policy)
+        decision = decide(error, event.tries, self.policy)
         pattern, counters = event.registered.pattern, self._client.counters
         if decision.failure:
             counters.consume_errors[pattern] += 1
@@ -105,11 +141,75 @@ class Settler:
             await self.give_up(event, DeadLetterReason.REJECTED, error)
         elif decision.outcome == "exhausted":
             await self.give_up(event, DeadLetterReason.MAX_DELIVERIES, error)
+        elif decision.failure:
+            self._log_failure(event, error, decision.delay)
+            if self.tries is not None:
+                await self.tries.failed(event)
+            await self.nak(event, decision.delay)
         else:
-            if decision.failure:
-                self._log_failure(event, error, decision.delay)
+            await self._undo_try(event)
             await self.nak(event, decision.delay)
         return True
+
+    def leave_unsettled(self, event: Event[Any]) -> None:
+        """Say nothing of ``event``, whose handler is still at work: it comes again when the ack wait is over."""
+        log.warning("a handler is still at work; its event comes again by itself", **log_fields(event))
+        self.decided(event)
+        self.forget(event.reply)
+        self._suspect_settled.set()
+
+    # Tries.
+
+    def release(self, event: Event[Any]) -> None:
+        """Leave ``event`` to a caller who answers the server himself; should it come again, this was a try."""
+        if self.tries is not None:
+            self.tries.note(event)
+        if self._suspect is event:
+            self._suspect = None
+            self._suspect_settled.set()
+        self.forget(event.reply)
+
+    async def begin_again(self, event: Event[Any]) -> bool:
+        """Count a further try of ``event``, which was delivered before; False when it is settled instead.
+
+        One such event at a time is with a handler, so that a crash is blamed on what was being handled.
+        """
+        while self._suspect is not None and not self._suspect.settled:
+            self._suspect_settled.clear()
+            await self._suspect_settled.wait()
+        self._suspect = event
+        if self.tries is not None:
+            event.tries = await self.tries.begin(event, self.policy.max_deliveries)
+        if event.tries <= self.policy.max_deliveries:
+            return True
+        if await self._has_had_its_effect(event):
+            self._client.counters.deduplicated[event.registered.pattern] += 1
+            self.settle(event, b"+ACK")
+        else:
+            await self.give_up(event, DeadLetterReason.MAX_DELIVERIES, crashed(event.tries - 1))
+        await self.room()
+        return False
+
+    async def _has_had_its_effect(self, event: Event[Any]) -> bool:
+        if self.effects is None:
+            return False
+        try:
+            async with event.once(self.effects):
+                raise _NotDone
+        except AlreadyDone:
+            return True
+        except _NotDone:
+            return False
+
+    async def _undo_try(self, event: Event[Any]) -> None:
+        if self.tries is not None:
+            await self.tries.undo(event)
+
+    def _end_tries(self, event: Event[Any]) -> None:
+        """``event``, which was tried more than once, is off the consumer."""
+        if self.tries is not None:
+            self.tries.forget(event)
+        self._suspect_settled.set()
 
     # Giving up.
 
@@ -118,7 +218,7 @@ class Settler:
         self._client.counters.schema_mismatch[refused.pattern] += 1
         try:
             stored = await self._dead_letter(msg, refused.pattern, position, refused.reason, str(refused))
-        except CancelledError:
+        except asyncio.CancelledError:
             self.answer(msg.reply, b"-NAK")
             raise
         later = again_in(self.policy.delay(position.deliveries))
@@ -130,7 +230,7 @@ class Settler:
         """Dead-letter ``event``; when that fails it is delivered again."""
         try:
             stored = await self._dead_letter(event.wire, event.registered.pattern, event.position, reason, error)
-        except CancelledError:
+        except asyncio.CancelledError:
             await self.nak(event, 0)
             raise
         if not stored:
@@ -155,15 +255,26 @@ class Settler:
     def decided(self, event: Event[Any]) -> None:
         """Mark ``event`` as decided on."""
         event.settled = True
-        if (hooks := self._client.hooks) is not None:
-            hooks.settled(event)
+        if self._client.hooks is not None:
+            self._tell_hooks(event)
+
+    def _tell_hooks(self, event: Event[Any]) -> None:
+        try:
+            if (hooks := self._client.hooks) is not None:
+                hooks.settled(event)
+        except Exception:
+            log.exception("a hook failed", **log_fields(event))
 
     def settle(self, event: Event[Any], answer: bytes) -> None:
         """Decide on ``event`` by ``answer``; who settles often waits for :meth:`room` afterwards."""
         self.decided(event)
         self.answer(event.reply, answer)
+        if answer == b"+ACK":
+            self._remember(event.reply)
+            self._end_tries(event)
+        self._suspect_settled.set()
         if self.stopping:
-            self._settled()
+            self._release_if_done()
 
     def answer(self, reply: bytes, answer: bytes) -> None:
         """Send ``answer`` for the delivery with this reply subject."""
@@ -192,16 +303,20 @@ class Settler:
         log.warning(
             "handler failed; the event comes again",
             exc_info=error,
-            delivery=event.deliveries,
+            attempt=event.tries,
             of=self.policy.max_deliveries,
             again_in_seconds=round(delay, 3),
             **log_fields(event),
         )
 
 
+class _NotDone(Exception):
+    """The effect of an event is not there; leaves the store's block without a trace."""
+
+
 def crashed(times: int) -> str:
     """The error of a dead letter whose readers never said what became of it."""
-    return f"handed out {times} times and never settled: its handler crashed or hung each time"
+    return f"begun {times} times and never settled: its handler crashed or hung each time"
 
 
 def log_fields(event: Event[Any]) -> dict[str, Any]:

@@ -8,11 +8,14 @@ answered by a follower that lags behind).
 import asyncio
 import json
 import math
+from contextlib import suppress
 from dataclasses import dataclass
+from typing import Final
 
 from mts1b_platform.eventbus.connection.client import BusClient
 from mts1b_platform.eventbus.errors import (
     BusClosed,
+    BusError,
     JetStreamUnavailable,
     NoResponders,
     OutboundBufferFull,
@@ -23,11 +26,16 @@ from mts1b_platform.eventbus.errors import (
 from mts1b_platform.eventbus.jetstream.api import ApiError
 from mts1b_platform.eventbus.jetstream.stored import read_stored
 from mts1b_platform.eventbus.protocol.error_codes import WRONG_LAST_SEQUENCE
+from mts1b_platform.eventbus.protocol.frames import hpub_frame
+from mts1b_platform.eventbus.protocol.headers import header_block
 
 _ATTEMPT = 2.0
 _BUDGET = 15.0
 _PAUSE = 0.1
 _UNAVAILABLE = 503
+
+
+_REMOVED: Final = header_block({"KV-Operation": "PURGE", "Nats-Rollup": "sub", "Nats-TTL": "60s"})
 
 
 class Conflict(Exception):
@@ -86,6 +94,11 @@ class Cells:
                 if error.get("code") != _UNAVAILABLE:
                     raise StoreError(f"dedupe {key}: {self.stream} did not store it: {problem}")
             await self._pause(key, problem, end)
+
+    def remove(self, key: str) -> None:
+        """Have ``key`` removed, without waiting for it; a marker of it is kept for a minute."""
+        with suppress(BusError):
+            self._client.connection.send(hpub_frame((self._prefix + key).encode(), _REMOVED))
 
     async def read(self, key: str) -> Cell | None:
         """The value of ``key`` as the stream's leader has it; None when there is none.

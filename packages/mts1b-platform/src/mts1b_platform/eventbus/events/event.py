@@ -5,7 +5,7 @@ a dead letter when it raised once too often or raised :class:`Reject`. Who decid
 or ``reject``; the first decision counts, and leaving the block then changes nothing.
 """
 
-from contextlib import AbstractAsyncContextManager
+from contextlib import AbstractAsyncContextManager, suppress
 from datetime import datetime
 from types import TracebackType
 from typing import Any, Generic, Protocol, Self, TypeVar
@@ -14,12 +14,16 @@ from mts1b_foundation.subjects import Subject, Tier
 from mts1b_foundation.subjects.subject import T
 
 from mts1b_platform.eventbus.events.once import DedupeStore
+from mts1b_platform.eventbus.events.trace import usable_trace_id
 from mts1b_platform.eventbus.protocol.envelope import ACTOR, MSG_ID, ORIGINAL_MSG_ID, SOURCE_REPO
 from mts1b_platform.eventbus.protocol.envelope_reader import MessageIds, read_ids
-from mts1b_platform.eventbus.protocol.headers import Headers
+from mts1b_platform.eventbus.protocol.headers import HeaderError, Headers
 from mts1b_platform.eventbus.protocol.message import RawMsg, WireMsg
-from mts1b_platform.eventbus.protocol.position import Position
+from mts1b_platform.eventbus.protocol.position import MessageKey, Position
 from mts1b_platform.handling import handled
+from mts1b_platform.logs import get_logger
+
+log = get_logger("mts1b.eventbus")
 
 Tx = TypeVar("Tx")
 
@@ -113,7 +117,10 @@ class LiveEvent(Generic[T]):
     @property
     def trace_id(self) -> str | None:
         """The trace that the event belongs to."""
-        return self.ids.trace_id or None
+        try:
+            return usable_trace_id(self.ids.trace_id)
+        except HeaderError:  # said twice, or no text: no trace that could go on
+            return None
 
     @property
     def source(self) -> str:
@@ -135,7 +142,12 @@ class LiveEvent(Generic[T]):
         return {"subject": self.subject, "trace_id": self.trace_id}
 
     async def __aenter__(self) -> Self:
-        mark = None if self.hooks is None else self.hooks.entered(self)
+        mark = None
+        if self.hooks is not None:
+            try:
+                mark = self.hooks.entered(self)
+            except Exception:
+                log.exception("a hook failed", subject=self.subject)
         self._entered = handled.set(self), mark
         return self
 
@@ -146,16 +158,23 @@ class LiveEvent(Generic[T]):
         return False
 
     def _leave(self, error: BaseException | None) -> None:
-        outer, mark = self._entered
-        handled.reset(outer)
+        """End the block; whatever goes wrong here does not keep the event from being settled."""
+        token, mark = self._entered or (None, None)
+        self._entered = None
+        if token is not None:
+            with suppress(ValueError):  # entered in another task or context: what was set there is gone with it
+                handled.reset(token)
         if self.hooks is not None:
-            self.hooks.left(mark, self, error)
+            try:
+                self.hooks.left(mark, self, error)
+            except Exception:
+                log.exception("a hook failed", subject=self.subject)
 
 
 class Event(LiveEvent[T]):
     """An event of a durable subject, to be decided on once."""
 
-    __slots__ = ("_position", "_settler", "received_at", "settled")
+    __slots__ = ("_position", "_settler", "received_at", "settled", "tries")
 
     def __init__(
         self,
@@ -179,6 +198,8 @@ class Event(LiveEvent[T]):
         self._settler = settler
         self._position = position
         self.settled = False
+        self.tries = 1
+        """How often its handler was begun, this time included. Deliveries that no handler saw do not count."""
         self.received_at = 0.0
         """When it was handed out, in seconds since 1970; 0 when nobody watches."""
 
@@ -193,6 +214,11 @@ class Event(LiveEvent[T]):
     def seq(self) -> int:
         """Sequence in the stream."""
         return self.position.seq
+
+    @property
+    def key(self) -> MessageKey:
+        """Sequence and storing time: names the message, also when the stream's sequences go back."""
+        return self.position.key
 
     @property
     def stream(self) -> str:
@@ -224,7 +250,11 @@ class Event(LiveEvent[T]):
         if self.registered.tier is Tier.DEDUPE:
             key: str = getattr(self.payload, "idempotency_key")  # noqa: B009 - the registry checks that it is there
         else:
-            key = self.headers.get(ORIGINAL_MSG_ID) or self.msg_id or f"{self.stream}:{self.seq}"
+            key = (
+                self.headers.get(ORIGINAL_MSG_ID)
+                or self.msg_id
+                or f"{self.stream}:{self.seq}:{self.position.stored_at}"
+            )
         return f"{self.registered.pattern}|{key}"
 
     def once(self, store: DedupeStore[Tx]) -> AbstractAsyncContextManager[Tx]:
@@ -237,15 +267,8 @@ class Event(LiveEvent[T]):
 
     def again(self) -> "Event[T]":
         """The same message as a further delivery of it, not decided on yet."""
-        return Event(
-            self.registered,
-            self.subject,
-            self._wire,
-            self.payload,
-            self._settler,
-            self.hooks,
-            self.position._replace(deliveries=self.position.deliveries + 1),
-        )
+        position = self.position._replace(deliveries=self.position.deliveries + 1)
+        return Event(self.registered, self.subject, self._wire, self.payload, self._settler, self.hooks, position)
 
     async def ack(self) -> None:
         """Done: never again for this consumer."""

@@ -30,6 +30,11 @@ def new_trace_id() -> str:
 os.register_at_fork(after_in_child=_drawn.clear)  # a child that was forked must not draw its parent's ids
 
 
+def usable_trace_id(received: str | None) -> str | None:
+    """``received`` when it can be sent on as it is; None for what a header cannot hold."""
+    return received if received and received.isprintable() and received == received.strip() else None
+
+
 def trace_id_for(cause: str | None = None) -> str:
     """The trace id for an event: its cause's, else that of the event being handled, else a fresh one."""
     return cause or handled_trace_id() or new_trace_id()

@@ -148,6 +148,13 @@ class Headers(Mapping[str, str]):
         """Return all headers under the sender's spelling."""
         return {name: self[name] for name in self}
 
+    def readable(self) -> dict[str, str]:
+        """The headers as far as they can be read: all values of a doubled name, the bytes of a broken block."""
+        try:
+            return {name: ", ".join(self.get_all(name)) for name in self}
+        except HeaderError:
+            return {"(unreadable)": self._block.decode(errors="backslashreplace")}
+
     def __repr__(self) -> str:
         return f"<Headers {self._block!r}>"
 

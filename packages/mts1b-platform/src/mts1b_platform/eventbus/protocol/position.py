@@ -20,6 +20,10 @@ class NotJetStream(Mts1bError, ValueError):
     """The reply subject is none that JetStream writes."""
 
 
+MessageKey = tuple[int, int]
+"""Sequence and storing time: names one message of a stream, also when the stream's sequences go back."""
+
+
 class Position(NamedTuple):
     """Where a stream holds a message, and how often this consumer was given it."""
 
@@ -41,6 +45,14 @@ class Position(NamedTuple):
         """When the stream stored it, UTC, to the microsecond."""
         seconds, nanoseconds = divmod(self.stored_at, 1_000_000_000)
         return datetime.fromtimestamp(seconds, UTC).replace(microsecond=nanoseconds // 1000)
+
+    @property
+    def key(self) -> MessageKey:
+        """Names the message: a sequence alone does not.
+
+        A stream that was made again, or whose store was restored from a backup, gives sequences out a second time.
+        """
+        return self.seq, self.stored_at
 
     @classmethod
     def of(cls, reply: bytes) -> Self:

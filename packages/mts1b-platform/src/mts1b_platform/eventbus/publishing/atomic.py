@@ -108,9 +108,9 @@ async def _store_batch(many: SendMany, stream: str, batch: Batch) -> PubAck:
     began = datetime.now(UTC)
     reason, sent, given_up = "no connection to a NATS server", False, 0
     while (left := end - time.monotonic()) > 0:
-        if not await client.wait_connected(left):
-            continue
         try:
+            if not await client.wait_connected(left):
+                continue
             if sent and (found := await _find(client, stream, last, since=began - _CLOCKS_APART)) is not None:
                 return PubAck(stream, found, duplicate=True)
             again, sent = sent, True

@@ -1,6 +1,7 @@
 """The acks of many publishes of one call: how many are under way, what became of each, how long they took.
 
-No sockets here; an :class:`~mts1b_platform.eventbus.pipeline.AckPipeline` tells it what was sent and what came back.
+No sockets here; an :class:`~mts1b_platform.eventbus.publishing.ack_pipeline.AckPipeline` tells it what was sent and
+what came back.
 """
 
 import asyncio

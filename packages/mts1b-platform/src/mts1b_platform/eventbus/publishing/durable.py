@@ -51,9 +51,9 @@ async def send_durable(context: PublishContext, subject: DurableSubject[Any], ou
             log.warning("publish is retried", subject=out.subject, attempt=attempt, reason=reason)
             await asyncio.sleep(min(_pause(attempt), left))
         attempt += 1
-        if not await context.client.wait_connected(max(0.0, end - time.monotonic())):
-            continue
         try:
+            if not await context.client.wait_connected(max(0.0, end - time.monotonic())):
+                continue
             with context.client.denials.watch(out.subject):
                 async with asyncio.timeout(end - time.monotonic()):
                     sent = await context.pipeline.publish(*draft)

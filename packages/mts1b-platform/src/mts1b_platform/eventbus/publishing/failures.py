@@ -10,6 +10,7 @@ from mts1b_platform.eventbus.errors import (
     NoStream,
     PayloadTooLarge,
     PublishError,
+    WrongEventLoop,
 )
 from mts1b_platform.eventbus.events.outgoing import Outgoing
 from mts1b_platform.eventbus.jetstream.api import ApiError, js_api, no_jetstream
@@ -31,6 +32,8 @@ def publish_error(client: BusClient, name: str, size: int, error: BusError) -> B
         )
     if isinstance(error, BusClosed):
         return BusClosed(f"{name}: the bus is closed; the event may not have been stored")
+    if isinstance(error, WrongEventLoop):
+        return WrongEventLoop(f"{name}: {error}")
     return error
 
 

@@ -16,10 +16,12 @@ taken off the stream by nobody. :class:`GapGuard` is sans-io and fed by a consum
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable, Mapping
-from typing import Any, Final, Generic, NamedTuple, Self, TypeVar
+from collections.abc import Awaitable, Callable, Iterable
+from typing import Final, Generic, NamedTuple, TypeVar
 
 from mts1b_platform.eventbus.errors import BusClosed, BusError
+from mts1b_platform.eventbus.jetstream.consumer_state import ConsumerState
+from mts1b_platform.eventbus.protocol.position import MessageKey
 from mts1b_platform.logs import get_logger
 
 log = get_logger("mts1b.eventbus.consumer")
@@ -28,27 +30,6 @@ Item = TypeVar("Item")
 
 _LOOKS: Final = (0.02, 0.5)
 """Seconds between two questions, at first and at last."""
-
-
-class ConsumerState(NamedTuple):
-    """Where a durable stands, as the server sees it."""
-
-    pending: int
-    """Messages that are delivered and not acknowledged."""
-    floor: int
-    """Up to this stream sequence all are acknowledged; maybe further ones too."""
-    delivered: int
-    """Stream sequence of the newest message that is delivered."""
-    deliveries: int
-    """Consumer sequence of the last delivery."""
-
-    @classmethod
-    def of(cls, info: Mapping[str, Any]) -> Self:
-        """What a ``CONSUMER.INFO`` says."""
-        delivered = info["delivered"]
-        return cls(
-            info["num_ack_pending"], info["ack_floor"]["stream_seq"], delivered["stream_seq"], delivered["consumer_seq"]
-        )
 
 
 class Snapshot(NamedTuple):
@@ -70,7 +51,7 @@ class GapGuard(Generic[Item]):
         self._last = 0
         self._lenient = False
         self._arrivals = 0
-        self._held: dict[int, tuple[int, Item]] = {}
+        self._held: dict[MessageKey, tuple[int, Item]] = {}
         self._forgotten: list[Item] = []
 
     def __len__(self) -> int:
@@ -107,7 +88,7 @@ class GapGuard(Generic[Item]):
         forgot = state.deliveries < snapshot.last
         if snapshot.doubts != self.doubts or (forgot and self._last != snapshot.last):
             return None
-        known = sum(state.floor < seq <= state.delivered for seq in {*here, *self._held})
+        known = sum(state.floor < seq <= state.delivered for seq in {*here, *(seq for seq, _ in self._held)})
         if state.pending > known:
             return state.pending - known
         self._last = state.deliveries if forgot else max(self._last, state.deliveries)
@@ -122,9 +103,9 @@ class GapGuard(Generic[Item]):
 
     def _forget(self, snapshot: Snapshot, state: ConsumerState) -> None:
         """Drop what the server delivered before it was asked and has forgotten."""
-        for seq, (arrival, item) in list(self._held.items()):
-            if arrival <= snapshot.arrivals and seq > state.delivered:
-                del self._held[seq]
+        for key, (arrival, item) in list(self._held.items()):
+            if arrival <= snapshot.arrivals and key[0] > state.delivered:
+                del self._held[key]
                 self._forgotten.append(item)
 
     def give_up(self) -> None:
@@ -132,16 +113,16 @@ class GapGuard(Generic[Item]):
         self.up = False
         self._lenient = True
 
-    def hold(self, seq: int, item: Item) -> Item | None:
+    def hold(self, key: MessageKey, item: Item) -> Item | None:
         """Keep ``item``; returns an earlier delivery of the same message, which it replaces."""
         self._arrivals += 1
-        _, replaced = self._held.get(seq, (0, None))
-        self._held[seq] = self._arrivals, item
+        _, replaced = self._held.get(key, (0, None))
+        self._held[key] = self._arrivals, item
         return replaced
 
     def release(self) -> list[Item]:
         """Everything held, in order of sequence; nothing is held afterwards."""
-        items = [self._held[seq][1] for seq in sorted(self._held)]
+        items = [self._held[key][1] for key in sorted(self._held)]
         self._held.clear()
         return items
 
@@ -192,7 +173,9 @@ class GapResolver(Generic[Item]):
         state = await self._state()
         missing = self._guard.answer(snapshot, state, self._here())
         if missing:
-            await self._note(missing, state)
+            # A server that has forgotten deliveries may hold other messages under these sequences: no ack of before
+            # is sent to it.
+            await self._note(missing, state, ack_again=state.deliveries >= snapshot.last)
         return missing
 
     async def look(self) -> list[Item]:
@@ -214,14 +197,15 @@ class GapResolver(Generic[Item]):
                 wait = min(longest, wait * 2)
         return self._guard.release()
 
-    async def _note(self, missing: int, state: ConsumerState) -> None:
+    async def _note(self, missing: int, state: ConsumerState, *, ack_again: bool) -> None:
         if self._least is None or missing < self._least:
             self._since = asyncio.get_running_loop().time()
         self._least = missing
         self._looks += 1
         if self._looks == 2:  # at first there may be acks that are on their way
             log.warning("waiting for what is under way", durable=self._durable, events=missing, at_most=self._patience)
-            await self._ack_again(state)
+            if ack_again:
+                await self._ack_again(state)
 
     def _reconsider(self) -> None:
         if self._guard.up and asyncio.get_running_loop().time() - self._since > self._patience:

@@ -18,10 +18,14 @@ from typing import Any, Final, Generic
 
 from mts1b_foundation.subjects.subject import T
 
-from mts1b_platform.eventbus.consuming.ordering.gap_guard import ConsumerState, GapGuard
+from mts1b_platform.eventbus.consuming.ordering.gap_guard import GapGuard
 from mts1b_platform.eventbus.consuming.ordering.key_queues import KeyQueues
 from mts1b_platform.eventbus.events.event import Event
-from mts1b_platform.eventbus.protocol.position import Position
+from mts1b_platform.eventbus.jetstream.consumer_state import ConsumerState
+from mts1b_platform.eventbus.protocol.position import MessageKey, Position
+from mts1b_platform.logs import get_logger
+
+log = get_logger("mts1b.eventbus.consumer")
 
 Key = str | Callable[[Any], Hashable]
 """What orders events: the name of a payload's field, or a function of the payload."""
@@ -38,14 +42,15 @@ class KeyOrder(Generic[T]):
         self._key_of = _key_function(key)
         self._wake = wake
         self._queues: KeyQueues[Event[T]] = KeyQueues()
-        self._inside: set[int] = set()
-        self._retries: dict[int, tuple[asyncio.TimerHandle, Event[T]]] = {}
-        self._put_off: set[int] = set()
-        self._done: dict[int, bytes] = {}
+        self._inside: dict[MessageKey, Hashable] = {}
+        self._retries: dict[MessageKey, tuple[asyncio.TimerHandle, Event[T]]] = {}
+        self._put_off: set[MessageKey] = set()
+        self._done: dict[MessageKey, bytes] = {}
+        self._newest: MessageKey = (0, 0)
+        self._went_back: MessageKey = (0, 0)
+        """The message with which the stream's sequences went back last."""
         self.guard: GapGuard[Event[T]] = GapGuard()
         self.ready: deque[Event[T]] = deque()
-        self.blamed: set[int] = set()
-        """Sequences of events that become dead letters when their turn comes."""
 
     def __len__(self) -> int:
         """How many events wait here."""
@@ -53,36 +58,39 @@ class KeyOrder(Generic[T]):
 
     def came(self, position: Position) -> bool:
         """Note that a message has come, whatever becomes of it; says whether it puts the guard up."""
-        self._put_off.discard(position.seq)
+        self._put_off.discard(position.key)
+        self._see(position.key)
         return self.guard.came(position.consumer_seq)
 
-    def put_off(self, seq: int) -> None:
-        """The message ``seq``, which has no key, goes back to the server for a while: nobody waits for it."""
-        self._put_off.add(seq)
+    def put_off(self, key: MessageKey) -> None:
+        """The message ``key``, which has no key, goes back to the server for a while: nobody waits for it."""
+        self._put_off.add(key)
 
     def was_done(self, event: Event[T]) -> bool:
         """Whether ``event`` was acknowledged in this process: its ack was late, or lost."""
-        return event.seq in self._done
+        return event.key in self._done
 
     def is_here(self, event: Event[T]) -> bool:
         """Whether an earlier delivery of the same message waits or is under way here."""
-        return event.seq in self._inside
+        return event.key in self._inside
 
     def enter(self, event: Event[T]) -> bool:
-        """Whether ``event`` may be handed out now; otherwise it waits behind others of its key."""
-        self._inside.add(event.seq)
-        return self._queues.enter(self._key_of(event.payload), event)
+        """Whether ``event`` may be handed out now; otherwise it waits behind others of its key.
+
+        Raises what the key function raises; the event is not here then.
+        """
+        key = self._inside[event.key] = self._key_of(event.payload)
+        return self._queues.enter(key, event)
 
     def leave(self, event: Event[T], *, done: bool) -> None:
         """``event`` is settled, ``done`` says that it was acknowledged; the next of its key is ready."""
         if done:
-            self._done[event.seq] = event.reply
+            self._done[event.key] = event.reply
             if len(self._done) > _REMEMBERED:
                 del self._done[next(iter(self._done))]
-        if event.seq not in self._inside:
+        if event.key not in self._inside:
             return
-        self._inside.discard(event.seq)
-        if (following := self._queues.leave(self._key_of(event.payload))) is not None:
+        if (following := self._queues.leave(self._inside.pop(event.key))) is not None:
             self.add(following)
 
     def add(self, event: Event[T]) -> None:
@@ -92,16 +100,17 @@ class KeyOrder(Generic[T]):
 
     def again(self, event: Event[T], delay: float) -> None:
         """Have ``event`` handed out once more, ``delay`` seconds from now, before those behind it."""
-        timer = asyncio.get_running_loop().call_later(delay, self._come_again, event.seq)
-        self._retries[event.seq] = timer, event.again()
+        timer = asyncio.get_running_loop().call_later(delay, self._come_again, event.key)
+        self._retries[event.key] = timer, event.again()
 
     def here(self) -> Iterable[int]:
         """Sequences of what came and is not settled, those that the guard holds aside."""
-        return chain(self._inside, self._put_off)
+        seq, stored_at = self._went_back
+        return [s for s, moment in chain(self._inside, self._put_off) if s < seq or moment >= stored_at]
 
     def acks(self, state: ConsumerState) -> list[bytes]:
         """Where to send acks that the server may not know of."""
-        return [reply for seq, reply in self._done.items() if state.floor < seq <= state.delivered]
+        return [reply for (seq, _), reply in self._done.items() if state.floor < seq <= state.delivered]
 
     def clear(self) -> list[Event[T]]:
         """Forget everything; returns what nobody has begun to handle."""
@@ -114,8 +123,24 @@ class KeyOrder(Generic[T]):
         self._inside.clear()
         return waiting
 
-    def _come_again(self, seq: int) -> None:
-        _, event = self._retries.pop(seq)
+    def _see(self, key: MessageKey) -> None:
+        """Notice when the stream's sequences go back: a message that was stored later has a lower one.
+
+        What was remembered of the sequences from there on is of messages that the stream does not hold any more. Their
+        acks must not be sent again: they would acknowledge others.
+        """
+        if key[0] <= self._newest[0] and key[1] > self._newest[1]:
+            log.warning(
+                "the stream's sequences went back: it was made again, or restored", seq=key[0], was=self._newest[0]
+            )
+            self._went_back = key
+            self._done.clear()
+            self._newest = key
+        else:
+            self._newest = max(self._newest, key)
+
+    def _come_again(self, key: MessageKey) -> None:
+        _, event = self._retries.pop(key)
         self.add(event)
 
 

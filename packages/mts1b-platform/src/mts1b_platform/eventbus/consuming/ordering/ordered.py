@@ -11,25 +11,29 @@ Guarantees, beside those of ``consumer.py``:
 
 import asyncio
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 from mts1b_foundation.deadletters import DeadLetterReason
+from mts1b_foundation.errors import words_of
 from mts1b_foundation.subjects import DurableSubject
 from mts1b_foundation.subjects.subject import T
 
+from mts1b_platform.eventbus.connection.client import BusClient
 from mts1b_platform.eventbus.consumers import MAX_ACK_PENDING
 from mts1b_platform.eventbus.consuming.consumer import Consumer
 from mts1b_platform.eventbus.consuming.context import ConsumeContext
-from mts1b_platform.eventbus.consuming.ordering.gap_guard import ConsumerState, GapResolver
+from mts1b_platform.eventbus.consuming.ordering.gap_guard import GapResolver
 from mts1b_platform.eventbus.consuming.ordering.key_order import Key, KeyOrder
 from mts1b_platform.eventbus.consuming.ordering.ordered_settling import OrderedSettler
 from mts1b_platform.eventbus.consuming.prefetch import Prefetch
-from mts1b_platform.eventbus.consuming.settling import crashed
+from mts1b_platform.eventbus.consuming.settling import log_fields
 from mts1b_platform.eventbus.errors import BusError
 from mts1b_platform.eventbus.events.event import Event
-from mts1b_platform.eventbus.jetstream.api import js_api
+from mts1b_platform.eventbus.jetstream.consumer_state import ConsumerState, consumer_state
 from mts1b_platform.eventbus.protocol.message import WireMsg
 from mts1b_platform.eventbus.protocol.position import Position
+from mts1b_platform.eventbus.weak import weakly
 from mts1b_platform.logs import get_logger
 
 log = get_logger("mts1b.eventbus.consumer")
@@ -47,16 +51,11 @@ class OrderedConsumer(Consumer[T]):
         ordered_by: Key,
         **options: Any,
     ) -> None:
-        self._order: KeyOrder[T] = KeyOrder(ordered_by, lambda: self._wake.set())
+        self._order: KeyOrder[T] = KeyOrder(ordered_by, weakly(self._wake_up))
         super().__init__(context, subjects, durable, **options)
         self._resolver: GapResolver[Event[T]] | None = None
         self._resolving: asyncio.Task[None] | None = None
         self._unhook: Callable[[], None] | None = None
-
-    @property
-    def open(self) -> int:
-        """How many events are being handled."""
-        return super().open - len(self._order)
 
     @property
     def waiting(self) -> int:
@@ -65,15 +64,7 @@ class OrderedConsumer(Consumer[T]):
 
     async def stop(self) -> None:
         """Stop pulling; events that nobody has begun to handle go back to the server at once."""
-        self._stopping = self._settler.stopping = True
-        self._wake.set()
-        if self._prefetch is not None:
-            await self._prefetch.stop()
         self._stop_resolving()
-        waiting = self._order.clear()
-        for event in sorted(waiting, key=lambda event: event.seq, reverse=True):  # back in order: last in, first out
-            self._settler.answer(event.reply, b"-NAK")
-            await self._settler.room()
         await super().stop()
 
     def closed(self) -> None:
@@ -85,7 +76,7 @@ class OrderedConsumer(Consumer[T]):
     # Taking in.
 
     def _new_settler(self) -> OrderedSettler:
-        return OrderedSettler(self._context, self.durable, self.policy, self._release_if_done, self._order)
+        return OrderedSettler(self._context, self.durable, self.policy, weakly(self._released), self._order)
 
     def _take_fast(self) -> None:
         """Something is to be decided about every event."""
@@ -93,7 +84,10 @@ class OrderedConsumer(Consumer[T]):
     async def _next(self) -> Event[T] | None:
         prefetch = await self._started()
         if self._order.ready:
-            return await self._its_turn(self._order.ready.popleft())
+            event = self._order.ready.popleft()
+            if not self._order.is_here(event):
+                return await self._in_order(event)
+            return await self._its_turn(event)
         if (msg := prefetch.take()) is None:
             await self._wait_for_message(prefetch)
             return None
@@ -119,46 +113,53 @@ class OrderedConsumer(Consumer[T]):
         elif order.is_here(event):
             settler.forget(event.reply)
         elif order.guard.up:
-            if (earlier := order.guard.hold(event.seq, event)) is not None:
+            if (earlier := order.guard.hold(event.key, event)) is not None:
                 settler.forget(earlier.reply)
-        elif self._enter(event):
+        elif await self._enter(event):
             return await self._its_turn(event)
         return None
 
-    def _enter(self, event: Event[T]) -> bool:
-        """Whether ``event`` may be handed out now. Nothing is awaited here: who comes first enters first."""
-        if self._is_to_blame(event):
-            self._order.blamed.add(event.seq)
-        return self._order.enter(event)
+    async def _enter(self, event: Event[T]) -> bool:
+        """Whether ``event`` may be handed out now; one whose key cannot be told becomes a dead letter.
+
+        Nothing is awaited before it has entered: who comes first enters first.
+        """
+        try:
+            return self._order.enter(event)
+        except Exception as error:
+            log.warning("the key of an event cannot be told", exc_info=error, **log_fields(event))
+            why = f"its key cannot be told: {type(error).__name__}: {words_of(error)}"
+            await self._settler.give_up(event, DeadLetterReason.REJECTED, why)
+            return False
 
     async def _its_turn(self, event: Event[T]) -> Event[T] | None:
-        """``event``, unless it is given up instead; when that fails it comes again, to be given up."""
-        if event.seq not in self._order.blamed:
-            return event
-        await self._settler.give_up(event, DeadLetterReason.MAX_DELIVERIES, crashed(event.deliveries - 1))
-        return None
+        """``event``, unless it is settled instead because it was tried too often."""
+        return event if event.deliveries == 1 or await self._settler.begin_again(event) else None
+
+    def _wake_up(self) -> None:
+        self._wake.set()
 
     # Missing deliveries.
 
     async def _begin(self) -> None:
-        missing = await self._look_behind()
-        self._new_prefetch(careful=not missing)
+        await self._look_behind()
+        self._new_prefetch(sort=False)
         if self._order.guard.up:
             self._resolve_gaps()
 
-    async def _look_behind(self) -> int:
-        """How many messages are under way from before; with none the guard comes down."""
+    async def _look_behind(self) -> None:
+        """See what is under way from before; with nothing the guard comes down."""
         self._resolver = GapResolver(
             self._order.guard,
             self.durable,
-            state=self._consumer_state,
+            state=partial(consumer_state, self._client, self._stream, self.durable),
             here=self._order.here,
-            ack_again=self._ack_again,
+            ack_again=partial(_ack_again, self._client, self._order),
             patience=2 * self._ack_wait + self.policy.cap + 1,  # its ack wait, or a delay, is over then
         )
         if self._unhook is None:
-            self._unhook = self._client.connection.on_break(self._broke)
-        return await self._resolver.look_once() or 0
+            self._unhook = self._client.connection.on_break(weakly(self._broke))
+        await self._resolver.look_once()
 
     def _broke(self) -> None:
         """The connection broke: what was on its way is lost."""
@@ -182,7 +183,7 @@ class OrderedConsumer(Consumer[T]):
         for event in self._order.guard.take_forgotten():
             self._settler.forget(event.reply)
         for event in held:
-            if self._enter(event):
+            if await self._enter(event):
                 self._order.add(event)
         self._prefetch.make_room(0)
 
@@ -192,16 +193,14 @@ class OrderedConsumer(Consumer[T]):
         if self._unhook is not None:
             self._unhook()
 
-    async def _consumer_state(self) -> ConsumerState:
-        return ConsumerState.of(await js_api(self._client, f"CONSUMER.INFO.{self._stream}.{self.durable}"))
 
-    async def _ack_again(self, state: ConsumerState) -> None:
-        """Send the acks that may have been lost, so that what was done here need not come again."""
-        connection = self._client.connection
-        for reply in self._order.acks(state):
-            try:
-                if connection.ack(reply):
-                    await connection.writable()
-            except BusError as error:
-                log.debug("acks are not sent again; what was done comes again", error=str(error))
-                return
+async def _ack_again(client: BusClient, order: KeyOrder[Any], state: ConsumerState) -> None:
+    """Send the acks that may have been lost, so that what was done here need not come again."""
+    connection = client.connection
+    for reply in order.acks(state):
+        try:
+            if connection.ack(reply):
+                await connection.writable()
+        except BusError as error:
+            log.debug("acks are not sent again; what was done comes again", error=str(error))
+            return

@@ -21,11 +21,26 @@ class OrderedSettler(Settler):
         context: ConsumeContext,
         durable: str,
         policy: RetryPolicy,
-        settled: Callable[[], None],
+        released: Callable[[], None],
         order: KeyOrder[Any],
     ) -> None:
-        super().__init__(context, durable, policy, settled)
+        super().__init__(context, durable, policy, released)
         self._order = order
+
+    @property
+    def open(self) -> int:
+        """How many events are being handled."""
+        return super().open - len(self._order)
+
+    async def stop(self) -> None:
+        """Take in nothing more; events that nobody has begun to handle go back to the server at once, in order."""
+        self.stopping = True
+        if self.prefetch is not None:
+            await self.prefetch.stop()
+        for event in sorted(self._order.clear(), key=lambda event: event.seq):
+            self.answer(event.reply, b"-NAK")
+            await self.room()
+        await super().stop()
 
     def acked(self, event: Event[Any]) -> bool:
         """Acknowledge ``event``; says whether to wait for :meth:`room` now."""
@@ -43,16 +58,15 @@ class OrderedSettler(Settler):
             await self.room()
             return
         self.decided(event)
-        self._order.again(event, self.policy.delay(event.deliveries) if delay is None else delay)
+        self._order.again(event, self.policy.delay(event.tries) if delay is None else delay)
 
     async def refuse(self, msg: WireMsg, position: Position, refused: Refused) -> bool:
         """Dead-letter a message that is no event; says whether it is off the consumer."""
         if not (stored := await super().refuse(msg, position, refused)):
-            self._order.put_off(position.seq)
+            self._order.put_off(position.key)
         return stored
 
     def settle(self, event: Event[Any], answer: bytes) -> None:
         """Decide on ``event`` by ``answer``."""
-        self._order.blamed.discard(event.seq)
         super().settle(event, answer)
         self._order.leave(event, done=answer == b"+ACK")

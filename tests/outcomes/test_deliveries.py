@@ -1,0 +1,94 @@
+"""A delivery is no failure: tries are counted when a handler was begun or failed, not when something was sent."""
+
+import asyncio
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pytest
+from mts1b_foundation.subjects import OMS_ORDERS_CREATED
+from mts1b_platform.eventbus import Event, RetryPolicy
+from mts1b_platform.eventbus.dedupe.sqlite import SqliteDedupe
+from outcome_readers import SURFACES, reading
+from outcome_world import DURABLE, World, eventually, names
+
+TWICE = RetryPolicy(max_deliveries=2, base=0.05, factor=1, jitter=0)
+
+
+async def crash(world: World, **options: Any) -> None:
+    """A process that takes events in, begins the first and is gone without a word; its ack wait is over."""
+    victim = await world.connect()
+    consumer = victim.consume(OMS_ORDERS_CREATED, durable=DURABLE, ack_wait=0.4, policy=TWICE, **options)
+    async with asyncio.timeout(10):
+        event = await anext(consumer)
+        await event.__aenter__()
+    assert await world.all_taken()
+    await victim.close()
+    await asyncio.sleep(0.5)
+
+
+class FailOnce:
+    """Fails with each order once, or with one order only."""
+
+    def __init__(self, only: str | None = None) -> None:
+        self.tries = Counter[str]()
+        self._only = only
+
+    async def __call__(self, event: Event[Any]) -> None:
+        name = event.payload.order_id
+        self.tries[name] += 1
+        if self.tries[name] == 1 and self._only in (None, name):
+            raise ZeroDivisionError
+
+
+async def test_clean_restarts_alone_make_no_dead_letters(world: World):
+    await world.emit(*range(12))
+    handled: list[str] = []
+    for _ in range(5):
+        async with await world.connect() as bus, asyncio.timeout(10):
+            consumer = bus.consume(OMS_ORDERS_CREATED, durable=DURABLE, policy=TWICE, ordered_by="fund_id")
+            async with await anext(consumer) as event:
+                handled.append(event.payload.order_id)
+            await eventually(lambda waiting=consumer: waiting.waiting > 0, 0.3)
+    assert await world.lost() == []
+    assert handled == names(0, 1, 2, 3, 4)
+
+
+@pytest.mark.parametrize("surface", SURFACES)
+async def test_who_was_only_near_a_crash_has_all_its_tries(surface: str, world: World):
+    await world.emit(*range(6))
+    await crash(world, **({"ordered_by": "fund_id"} if surface == "ordered_by" else {}))
+    async with reading(world, surface, FailOnce(), policy=TWICE, ack_wait=0.4) as reader:
+        assert await world.settled(within=20)
+    assert [entry for entry in await world.lost() if not entry.startswith("order-0 ")] == []
+    assert set(reader.handled) >= set(names(1, 2, 3, 4, 5))
+
+
+@pytest.mark.parametrize("surface", SURFACES)
+async def test_the_first_failure_is_followed_by_the_first_delay(surface: str, world: World):
+    steep = RetryPolicy(max_deliveries=9, base=0.05, factor=100, jitter=0)
+    await world.emit(0, 1)
+    await crash(world, **({"ordered_by": "fund_id"} if surface == "ordered_by" else {}))
+    async with reading(world, surface, FailOnce("order-1"), policy=steep, ack_wait=0.4) as reader:
+        assert await eventually(lambda: "order-1" in reader.handled, world.patience), reader.begun
+
+
+async def test_an_event_whose_effect_is_stored_is_no_dead_letter(world: World, tmp_path: Path):
+    await world.emit(0)
+    async with SqliteDedupe(tmp_path / "books.db") as store:
+        for _ in range(2):
+            victim = await world.connect()
+            consumer = victim.consume(OMS_ORDERS_CREATED, durable=DURABLE, ack_wait=0.4, policy=TWICE)
+            async with asyncio.timeout(10):
+                event = await anext(consumer)
+            if event.deliveries == 1:
+                async with event.once(store):
+                    pass
+            await victim.close()  # between effect and ack, then before the handler
+            await asyncio.sleep(0.5)
+    async with reading(
+        world, "Service", store=SqliteDedupe(tmp_path / "books.db"), policy=TWICE, ack_wait=0.4
+    ) as reader:
+        assert await world.settled(within=20)
+    assert await world.lost() == []
+    assert reader.handled == []

@@ -1,0 +1,90 @@
+"""Whoever leaves an event settles it, in whatever task or context he entered it."""
+
+import asyncio
+import gc
+from collections.abc import AsyncGenerator
+from contextlib import AsyncExitStack
+from typing import Any
+
+import pytest
+from mts1b_foundation.orders import Order
+from mts1b_foundation.subjects import OMS_ORDERS_CREATED
+from mts1b_platform.eventbus import Consumer
+from outcome_world import DURABLE, World, eventually, names
+
+KEYS = pytest.mark.parametrize("options", [{}, {"ordered_by": "fund_id"}], ids=["consume", "ordered_by"])
+CONTEXT = "leaving resets a context variable, which only the context that set it may do: the event is never settled"
+
+
+async def first(consumer: Consumer[Any]) -> Any:
+    async with asyncio.timeout(10):
+        return await anext(consumer)
+
+
+@KEYS
+async def test_an_event_entered_in_one_task_and_left_in_another_is_acknowledged(options: Any, world: World):
+    await world.emit(0)
+    consumer = world.bus.consume(OMS_ORDERS_CREATED, durable=DURABLE, **options)
+    event = await first(consumer)
+    await asyncio.create_task(event.__aenter__())
+    await event.__aexit__(None, None, None)
+    assert await world.settled()
+
+
+@KEYS
+async def test_an_exit_stack_closed_in_another_task_settles_its_events(options: Any, world: World):
+    await world.emit(0)
+    consumer = world.bus.consume(OMS_ORDERS_CREATED, durable=DURABLE, **options)
+    stack = AsyncExitStack()
+    await stack.enter_async_context(await first(consumer))
+    await asyncio.create_task(stack.aclose())
+    assert await world.settled()
+
+
+@KEYS
+async def test_a_generator_that_is_asked_in_tasks_settles_what_it_has_left(options: Any, world: World):
+    await world.emit(0, 1)
+    consumer = world.bus.consume(OMS_ORDERS_CREATED, durable=DURABLE, **options)
+
+    async def orders() -> AsyncGenerator[Order, None]:
+        async for event in consumer:
+            async with event:
+                yield event.payload
+
+    source = orders()
+    seen: list[str] = []
+    for _ in range(2):
+        async with asyncio.timeout(10):  # each step in a task of its own, as asyncio.wait_for does on Python 3.11
+            seen.append((await asyncio.create_task(anext(source))).order_id)
+    assert seen == names(0, 1)
+
+    async def one_is_open() -> bool:
+        return await world.open() == 1
+
+    assert await eventually(one_is_open, 20), "the first is acknowledged, the second is being handled"
+
+
+@KEYS
+async def test_an_event_whose_generator_is_left_by_break_is_given_to_the_next(options: Any, world: World):
+    await world.emit(0)
+    consumer = world.bus.consume(OMS_ORDERS_CREATED, durable=DURABLE, **options)
+
+    async def orders() -> AsyncGenerator[Order, None]:
+        async for event in consumer:
+            async with event:
+                yield event.payload
+
+    async with asyncio.timeout(10):
+        async for order in orders():
+            assert order.order_id == "order-0"
+            break
+    gc.collect()
+    await asyncio.sleep(0.1)  # the loop closes the generator in a task of its own
+    gc.collect()
+    await consumer.stop()
+    other = await world.connect()
+    async with (
+        asyncio.timeout(world.patience),
+        await anext(other.consume(OMS_ORDERS_CREATED, durable=DURABLE, **options)) as event,
+    ):
+        assert event.payload.order_id == "order-0"

@@ -86,7 +86,7 @@ async def read(stage: Stage, durable: str) -> None:
     await asyncio.wait([running, stopping], return_when=asyncio.FIRST_COMPLETED)
     if stop.is_set():
         await bus.drain()
-        await asyncio.wait([running])
+        await running
         stage.note("drained")
     else:
         await running

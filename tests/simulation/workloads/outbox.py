@@ -130,7 +130,7 @@ async def book(stage: Stage, path: Path) -> None:
     await asyncio.wait([running, stopping], return_when=asyncio.FIRST_COMPLETED)
     if stop.is_set():
         await bus.drain()
-        await asyncio.wait([running])
+        await running
         await store.close()
     else:
         await running

@@ -10,7 +10,7 @@ from simulation.known import KNOWN, known
 from simulation.plan import PROFILES, Plan, make_plan
 from simulation.run import Result, simulate
 
-SHOWS_WITHIN: Final = 100
+SHOWS_WITHIN: Final = 60
 """Seeds of its profile after which a known fault must have shown itself."""
 
 

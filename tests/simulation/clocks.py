@@ -6,8 +6,10 @@ import secrets
 import time
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from typing import Any
 
+from mts1b_foundation import deadletters
 from mts1b_platform.eventbus.connection.network import Timer
 from mts1b_platform.eventbus.events import trace
 
@@ -66,6 +68,7 @@ def simulated(world: World) -> Generator[None]:
         (time, "sleep", sleep),
         (os, "urandom", entropy.randbytes),
         (secrets, "token_hex", lambda size=32: entropy.randbytes(size).hex()),
+        (deadletters, "utc_now", lambda: datetime.fromtimestamp(world.wall(), UTC)),
     ]
     originals = [(owner, name, getattr(owner, name)) for owner, name, _ in replaced]
     state = random.getstate()

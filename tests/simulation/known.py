@@ -15,49 +15,19 @@ class Known(NamedTuple):
     kinds: frozenset[str]
     """The faults one of which brings it about."""
     profile: str
-    """Where it shows itself within 100 seeds; if it does not, it is mended."""
+    """Where it shows itself within 60 seeds; if it does not, it is mended."""
 
 
-_DELAYS: Final = frozenset(
-    {"block", "freeze", "half", "lag", "narrow", "freeze_server", "leader", "kill_server", "cut", "err"}
-)
-"""What keeps acks from the server for a while."""
+_AWAY: Final = frozenset({"half", "lag", "narrow", "freeze_server", "leader", "kill_server", "cut", "err", "freeze"})
+"""What keeps the server's answer away for a while."""
 
 KNOWN: Final[tuple[Known, ...]] = (
-    Known("reversed backlog", "order of the stream", frozenset({"graceful"}), "stops"),
-    Known(
-        "deliveries taken for failures",
-        "deliveries taken for failures",
-        _DELAYS | {"graceful", "kill"},
-        "stops",
-    ),
-    Known(
-        "blocking handler",
-        "handled again by the same process",
-        frozenset({"block"}),
-        "block",
-    ),
-    Known(
-        "dead letter of what was handled",
-        "handled and dead letter",
-        _DELAYS,
-        "block",
-    ),
-    Known(
-        "sequence taken for identity",
-        "acknowledged unseen",
-        frozenset({"rollback", "recreate"}),
-        "rollback",
-    ),
+    Known("lost request ends the start", "process ended: JetStreamUnavailable", _AWAY, "starts"),
+    Known("stopped while it starts", "process ended: BusClosed", frozenset({"graceful"}), "starts"),
+    Known("stopped while it starts", "process ended: BusDraining", frozenset({"graceful"}), "starts"),
     Known("lease ahead of the clock", "committed, never published", frozenset({"wall"}), "leases"),
     # what was stored when the relay died is published again behind the window of the stream's memory of ids
     Known("lease ahead of the clock", "stored twice", frozenset({"wall"}), "leases"),
-    Known(
-        "lost request ends the start",
-        "process ended: JetStreamUnavailable",
-        _DELAYS,
-        "starts",
-    ),
 )
 
 

@@ -14,7 +14,7 @@ ONCE: Final = frozenset({"rollback", "recreate"})
 
 PROFILES: Final[dict[str, tuple[str, ...]]] = {
     "stops": ("graceful",),
-    "starts": ("kill_server",),
+    "starts": ("kill_server", "graceful"),
     "graceful": ("graceful", "slow"),
     "freeze": ("freeze", "slow"),
     "block": ("block",),
@@ -136,9 +136,11 @@ def make_plan(seed: int, profile: str) -> Plan:
             plan, events=60, concurrency=1, pace=0.0, work=rng.choice((0.02, 0.05)), prefetch=512, faults=stops
         )
     if profile == "starts":
-        return replace(
-            plan, faults=(Fault(round(rng.uniform(0.001, 0.01), 4), "kill_server", "oms", plan.faults[0].x),)
+        faults = (
+            Fault(round(rng.uniform(0.001, 0.01), 4), "kill_server", "oms", round(rng.random(), 4)),
+            Fault(round(rng.uniform(0.001, 0.01), 4), "graceful", "plain", 0.5),
         )
+        return replace(plan, faults=tuple(sorted(faults, key=lambda fault: fault.at)))
     if profile == "leases":  # a relay dies, and then the clock goes back
         died = round(rng.uniform(0, plan.events * plan.pace + 0.3), 3)
         x = round(rng.random(), 4)

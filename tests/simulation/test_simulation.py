@@ -11,7 +11,8 @@ from simulation.plan import PROFILES, Plan, make_plan
 from simulation.run import simulate
 
 _CORPUS = sorted((Path(__file__).parent / "corpus").glob("*.json"))
-_SEEDS = 300
+_SEEDS = 60
+"""Of each profile: a thousand in all."""
 
 
 @pytest.mark.parametrize("file", _CORPUS, ids=[file.stem for file in _CORPUS])
@@ -25,17 +26,21 @@ def test_what_was_broken_once_stays_mended(file: Path):
 
 @pytest.mark.parametrize("profile", PROFILES)
 def test_the_same_seed_gives_the_same_transcript(profile: str):
-    plan = make_plan(1, profile)
-    assert Plan.from_json(plan.to_json()) == plan
-    first, second = simulate(plan), simulate(plan)
-    assert first.lines == second.lines
-    assert first.checksum == second.checksum
-    assert first.effects
+    effects = 0
+    for seed in range(4):
+        plan = make_plan(seed, profile)
+        assert Plan.from_json(plan.to_json()) == plan
+        first, second = simulate(plan), simulate(plan)
+        assert first.lines == second.lines
+        assert first.checksum == second.checksum
+        effects += first.effects
+    assert effects
 
 
-def test_fixed_seeds_of_every_profile():
+@pytest.mark.parametrize("profile", PROFILES)
+def test_promises_are_kept_whatever_goes_wrong(profile: str):
     campaign = Campaign()
-    campaign.run(range(_SEEDS), "all")
+    campaign.run(range(_SEEDS), profile)
     print(campaign.summary())
     assert not campaign.failed, [f"{oracle}: {result.plan.to_json()}" for result, oracle in campaign.failed]
     assert not campaign.mended, "known.py"

@@ -105,6 +105,11 @@ fuzz: $(READY) ## fuzz the wire code against nats-py's parser (ARGS=-max_total_t
 	@"$(UV)" sync --locked --all-packages --all-extras --group fuzz --inexact --python "$(PYTHON)" --quiet
 	@python tests/fuzz/fuzz_wire.py $(or $(ARGS),-max_total_time=60)
 
+.PHONY: simulate
+simulate: $(READY) ## simulate the bus on virtual time, with faults (SEEDS=0..1000 PROFILE=stops; PLAN='...' repeats one plan)
+	@PYTHONPATH=tests python -m simulation $(if $(SEEDS),--seeds $(SEEDS)) $(if $(PROFILE),--profile $(PROFILE)) \
+		$(if $(PLAN),--plan '$(PLAN)') $(ARGS)
+
 .PHONY: chaos
 chaos: $(READY) ## kill producers, consumers and servers for minutes, and judge what is left (ARGS="--events 12000 --kills 160")
 	@python tests/crash/chaos.py $(ARGS)

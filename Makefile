@@ -71,6 +71,19 @@ test: $(READY) ## run all tests, on real servers
 test-fast: $(READY) ## run the tests that take seconds
 	@pytest -n auto --dist worksteal -m "not slow" $(ARGS)
 
+# What stands on nats-py, at both ends of the range that is allowed; the locked version is tested with all the rest.
+NATS_PY_ENDS := 2.14.0 2.16.0
+NATS_PY_TESTS := packages/mts1b-platform/tests/test_nats_beside.py packages/mts1b-platform/tests/test_raw_surface.py \
+	tests/test_nats_py_beside.py
+
+.PHONY: test-nats-py
+test-nats-py: $(READY) ## test bus.nats and bus.jetstream() with the oldest and the newest nats-py that are allowed
+	@for version in $(NATS_PY_ENDS); do \
+		echo "nats-py $$version" >&2; \
+		"$(UV)" run --isolated --locked --all-packages --all-extras --python "$(PYTHON)" --with "nats-py==$$version" --quiet \
+			pytest -q $(NATS_PY_TESTS) || exit 1; \
+	done
+
 .PHONY: lint
 lint: $(READY) ## style, imports between packages
 	@ruff check $(SOURCES)
@@ -87,7 +100,7 @@ typecheck: $(READY) ## pyright, strict
 	@pyright
 
 .PHONY: check
-check: lint typecheck test ## what CI runs: lint, types, tests
+check: lint typecheck test test-nats-py ## what CI runs: lint, types, tests
 
 .PHONY: bench
 bench: $(READY) ## measure the bus beside raw nats-py and its peers; results under var/bench (ARGS=--quick: two minutes)

@@ -1,7 +1,6 @@
 """The buffer of what goes out: order, limits, what leaves it when the connection breaks."""
 
 import asyncio
-import os
 import threading
 from typing import Any
 
@@ -331,21 +330,3 @@ async def test_another_event_loop_is_told():
     assert isinstance(error, WrongEventLoop)
     (error,) = in_thread(lambda: asyncio.run(bench.out.writable()))
     assert isinstance(error, WrongEventLoop)
-
-
-@pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
-async def test_a_process_that_was_forked_off_is_told():
-    bench = Bench()
-    read, write = os.pipe()
-    pid = os.fork()
-    if not pid:
-        try:
-            bench.out.send(frame(b"a"))
-        except WrongEventLoop:
-            os.write(write, b"told")
-        finally:
-            os._exit(0)
-    os.close(write)
-    os.waitpid(pid, 0)  # noqa: ASYNC222 - it has ended by itself
-    with os.fdopen(read, "rb") as answer:
-        assert answer.read() == b"told"

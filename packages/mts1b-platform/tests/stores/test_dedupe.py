@@ -1,98 +1,42 @@
-"""What the dedupe stores promise, each promise for each store, on real servers."""
+"""What the dedupe stores promise: one suite, run for each store that promises it, on real servers."""
 
 import asyncio
-import sqlite3
 from collections.abc import AsyncIterator, Callable
-from contextlib import AsyncExitStack, suppress
-from dataclasses import dataclass, replace
+from contextlib import suppress
+from dataclasses import replace
 from itertools import count
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
-import aiosqlite
 import pytest
 import pytest_asyncio
 from mts1b_foundation.orders import Order
 from mts1b_foundation.samples import FILL, ORDER
 from mts1b_foundation.subjects import OMS_FILLS_CREATED, OMS_ORDERS_ACCEPTED, OMS_ORDERS_CREATED
 from mts1b_platform.eventbus import Event, EventBus, RetryPolicy, apply_streams
-from mts1b_platform.eventbus.dedupe import Claim, DedupeStore, KvDedupe, Memory
+from mts1b_platform.eventbus.dedupe import Claim, DedupeStore, Memory
 from mts1b_platform.eventbus.dedupe.postgres import PostgresDedupe
 from mts1b_platform.eventbus.dedupe.sqlite import SqliteDedupe
 from mts1b_platform.eventbus.errors import AlreadyDone, LeaseLost, Retry, StoreError
 from mts1b_platform.eventbus.streams import STREAMS
 from mts1b_platform.server import NatsServer
 from mts1b_platform.testing.bus import ConnectBus
-from psycopg import AsyncConnection
 
-KINDS = ("kv", "sqlite", "postgres")
-SQL = ("sqlite", "postgres")
+from .dedupe_kinds import KINDS, LEASE, WAIT, Bench, Place, having
+
+TRANSACTIONAL = having(lambda features: features.transaction)
+LEASING = having(lambda features: features.lease)
 QUICK = RetryPolicy(max_deliveries=5, base=0.02, jitter=0)
-WAIT = 60.0
-LEASE = 30.0
-"""Of a claim in the key-value store, where no test waits for its end."""
-
-
-class Open(Protocol):
-    async def __call__(self, memory: Memory | None = None) -> DedupeStore[Any]: ...
-
-
-@dataclass
-class Bench:
-    """One kind of store, and a place for effects: its own database, or a list where it has none."""
-
-    kind: str
-    open: Open
-    effects: Callable[[], Any]
-    outside: list[str]
-
-    async def act(self, tx: Any, what: str) -> None:
-        if self.kind == "kv":
-            self.outside.append(what)
-        else:
-            await tx.execute(f"INSERT INTO effects VALUES ('{what}')")  # noqa: S608 - both drivers, one statement
 
 
 @pytest_asyncio.fixture(params=KINDS)
 async def bench(
     request: pytest.FixtureRequest, tmp_path: Path, bus: EventBus, new_postgres_database: Callable[[], str]
 ) -> AsyncIterator[Bench]:
-    kind: str = request.param
-    outside: list[str] = []
-    async with AsyncExitStack() as opened:
-        if kind == "sqlite":
-            path = tmp_path / "books.db"
-            sqlite3.connect(path).execute("CREATE TABLE effects (what TEXT)").connection.close()
-
-            async def open_store(memory: Memory | None = None) -> DedupeStore[Any]:
-                return await opened.enter_async_context(SqliteDedupe(path, memory=memory))
-
-            async def effects() -> list[str]:
-                async with aiosqlite.connect(path) as db:
-                    return [row[0] for row in await db.execute_fetchall("SELECT what FROM effects")]
-
-        elif kind == "postgres":
-            url = new_postgres_database()
-            async with await AsyncConnection.connect(url, autocommit=True) as connection:
-                await connection.execute("CREATE TABLE effects (what TEXT)")
-
-            async def open_store(memory: Memory | None = None) -> DedupeStore[Any]:
-                return await opened.enter_async_context(PostgresDedupe(url, memory=memory, timeout=WAIT))
-
-            async def effects() -> list[str]:
-                async with await AsyncConnection.connect(url) as connection:
-                    rows = await connection.execute("SELECT what FROM effects")
-                    return [row[0] for row in await rows.fetchall()]
-
-        else:
-
-            async def open_store(memory: Memory | None = None) -> DedupeStore[Any]:
-                return KvDedupe(bus, lease=LEASE, memory=memory)
-
-            async def effects() -> list[str]:
-                return list(outside)
-
-        yield Bench(kind, open_store, effects, outside)
+    """Each kind of store in turn; a test of what not all can do names those that can by ``having``."""
+    _, opened = KINDS[request.param]
+    async with opened(Place(tmp_path, bus, new_postgres_database)) as made:
+        yield made
 
 
 async def handled(store: DedupeStore[Any], bench: Bench, key: str, consumer: str = "broker") -> bool:
@@ -170,7 +114,7 @@ async def test_the_second_takes_over_when_the_first_fails(bench: Bench):
     assert await waiting
 
 
-@pytest.mark.parametrize("bench", SQL, indirect=True)
+@pytest.mark.parametrize("bench", TRANSACTIONAL, indirect=True)
 async def test_a_failing_handlers_writes_are_undone(bench: Bench):
     store = await bench.open()
     with pytest.raises(ZeroDivisionError):  # noqa: PT012 - what was written before it failed is the point
@@ -180,7 +124,7 @@ async def test_a_failing_handlers_writes_are_undone(bench: Bench):
     assert await bench.effects() == []
 
 
-@pytest.mark.parametrize("bench", SQL, indirect=True)
+@pytest.mark.parametrize("bench", TRANSACTIONAL, indirect=True)
 async def test_a_handler_cannot_commit_behind_the_stores_back_unnoticed(bench: Bench):
     store = await bench.open()
     with pytest.raises(Exception, match=r"[Tt]ransaction"):
@@ -207,6 +151,13 @@ async def test_no_more_marks_are_kept_than_the_limit_and_the_oldest_go_first(ben
     assert await handled(store, bench, "k0")
 
 
+async def test_any_key_that_an_event_can_have_is_one_key(bench: Bench):
+    store = await bench.open()
+    keys = ("a.b", "a b", "*", ">", "ä|ö", "x" * 200)
+    assert [await handled(store, bench, key) for key in keys] == [True] * len(keys)
+    assert [await handled(store, bench, key) for key in keys] == [False] * len(keys)
+
+
 async def test_a_store_that_cannot_be_opened_says_which_and_what_to_do(tmp_path: Path):
     with pytest.raises(StoreError, match=r"nowhere/books\.db cannot be opened.*directory exists"):
         async with SqliteDedupe(tmp_path / "nowhere" / "books.db"):
@@ -218,11 +169,12 @@ async def test_a_store_that_cannot_be_opened_says_which_and_what_to_do(tmp_path:
         Memory(limit=0)
 
 
-# Leases of the key-value store.
+# Leases.
 
 
-async def test_kv_a_dead_owners_lease_ends_and_another_takes_over(bus: EventBus):
-    dead, heir = KvDedupe(bus, lease=1), KvDedupe(bus, lease=LEASE)
+@pytest.mark.parametrize("bench", LEASING, indirect=True)
+async def test_a_dead_owners_lease_ends_and_another_takes_over(bench: Bench):
+    dead, heir = await bench.open(lease=1), await bench.open()
     claim = dead.once("broker", "a")
     await claim.__aenter__()
     for task in asyncio.all_tasks():  # it renews no more, as after a crash
@@ -234,10 +186,11 @@ async def test_kv_a_dead_owners_lease_ends_and_another_takes_over(bus: EventBus)
         await claim.__aexit__(None, None, None)
 
 
-async def test_kv_a_living_owner_keeps_its_lease_and_the_other_is_told_to_come_later(
-    bus: EventBus, standstill: Callable[[], float]
+@pytest.mark.parametrize("bench", LEASING, indirect=True)
+async def test_a_living_owner_keeps_its_lease_and_the_other_is_told_to_come_later(
+    bench: Bench, standstill: Callable[[], float]
 ):
-    owner, other = KvDedupe(bus, lease=2), KvDedupe(bus, lease=2)
+    owner, other = await bench.open(lease=2), await bench.open(lease=2)
     keys = (f"k{number}" for number in count())
     while True:
         key, told = next(keys), list[str]()
@@ -259,24 +212,15 @@ async def test_kv_a_living_owner_keeps_its_lease_and_the_other_is_told_to_come_l
             pass
 
 
-async def test_kv_a_server_restart_between_claim_and_done_changes_nothing(bus: EventBus, nats_server: NatsServer):
-    store = KvDedupe(bus, lease=30)
+@pytest.mark.parametrize("bench", LEASING, indirect=True)
+async def test_a_server_restart_between_claim_and_done_changes_nothing(bench: Bench, nats_server: NatsServer):
+    store = await bench.open()
     async with store.once("broker", "a"):
         nats_server.kill()
         await nats_server.restart()
     with pytest.raises(AlreadyDone):
         async with store.once("broker", "a"):
             pass
-
-
-async def test_kv_any_key_that_an_event_can_have_is_one_key(bus: EventBus):
-    store = KvDedupe(bus)
-    for key in ("a.b", "a b", "*", ">", "ä|ö", "x" * 200):
-        async with store.once("broker", key):
-            pass
-        with pytest.raises(AlreadyDone):
-            async with store.once("broker", key):
-                pass
 
 
 # With the bus.

@@ -1,19 +1,15 @@
-"""What the outbox and its relay promise, each promise for SQLite and PostgreSQL, on real servers."""
+"""What an outbox and its relay promise: one suite for every kind of outbox, on real servers."""
 
 import asyncio
-import sqlite3
-from collections.abc import AsyncGenerator, AsyncIterator, Callable
-from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass, replace
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
 
-import aiosqlite
 import pytest
 import pytest_asyncio
-from mts1b_foundation.orders import Order
-from mts1b_foundation.samples import FILL, ORDER
+from mts1b_foundation.samples import FILL, NAV
 from mts1b_foundation.subjects import OMS_FILLS_CREATED, OMS_ORDERS_CREATED, TREASURY_NAV
 from mts1b_platform.eventbus import EventBus, NotTheProducer, apply_streams
 from mts1b_platform.eventbus.errors import StoreError
@@ -26,61 +22,18 @@ from mts1b_platform.server import NatsServer
 from mts1b_platform.testing.bus import ConnectBus
 from psycopg import AsyncConnection
 
-AnyOutbox = SqliteOutbox | PostgresOutbox
+from .outbox_kinds import KINDS, AnyOutbox, Bench, Place, order
+
 WAIT = 60.0
 
 
-def order(number: int) -> Order:
-    return ORDER.model_copy(update={"order_id": f"order-{number}", "idempotency_key": f"intent-{number}"})
-
-
-@dataclass
-class Bench:
-    """One kind of outbox, and business transactions on the same database."""
-
-    kind: str
-    open: Callable[[], Any]
-    transaction: Callable[[], Any]
-
-    async def commit(self, outbox: AnyOutbox, *numbers: int) -> None:
-        for number in numbers:
-            async with self.transaction() as tx:
-                await tx.execute(f"INSERT INTO orders VALUES ({number})")  # noqa: S608 - both drivers, one statement
-                await outbox.add(tx, OMS_ORDERS_CREATED, order(number))
-
-
-@pytest_asyncio.fixture(params=["sqlite", "postgres"])
+@pytest_asyncio.fixture(params=KINDS)
 async def bench(
     request: pytest.FixtureRequest, tmp_path: Path, new_postgres_database: Callable[[], str]
 ) -> AsyncIterator[Bench]:
-    async with AsyncExitStack() as opened:
-        if request.param == "sqlite":
-            path = tmp_path / "oms.db"
-            sqlite3.connect(path).execute("CREATE TABLE orders (number INTEGER)").connection.close()
-
-            async def open_outbox() -> AnyOutbox:
-                return await opened.enter_async_context(SqliteOutbox(path, service="mts1b-oms"))
-
-            @asynccontextmanager
-            async def transaction() -> AsyncGenerator[Any, None]:
-                async with aiosqlite.connect(path, isolation_level=None) as db:
-                    await db.execute("BEGIN IMMEDIATE")
-                    yield db
-                    await db.commit()
-        else:
-            url = new_postgres_database()
-            async with await AsyncConnection.connect(url, autocommit=True) as connection:
-                await connection.execute("CREATE TABLE orders (number INTEGER)")
-
-            async def open_outbox() -> AnyOutbox:
-                return await opened.enter_async_context(PostgresOutbox(url, service="mts1b-oms"))
-
-            @asynccontextmanager
-            async def transaction() -> AsyncGenerator[Any, None]:
-                async with await AsyncConnection.connect(url) as connection:
-                    yield connection
-
-        yield Bench(request.param, open_outbox, transaction)
+    """Each kind of outbox in turn."""
+    async with KINDS[request.param](Place(tmp_path, new_postgres_database)) as made:
+        yield made
 
 
 async def stored(bus: EventBus, stream: str = "OMS_ORDERS") -> list[str]:
@@ -256,32 +209,22 @@ async def test_an_event_that_the_server_refuses_is_set_aside_and_the_rest_goes_o
     assert (await outbox.backlog()).waiting == 1
 
 
-async def test_add_refuses_what_would_not_stand_or_fall_with_the_transaction(bench: Bench, tmp_path: Path):
+async def test_add_refuses_what_would_not_stand_or_fall_with_the_transaction(bench: Bench):
     outbox = await bench.open()
-    if bench.kind == "sqlite":
-        async with aiosqlite.connect(outbox.path, isolation_level=None) as alone:
-            with pytest.raises(StoreError, match="no transaction is open"):
-                await outbox.add(alone, OMS_ORDERS_CREATED, order(1))
-        async with aiosqlite.connect(tmp_path / "other.db", isolation_level=None) as other:
-            await other.execute("BEGIN")
-            with pytest.raises(StoreError, match="same file"):
-                await outbox.add(other, OMS_ORDERS_CREATED, order(1))
-    else:
-        async with bench.transaction() as tx:
-            await tx.set_autocommit(True)
-            with pytest.raises(StoreError, match="no transaction is open"):
-                await outbox.add(tx, OMS_ORDERS_CREATED, order(1))
-            await tx.execute("DROP TABLE mts1b_outbox")
-            with pytest.raises(StoreError, match="no outbox"):
-                async with tx.transaction():
-                    await outbox.add(tx, OMS_ORDERS_CREATED, order(1))
+    async with bench.no_transaction() as alone:
+        with pytest.raises(StoreError, match="no transaction is open"):
+            await outbox.add(alone, OMS_ORDERS_CREATED, order(1))
+    async with bench.transaction_elsewhere() as other:
+        with pytest.raises(StoreError, match=bench.refusal_elsewhere):
+            await outbox.add(other, OMS_ORDERS_CREATED, order(1))
+    assert (await outbox.backlog()).waiting == 0
 
 
 async def test_add_refuses_a_subject_of_another_service(bench: Bench):
     outbox = await bench.open()
     async with bench.transaction() as tx:
         with pytest.raises(NotTheProducer, match="this outbox is that of mts1b-oms"):
-            await outbox.add(tx, TREASURY_NAV, None)
+            await outbox.add(tx, TREASURY_NAV, NAV)
 
 
 async def test_a_frozen_relay_whose_lease_ended_does_not_hold_up_the_next(

@@ -1,4 +1,5 @@
-"""One suite, three surfaces: what is promised holds through emit/consume, through Service, and through raw nats-py.
+"""One suite for every surface: what is promised holds through emit/consume, through Service, both with and without
+``ordered_by``, and through raw nats-py.
 
 The raw surface is the one that the first users were shown: ``js.publish`` with headers of one's own, and
 ``js.subscribe(…, durable=…, manual_ack=True)`` with ``msg.ack()`` and ``msg.nak()``.
@@ -7,7 +8,7 @@ The raw surface is the one that the first users were shown: ``js.publish`` with 
 import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 import pytest
 from mts1b_foundation.deadletters import DeadLetter, DeadLetterReason
@@ -46,6 +47,8 @@ class Surface(Protocol):
 class Typed:
     """``emit`` and ``consume``."""
 
+    options: ClassVar[dict[str, Any]] = {}
+
     def __init__(self, bus: EventBus, _url: str) -> None:
         self.bus = bus
 
@@ -57,7 +60,7 @@ class Typed:
         self, handle: Handle, durable: str = DURABLE, *, once: bool = False
     ) -> AsyncGenerator[None, None]:
         store = KvDedupe(self.bus)
-        consumer = self.bus.consume(OMS_ORDERS_CREATED, durable=durable, policy=POLICY)
+        consumer = self.bus.consume(OMS_ORDERS_CREATED, durable=durable, policy=POLICY, **self.options)
 
         async def read() -> None:
             async for event in consumer:
@@ -90,7 +93,9 @@ class Decorated(Typed):
     ) -> AsyncGenerator[None, None]:
         service = Service("mts1b-brokers", servers=self.url)
 
-        @service.consumes(OMS_ORDERS_CREATED, durable=durable, policy=POLICY, dedupe=KvDedupe if once else None)
+        @service.consumes(
+            OMS_ORDERS_CREATED, durable=durable, policy=POLICY, dedupe=KvDedupe if once else None, **self.options
+        )
         async def act(event: Any, *_: Any) -> None:
             await handle(event.payload)
 
@@ -101,6 +106,18 @@ class Decorated(Typed):
         finally:
             service.stop()
             await asyncio.wait_for(task, PATIENCE)
+
+
+class Ordered(Typed):
+    """``consume`` with ``ordered_by``; each order is a key of its own."""
+
+    options: ClassVar[dict[str, Any]] = {"ordered_by": "order_id"}
+
+
+class DecoratedOrdered(Decorated):
+    """``Service`` with ``ordered_by``."""
+
+    options: ClassVar[dict[str, Any]] = Ordered.options
 
 
 class Raw:
@@ -151,9 +168,20 @@ class Raw:
             await asyncio.wait_for(task, PATIENCE)
 
 
-@pytest.fixture(params=[Typed, Decorated, Raw], ids=["emit-consume", "service", "raw"])
+SURFACES: dict[str, Callable[[EventBus, str], Surface]] = {
+    "emit-consume": Typed,
+    "service": Decorated,
+    "ordered_by": Ordered,
+    "service-ordered_by": DecoratedOrdered,
+    "raw": Raw,
+}
+SHARING = [name for name in SURFACES if "ordered_by" not in name]
+"""Those with which several instances may share a durable."""
+
+
+@pytest.fixture(params=SURFACES)
 def surface(request: pytest.FixtureRequest, bus: EventBus, nats_server: NatsServer) -> Surface:
-    return request.param(bus, nats_server.url)
+    return SURFACES[request.param](bus, nats_server.url)
 
 
 def order(number: int, **changes: Any) -> Order:
@@ -282,6 +310,7 @@ async def test_a_reader_that_comes_back_goes_on_where_it_was(surface: Surface):
     assert (first.seen, second.seen) == (["order-1"], ["order-2"])
 
 
+@pytest.mark.parametrize("surface", SHARING, indirect=True)
 async def test_two_instances_share_the_work(surface: Surface, connect_bus: ConnectBus, nats_server: NatsServer):
     make: Any = type(surface)
     other: Surface = make(await connect_bus(), nats_server.url)

@@ -25,6 +25,8 @@ class Features:
 
     transaction: bool = False
     """What a handler writes through the handle that it is given commits together with the mark."""
+    prunes: bool = False
+    """It forgets old marks itself, by the clock of this machine; else the server does, by its own."""
     lease: bool = False
     """A claim ends after some time if its owner does not renew it."""
 
@@ -119,8 +121,8 @@ async def kv(place: Place) -> AsyncGenerator[Bench, None]:
 
 KINDS: dict[str, tuple[Features, Benches]] = {
     "kv": (Features(lease=True), kv),
-    "sqlite": (Features(transaction=True), sqlite),
-    "postgres": (Features(transaction=True), postgres),
+    "sqlite": (Features(transaction=True, prunes=True), sqlite),
+    "postgres": (Features(transaction=True, prunes=True), postgres),
 }
 
 

@@ -1,6 +1,7 @@
 """What the dedupe stores promise: one suite, run for each store that promises it, on real servers."""
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import suppress
 from dataclasses import replace
@@ -17,6 +18,7 @@ from mts1b_platform.eventbus import Event, EventBus, RetryPolicy, apply_streams
 from mts1b_platform.eventbus.dedupe import Claim, DedupeStore, Memory
 from mts1b_platform.eventbus.dedupe.postgres import PostgresDedupe
 from mts1b_platform.eventbus.dedupe.sqlite import SqliteDedupe
+from mts1b_platform.eventbus.dedupe.store import DAY
 from mts1b_platform.eventbus.errors import AlreadyDone, LeaseLost, Retry, StoreError
 from mts1b_platform.eventbus.streams import STREAMS
 from mts1b_platform.server import NatsServer
@@ -25,6 +27,7 @@ from mts1b_platform.testing.bus import ConnectBus
 from .dedupe_kinds import KINDS, LEASE, WAIT, Bench, Place, having
 
 TRANSACTIONAL = having(lambda features: features.transaction)
+PRUNING = having(lambda features: features.prunes)
 LEASING = having(lambda features: features.lease)
 QUICK = RetryPolicy(max_deliveries=5, base=0.02, jitter=0)
 
@@ -141,6 +144,26 @@ async def test_old_marks_are_forgotten(bench: Bench):
     async with asyncio.timeout(WAIT):
         while not await handled(store, bench, "a"):  # noqa: ASYNC110 - the server forgets when it comes to it
             await asyncio.sleep(0.1)
+
+
+@pytest.mark.parametrize("bench", PRUNING, indirect=True)
+@pytest.mark.parametrize("jump", [30 * DAY, -30 * DAY])
+async def test_marks_are_kept_when_the_clock_jumps(bench: Bench, monkeypatch: pytest.MonkeyPatch, jump: float):
+    for module in PRUNING:
+        monkeypatch.setattr(f"mts1b_platform.eventbus.dedupe.{module}._PRUNE_EVERY", 1)
+    right = time.time
+    before = await bench.open()
+    assert await handled(before, bench, "a")
+    monkeypatch.setattr(time, "time", lambda: right() + jump)
+    meanwhile = await bench.open()
+    assert await handled(meanwhile, bench, "b")
+    assert await handled(before, bench, "c")
+    monkeypatch.setattr(time, "time", right)
+    after = await bench.open()
+    assert await handled(after, bench, "d")
+    for store in (before, meanwhile, after):
+        for key in "abcd":
+            assert not await handled(store, bench, key)
 
 
 async def test_no_more_marks_are_kept_than_the_limit_and_the_oldest_go_first(bench: Bench):

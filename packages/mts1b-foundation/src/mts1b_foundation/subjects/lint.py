@@ -8,7 +8,8 @@ from collections.abc import Callable, Iterator, Sequence
 from itertools import combinations
 from typing import Any, Final
 
-from mts1b_foundation.declared import Site
+from mts1b_foundation.declared import Site, site_of
+from mts1b_foundation.roundtrip import unread, unreadable
 from mts1b_foundation.subjects.algebra import contains, covers, is_pattern, overlaps
 from mts1b_foundation.subjects.findings import Finding
 from mts1b_foundation.subjects.lint_streams import consumers, filters, stream_patterns, streams
@@ -29,12 +30,21 @@ def claim_of(value: str) -> str:
 
 
 def grammar(sources: Sources) -> Iterator[Finding]:
-    """A declaration that breaks the grammar."""
+    """A declaration that breaks the grammar, or has a payload that no reader could read."""
     for source in sources:
         for defect in source.defects:
-            yield Finding(
-                defect.site, "grammar", defect.message, "correct the declaration, docs/registry.md has the grammar"
-            )
+            yield Finding(defect.site, defect.rule, defect.message, defect.remedy)
+
+
+def payloads(sources: Sources) -> Iterator[Finding]:
+    """A payload of which a value, made for its fields or given as its sample, is not read as it was written."""
+    from mts1b_foundation.samples import SAMPLES  # only tools need it, services never
+
+    for model in dict.fromkeys(subject.payload for _, subject in registered(sources)):
+        samples = [problem for event in SAMPLES if type(event) is model for problem in unread(event)]
+        for problem in dict.fromkeys([*unreadable(model), *samples]):
+            site = site_of(model, problem.field)
+            yield Finding(site, "payload-unreadable", f"{model.__name__}.{problem.about}", problem.remedy)
 
 
 def one_line(sources: Sources) -> Iterator[Finding]:
@@ -178,6 +188,7 @@ RULES: Final[tuple[Rule, ...]] = (
     consumers,
     versions,
     schema_ids,
+    payloads,
 )
 """The rules about subjects, owners, streams and consumers, in the order in which they are documented."""
 

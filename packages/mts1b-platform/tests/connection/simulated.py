@@ -11,7 +11,7 @@ from typing import Any
 
 from mts1b_platform.eventbus.connection import Callbacks, Connection, ConnectionOptions, Transport, feed
 from mts1b_platform.eventbus.protocol.frames import split_frame
-from mts1b_platform.eventbus.protocol.message import RawMsg, WireMsg
+from mts1b_platform.eventbus.protocol.message import WireMsg
 
 TURNS = 25
 """Turns of the loop after which nothing in memory moves any more."""
@@ -345,17 +345,3 @@ class World:
         """Let time pass while a task waits for something."""
         await self.clock.advance(seconds)
         assert not waiting.done()
-
-
-class Received:
-    """A callback that keeps batches."""
-
-    def __init__(self) -> None:
-        self.batches: list[list[RawMsg]] = []
-
-    def __call__(self, batch: list[RawMsg]) -> None:
-        self.batches.append(batch)
-
-    @property
-    def payloads(self) -> list[bytes]:
-        return [msg[3] for batch in self.batches for msg in batch]

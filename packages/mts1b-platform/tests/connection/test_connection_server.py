@@ -25,7 +25,8 @@ from mts1b_platform.eventbus.protocol.frames import pub_frame
 from mts1b_platform.server import NatsServer
 from mts1b_platform.testing import StartNatsServer
 from mts1b_platform.testing.ports import free_ports
-from simulated import Received
+
+from ..received import Received  # noqa: TID252 - tests are in no package that could be named
 
 WAIT = 60
 """Seconds to wait for what comes at once unless the machine stands still."""

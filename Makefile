@@ -71,6 +71,19 @@ test: $(READY) ## run all tests, on real servers
 test-fast: $(READY) ## run the tests that take seconds
 	@pytest -n auto --dist worksteal -m "not slow" $(ARGS)
 
+# What stands on nats-py, at both ends of the range that is allowed; the locked version is tested with all the rest.
+NATS_PY_ENDS := 2.14.0 2.16.0
+NATS_PY_TESTS := packages/mts1b-platform/tests/test_nats_beside.py packages/mts1b-platform/tests/test_raw_surface.py \
+	tests/test_nats_py_beside.py
+
+.PHONY: test-nats-py
+test-nats-py: $(READY) ## test bus.nats and bus.jetstream() with the oldest and the newest nats-py that are allowed
+	@for version in $(NATS_PY_ENDS); do \
+		echo "nats-py $$version" >&2; \
+		"$(UV)" run --isolated --locked --all-packages --all-extras --python "$(PYTHON)" --with "nats-py==$$version" --quiet \
+			pytest -q $(NATS_PY_TESTS) || exit 1; \
+	done
+
 .PHONY: lint
 lint: $(READY) ## style, imports between packages
 	@ruff check $(SOURCES)
@@ -87,7 +100,7 @@ typecheck: $(READY) ## pyright, strict
 	@pyright
 
 .PHONY: check
-check: lint typecheck test ## what CI runs: lint, types, tests
+check: lint typecheck test test-nats-py ## what CI runs: lint, types, tests
 
 .PHONY: bench
 bench: $(READY) ## measure the bus beside raw nats-py and its peers; results under var/bench (ARGS=--quick: two minutes)
@@ -105,10 +118,19 @@ fuzz: $(READY) ## fuzz the wire code against nats-py's parser (ARGS=-max_total_t
 	@"$(UV)" sync --locked --all-packages --all-extras --group fuzz --inexact --python "$(PYTHON)" --quiet
 	@python tests/fuzz/fuzz_wire.py $(or $(ARGS),-max_total_time=60)
 
+.PHONY: simulate
+simulate: $(READY) ## simulate the bus on virtual time, with faults (SEEDS=0..1000 PROFILE=stops; PLAN='...' repeats one plan)
+	@PYTHONPATH=tests python -m simulation $(if $(SEEDS),--seeds $(SEEDS)) $(if $(PROFILE),--profile $(PROFILE)) \
+		$(if $(PLAN),--plan '$(PLAN)') $(ARGS)
+
 .PHONY: chaos
 chaos: $(READY) ## kill producers, consumers and servers for minutes, and judge what is left (ARGS="--events 12000 --kills 160")
 	@python tests/crash/chaos.py $(ARGS)
 	@pytest --chaos
+
+.PHONY: soak
+soak: $(READY) ## half an hour of cut wires, frozen servers and new certificates under load (ARGS="--minutes 5 --seed 3")
+	@python tests/soak/soak.py $(ARGS)
 
 .PHONY: chaos-desk
 chaos-desk: $(READY) ## kill the desk's services 30 times and NATS 5 times, and get the same ledger (DATA=file); halts under load

@@ -12,13 +12,15 @@ from asyncio.subprocess import PIPE
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from mts1b_foundation.samples import ORDER, QUOTE
 from mts1b_foundation.subjects import MARKETDATA_QUOTES, OMS_ORDERS_CREATED
-from mts1b_platform.eventbus import EventBus, RetryPolicy, apply_streams
+from mts1b_platform.eventbus import Event, EventBus, RetryPolicy, apply_streams
+from mts1b_platform.eventbus.errors import StoreError
 from mts1b_platform.eventbus.hooks import joined
 from mts1b_platform.observability import EndpointError, Observed, observe
 from mts1b_platform.observability.audit import AuditHook, AuditLog, search
@@ -85,6 +87,27 @@ async def test_publishing_and_consuming_is_counted_by_pattern_and_repo(bus: Even
     assert seen[key("nats_handler_seconds_count", **labels)] == 1
     assert seen[key("nats_connected", repo="mts1b-oms")] == 1
     assert seen[key("nats_publish_in_flight", repo="mts1b-oms")] == 0
+
+
+async def test_a_consumer_whose_store_is_away_is_seen(bus: EventBus):
+    met = asyncio.Event()
+
+    async def handle(_: Event[Any]) -> None:
+        met.set()
+        raise StoreError("the disk is full")
+
+    async with observe(bus, port=0) as observed:
+        await bus.emit(OMS_ORDERS_CREATED, ORDER)
+        consumer = bus.consume(OMS_ORDERS_CREATED, durable="t")
+        reading = asyncio.create_task(consumer.run(handle))
+        async with asyncio.timeout(60):
+            await met.wait()
+        seen = await scrape(observed)
+        await consumer.stop()
+        await reading
+    assert seen[key("nats_consume_store_away", reader="t", repo="mts1b-oms")] == 1
+    assert seen[key("nats_consume_store_outages_total", subject=ORDERS, repo="mts1b-oms")] == 1
+    assert seen.get(key("nats_consume_errors_total", subject=ORDERS, repo="mts1b-oms"), 0) == 0
 
 
 @pytest.mark.parametrize("atomic", [False, True])

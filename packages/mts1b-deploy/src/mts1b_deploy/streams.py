@@ -85,4 +85,5 @@ async def _apply(layout: Layout, record: InstallRecord) -> list[AppliedStream]:
                 AppliedStream(f"{change.stream}, durable {change.durable}", change.action)
                 for change in await apply_consumers(bus)
             ]
+            await KvDedupe(bus).open()  # its bucket is made here: services may only write their keys
     return done

@@ -41,6 +41,7 @@ class Specimens:
     definitions: dict[str, Node] = field(default_factory=dict[str, Node])
     guessed: bool = False
     _within: list[Any] = field(default_factory=list[Any])
+    _made: dict[type[BaseModel], list[Any]] = field(default_factory=dict[type[BaseModel], list[Any]])
 
     def of(self, node: Node) -> list[Any]:
         """Values for ``node``."""
@@ -174,7 +175,13 @@ class Specimens:
         return made
 
     def _model(self, node: Node) -> list[Any]:
-        return [instance for _, instance in self.models(node["cls"])]
+        model: type[BaseModel] = node["cls"]
+        if model not in self._made:
+            made = [instance for _, instance in self.models(model)]
+            if model in self._within:
+                return made
+            self._made[model] = made
+        return self._made[model]
 
     def _definitions(self, node: Node) -> list[Any]:
         self._remember(node)

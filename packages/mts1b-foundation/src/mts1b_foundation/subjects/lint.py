@@ -4,11 +4,15 @@ Each rule names the line that has to change and the remedy. ``check_registry`` r
 rendered views and schemas are in ``mts1b_foundation.schemas`` and ``mts1b_foundation.views``.
 """
 
+import json
 from collections.abc import Callable, Iterator, Sequence
 from itertools import combinations
-from typing import Any, Final
+from typing import Any, Final, cast
+
+from pydantic import ValidationError
 
 from mts1b_foundation.declared import Site, site_of
+from mts1b_foundation.event import Event
 from mts1b_foundation.roundtrip import unread, unreadable
 from mts1b_foundation.subjects.algebra import contains, covers, is_pattern, overlaps
 from mts1b_foundation.subjects.findings import Finding
@@ -41,8 +45,9 @@ def payloads(sources: Sources) -> Iterator[Finding]:
     from mts1b_foundation.samples import SAMPLES  # only tools need it, services never
 
     for model in dict.fromkeys(subject.payload for _, subject in registered(sources)):
-        samples = [problem for event in SAMPLES if type(event) is model for problem in unread(event)]
-        for problem in dict.fromkeys([*unreadable(model), *samples]):
+        samples = [event for event in SAMPLES if type(event) is model] or list(_examples(model))
+        unlike = [problem for event in samples for problem in unread(event)]
+        for problem in dict.fromkeys([*unreadable(model), *unlike]):
             site = site_of(model, problem.field)
             yield Finding(site, "payload-unreadable", f"{model.__name__}.{problem.about}", problem.remedy)
 
@@ -191,6 +196,17 @@ RULES: Final[tuple[Rule, ...]] = (
     payloads,
 )
 """The rules about subjects, owners, streams and consumers, in the order in which they are documented."""
+
+
+def _examples(model: type[Event]) -> Iterator[Event]:
+    """The model's own examples; whether they are valid is a rule of the schemas."""
+    extra = model.model_config.get("json_schema_extra")
+    known = cast("dict[str, Any]", extra) if isinstance(extra, dict) else {}
+    for example in known.get("examples", ()):
+        try:
+            yield model.model_validate_json(json.dumps(example))
+        except ValidationError:
+            continue
 
 
 def _number(subject: Subject[Any]) -> int:

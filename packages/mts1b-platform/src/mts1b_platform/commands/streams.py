@@ -21,7 +21,7 @@ from mts1b_platform.eventbus import (
     unknown_streams,
 )
 from mts1b_platform.eventbus.consumers import declared_streams
-from mts1b_platform.eventbus.dedupe.kv import KvDedupe
+from mts1b_platform.eventbus.dedupe import KvDedupe
 from mts1b_platform.eventbus.jetstream.api import js_api
 from mts1b_platform.eventbus.jetstream.apply_consumers import ConsumerChange, apply_consumers
 from mts1b_platform.observability.audit import audit_action
@@ -90,7 +90,7 @@ def apply(
 ) -> None:
     """Create and update streams as declared. Sends nothing where nothing differs.
 
-    On a secured bus also the durables that services declare, as services may not create any.
+    On a secured bus also the durables that services declare and the dedupe bucket, as services may not create any.
 
     Example: mts1b streams apply
     """

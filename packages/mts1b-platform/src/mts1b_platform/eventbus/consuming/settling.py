@@ -101,7 +101,7 @@ class Settler:
         if self.prefetch is not None:
             self.prefetch.settled(reply)
         self._remember(reply)
-        if event.tries != 1:
+        if event.tries != 1 or event is self._suspect:
             self._end_tries(event)
         if self.stopping:
             self._release_if_done()

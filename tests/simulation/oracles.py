@@ -1,0 +1,182 @@
+"""The guarantees of the bus, as checks of what a run has done. Each is one promise of ``docs/guarantees.md``."""
+
+from collections import Counter
+from collections.abc import Callable, Iterator
+from typing import Final, NamedTuple
+
+from simulation.evidence import Evidence
+from simulation.record import Reader
+
+
+class Violation(NamedTuple):
+    """A promise that was not kept."""
+
+    oracle: str
+    facts: str
+
+
+_BREAKS: Final = frozenset(
+    {"cut", "half", "lag", "narrow", "kill_server", "freeze_server", "kill", "freeze", "leader", "rollback", "recreate"}
+) | {"err"}
+"""Faults after which the server may redeliver what a plain consumer has handled."""
+_NEW_STREAM: Final = frozenset({"rollback", "recreate"})
+_DOCUMENTED_ENDS: Final = {"ConsumerGone": frozenset({"recreate", "rollback"}), "NoStream": frozenset({"recreate"})}
+"""Errors that a process may end with, by the faults that explain them."""
+
+
+def judge(evidence: Evidence) -> list[Violation]:
+    """All promises that were broken."""
+    return [violation for oracle in _ORACLES for violation in oracle(evidence)]
+
+
+def _acked_is_stored(evidence: Evidence) -> Iterator[Violation]:
+    """What ``emit`` has returned for is on the stream."""
+    record = evidence.record
+    if not record.all_emitted:
+        yield Violation("emit never ends", f"{record.emitted} of {evidence.plan.events} emitted")
+    missing = [order for order in record.acked if order not in evidence.stored and order not in record.excused]
+    if missing and evidence.plan.workload == "outbox":
+        yield Violation("committed, never published", f"orders {missing[:8]}")
+    elif missing:
+        yield Violation("acked, not stored", f"orders {missing[:8]}")
+
+
+def _stored_once(evidence: Evidence) -> Iterator[Violation]:
+    """An event that is published again after a lost ack is recognised."""
+    if evidence.messages > len(evidence.stored) and not evidence.plan.kinds & _NEW_STREAM:
+        yield Violation("stored twice", f"{evidence.messages} messages of {len(evidence.stored)} orders")
+
+
+def _handled_or_dead_letter(evidence: Evidence) -> Iterator[Violation]:
+    """What is stored is handled or a dead letter, and everything settles in time."""
+    for durable, reader in evidence.record.readers.items():
+        done = reader.done | evidence.letters[durable].keys()
+        missing = [order for order in evidence.stored if order not in done and order in evidence.record.acked]
+        state = evidence.unsettled.get(durable, "settled")
+        if missing and evidence.quiet:
+            yield Violation("acknowledged unseen", f"{durable}: orders {missing[:8]}")
+        elif missing:
+            yield Violation("never handled", f"{durable}: {len(missing)} orders, such as {missing[:4]}; {state}")
+        elif not evidence.quiet and durable in evidence.unsettled:
+            yield Violation("never settled", f"{durable}: {state}")
+
+
+def _not_again(evidence: Evidence) -> Iterator[Violation]:
+    """What this process has handled is not handed out by it again."""
+    kinds = evidence.plan.kinds
+    if kinds & _NEW_STREAM:
+        return
+    for durable, reader in evidence.record.readers.items():
+        times = Counter((effect.process, effect.order) for effect in reader.effects)
+        again = [each for each, count in times.items() if count > 1]
+        if reader.once or (reader.shared and kinds & _BREAKS):
+            continue  # the store says what was done twice
+        if again and (reader.ordered or not kinds & _BREAKS):
+            yield Violation("handled again by the same process", f"{durable}: {len(again)}, such as {again[:3]}")
+        elif not kinds & _BREAKS and len(reader.effects) > len(reader.done):
+            yield Violation("handled twice without a fault", f"{durable}: {len(reader.effects) - len(reader.done)}")
+
+
+def _in_order(evidence: Evidence) -> Iterator[Violation]:
+    """Ordered: per key, always. Plain: as the stream, while nothing fails or breaks."""
+    plan = evidence.plan
+    if plan.kinds & _NEW_STREAM:
+        return
+    for durable, reader in evidence.record.readers.items():
+        first = list(dict.fromkeys(effect.order for effect in reader.effects))
+        if reader.ordered:
+            yield from _keys_in_order(durable, first, evidence)
+        elif (
+            not reader.shared
+            and not plan.kinds & (_BREAKS | {"fail"})
+            and plan.concurrency == 1
+            and first != sorted(first)
+        ):
+            at = next(at for at in range(len(first) - 1) if first[at] > first[at + 1])
+            yield Violation("order of the stream", f"{durable}: {first[max(0, at - 1) : at + 7]}")
+
+
+def _keys_in_order(durable: str, first: list[int], evidence: Evidence) -> Iterator[Violation]:
+    latest: dict[str, int] = {}
+    for order in first:
+        acked = evidence.record.acked.get(order)
+        if acked is None:
+            continue
+        if order < latest.get(acked.key, -1):
+            yield Violation("order of a key", f"{durable}: {order} after {latest[acked.key]} of {acked.key}")
+            return
+        latest[acked.key] = order
+
+
+def _booked_once(evidence: Evidence) -> Iterator[Violation]:
+    """A SQL store has each effect once, and none of a transaction that was rolled back; nothing stays in the outbox."""
+    record = evidence.record
+    for durable, reader in record.readers.items():
+        if twice := [order for order, count in reader.booked.items() if count > 1]:
+            yield Violation("booked twice", f"{durable}: orders {twice[:8]}")
+        if reader.once and (ghosts := sorted(evidence.stored.keys() - record.acked.keys())):
+            yield Violation("published, never committed", f"orders {ghosts[:8]}")
+        if reader.once and evidence.quiet and record.unpublished:
+            yield Violation("left in the outbox", f"{len(record.unpublished)} rows")
+        published = sorted(evidence.stored, key=evidence.stored.__getitem__)
+        if reader.once and published != sorted(published):
+            yield Violation("order of the outbox", f"{published[:20]}")
+
+
+def _one_end(evidence: Evidence) -> Iterator[Violation]:
+    """What was handled is no dead letter."""
+    if evidence.plan.kinds & _NEW_STREAM:
+        return
+    for durable, reader in evidence.record.readers.items():
+        if both := sorted(reader.done & evidence.letters[durable].keys()):
+            letter = evidence.letters[durable][both[0]]
+            yield Violation("handled and dead letter", f"{durable}: orders {both[:8]}: {letter.error}")
+
+
+def _only_failures_count(evidence: Evidence) -> Iterator[Violation]:
+    """A dead letter for too many deliveries stands for as many failures of its handler, crashes included."""
+    for durable, reader in evidence.record.readers.items():
+        for order, letter in evidence.letters[durable].items():
+            blame = _blame(reader, order)
+            if letter.reason == "max_deliveries" and blame < evidence.plan.max_deliveries:
+                facts = f"failed {blame} times of {evidence.plan.max_deliveries}, {letter.deliveries} deliveries"
+                yield Violation("deliveries taken for failures", f"{durable}: order {order} {facts}: {letter.error}")
+                break
+
+
+def _blame(reader: Reader, order: int) -> int:
+    return reader.failures[order] + reader.crashes[order]
+
+
+def _documented_ends(evidence: Evidence) -> Iterator[Violation]:
+    """A process ends by itself only with an error that is documented for what happened."""
+    for ended in evidence.record.ended:
+        if not _DOCUMENTED_ENDS.get(ended.error, frozenset()) & evidence.plan.kinds:
+            yield Violation(f"process ended: {ended.error}", f"{ended.process} at {ended.at}: {ended.words}")
+
+
+def _nothing_unretrieved(evidence: Evidence) -> Iterator[Violation]:
+    """No exception is left behind that nobody waits for."""
+    if evidence.unretrieved:
+        yield Violation("exception nobody waited for", "; ".join(evidence.unretrieved)[:300])
+
+
+def _not_busy(evidence: Evidence) -> Iterator[Violation]:
+    """No process turns its loop for nothing."""
+    if evidence.busy:
+        yield Violation("busy loop", "; ".join(evidence.busy))
+
+
+_ORACLES: Final[tuple[Callable[[Evidence], Iterator[Violation]], ...]] = (
+    _acked_is_stored,
+    _stored_once,
+    _handled_or_dead_letter,
+    _not_again,
+    _in_order,
+    _booked_once,
+    _one_end,
+    _only_failures_count,
+    _documented_ends,
+    _nothing_unretrieved,
+    _not_busy,
+)

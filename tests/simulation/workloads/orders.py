@@ -1,0 +1,93 @@
+"""One producer emits orders; a plain and an ordered durable read them."""
+
+import asyncio
+from datetime import UTC, datetime
+from decimal import Decimal
+from functools import partial
+from typing import Any, Final
+
+from mts1b_foundation.orders import Order, Side
+from mts1b_foundation.subjects import OMS_ORDERS_CREATED
+from mts1b_platform.eventbus import RetryPolicy
+
+from simulation.plan import Plan
+from simulation.record import Acked, Reader, Record
+from simulation.workloads.handling import handle
+from simulation.workloads.stage import Stage
+from simulation.workloads.workload import Workload
+
+ORDERED: Final = "ordered"
+_CREATED: Final = datetime(2030, 1, 1, tzinfo=UTC)
+_PATIENCE: Final = 60.0
+
+
+class Orders(Workload):
+    """See the module."""
+
+    def __init__(self, plan: Plan, record: Record) -> None:
+        super().__init__(plan, record)
+        self.roles = {"oms": produce}
+        for durable in ("plain", ORDERED):
+            record.readers[durable] = Reader(ordered=durable == ORDERED)
+            self.roles[durable] = partial(read, durable=durable)
+
+
+def key_of(plan: Plan, number: int) -> str:
+    """The fund of an order: the same when another process emits it again."""
+    return f"k{(number * 2654435761 + plan.seed >> 5) % plan.keys}"
+
+
+def order(number: int, fund: str) -> Order:
+    """The order with this number."""
+    return Order(
+        order_id=f"o{number}",
+        idempotency_key=f"i{number}",
+        fund_id=fund,
+        actor="a",
+        symbol="BTC/USDT",
+        side=Side.BUY,
+        quantity=Decimal(1),
+        created_at=_CREATED,
+        updated_at=_CREATED,
+    )
+
+
+async def produce(stage: Stage) -> None:
+    """Emit all orders, one after the other; a process that takes over repeats the one that was under way."""
+    plan, record = stage.plan, stage.record
+    bus = await stage.connect("mts1b-oms")
+    while record.emitted < plan.events:
+        number = record.emitted
+        fund = key_of(plan, number)
+        ack = await bus.emit(OMS_ORDERS_CREATED, order(number, fund), deadline=_PATIENCE)
+        record.emit_returned(number, Acked(fund, ack.seq, record.era))
+        if plan.pace:
+            await asyncio.sleep(plan.pace)
+    record.emitted_all()
+    await bus.drain()
+
+
+async def read(stage: Stage, durable: str) -> None:
+    """Handle orders until told to stop."""
+    plan, reader = stage.plan, stage.record.readers[durable]
+    bus = await stage.connect("mts1b-treasury")
+    options: dict[str, Any] = {"ordered_by": "fund_id"} if reader.ordered else {}
+    consumer = bus.consume(
+        OMS_ORDERS_CREATED,
+        durable=durable,
+        ack_wait=plan.ack_wait,
+        prefetch=plan.prefetch,
+        policy=RetryPolicy(max_deliveries=plan.max_deliveries, base=0.1, cap=0.5),
+        **options,
+    )
+    stop = stage.stop = asyncio.Event()
+    running = asyncio.create_task(consumer.run(partial(handle, stage, reader), concurrency=plan.concurrency))
+    stopping = asyncio.create_task(stop.wait())
+    await asyncio.wait([running, stopping], return_when=asyncio.FIRST_COMPLETED)
+    if stop.is_set():
+        await bus.drain()
+        await running
+        stage.note("drained")
+    else:
+        await running
+        raise RuntimeError("run() has ended though nobody stopped it")

@@ -16,7 +16,7 @@ from mts1b_platform.eventbus.protocol.frames import SubjectRefused, pub_frame
 from mts1b_platform.eventbus.protocol.message import RawMsg
 from simulated import World, settle
 
-from ..received import Received  # noqa: TID252 - tests are in no package that could be named
+from ...received import Received  # noqa: TID252 - tests are in no package that could be named
 
 
 async def test_messages_of_one_read_come_as_one_list(world: World):

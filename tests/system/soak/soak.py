@@ -1,5 +1,5 @@
-"""The event bus for as long as you like while everything around it goes wrong: ``python tests/soak/soak.py`` (``make
-soak``); prints figures, exits 1 on any broken promise.
+"""The event bus for as long as you like while everything around it goes wrong: ``python tests/system/soak/soak.py``
+(``make soak``); prints figures, exits 1 on any broken promise.
 
     --minutes 30   faults go on for so long; a look at the books and the judgement come on top
     --seed 0       repeats the order of faults; timing is never repeated exactly

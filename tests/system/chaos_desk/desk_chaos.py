@@ -1,6 +1,6 @@
 """The desk under fire: the same data with and without kills must give the same ledger, bit for bit.
 
-``python tests/chaos_desk/desk_chaos.py`` (``make chaos-desk``) prints figures and exits 1 on a difference::
+``python tests/system/chaos_desk/desk_chaos.py`` (``make chaos-desk``) prints figures and exits 1 on a difference::
 
     --data quotes.parquet    what is replayed at full speed; without: a file that it makes
     --kills 30               kill -9 of services, all alike, at random moments of the run

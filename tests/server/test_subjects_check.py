@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 REPOS = Path(__file__).parent / "registry"
 BELLS, GONGS = REPOS / "bells-repo", REPOS / "gongs-repo"
 COMMAND = Path(sys.executable).parent / "mts1b"

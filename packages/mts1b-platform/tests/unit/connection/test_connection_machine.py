@@ -14,7 +14,7 @@ from mts1b_platform.eventbus.errors import BusError, OutboundBufferFull, Payload
 from mts1b_platform.eventbus.protocol.frames import pub_frame
 from simulated import World, settle
 
-from ..received import Received  # noqa: TID252 - tests are in no package that could be named
+from ...received import Received  # noqa: TID252 - tests are in no package that could be named
 
 LIMIT = 2_000
 SIZES = st.sampled_from([1, 20, 90, 300, 700])

@@ -12,7 +12,7 @@ from mts1b_deploy.observability import DASHBOARDS, RULES, render
 from mts1b_foundation.subjects import registry
 from mts1b_platform.observability.names import METRICS
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 KNOWN = {series for metric in METRICS for series in metric.series} | {"up"}
 LABELS = {label for metric in METRICS for label in metric.labels} | {"le", "job", "service", "instance"}
 DASHBOARD_QUERIES = [

@@ -1,6 +1,6 @@
 """How fast the whole desk is, where the time goes, and whether its memory stays flat.
 
-``python tests/chaos_desk/desk_bench.py`` (``make bench-desk``) runs two desks, each on a server of its own:
+``python tests/system/chaos_desk/desk_bench.py`` (``make bench-desk``) runs two desks, each on a server of its own:
 
 - *Latency*: a simulated market at a steady pace. A listener hears every event of the chain; the hops from the quote
   that closed a bar to the fill that is booked are told apart by trace and by order.

@@ -27,7 +27,7 @@ from mts1b_platform.server import NatsServer
 from mts1b_platform.testing.bus import ConnectBus
 from mts1b_platform.testing.ports import free_ports
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 FIRING = 'ALERTS{alertname="MTS1BSlowConsumer",alertstate="firing"}'
 SERVICES = {f"mts1b-{name}" for name in ("marketdata", "research", "oms", "riskengine", "brokers", "treasury")}
 

@@ -1,5 +1,5 @@
-"""The long form of the crash matrix: ``python tests/crash/chaos.py`` (``make chaos``); prints figures, exits 1 on any
-broken promise.
+"""The long form of the crash matrix: ``python tests/system/crash/chaos.py`` (``make chaos``); prints figures,
+exits 1 on any broken promise.
 
     --events 12000   over all kinds of store, and SQLite once more in the mode that is ordered by key
     --kills 160      roughly; the named points are used in turn, a fifth are at random moments, some are the server's

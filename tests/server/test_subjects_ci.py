@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import yaml
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 BELLS = Path(__file__).parent / "registry" / "bells-repo"
 SUBJECTS = "src/mts1b_bells/subjects.py"
 BIN = Path(sys.executable).parent

@@ -27,7 +27,7 @@ from mts1b_platform.server.probe import read_monitor
 from mts1b_platform.testing import StartNatsServer
 from mts1b_platform.testing.ports import free_ports
 
-from ..received import Received  # noqa: TID252 - tests are in no package that could be named
+from ...received import Received  # noqa: TID252 - tests are in no package that could be named
 
 WAIT = 60
 """Seconds to wait for what comes at once unless the machine stands still."""

@@ -1,6 +1,6 @@
 """Fuzz the wire code with atheris, nats-py's parser as the oracle.
 
-    uv run --group fuzz python tests/fuzz/fuzz_wire.py -max_total_time=60
+    uv run --group fuzz python tests/unit/fuzz/fuzz_wire.py -max_total_time=60
 
 The first byte chooses what is fuzzed. A finding is a crash: an exception that is not ours, a chunking that changes what
 is read, an unbounded buffer, a header that was not given, or a message that nats-py reads differently.

@@ -32,7 +32,7 @@ from mts1b_platform.eventbus import AccessDenied, Listener, RetryPolicy
 from mts1b_platform.eventbus.dedupe import KvDedupe
 from mts1b_platform.eventbus.jetstream.api import js_api
 
-EXAMPLES = Path(__file__).parents[2] / "examples"
+EXAMPLES = Path(__file__).parents[3] / "examples"
 
 
 def environment(locked: Locked, service: str) -> dict[str, str]:

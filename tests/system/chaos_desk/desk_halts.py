@@ -1,7 +1,8 @@
 """Halts under load: nothing is accepted after a halt was stored, and how long it takes until all obey.
 
-``python tests/chaos_desk/desk_halts.py --halts 50`` runs a busy desk on a simulated market, halts everything again and
-again, and compares what the streams say: when each halt was stored, when it was obeyed, when orders were accepted.
+``python tests/system/chaos_desk/desk_halts.py --halts 50`` runs a busy desk on a simulated market, halts everything
+again and again, and compares what the streams say: when each halt was stored, when it was obeyed, when orders were
+accepted.
 """
 
 import argparse

@@ -13,10 +13,10 @@ from mts1b_foundation.subjects import OMS_ORDERS_FILLED
 from mts1b_platform.eventbus import EventBus
 from mts1b_platform.server import NatsServer
 
-EXAMPLES = Path(__file__).parent.parent / "examples"
+EXAMPLES = Path(__file__).parents[2] / "examples"
 PATIENCE = 60
 """Seconds to wait for what comes at once unless the machine stands still."""
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 
 
 def environment(server: NatsServer) -> dict[str, str]:

@@ -21,7 +21,7 @@ from mts1b_platform.eventbus.errors import (
 from mts1b_platform.eventbus.protocol.frames import pub_frame
 from simulated import World, settle
 
-from ..received import Received  # noqa: TID252 - tests are in no package that could be named
+from ...received import Received  # noqa: TID252 - tests are in no package that could be named
 
 
 async def test_it_introduces_itself_and_stands(world: World):

@@ -124,28 +124,36 @@ def _booked_once(evidence: Evidence) -> Iterator[Violation]:
 
 
 def _one_end(evidence: Evidence) -> Iterator[Violation]:
-    """What was handled is no dead letter."""
+    """What was handled is no dead letter; unless the ack was lost, and a later try of it failed, without a store."""
     if evidence.plan.kinds & _NEW_STREAM:
         return
     for durable, reader in evidence.record.readers.items():
-        if both := sorted(reader.done & evidence.letters[durable].keys()):
-            letter = evidence.letters[durable][both[0]]
-            yield Violation("handled and dead letter", f"{durable}: orders {both[:8]}: {letter.error}")
+        letters = evidence.letters[durable]
+        if both := [order for order in sorted(reader.done & letters.keys()) if not _unknown(evidence, reader, order)]:
+            yield Violation("handled and dead letter", f"{durable}: orders {both[:8]}: {letters[both[0]].error}")
 
 
 def _only_failures_count(evidence: Evidence) -> Iterator[Violation]:
     """A dead letter for too many deliveries stands for as many failures of its handler, crashes included."""
+    most = evidence.plan.max_deliveries
     for durable, reader in evidence.record.readers.items():
         for order, letter in evidence.letters[durable].items():
             blame = _blame(reader, order)
-            if letter.reason == "max_deliveries" and blame < evidence.plan.max_deliveries:
-                facts = f"failed {blame} times of {evidence.plan.max_deliveries}, {letter.deliveries} deliveries"
+            if _unknown(evidence, reader, order):
+                blame += sum(effect.order == order for effect in reader.effects)
+            if letter.reason == "max_deliveries" and blame < most:
+                facts = f"failed {blame} times of {most}, {letter.deliveries} deliveries"
                 yield Violation("deliveries taken for failures", f"{durable}: order {order} {facts}: {letter.error}")
                 break
 
 
 def _blame(reader: Reader, order: int) -> int:
     return reader.failures[order] + reader.crashes[order]
+
+
+def _unknown(evidence: Evidence, reader: Reader, order: int) -> bool:
+    """Whether nobody can know that this order was handled: its ack may be lost, no store has it, and it also failed."""
+    return bool(evidence.plan.kinds & _BREAKS) and not reader.once and _blame(reader, order) > 0
 
 
 def _documented_ends(evidence: Evidence) -> Iterator[Violation]:

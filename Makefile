@@ -115,6 +115,10 @@ chaos: $(READY) ## kill producers, consumers and servers for minutes, and judge 
 	@python tests/crash/chaos.py $(ARGS)
 	@pytest --chaos
 
+.PHONY: soak
+soak: $(READY) ## half an hour of cut wires, frozen servers and new certificates under load (ARGS="--minutes 5 --seed 3")
+	@python tests/soak/soak.py $(ARGS)
+
 .PHONY: chaos-desk
 chaos-desk: $(READY) ## kill the desk's services 30 times and NATS 5 times, and get the same ledger (DATA=file); halts under load
 	@python tests/chaos_desk/desk_chaos.py $(if $(DATA),--data "$(DATA)") $(ARGS)

@@ -4,10 +4,13 @@ import asyncio
 import hashlib
 import json
 import os
+import resource
+import signal
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -239,22 +242,37 @@ def test_a_log_whose_end_was_cut_off_is_found_by_the_head_noted_before(tmp_path:
     assert "cut off" in chain.problems[0]
 
 
-def test_a_full_disk_is_an_error_and_the_chain_goes_on_afterwards(tmp_path: Path):
-    import resource
-    import signal
-
-    audit = AuditLog(tmp_path, "mts1b-oms")
-    audit.record("publish", number=1)
+@contextmanager
+def room_for(path: Path, more: int) -> Generator[None]:
+    """The file may grow by so many bytes."""
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     before = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (files(tmp_path)[0].stat().st_size + 50, limits[1]))
+    resource.setrlimit(resource.RLIMIT_FSIZE, (path.stat().st_size + more, limits[1]))
     try:
-        with pytest.raises(AuditError, match=r"mts1b-oms.1"):
-            audit.record("publish", number=2)
+        yield
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
         signal.signal(signal.SIGXFSZ, before)
-    audit.record("publish", number=3)
-    audit.close()
+
+
+def test_a_full_disk_is_an_error_and_the_chain_goes_on_afterwards(tmp_path: Path):
+    with AuditLog(tmp_path, "mts1b-oms") as audit:
+        audit.record("publish", number=1)
+        with room_for(files(tmp_path)[0], 50), pytest.raises(AuditError, match=r"mts1b-oms.1"):
+            audit.record("publish", number=2)
+        audit.record("publish", number=3)
     assert [record["number"] for record in search(tmp_path, kind="publish")] == [1, 3]
+    assert whole(tmp_path)
+
+
+def test_a_record_for_which_there_was_room_but_not_for_its_line_feed_is_whole(tmp_path: Path):
+    with AuditLog(tmp_path, "mts1b-oms") as audit:
+        audit.record("publish", number=1)
+        (path,) = files(tmp_path)
+        with room_for(path, path.stat().st_size - 1):
+            audit.record("publish", number=2)
+            with pytest.raises(AuditError, match=r"mts1b-oms.1"):
+                audit.record("publish", number=3)
+        audit.record("publish", number=4)
+    assert [record["number"] for record in search(tmp_path)] == [1, 2, 4]
     assert whole(tmp_path)

@@ -30,6 +30,7 @@ CASES: dict[str, tuple[str, str, str]] = {
     "MTS1BDiscardImminent": ('nats_consumer_discard_risk_ratio{stream="S", consumer="c"}', "0.95x60", "0.9x60"),
     "MTS1BDeadLetters": ("nats_deadletters_recent", "1x60", "0x60"),
     "MTS1BSchemaMismatch": (f"nats_consume_schema_mismatch_total{{{ORDERS}}}", "0x35 1x10", "1x60"),
+    "MTS1BStoreAway": ('nats_consume_store_away{reader="books", repo="mts1b-treasury"}', "1x60", "0x60"),
     "MTS1BHandlersFail": (f"nats_consume_errors_total{{{ORDERS}}}", "0+6x60", "0+4x60"),
     "MTS1BStreamMissing": ('nats_stream_missing{stream="S"}', "1x60", "0x60"),
     "MTS1BConsumerMissing": ('nats_consumer_missing{stream="S", consumer="c"}', "1x60", "0x60"),

@@ -126,6 +126,19 @@ def test_a_broken_declaration_is_named_with_its_line(bells: Path):
     assert result.returncode == 1
 
 
+def test_a_payload_that_no_reader_could_read_is_named_at_its_field_by_the_check_and_by_render(bells: Path):
+    subjects = bells / "src/mts1b_bells/subjects.py"
+    edit(subjects, "from mts1b_foundation.event", "from collections.abc import Callable\n\nfrom mts1b_foundation.event")
+    edit(subjects, "bell: Identifier", "bell: Identifier\n    how: Callable[[], None]\n    note: str | bytes")
+    line = edit_line(subjects, "how: ")
+    for command in ("check", "render"):
+        result = mts1b("subjects", command, cwd=bells)
+        assert result.returncode == 1
+        assert f"src/mts1b_bells/subjects.py:{line}: payload-unreadable: Ring.how: " in result.stdout
+        assert f"src/mts1b_bells/subjects.py:{line + 1}: payload-unreadable: Ring.note: " in result.stdout
+        assert "Traceback" not in result.stderr
+
+
 def test_a_filter_outside_its_stream_is_named(bells: Path):
     edit(bells / "src/mts1b_bells/streams.py", 'filters=("mts.v1.bells.rings.*",)', 'filters=("mts.v1.bells.>",)')
     assert "consumer-filter: consumer sexton of mts1b-bells asks BELLS" in mts1b("subjects", "check", cwd=bells).stdout

@@ -20,7 +20,6 @@ async def add(outbox: SqliteOutbox, db: aiosqlite.Connection, number: int) -> No
     await db.commit()
 
 
-@pytest.mark.xfail(strict=True, reason="the lease ends at a moment of the clock that it was taken by")
 async def test_a_lease_taken_by_a_clock_that_was_ahead_ends_all_the_same(
     world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
@@ -34,7 +33,6 @@ async def test_a_lease_taken_by_a_clock_that_was_ahead_ends_all_the_same(
         assert await world.comes(lambda: heir.counters.published == 1)
 
 
-@pytest.mark.xfail(strict=True, reason="the lease ends at a moment of the clock that it was taken by")
 async def test_a_lease_ends_although_the_clock_goes_back(world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     right, path = time.time, tmp_path / "oms.db"
     async with SqliteOutbox(path, service="mts1b-oms") as outbox, aiosqlite.connect(path) as db:

@@ -25,7 +25,6 @@ async def batch(bus: EventBus) -> None:
     await bus.emit_many(OMS_ORDERS_CREATED, [order(1), order(2)], atomic=True, deadline=0.6)
 
 
-@pytest.mark.xfail(strict=True, reason="the answers are thrown away; the caller reads that no ack came in time")
 @pytest.mark.parametrize("publish", [one, many, batch])
 async def test_a_full_stream_is_named_as_the_reason(publish: Any, world: World):
     config = (await world.js.stream_info(STREAM)).config
@@ -52,9 +51,6 @@ async def test_a_bus_that_is_used_in_another_thread_says_so(world: World):
     assert "loop" in str(error) or "thread" in str(error)
 
 
-@pytest.mark.xfail(
-    strict=True, reason="of a durable that exists only its subjects and the kind of its acks are compared"
-)
 @pytest.mark.parametrize(
     "settings", [{"headers_only": True}, {"max_deliver": 1}, {"ack_wait": 7.0}], ids=["headers", "max_deliver", "ack"]
 )
@@ -82,7 +78,6 @@ async def test_a_durable_whose_settings_would_break_a_promise_is_refused(
     assert "streams apply" in str(refused)
 
 
-@pytest.mark.xfail(strict=True, reason="a moment without a zone is taken for one in the zone of this machine")
 async def test_a_moment_without_a_zone_is_refused(world: World):
     with pytest.raises((Mts1bError, ValueError, TypeError)):  # noqa: PT012 - when it is asked for, or when it starts
         consumer = world.bus.consume(OMS_ORDERS_CREATED, durable=DURABLE, deliver=datetime(2026, 1, 1))  # noqa: DTZ001

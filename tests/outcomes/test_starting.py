@@ -4,14 +4,12 @@ import asyncio
 from collections.abc import Coroutine
 from typing import Any
 
-import pytest
 from mts1b_foundation.subjects import OMS_ORDERS_CREATED
 from mts1b_platform.eventbus import Event, apply_streams
 from mts1b_platform.service import Service
 from outcome_world import World
 
 
-@pytest.mark.xfail(strict=True, reason="a request that was lost with the connection is not asked again")
 async def test_a_server_that_is_away_for_a_moment_is_waited_for(world: World):
     buses = [await world.connect() for _ in range(4)]
     service = Service("mts1b-oms", servers=world.server.url)

@@ -20,7 +20,6 @@ from outcome_readers import SURFACES, Reading, reading
 from outcome_world import World, eventually, names
 
 SOON = RetryPolicy(max_deliveries=2, base=0.02, factor=1, jitter=0)
-CHARGED = "the store's error is charged to the event that was at hand"
 
 
 @contextmanager
@@ -54,21 +53,19 @@ def readiness(address: str | None) -> int:
         return refused.code
 
 
-@pytest.mark.xfail(strict=True, reason=CHARGED)
 @pytest.mark.parametrize("surface", SURFACES)
 async def test_a_store_whose_directory_is_missing_costs_no_event(surface: str, world: World, tmp_path: Path):
     path = tmp_path / "missing" / "books.db"
     await world.emit(*range(4))
-    async with reading(world, surface, store=SqliteDedupe(path), policy=SOON) as reader:
+    async with reading(world, surface, store=SqliteDedupe(path), policy=SOON, ack_wait=1) as reader:
         await something_happens(world, reader, 2)
     assert await world.lost() == []
     path.parent.mkdir()
-    async with reading(world, surface, store=SqliteDedupe(path), policy=SOON) as reader:
+    async with reading(world, surface, store=SqliteDedupe(path), policy=SOON, ack_wait=1) as reader:
         assert await reader.has_handled(4)
         assert reader.handled == names(0, 1, 2, 3)
 
 
-@pytest.mark.xfail(strict=True, reason=CHARGED)
 @pytest.mark.parametrize("surface", SURFACES)
 async def test_an_outage_of_the_store_pauses_and_spends_nothing(surface: str, world: World, tmp_path: Path):
     path = tmp_path / "books.db"
@@ -86,7 +83,6 @@ async def test_an_outage_of_the_store_pauses_and_spends_nothing(surface: str, wo
     assert await world.lost() == []
 
 
-@pytest.mark.xfail(strict=True, reason=CHARGED)
 @pytest.mark.parametrize("surface", SURFACES)
 async def test_a_database_that_does_not_answer_costs_no_event(surface: str, world: World):
     store = PostgresDedupe("postgresql://nobody@127.0.0.1:1/nothing", timeout=0.1)
@@ -97,7 +93,6 @@ async def test_a_database_that_does_not_answer_costs_no_event(surface: str, worl
     assert await world.lost() == []
 
 
-@pytest.mark.xfail(strict=True, reason="nobody asks the stores: the service says that it is ready")
 async def test_who_cannot_reach_his_store_is_not_ready(world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("MTS1B_METRICS_PORT", "0")
     path = tmp_path / "books.db"
@@ -120,7 +115,6 @@ async def test_who_cannot_reach_his_store_is_not_ready(world: World, tmp_path: P
             assert await world.comes(lambda: answers(503))
 
 
-@pytest.mark.xfail(strict=True, reason="SQLite goes on writing to the file that was deleted")
 @pytest.mark.parametrize("surface", SURFACES)
 async def test_a_store_deleted_under_the_reader_is_noticed(surface: str, world: World, tmp_path: Path):
     path = tmp_path / "books.db"
@@ -136,7 +130,6 @@ async def test_a_store_deleted_under_the_reader_is_noticed(surface: str, world: 
     assert await world.lost() == []
 
 
-@pytest.mark.xfail(strict=True, reason="the files are made with the permissions that the umask leaves")
 @pytest.mark.parametrize("make", ["store", "outbox"])
 async def test_what_is_stored_is_for_its_owner_only(make: str, tmp_path: Path):
     path, before = tmp_path / "books.db", os.umask(0o022)

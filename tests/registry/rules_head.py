@@ -1,15 +1,29 @@
 """What the blocks of ``rules.md`` stand behind."""
 
 from dataclasses import dataclass
+from decimal import Decimal
 from functools import partial
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
 from mts1b_foundation.event import Event
 from mts1b_foundation.subjects import DurableSubject, Subject, Tier
 from mts1b_foundation.subjects.contributions import ConsumerDeclaration, Contribution
 from mts1b_foundation.upcasting import Upcaster, upcaster
+from pydantic import ConfigDict, PlainSerializer, model_validator
 
-__all__ = ["ClassVar", "Contribution", "alert_up", "asked", "durable", "loose"]
+__all__ = [
+    "Annotated",
+    "ClassVar",
+    "ConfigDict",
+    "Contribution",
+    "Decimal",
+    "PlainSerializer",
+    "alert_up",
+    "asked",
+    "durable",
+    "loose",
+    "model_validator",
+]
 
 
 @dataclass

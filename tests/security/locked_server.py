@@ -17,6 +17,7 @@ from mts1b_deploy.pki.store import Pki
 from mts1b_deploy.secure import Callout, SecureSettings, issue_missing, render_single
 from mts1b_platform.eventbus import EventBus, apply_streams, connect
 from mts1b_platform.eventbus.consumers import declared_streams
+from mts1b_platform.eventbus.dedupe import KvDedupe
 from mts1b_platform.eventbus.jetstream.apply_consumers import apply_consumers
 from mts1b_platform.server import NatsServer, ServerStartError
 from mts1b_platform.testing.ports import free_ports
@@ -173,6 +174,7 @@ async def prepare(made: Locked) -> None:
     """Apply streams and declared consumers by the administration, as an install does."""
     admin = await made.bus(ADMIN)
     await apply_streams(admin, profile="single", streams=declared_streams())
+    await KvDedupe(admin).ensure_bucket()
     await apply_consumers(admin)
 
 

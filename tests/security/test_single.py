@@ -5,27 +5,31 @@ import os
 import subprocess
 import sys
 from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
 import pytest
 from locked_server import PATIENCE, Locked
+from mts1b_deploy.permissions import ADMIN
 from mts1b_desk.errors import DeskError
 from mts1b_desk.protocol import Progress
 from mts1b_desk.services.requests import NoAnswer, ask, running_desk, serve_endpoints
 from mts1b_foundation.deadletters import DeadLetter
 from mts1b_foundation.orders import Order
-from mts1b_foundation.samples import FILL, ORDER, QUOTE
+from mts1b_foundation.samples import DEAD_LETTER, FILL, ORDER, QUOTE
 from mts1b_foundation.subjects import (
     MARKETDATA_QUOTES,
+    OMS_DEADLETTERS_CREATED,
     OMS_FILLS_CREATED,
     OMS_ORDERS_CREATED,
     OMS_ORDERS_FILLED,
     OPERATIONS_DEADLETTERS_CREATED,
 )
+from mts1b_operations.deadletters import DeadLetterError, discard, letters, requeue
 from mts1b_operations.deadletters.mover import Mover
 from mts1b_operations.halt import clear_halt, halts_in_force, request_halt
-from mts1b_platform.eventbus import AccessDenied, Listener
+from mts1b_platform.eventbus import AccessDenied, Listener, RetryPolicy
+from mts1b_platform.eventbus.dedupe import KvDedupe
 from mts1b_platform.eventbus.jetstream.api import js_api
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
@@ -98,21 +102,31 @@ async def test_the_dead_letter_mover_works_with_what_the_administration_made(loc
     mover = Mover(operations)
     moving = asyncio.create_task(mover.run())
     pulled = await treasury.jetstream().pull_subscribe_bind(consumer="my-consumer", stream="OMS_ORDERS")
-    async with letters_of_operations(locked) as letters:
+    async with letters_of_operations(locked) as heard:
         (msg,) = await pulled.fetch(1, timeout=PATIENCE)
         await msg.term()
-        letter = (await asyncio.wait_for(anext(letters), PATIENCE)).payload
+        letter = (await asyncio.wait_for(anext(heard), PATIENCE)).payload
     assert letter.consumer == "my-consumer"
     mover.stop()
     await asyncio.wait_for(moving, PATIENCE)
+
+
+async def test_operations_lists_and_discards_dead_letters_also_after_a_requeue_that_was_refused(locked: Locked):
+    operations, oms = await locked.bus("mts1b-operations"), await locked.bus("mts1b-oms")
+    await oms.emit(OMS_DEADLETTERS_CREATED, DEAD_LETTER)
+    [letter] = await letters(operations)
+    with pytest.raises(DeadLetterError, match="mts1b-operations may not publish on it"):
+        await requeue(operations, letter, to="consumer", actor="alice")
+    assert (await discard(operations, letter, actor="alice", reason="booked by hand")).action == "discarded"
+    assert await letters(operations) == []
 
 
 @asynccontextmanager
 async def letters_of_operations(locked: Locked) -> AsyncGenerator[Listener[DeadLetter], None]:
     """Dead letters of the operations as they are stored."""
     hearing = await locked.bus("mts1b-research")
-    async with hearing.listen(OPERATIONS_DEADLETTERS_CREATED) as letters:
-        yield letters
+    async with hearing.listen(OPERATIONS_DEADLETTERS_CREATED) as heard:
+        yield heard
 
 
 async def test_a_publish_whose_ack_was_lost_can_be_looked_up_by_its_producer(locked: Locked):
@@ -151,3 +165,21 @@ async def test_each_service_answers_to_its_own_inbox_prefix(locked: Locked):
 async def test_a_service_without_a_certificate_is_told_what_is_missing(locked: Locked):
     with pytest.raises(AccessDenied, match=r"refuses this identity.*MTS1B_TLS_DIR"):
         await locked.bus(None)
+
+
+async def test_the_next_process_of_a_service_knows_how_often_an_event_was_tried(locked: Locked):
+    await KvDedupe(await locked.bus(ADMIN)).ensure_bucket()
+    oms = await locked.bus("mts1b-oms")
+    await oms.emit(OMS_ORDERS_FILLED, ORDER)
+    tries: list[int] = []
+    for _ in range(2):
+        treasury = await locked.bus("mts1b-treasury")
+        policy = RetryPolicy(base=0.1, cap=0.1)
+        async with treasury.consume(OMS_ORDERS_FILLED, durable="my-consumer", policy=policy) as filled:
+            event = await asyncio.wait_for(anext(filled), PATIENCE)
+            with suppress(ValueError):
+                async with event:
+                    tries.append(event.tries)
+                    raise ValueError("no such book")
+        await treasury.drain()
+    assert tries == [1, 2]

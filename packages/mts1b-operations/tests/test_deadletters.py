@@ -240,7 +240,8 @@ async def test_every_action_is_audited(operations: EventBus, oms: EventBus, trea
     await requeue(operations, first, to="consumer", actor="ann")
     await discard(operations, second, actor="bob", reason="booked by hand")
     assert await letters(operations) == []
-    requeued, discarded = [r for r in search(tmp_path / "audit") if r["kind"] == "action"]
+    requeued, stored, discarded = [r for r in search(tmp_path / "audit") if r["kind"] == "action"]
+    assert (stored["action"], stored["stored"]) == ("deadletters.requeued", "OMS_FILLS:3")
     assert (requeued["action"], requeued["actor"], requeued["dead_letter_id"], requeued["to"]) == (
         "deadletters.requeue",
         "ann",

@@ -535,7 +535,7 @@ async def test_an_existing_durable_keeps_its_own_ack_wait(bus: EventBus, standst
         async with bus.consume(OMS_ORDERS_CREATED, durable=durable, ack_wait=1):
             pass
         standstill()
-        orders = bus.consume(OMS_ORDERS_CREATED, durable=durable, ack_wait=LONG)
+        orders = bus.consume(OMS_ORDERS_CREATED, durable=durable)
         async with await next_of(orders):
             await asyncio.sleep(2.2)
         if (handed_out := await deliveries(bus, durable)) == 1:

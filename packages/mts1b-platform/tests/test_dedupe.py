@@ -2,6 +2,7 @@
 
 import asyncio
 import sqlite3
+import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass, replace
@@ -19,6 +20,7 @@ from mts1b_platform.eventbus import Event, EventBus, RetryPolicy, apply_streams
 from mts1b_platform.eventbus.dedupe import Claim, DedupeStore, KvDedupe, Memory
 from mts1b_platform.eventbus.dedupe.postgres import PostgresDedupe
 from mts1b_platform.eventbus.dedupe.sqlite import SqliteDedupe
+from mts1b_platform.eventbus.dedupe.store import DAY
 from mts1b_platform.eventbus.errors import AlreadyDone, LeaseLost, Retry, StoreError
 from mts1b_platform.eventbus.streams import STREAMS
 from mts1b_platform.server import NatsServer
@@ -197,6 +199,26 @@ async def test_old_marks_are_forgotten(bench: Bench):
     async with asyncio.timeout(WAIT):
         while not await handled(store, bench, "a"):  # noqa: ASYNC110 - the server forgets when it comes to it
             await asyncio.sleep(0.1)
+
+
+@pytest.mark.parametrize("jump", [30 * DAY, -30 * DAY])
+async def test_marks_are_kept_when_the_clock_jumps(bench: Bench, monkeypatch: pytest.MonkeyPatch, jump: float):
+    if bench.kind == "kv":
+        pytest.skip("the server's clock ends what the server keeps")
+    monkeypatch.setattr(f"mts1b_platform.eventbus.dedupe.{bench.kind}._PRUNE_EVERY", 1)
+    right = time.time
+    before = await bench.open()
+    assert await handled(before, bench, "a")
+    monkeypatch.setattr(time, "time", lambda: right() + jump)
+    meanwhile = await bench.open()
+    assert await handled(meanwhile, bench, "b")
+    assert await handled(before, bench, "c")
+    monkeypatch.setattr(time, "time", right)
+    after = await bench.open()
+    assert await handled(after, bench, "d")
+    for store in (before, meanwhile, after):
+        for key in "abcd":
+            assert not await handled(store, bench, key)
 
 
 async def test_no_more_marks_are_kept_than_the_limit_and_the_oldest_go_first(bench: Bench):

@@ -6,7 +6,6 @@ from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import aiosqlite
@@ -284,17 +283,88 @@ async def test_add_refuses_a_subject_of_another_service(bench: Bench):
             await outbox.add(tx, TREASURY_NAV, None)
 
 
-async def test_a_frozen_relay_whose_lease_ended_does_not_hold_up_the_next(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-):
-    path, now = tmp_path / "oms.db", 1_700_000_000.0
-    monkeypatch.setattr("mts1b_platform.eventbus.outbox.sqlite.time", SimpleNamespace(time=lambda: now))
+@dataclass
+class Clocks:
+    """The two clocks of the machine, as a lease reads them."""
+
+    wall: float = 1_700_000_000.0
+    running: float = 100.0
+
+    def pass_by(self, seconds: float) -> None:
+        self.wall += seconds
+        self.running += seconds
+
+    def time(self) -> float:
+        return self.wall
+
+    def monotonic(self) -> float:
+        return self.running
+
+
+@pytest.fixture
+def clocks(monkeypatch: pytest.MonkeyPatch) -> Clocks:
+    made = Clocks()
+    for module in ("lease", "sqlite"):
+        monkeypatch.setattr(f"mts1b_platform.eventbus.outbox.{module}.time", made)
+    return made
+
+
+async def test_a_frozen_relay_whose_lease_ended_does_not_hold_up_the_next(tmp_path: Path, clocks: Clocks):
+    path = tmp_path / "oms.db"
     async with SqliteOutbox(path, service="mts1b-oms") as frozen, SqliteOutbox(path, service="mts1b-oms") as heir:
         assert await frozen.hold("frozen", 1)
         assert not await heir.hold("heir", 1)
-        now += 1.1
+        clocks.pass_by(1.1)
         assert await heir.hold("heir", 1)
+        assert heir.takeovers == 1
         assert not await frozen.hold("frozen", 1)
+
+
+@pytest.mark.parametrize("jump", [3 * 3600.0, -3 * 3600.0])
+async def test_a_living_relay_keeps_its_lease_when_the_clock_jumps(tmp_path: Path, clocks: Clocks, jump: float):
+    path = tmp_path / "oms.db"
+    async with SqliteOutbox(path, service="mts1b-oms") as alive, SqliteOutbox(path, service="mts1b-oms") as other:
+        assert await alive.hold("alive", 1)
+        for _ in range(10):
+            assert not await other.hold("other", 1)
+            clocks.wall += jump
+            assert not await other.hold("other", 1)
+            clocks.pass_by(0.4)
+            assert await alive.hold("alive", 1)
+        assert other.takeovers == 0
+
+
+async def test_a_short_lease_does_not_take_over_from_a_longer_one_early(tmp_path: Path, clocks: Clocks):
+    path = tmp_path / "oms.db"
+    async with SqliteOutbox(path, service="mts1b-oms") as long, SqliteOutbox(path, service="mts1b-oms") as short:
+        assert await long.hold("long", 60)
+        assert not await short.hold("short", 1)
+        clocks.pass_by(59)
+        assert not await short.hold("short", 1)
+        clocks.pass_by(2)
+        assert await short.hold("short", 1)
+
+
+async def test_an_outbox_that_an_earlier_version_made_is_read(tmp_path: Path, clocks: Clocks):
+    path = tmp_path / "oms.db"
+    with sqlite3.connect(path) as db:
+        db.execute(
+            "CREATE TABLE mts1b_outbox_lease (one INTEGER PRIMARY KEY, owner TEXT NOT NULL, until REAL NOT NULL)"
+        )
+        db.execute("INSERT INTO mts1b_outbox_lease VALUES (1, 'earlier', ?)", (clocks.wall + 3 * 3600,))
+    async with SqliteOutbox(path, service="mts1b-oms") as heir:
+        assert not await heir.hold("heir", 1)
+        clocks.pass_by(1.1)
+        assert await heir.hold("heir", 1)
+
+
+async def test_an_outbox_deleted_under_its_relay_is_noticed(tmp_path: Path):
+    path = tmp_path / "oms.db"
+    async with SqliteOutbox(path, service="mts1b-oms") as outbox:
+        assert await outbox.hold("relay", 15)
+        path.unlink()
+        with pytest.raises(StoreError, match="was deleted or replaced while in use"):
+            await outbox.hold("relay", 15)
 
 
 async def test_the_right_to_publish_is_free_at_once_when_a_connection_dies(new_postgres_database: Callable[[], str]):

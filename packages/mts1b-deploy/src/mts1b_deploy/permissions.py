@@ -132,6 +132,8 @@ def _of(
         publish(f"$JS.API.CONSUMER.MSG.NEXT.{at}", f"durable {each.durable}: pull")
         publish(f"$JS.ACK.{at}.>", f"durable {each.durable}: acknowledge")
         publish(f"$KV.{BUCKET}.{encode_token(each.durable)}.>", f"durable {each.durable}: what was handled before")
+        tries = f"$KV.{BUCKET}.tries.{encode_token(each.stream)}.{encode_token(each.durable)}.>"
+        publish(tries, f"durable {each.durable}: how often an event was tried")
     if consumers:
         publish(f"$JS.API.STREAM.INFO.KV_{BUCKET}", "dedupe store: does it exist")
         publish(f"$JS.API.STREAM.MSG.GET.KV_{BUCKET}", "dedupe store: read a mark")

@@ -67,6 +67,7 @@ async def connect_as(service: str, layout: Layout, record: InstallRecord) -> "Ev
 async def _apply(layout: Layout, record: InstallRecord) -> list[AppliedStream]:
     from mts1b_platform.eventbus import apply_streams as apply
     from mts1b_platform.eventbus.consumers import declared_streams
+    from mts1b_platform.eventbus.dedupe.kv import BUCKET, KvDedupe
     from mts1b_platform.eventbus.jetstream.apply_consumers import apply_consumers
     from mts1b_platform.eventbus.jetstream.apply_streams import wait_for_jetstream
     from mts1b_platform.eventbus.streams import STREAMS
@@ -77,9 +78,12 @@ async def _apply(layout: Layout, record: InstallRecord) -> list[AppliedStream]:
         streams = declared_streams() if profile.secure else STREAMS
         changes = await apply(bus, profile=profile.name, streams=streams)
         done = [AppliedStream(change.stream, change.action) for change in changes]
-        if profile.secure:  # elsewhere services make their durables themselves
+        if profile.secure:  # elsewhere services make their durables and the bucket of handled events themselves
+            made = await KvDedupe(bus).ensure_bucket()
+            done.append(AppliedStream(f"bucket {BUCKET}", "created" if made else "unchanged"))
             done += [
                 AppliedStream(f"{change.stream}, durable {change.durable}", change.action)
                 for change in await apply_consumers(bus)
             ]
+            await KvDedupe(bus).open()  # its bucket is made here: services may only write their keys
     return done

@@ -1,4 +1,8 @@
-"""Dead letters: messages that a consumer gave up on, with everything needed to understand and requeue them."""
+"""Dead letters: messages that a consumer gave up on, with everything needed to understand and requeue them.
+
+A message that does not fit into a letter is stored shortened: the letter's header ``mts-original-size`` then says how
+large the original is, which stays in its stream under the letter's ``stream`` and ``sequence``.
+"""
 
 import traceback
 from collections.abc import Mapping
@@ -10,6 +14,12 @@ from pydantic import Field
 
 from mts1b_foundation.errors import words_of
 from mts1b_foundation.event import Bytes, Event, Identifier, UtcDatetime, utc_now
+
+ORIGINAL_SIZE: Final = "mts-original-size"
+"""In the headers of a letter that holds a part of its message only: the bytes of the whole, headers and payload."""
+
+_HEADERS: Final = 4096
+"""Bytes that a letter's own headers take at most."""
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -51,6 +61,34 @@ class DeadLetter(Event):
     stored_at: UtcDatetime
     """When the stream stored the original."""
     failed_at: UtcDatetime
+
+    @property
+    def original_size(self) -> int | None:
+        """Bytes of the message when the letter holds only its beginning; None when it holds all of it."""
+        size = self.headers.get(ORIGINAL_SIZE, "")
+        return int(size) if size.isdecimal() else None
+
+    def fitted(self, max_payload: int) -> Self:
+        """This letter, or a shortened one: with its own headers it fits a server that takes ``max_payload`` bytes."""
+        most = max_payload - min(_HEADERS, max_payload // 4)
+        if len(self.model_dump_json()) <= most:
+            return self
+        size = len(self.payload) + sum(len(name) + len(value) for name, value in self.headers.items())
+        part = most // 64  # a character takes up to six bytes
+        headers, room = dict[str, str](), part
+        for name, value in self.headers.items():
+            if (room := room - len(name) - len(value)) >= 0:
+                headers[name] = value
+        short = self.model_copy(
+            update={
+                "headers": headers | {ORIGINAL_SIZE: str(size)},
+                "error": self.error[:part],
+                "traceback": self.traceback and self.traceback[-part:],
+                "payload": b"",
+            }
+        )
+        rest = most - len(short.model_dump_json())
+        return short.model_copy(update={"payload": self.payload[: max(0, rest // 4 * 3 - 3)]})
 
     @staticmethod
     def id_for(stream: str, sequence: int, stored_at: datetime, consumer: str) -> str:
@@ -96,7 +134,7 @@ class DeadLetter(Event):
             dead_letter_id=cls.id_for(stream, sequence, stored_at, consumer),
             reason=reason,
             subject=subject,
-            headers=dict(headers),
+            headers={name: value for name, value in headers.items() if name.lower() != ORIGINAL_SIZE},
             payload=payload,
             stream=stream,
             sequence=sequence,

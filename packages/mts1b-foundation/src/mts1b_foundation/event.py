@@ -46,7 +46,10 @@ class _Exact:
     def __get_pydantic_json_schema__(
         self, schema: core_schema.CoreSchema, handler: GetJsonSchemaHandler
     ) -> JsonSchemaValue:
-        exact = cast("Mapping[str, Any]", cast("Mapping[str, Any]", schema)["python_schema"])
+        found = cast("Mapping[str, Any]", schema)
+        while "python_schema" not in found:  # a validator of the field stands around it
+            found = found["schema"]
+        exact = cast("Mapping[str, Any]", found["python_schema"])
         limits = {name: str(exact[key]) for key, name in _LIMITS.items() if key in exact}
         digits = {"x-maxDigits": exact["max_digits"]} if "max_digits" in exact else {}
         return {"type": "string", "format": "decimal", "pattern": _DECIMAL, **limits, **digits}

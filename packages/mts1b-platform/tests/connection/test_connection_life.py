@@ -172,6 +172,24 @@ async def test_an_address_that_froze_while_connected_is_tried_last(world: World)
     await connection.close()
 
 
+async def test_of_two_addresses_that_failed_the_one_that_failed_last_is_tried_last(world: World):
+    world.network.names["bus.test"] = ["10.0.0.1", "10.0.0.2"]
+    first, second = world.server("10.0.0.1:4222"), world.server("10.0.0.2:4222")
+    first.refuses = second.refuses = True
+    connection = world.connection("nats://bus.test")
+    connecting = asyncio.create_task(connection.connect())
+    await world.clock.advance(0.01)
+    first.refuses = second.refuses = False
+    await world.clock.advance(0.2)
+    await connecting
+    first.answers_pings = False
+    first.swallows = True
+    await world.clock.advance(3.1)
+    assert connection.is_connected
+    assert (len(first.sessions), len(second.sessions)) == (1, 1)
+    await connection.close()
+
+
 async def test_a_name_whose_resolution_hangs_is_left(world: World):
     world.network.frozen_names.add("lost.test")
     world.server("10.0.0.2:4222")

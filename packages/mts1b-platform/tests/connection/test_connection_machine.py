@@ -33,6 +33,8 @@ class ConnectionMachine(RuleBasedStateMachine):
         """Numbers of the volatile frames that were tried."""
         self.subscriptions: dict[Subscription, Received] = {}
         self.published: dict[Subscription, list[bytes]] = {}
+        self.ended: set[bytes] = set()
+        """Of subscriptions that had all they asked for: a server counts too, and ends them."""
         self.paused = False
         self.run(self.begin())
 
@@ -158,6 +160,8 @@ class ConnectionMachine(RuleBasedStateMachine):
         async def unsubscribe() -> None:
             chosen.unsubscribe()
 
+        if not chosen.is_active:
+            self.ended.add(chosen.key)
         self.run(unsubscribe())
         del self.subscriptions[chosen], self.published[chosen]
 
@@ -309,7 +313,7 @@ class ConnectionMachine(RuleBasedStateMachine):
             self.paused = False
         if self.connection.is_connected and not self.paused:
             wanted = {one.key for one in self.subscriptions if one.is_active}
-            over = {one.key for one in self.subscriptions if not one.is_active}  # the server counts too, and ends them
+            over = self.ended | {one.key for one in self.subscriptions if not one.is_active}
             assert set(alive[0].subscribed) - over == wanted
 
     @invariant()

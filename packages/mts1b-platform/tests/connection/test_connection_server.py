@@ -23,6 +23,7 @@ from mts1b_platform.eventbus.errors import (
 )
 from mts1b_platform.eventbus.protocol.frames import pub_frame
 from mts1b_platform.server import NatsServer
+from mts1b_platform.server.probe import read_monitor
 from mts1b_platform.testing import StartNatsServer
 from mts1b_platform.testing.ports import free_ports
 from simulated import Received
@@ -412,3 +413,17 @@ async def test_no_server(free_url: str):
     with pytest.raises(ServerUnavailable, match=f"{free_url} within 0.3 s"):
         await made.connection.connect(0.3)
     assert made.connection.is_closed
+
+
+async def test_a_limited_subscription_that_was_told_of_no_responders_is_gone_from_the_server(nats_server: NatsServer):
+    """The server does not count that word towards the limit."""
+    async with client(nats_server.url) as made:
+        for n in range(5):
+            told = Received()
+            made.connection.subscribe(f"answers.{n}", told, max_msgs=1)
+            made.connection.send(pub_frame(b"svc.nobody", b"?", b"answers.%d" % n))
+            await until(lambda told=told: told.batches)
+        await made.connection.flush()
+        page = await asyncio.to_thread(read_monitor, "127.0.0.1", nats_server.monitor_port, "/connz")
+        assert page is not None
+        assert [each["subscriptions"] for each in page["connections"]] == [0]

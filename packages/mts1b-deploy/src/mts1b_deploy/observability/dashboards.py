@@ -211,6 +211,7 @@ _CONSUMERS: Final = Dashboard(
                 (
                     (_rate(names.SCHEMA_MISMATCH, "repo, subject"), f"mismatch {_BY_SUBJECT}"),
                     (_rate(names.CONSUME_ERRORS, "repo, subject"), f"failed {_BY_SUBJECT}"),
+                    (_rate(names.STORE_OUTAGES, "repo, subject"), f"store away {_BY_SUBJECT}"),
                     (_rate(names.SLOW_CONSUMER_DROPS, "repo, subject"), f"skipped {_BY_SUBJECT}"),
                     (_rate(names.DEDUPLICATED, "repo, subject"), f"done before {_BY_SUBJECT}"),
                 ),

@@ -100,6 +100,14 @@ RULES: Final[tuple[Rule, ...]] = (
         "5m",
     ),
     Rule(
+        "MTS1BStoreAway",
+        f"{names.STORE_AWAY.name} > 0",
+        "critical",
+        f"{_REPO} handles nothing: the store of its handler is away",
+        "See the service's log for what its database or disk says; it goes on by itself when the store is back.",
+        "1m",
+    ),
+    Rule(
         "MTS1BStreamMissing",
         f"{names.STREAM_MISSING.name} == 1",
         "critical",

@@ -4,8 +4,6 @@ Each payload is compared with the snapshot kept beside its package, and with the
 is given (a snapshot edited together with the model would otherwise hide the change).
 """
 
-import ast
-import inspect
 import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -13,7 +11,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from mts1b_foundation.declared import Site
+from mts1b_foundation.declared import Site, site_of
 from mts1b_foundation.event import Event
 from mts1b_foundation.schemas.changes import Change, Compatibility, overall
 from mts1b_foundation.schemas.diff import diff
@@ -153,22 +151,3 @@ def _changed(
                 f"{error.errors()[0]['msg']} (breaking)",
                 RECIPE,
             )
-
-
-def site_of(model: type[Event], path: str = "") -> Site:
-    """The line of the field that ``path`` begins with, or of the class."""
-    file = inspect.getsourcefile(model) or str(model.__module__)
-    try:
-        tree = ast.parse(Path(file).read_text())
-    except OSError:
-        return Site(file, 1)
-    first = path.split(".")[0].split("[")[0].split("{")[0]
-    for node in ast.walk(tree):
-        if isinstance(node, ast.ClassDef) and node.name == model.__name__:
-            names = {
-                statement.target.id: statement.lineno
-                for statement in node.body
-                if isinstance(statement, ast.AnnAssign) and isinstance(statement.target, ast.Name)
-            }
-            return Site(file, names.get(first, node.lineno))
-    return Site(file, 1)

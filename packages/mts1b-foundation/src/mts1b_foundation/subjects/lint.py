@@ -4,11 +4,16 @@ Each rule names the line that has to change and the remedy. ``check_registry`` r
 rendered views and schemas are in ``mts1b_foundation.schemas`` and ``mts1b_foundation.views``.
 """
 
+import json
 from collections.abc import Callable, Iterator, Sequence
 from itertools import combinations
-from typing import Any, Final
+from typing import Any, Final, cast
 
-from mts1b_foundation.declared import Site
+from pydantic import ValidationError
+
+from mts1b_foundation.declared import Site, site_of
+from mts1b_foundation.event import Event
+from mts1b_foundation.roundtrip import unread, unreadable
 from mts1b_foundation.subjects.algebra import contains, covers, is_pattern, overlaps
 from mts1b_foundation.subjects.findings import Finding
 from mts1b_foundation.subjects.lint_streams import consumers, filters, stream_patterns, streams
@@ -29,12 +34,22 @@ def claim_of(value: str) -> str:
 
 
 def grammar(sources: Sources) -> Iterator[Finding]:
-    """A declaration that breaks the grammar."""
+    """A declaration that breaks the grammar, or has a payload that no reader could read."""
     for source in sources:
         for defect in source.defects:
-            yield Finding(
-                defect.site, "grammar", defect.message, "correct the declaration, docs/registry.md has the grammar"
-            )
+            yield Finding(defect.site, defect.rule, defect.message, defect.remedy)
+
+
+def payloads(sources: Sources) -> Iterator[Finding]:
+    """A payload of which a value, made for its fields or given as its sample, is not read as it was written."""
+    from mts1b_foundation.samples import SAMPLES  # only tools need it, services never
+
+    for model in dict.fromkeys(subject.payload for _, subject in registered(sources)):
+        samples = [event for event in SAMPLES if type(event) is model] or list(_examples(model))
+        unlike = [problem for event in samples for problem in unread(event)]
+        for problem in dict.fromkeys([*unreadable(model), *unlike]):
+            site = site_of(model, problem.field)
+            yield Finding(site, "payload-unreadable", f"{model.__name__}.{problem.about}", problem.remedy)
 
 
 def one_line(sources: Sources) -> Iterator[Finding]:
@@ -178,8 +193,20 @@ RULES: Final[tuple[Rule, ...]] = (
     consumers,
     versions,
     schema_ids,
+    payloads,
 )
 """The rules about subjects, owners, streams and consumers, in the order in which they are documented."""
+
+
+def _examples(model: type[Event]) -> Iterator[Event]:
+    """The model's own examples; whether they are valid is a rule of the schemas."""
+    extra = model.model_config.get("json_schema_extra")
+    known = cast("dict[str, Any]", extra) if isinstance(extra, dict) else {}
+    for example in known.get("examples", ()):
+        try:
+            yield model.model_validate_json(json.dumps(example))
+        except ValidationError:
+            continue
 
 
 def _number(subject: Subject[Any]) -> int:

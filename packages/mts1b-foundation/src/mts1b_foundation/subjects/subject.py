@@ -11,13 +11,14 @@ Two families exist:
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from enum import StrEnum
 from typing import Any, Generic, TypeVar
 
-from mts1b_foundation.declared import declaration_site, report_defect
+from mts1b_foundation.declared import Defect, declaration_site, report_defect, site_of
 from mts1b_foundation.errors import InvalidSubject, SubjectError, UnknownParameter
 from mts1b_foundation.event import Event
+from mts1b_foundation.roundtrip import Problem, plain, unreadable
 from mts1b_foundation.subjects.tokens import decode_token, encode_token
 
 T = TypeVar("T", bound=Event)
@@ -62,7 +63,8 @@ class Subject(Generic[T]):
         replaces: the subject of the version before, while both are in use; readers of this one read that one too.
 
     Raises:
-        InvalidSubject: when the declaration breaks the grammar.
+        InvalidSubject: when the declaration breaks the grammar, or no reader could read what is written of the
+            payload; the message names the fields.
     """
 
     __slots__ = (
@@ -98,10 +100,15 @@ class Subject(Generic[T]):
             )
             self._check()
         except InvalidSubject as error:
-            if not report_defect(self.declared_at, str(error)):
+            if not report_defect(Defect(self.declared_at, str(error))):
                 raise
             self.tokens, self.parameters = (), ()
             return  # a check collects every defect; see Subject.broken
+        if not plain(payload) and (problems := unreadable(payload)):
+            if not report_defect(*_defects(payload, problems)):
+                raise InvalidSubject(_unreadable(pattern, payload, problems))
+            self.tokens, self.parameters = (), ()
+            return
         self._fund_prefix = f"{pattern}.fund."
         single = len(self.parameters) == 1 and _PARAMETER.fullmatch(self.tokens[-1]) is not None
         self._single = self.parameters[0] if single else None
@@ -118,7 +125,7 @@ class Subject(Generic[T]):
 
     @property
     def broken(self) -> bool:
-        """Whether the declaration broke the grammar while a check was collecting; such a subject is not used."""
+        """Whether the declaration broke a rule while a check was collecting; such a subject is not used."""
         return not self.tokens
 
     @property
@@ -261,6 +268,18 @@ def _single_field(key: str | None) -> tuple[str, str, str] | None:
     """A dedupe key of one field as what precedes the field, its name, and what follows it; None for any other key."""
     match = _ONE_FIELD.fullmatch(key or "")
     return (match[1], match[2], match[3]) if match else None
+
+
+def _unreadable(pattern: str, payload: type[Event], problems: Sequence[Problem]) -> str:
+    lines = (f"  {payload.__name__}.{problem.about}; {problem.remedy}" for problem in problems)
+    return "\n".join([f"{pattern}: no reader gets {payload.__name__} as it was written:", *lines])
+
+
+def _defects(payload: type[Event], problems: Sequence[Problem]) -> list[Defect]:
+    return [
+        Defect(site_of(payload, each.field), f"{payload.__name__}.{each.about}", "payload-unreadable", each.remedy)
+        for each in problems
+    ]
 
 
 def _split(pattern: str) -> tuple[str, ...]:

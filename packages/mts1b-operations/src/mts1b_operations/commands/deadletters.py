@@ -2,15 +2,17 @@
 
 import getpass
 import json
-from typing import Annotated, Any
+from collections.abc import Callable
+from typing import Annotated, Any, TypeVar
 
 import typer
-from mts1b_platform.eventbus import EventBus
+from mts1b_platform.eventbus import BusError, EventBus
+from mts1b_platform.observability.audit import AuditError
 from mts1b_platform.output import Json, noun, print_json, print_listing, say
 from mts1b_platform.service import Service
 
 from mts1b_operations.commands._bus import Servers, on_bus
-from mts1b_operations.deadletters.letters import Letter, Selection, grouped, letters, only
+from mts1b_operations.deadletters.letters import STREAM, Letter, Selection, each_letter, grouped, letters, only
 from mts1b_operations.deadletters.mover import Mover
 from mts1b_operations.deadletters.requeue import DeadLetterError, Outcome, discard, requeue
 
@@ -27,6 +29,7 @@ DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would be done,
 Actor = Annotated[str | None, typer.Option(help="Who acts, for the audit log. Default: the user logged in.")]
 
 _SERVICE = "mts1b-operations"
+R = TypeVar("R")
 
 
 @app.command("ls")
@@ -45,8 +48,9 @@ def ls(
     Example: mts1b deadletters ls --consumer treasury
     """
     wanted = Selection(consumer=consumer, stream=stream, subject=subject, reason=reason, error=error)
-    found = on_bus(lambda bus: letters(bus, wanted), servers)
-    print_listing([_row(one) for one in found], as_json=as_json, empty="no dead letters")
+    rows, unreadable = on_bus(lambda bus: _each(bus, wanted, _row), servers)
+    print_listing(rows, as_json=as_json, empty="no dead letters")
+    _refuse_unreadable(unreadable)
 
 
 @app.command("show")
@@ -70,7 +74,8 @@ def show(
 @app.command("stats")
 def stats(*, servers: Servers = None, as_json: Json = False) -> None:
     """Count dead letters by consumer and kind of error, the most frequent first."""
-    groups = grouped(on_bus(letters, servers))
+    found, unreadable = on_bus(lambda bus: _each(bus, Selection(), Letter.without_message), servers)
+    groups = grouped(found)
     rows: list[dict[str, Any]] = [
         {
             "count": group.count,
@@ -85,6 +90,7 @@ def stats(*, servers: Servers = None, as_json: Json = False) -> None:
         for group in groups
     ]
     print_listing(rows, as_json=as_json, empty="no dead letters")
+    _refuse_unreadable(unreadable)
 
 
 @app.command("requeue")
@@ -169,23 +175,51 @@ def _selection(ids: list[str] | None, *by: str | None, everything: bool) -> Sele
 
 
 def _on_each(wanted: Selection, act: Any, servers: str | None, *, as_json: bool) -> None:
-    async def work(bus: EventBus) -> tuple[list[Outcome], list[str]]:
-        found = await letters(bus, wanted)
-        known = {name for one in found for name in one.names}
-        problems = [f"there is no dead letter {name!r}" for name in wanted.ids if name not in known]
-        done: list[Outcome] = []
-        for one in found:
-            try:
-                done.append(await act(bus, one))
-            except DeadLetterError as error:
-                problems.append(str(error))
-        return done, problems
+    unreadable: list[int] = []
+    done: list[dict[str, Any]] = []
+    problems: list[str] = []
 
-    done, problems = on_bus(work, servers, service=_SERVICE)
-    rows = [{"id": one.letter.id, "action": one.action, "detail": one.detail} for one in done]
-    print_listing(rows, as_json=as_json, empty="nothing done")
+    async def work(bus: EventBus) -> None:
+        known: set[str] = set()
+        try:
+            async for one in each_letter(bus, wanted, unreadable):
+                known.update(one.names)
+                try:
+                    outcome = await act(bus, one)
+                except DeadLetterError as error:
+                    problems.append(str(error))
+                else:
+                    done.append({"id": one.id, "action": outcome.action, "detail": outcome.detail})
+        except (BusError, AuditError) as error:
+            problems.append(f"stopped after {len(done)}: {error}; do it again for the rest")
+        else:
+            problems.extend(f"there is no dead letter {name!r}" for name in wanted.ids if name not in known)
+
+    on_bus(work, servers, service=_SERVICE)
+    print_listing(done, as_json=as_json, empty="nothing done")
+    if unreadable:
+        problems.append(_not_letters(unreadable))
     if problems:
         raise DeadLetterError("\n  ".join([f"{len(problems)} refused:", *problems]))
+
+
+async def _each(bus: EventBus, wanted: Selection, make: Callable[[Letter], R]) -> tuple[list[R], list[int]]:
+    """What ``make`` makes of each selected letter, one at a time in memory; and the numbers of what is no letter."""
+    unreadable: list[int] = []
+    return [make(one) async for one in each_letter(bus, wanted, unreadable)], unreadable
+
+
+def _refuse_unreadable(numbers: list[int]) -> None:
+    if numbers:
+        raise DeadLetterError(_not_letters(numbers))
+
+
+def _not_letters(numbers: list[int]) -> str:
+    some = ", ".join(map(str, numbers[:10])) + (", …" if len(numbers) > 10 else "")
+    return (
+        f"{len(numbers)} messages among the dead letters are none that this version can read, and were left alone: "
+        f"{some}; look at them with `nats stream get {STREAM} NUMBER`"
+    )
 
 
 def _row(one: Letter) -> dict[str, Any]:

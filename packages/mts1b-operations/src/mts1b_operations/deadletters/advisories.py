@@ -4,16 +4,20 @@ NATS moves no message by itself. It publishes ``MAX_DELIVERIES`` once when a mes
 consumer allows (for a pull consumer only at the next pull), and ``MSG_TERMINATED`` when a reader terminated it.
 """
 
+import hashlib
 import json
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, Final
+from urllib.parse import quote
 
 from mts1b_foundation.deadletters import DeadLetterReason
 from mts1b_platform.eventbus import EventBus
 from mts1b_platform.eventbus.jetstream.api import ApiError
 from mts1b_platform.eventbus.jetstream.stored import read_stored
 from mts1b_platform.eventbus.protocol.error_codes import ErrorCode
+
+_LONGEST_NAME: Final = 120
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +54,14 @@ class Advisory:
             return cls(document["stream"], int(document["stream_seq"]), document["consumer"], deliveries, reason, error)
         except (KeyError, TypeError, AttributeError, ValueError) as error:
             raise ValueError(f"no advisory that a message was given up: {error!r} in {data[:200]!r}") from error
+
+
+def nameable(consumer: str) -> str:
+    """``consumer`` as a dead letter can hold it: foreign clients give names that are long or not ASCII."""
+    name = quote(consumer, safe="!$&'()+,:;=@[]")
+    if len(name) <= _LONGEST_NAME:
+        return consumer if consumer.isascii() and consumer.isprintable() and " " not in consumer else name
+    return f"{name[:_LONGEST_NAME]}~{hashlib.sha256(consumer.encode()).hexdigest()[:8]}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,5 +1,6 @@
 """Reading the dead letters: all of them, some of them, and in groups by consumer and error."""
 
+import asyncio
 import re
 from collections.abc import AsyncGenerator, Iterable, Sequence
 from dataclasses import dataclass, field
@@ -8,14 +9,15 @@ from typing import Final
 
 from mts1b_foundation.deadletters import DeadLetter
 from mts1b_platform.eventbus import EventBus
-from mts1b_platform.eventbus.errors import NoStream
+from mts1b_platform.eventbus.errors import JetStreamUnavailable, NoStream
 from mts1b_platform.eventbus.jetstream.api import ApiError, js_api
-from mts1b_platform.eventbus.jetstream.stored import read_stored
+from mts1b_platform.eventbus.jetstream.stored import StoredMessage, read_stored
 from mts1b_platform.eventbus.protocol.envelope import REQUEUES
 from mts1b_platform.eventbus.protocol.error_codes import ErrorCode
 from pydantic import ValidationError
 
 STREAM: Final = "DEADLETTERS"
+_ATTEMPTS: Final = 4
 _SUBJECTS: Final = "mts.v1.*.deadletters.created"
 _VARIABLE: Final = re.compile(r"0x[0-9a-f]+|'[^']*'|\"[^\"]*\"|\d+(\.\d+)?")
 
@@ -37,6 +39,10 @@ class Letter:
     def names(self) -> tuple[str, str, str]:
         """What selects it: its id, the id without the storing time, its sequence among the dead letters."""
         return self.id, self.id.rpartition(":")[0], str(self.seq)
+
+    def without_message(self) -> "Letter":
+        """This letter without what is large about it."""
+        return Letter(self.seq, self.letter.model_copy(update={"payload": b"", "headers": {}, "traceback": None}))
 
     @property
     def requeues(self) -> int:
@@ -102,15 +108,61 @@ class Group:
 
 
 async def letters(bus: EventBus, selection: Selection | None = None) -> list[Letter]:
-    """The dead letters that ``selection`` selects, oldest first.
+    """The dead letters that ``selection`` selects, oldest first, all at once.
 
     Raises:
         NoStream: there is no stream of dead letters.
         JetStreamUnavailable: JetStream does not answer.
         ApiError: JetStream refuses to say.
     """
-    wanted = selection or Selection()
-    return [found async for found in _all(bus) if wanted.matches(found)]
+    return [found async for found in each_letter(bus, selection or Selection(), [])]
+
+
+async def each_letter(bus: EventBus, selection: Selection, unreadable: list[int]) -> AsyncGenerator[Letter, None]:
+    """The dead letters that ``selection`` selects, oldest first, one at a time.
+
+    What the stream holds now is read message by message, as on a secured bus nobody but the administration may create
+    a consumer.
+
+    Args:
+        bus: the connection.
+        selection: which.
+        unreadable: takes the sequences of messages that are no dead letters.
+
+    Raises:
+        BusError: as :func:`letters`.
+    """
+    try:
+        last = int((await js_api(bus, f"STREAM.INFO.{STREAM}"))["state"]["last_seq"])
+    except ApiError as error:
+        if error.err_code == ErrorCode.STREAM_NOT_FOUND:
+            raise NoStream(f"there is no stream {STREAM}: create the streams with `mts1b streams apply`") from None
+        raise
+    seq = 1
+    while seq <= last and (message := await _next(bus, seq)) is not None:
+        if message.seq > last:
+            return
+        seq = message.seq + 1
+        try:
+            found = Letter(message.seq, DeadLetter.model_validate_json(message.wire.payload))
+        except ValidationError:
+            unreadable.append(message.seq)
+            continue
+        if selection.matches(found):
+            yield found
+
+
+async def _next(bus: EventBus, seq: int) -> StoredMessage | None:
+    """The first message from ``seq`` on; a server that is away for a moment is asked again."""
+    for attempt in range(_ATTEMPTS):
+        try:
+            return await read_stored(bus, STREAM, seq=seq, next_by=_SUBJECTS)
+        except JetStreamUnavailable:
+            if attempt == _ATTEMPTS - 1:
+                raise
+            await bus.wait_connected(1.0)
+            await asyncio.sleep(0.2)
+    return None
 
 
 def grouped(found: Iterable[Letter]) -> list[Group]:
@@ -127,31 +179,6 @@ def grouped(found: Iterable[Letter]) -> list[Group]:
             group.last, group.example = letter.failed_at, one.id
         group.subjects.add(letter.subject)
     return sorted(groups.values(), key=lambda group: (-group.count, group.consumer, group.error))
-
-
-async def _all(bus: EventBus) -> AsyncGenerator[Letter, None]:
-    """Everything that the stream holds now, in order.
-
-    Read message by message, as on a secured bus nobody but the administration may create a consumer.
-    """
-    try:
-        last = int((await js_api(bus, f"STREAM.INFO.{STREAM}"))["state"]["last_seq"])
-    except ApiError as error:
-        if error.err_code == ErrorCode.STREAM_NOT_FOUND:
-            raise NoStream(f"there is no stream {STREAM}: create the streams with `mts1b streams apply`") from None
-        raise
-    seq = 1
-    while seq <= last and (message := await read_stored(bus, STREAM, seq=seq, next_by=_SUBJECTS)) is not None:
-        if (found := _parsed(message.seq, message.wire.payload)) is not None:
-            yield found
-        seq = message.seq + 1
-
-
-def _parsed(seq: int, data: bytes) -> Letter | None:
-    try:
-        return Letter(seq, DeadLetter.model_validate_json(data))
-    except ValidationError:
-        return None  # somebody published by hand what is no dead letter
 
 
 def only(found: Sequence[Letter]) -> Letter | None:

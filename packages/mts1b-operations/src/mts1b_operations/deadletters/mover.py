@@ -18,7 +18,7 @@ from mts1b_platform.eventbus.protocol.envelope import TRACE_ID
 from mts1b_platform.eventbus.protocol.message import WireMsg
 from mts1b_platform.logs import get_logger
 
-from mts1b_operations.deadletters.advisories import Advisory, read_original
+from mts1b_operations.deadletters.advisories import Advisory, nameable, read_original
 from mts1b_operations.declared import ADVISORIES, DURABLE
 
 log = get_logger("mts1b.operations.deadletters")
@@ -128,11 +128,11 @@ class Mover:
             stream=advisory.stream,
             sequence=advisory.sequence,
             stored_at=original.stored_at,
-            consumer=advisory.consumer,
+            consumer=nameable(advisory.consumer),
             deliveries=advisory.deliveries,
             reason=advisory.reason,
             error=advisory.error,
-        )
+        ).fitted(self._bus.max_payload)
         subject = deadletters_of(self._bus.service)
         ack = await self._bus.emit(subject, letter, trace_id=original.headers.get(TRACE_ID))
         if ack.duplicate:

@@ -1,39 +1,37 @@
-"""Requeue or discard dead letters. Every action is audited.
+"""Requeue or discard dead letters: each letter has one end, and it is audited.
 
 A requeued message is a new message: new id (the old one would be dropped inside the dedupe window), same payload,
 schema, trace and identity (``mts-original-msg-id``), so that consumers which had handled it do not handle it twice.
 ``mts-requeues`` counts how often; beyond a limit requeuing is refused, because what fails a fourth time for the same
 reason will fail a fifth.
+
+What is begun is recorded first (``ends.py``). Requeuing again after a kill goes on where it was: when the message is
+stored already, however long ago, it is not stored again. Of two operators who want different ends the first decides.
 """
 
-import asyncio
-import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final, Literal
 
-from mts1b_foundation.errors import Mts1bError
+from mts1b_foundation.deadletters import DeadLetter
 from mts1b_foundation.subjects import registry
 from mts1b_platform.eventbus import EventBus
-from mts1b_platform.eventbus.errors import NoResponders, OutboundBufferFull, RequestTimeout, ServerUnavailable
 from mts1b_platform.eventbus.jetstream.api import ApiError, js_api
-from mts1b_platform.eventbus.protocol.envelope import MSG_ID, ONLY_DURABLE, ORIGINAL_MSG_ID, REQUEUES, canonical
+from mts1b_platform.eventbus.jetstream.stored import read_stored
+from mts1b_platform.eventbus.protocol.envelope import MSG_ID, ONLY_DURABLE, REQUEUES, TRACE_ID, canonical
 from mts1b_platform.eventbus.protocol.error_codes import ErrorCode
-from mts1b_platform.observability.audit import audit_action
+from mts1b_platform.observability.audit import AuditError, audit_action
 
+from mts1b_operations.deadletters.ends import DeadLetterError, Ends, NotRequeued, Turn
 from mts1b_operations.deadletters.letters import STREAM, Letter
+from mts1b_operations.deadletters.republish import carried, header, last_of, message_of, store, stored_after
+
+__all__ = ["DeadLetterError", "Outcome", "Target", "discard", "requeue"]
 
 Target = Literal["consumer", "subject"]
 """Who gets it again: the durable that gave up and nobody else, or everyone who reads the subject."""
 
 MOST_REQUEUES: Final = 3
-_ATTEMPTS: Final = 10
-_TIMEOUT: Final = 2.0
-
-_LEFT_OUT: Final = frozenset({MSG_ID.lower(), ORIGINAL_MSG_ID, REQUEUES, ONLY_DURABLE})
-
-
-class DeadLetterError(Mts1bError):
-    """An action on a dead letter was refused or failed."""
+_DISCARD: Final = "discard"
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,8 +55,7 @@ async def requeue(
 ) -> Outcome:
     """Publish the message of ``letter`` again and, when it is stored, remove the dead letter.
 
-    Doing it twice (the command was killed in between) stores one: the new message id is made of the dead letter's id
-    and the count.
+    Of a message that several durables gave up, ``to="subject"`` publishes one for all of their letters.
 
     Args:
         bus: a connection that may publish on the subject.
@@ -71,27 +68,36 @@ async def requeue(
         force: requeue beyond the limit, or a message that is refused again for sure.
 
     Raises:
-        DeadLetterError: it was requeued too often, or the message could not be stored again.
+        DeadLetterError: it was requeued too often, another end was begun, or the message could not be stored again.
         AuditError: the action cannot be recorded; it was not taken.
+        StoreError: what is begun cannot be recorded; it was not begun.
     """
     dead = letter.letter
     count = letter.requeues + 1
     if not force:
         _refuse_loops(letter, count)
-    headers = {name: value for name, value in dead.headers.items() if name.lower() not in _LEFT_OUT}
-    first = _header(dead.headers, ORIGINAL_MSG_ID) or _header(dead.headers, MSG_ID)
-    headers |= {MSG_ID: f"requeue:{letter.id}:{count}", REQUEUES: str(count)}
-    if first:
-        headers[ORIGINAL_MSG_ID] = first
-    if to == "consumer":
-        headers[ONLY_DURABLE] = dead.consumer
     where = dead.consumer if to == "consumer" else "everyone"
     if dry_run:
+        await message_of(bus, dead)
         return Outcome(letter, "would requeue", f"{dead.subject} for {where}, requeue {count}")
-    audit_action(bus, "deadletters.requeue", **_audited(letter), actor=actor, to=to, requeue=count)
-    seq = await _store(bus, dead.subject, dead.payload, canonical(headers))
+    ends = Ends(bus)
+    turn = await _begin(bus, ends, letter, f"requeue for {where}", actor)
+    if turn is None:
+        return Outcome(letter, "requeued before", f"{dead.subject} for {where}")
+    await _audit_first(bus, ends, turn, "deadletters.requeue", **_audited(letter), actor=actor, to=to, requeue=count)
+    try:
+        if to == "consumer":
+            msg_id = f"requeue:{letter.id}:{turn.record.turn}"
+            seq = await _publish(bus, dead, turn, msg_id, {REQUEUES: str(count), ONLY_DURABLE: dead.consumer})
+        else:
+            seq = await _for_everyone(bus, ends, letter, turn, {REQUEUES: str(count)})
+    except NotRequeued:
+        await ends.finish(turn)
+        raise
     if not keep:
         await _delete(bus, letter)
+    await ends.finish(turn, seq=seq)
+    audit_action(bus, "deadletters.requeued", **_audited(letter), actor=actor, to=to, stored=f"{dead.stream}:{seq}")
     return Outcome(letter, "requeued", f"{dead.subject} for {where}, requeue {count}, now {dead.stream}:{seq}")
 
 
@@ -99,14 +105,84 @@ async def discard(bus: EventBus, letter: Letter, *, actor: str, reason: str, dry
     """Delete ``letter``; its message will not be handled again.
 
     Raises:
-        DeadLetterError: it could not be deleted.
+        DeadLetterError: it could not be deleted, or is being requeued.
         AuditError: the action cannot be recorded; it was not taken.
+        StoreError: what is begun cannot be recorded; it was not begun.
     """
     if dry_run:
         return Outcome(letter, "would discard", letter.letter.subject)
-    audit_action(bus, "deadletters.discard", **_audited(letter), actor=actor, why=reason)
+    ends = Ends(bus)
+    turn = await _begin(bus, ends, letter, _DISCARD, actor)
+    if turn is None:
+        return Outcome(letter, "discarded before", letter.letter.subject)
+    await _audit_first(bus, ends, turn, "deadletters.discard", **_audited(letter), actor=actor, why=reason)
     await _delete(bus, letter)
+    await ends.finish(turn)
     return Outcome(letter, "discarded", letter.letter.subject)
+
+
+async def _begin(bus: EventBus, ends: Ends, letter: Letter, what: str, actor: str) -> Turn | None:
+    """The turn to do ``what``; None when it was done before, and the letter is gone.
+
+    Raises:
+        DeadLetterError: something else was begun or done.
+    """
+    held = await ends.find(letter.id)
+    if held is not None and not await _exists(bus, letter):
+        if held.record.what != what:
+            raise DeadLetterError(f"{letter.id}: is dealt with: {held.record}")
+        return None
+    turn = await ends.begin(letter.id, what, actor, after=await last_of(bus, letter.letter.stream))
+    if not turn.again and turn.record.turn > 1 and not await _exists(bus, letter):
+        await ends.finish(turn)  # between the two looks somebody did it all and removed the letter
+        raise DeadLetterError(f"{letter.id}: is dealt with by another operator")
+    return turn
+
+
+async def _audit_first(bus: EventBus, ends: Ends, turn: Turn, action: str, **details: Any) -> None:
+    """Record what is about to be done; what cannot be recorded is not begun."""
+    try:
+        audit_action(bus, action, **details)
+    except AuditError:
+        if not turn.again:
+            await ends.finish(turn)
+        raise
+
+
+async def _publish(bus: EventBus, dead: DeadLetter, turn: Turn, msg_id: str, headers: dict[str, str]) -> int:
+    """Store the message of ``turn`` once, with ``headers`` beside its own; its sequence."""
+    if turn.again:
+        found = await stored_after(bus, dead.stream, dead.subject, turn.record.after, msg_id)
+        if found is not None:
+            return found
+    own, payload = await message_of(bus, dead)
+    return await store(bus, dead.subject, payload, canonical(carried(own) | headers | {MSG_ID: msg_id}))
+
+
+async def _for_everyone(bus: EventBus, ends: Ends, letter: Letter, own: Turn, headers: dict[str, str]) -> int:
+    """Store the message once for all the letters about it; its sequence.
+
+    A letter that is requeued a second time, having been kept, has it stored a second time.
+    """
+    dead = letter.letter
+    name = f"everyone:{DeadLetter.id_for(dead.stream, dead.sequence, dead.stored_at, '*')}"
+    while True:
+        held = await ends.find(name)
+        served = dict(held.record.letters or {}) if held is not None else {}
+        turns = served.setdefault(letter.id, own.record.turn)
+        if held is not None and held.record.done and held.record.seq and turns == own.record.turn:
+            if await ends.write(held, replace(held.record, letters=served)) is not None:
+                return held.record.seq
+            continue
+        turn = await ends.begin(name, own.record.what, own.record.actor, after=own.record.after)
+        try:
+            seq = await _publish(bus, dead, turn, f"requeue:{name}:{turn.record.turn}", headers)
+        except NotRequeued:
+            await ends.finish(turn)
+            raise
+        done = replace(turn.record, done=True, seq=seq, letters={letter.id: own.record.turn})
+        if await ends.write(turn, done) is not None:
+            return seq
 
 
 def _refuse_loops(letter: Letter, count: int) -> None:
@@ -123,22 +199,9 @@ def _refuse_loops(letter: Letter, count: int) -> None:
         )
 
 
-async def _store(bus: EventBus, subject: str, payload: bytes, headers: dict[str, str]) -> int:
-    problem = "no connection"
-    for attempt in range(_ATTEMPTS):
-        await bus.wait_connected(_TIMEOUT)
-        try:
-            answer = await bus.request(subject, payload, timeout=_TIMEOUT, headers=headers)
-        except (NoResponders, OutboundBufferFull, RequestTimeout, ServerUnavailable) as error:
-            problem = str(error)
-            await asyncio.sleep(0.1 * attempt)
-            continue
-        document: dict[str, Any] = json.loads(answer.data)
-        if (refused := document.get("error")) is None:
-            return int(document["seq"])
-        problem = f"{refused.get('description')} (error {refused.get('err_code')})"
-        break
-    raise DeadLetterError(f"{subject}: the message was not stored again ({problem}); the dead letter stays")
+async def _exists(bus: EventBus, letter: Letter) -> bool:
+    message = await read_stored(bus, STREAM, seq=letter.seq)
+    return message is not None
 
 
 async def _delete(bus: EventBus, letter: Letter) -> None:
@@ -147,10 +210,6 @@ async def _delete(bus: EventBus, letter: Letter) -> None:
     except ApiError as error:
         if error.err_code != ErrorCode.STREAM_MSG_DELETE_FAILED and "no message found" not in error.description:
             raise DeadLetterError(f"{letter.id} cannot be removed from {STREAM}: {error}") from error
-
-
-def _header(headers: dict[str, str], name: str) -> str | None:
-    return next((value for key, value in headers.items() if key.lower() == name.lower()), None)
 
 
 def _audited(letter: Letter) -> dict[str, Any]:
@@ -163,5 +222,5 @@ def _audited(letter: Letter) -> dict[str, Any]:
         "consumer": dead.consumer,
         "reason": dead.reason.value,
         "error": dead.error,
-        "trace_id": _header(dead.headers, "mts-trace-id"),
+        "trace_id": header(dead.headers, TRACE_ID),
     }

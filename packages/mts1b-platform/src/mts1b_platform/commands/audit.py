@@ -25,7 +25,10 @@ def verify(
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Check that no record was changed, removed, inserted or reordered; exit code 1 when one was."""
+    """Check that no record was changed, removed, inserted or reordered; exit code 1 when one was.
+
+    Every place that is damaged is named with its file and line, and what follows it is checked all the same.
+    """
     noted = dict(_pair(text) for text in head or [])
     found = check(_directory(directory), heads=noted)
     missing = [
@@ -36,15 +39,18 @@ def verify(
             "chain": chain.path.name,
             "records": chain.records,
             "torn": chain.torn,
+            "damaged": len(chain.problems),
             "whole": not chain.problems,
             "head": chain.head,
+            **({"problems": chain.problems} if as_json else {}),
         }
         for chain in found
     ]
     print_listing(rows, as_json=as_json)
     problems = [problem for chain in found for problem in chain.problems] + missing
     if problems:
-        raise AuditError("the audit log is not whole:\n  " + "\n  ".join(problems))
+        places = "1 place" if len(problems) == 1 else f"{len(problems)} places"
+        raise AuditError(f"the audit log is not whole, {places}:\n  " + "\n  ".join(problems))
 
 
 @app.command("search")
@@ -79,7 +85,7 @@ def search(
         {
             "at": record["at"],
             "what": record.get("subject") or record.get("action") or record["kind"],
-            "stored": f"{record['stream']}:{record['seq']}" if "seq" in record else "",
+            "stored": f"{record.get('stream')}:{record['seq']}" if "seq" in record else "",
             "actor": record.get("actor", ""),
             "order": record.get("order_id", ""),
             "message id": record.get("msg_id", ""),

@@ -21,6 +21,7 @@ from mts1b_platform.eventbus import (
     unknown_streams,
 )
 from mts1b_platform.eventbus.consumers import declared_streams
+from mts1b_platform.eventbus.dedupe import KvDedupe
 from mts1b_platform.eventbus.jetstream.api import js_api
 from mts1b_platform.eventbus.jetstream.apply_consumers import ConsumerChange, apply_consumers
 from mts1b_platform.observability.audit import audit_action
@@ -89,7 +90,7 @@ def apply(
 ) -> None:
     """Create and update streams as declared. Sends nothing where nothing differs.
 
-    On a secured bus also the durables that services declare, as services may not create any.
+    On a secured bus also the durables that services declare and the dedupe bucket, as services may not create any.
 
     Example: mts1b streams apply
     """
@@ -103,7 +104,10 @@ def apply(
         if planned:
             audit_action(bus, "streams apply", actor=_user(), streams=planned, allow_destructive=allow_destructive)
         changes = await apply_streams(bus, profile=wanted, streams=streams, allow_destructive=allow_destructive)
-        return changes, [] if wanted == "minimal" else await apply_consumers(bus)
+        if wanted == "minimal":  # services make their durables and the bucket of handled events themselves
+            return changes, []
+        await KvDedupe(bus).ensure_bucket()
+        return changes, await apply_consumers(bus)
 
     changes, durables = _on_bus(act, servers)
     _print_changes(changes, as_json=as_json)

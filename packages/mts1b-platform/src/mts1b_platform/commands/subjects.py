@@ -140,8 +140,11 @@ def render(
 ) -> None:
     """Render the registry for other tools and languages, on standard output or into a file."""
     sources = sources_of(paths)
+    from mts1b_foundation.subjects.lint import grammar
     from mts1b_foundation.views.lint import rendered
 
+    if broken := sorted(grammar(sources)):  # what is broken cannot be shown, and must not be left out in silence
+        report(broken, sources, as_json=False)
     if write:
         for source in sources:
             if view := rendered(source):

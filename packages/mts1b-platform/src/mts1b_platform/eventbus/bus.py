@@ -224,7 +224,7 @@ class EventBus(BusClient):
         policy: RetryPolicy = DEFAULT_RETRY,
         deliver: Deliver = "all",
         prefetch: int = 512,
-        ack_wait: float = 30.0,
+        ack_wait: float | None = None,
         inactive_threshold: float | None = None,
         ordered_by: Key | None = None,
         **parameters: str | None,
@@ -238,7 +238,8 @@ class EventBus(BusClient):
             policy: when a failed event comes again, and when it becomes a dead letter.
             deliver: where a durable that does not exist yet begins.
             prefetch: most events that are asked for, wait here or are being handled.
-            ack_wait: seconds after which an event of a crashed process is given to another.
+            ack_wait: seconds after which an event of a crashed process is given to another; 30 for a new durable, and
+                what it was created with for one that exists.
             inactive_threshold: seconds without a reader after which the server forgets the durable; None: never.
             ordered_by: a field of the payload, or a function of it: events that agree in it are handled one after the
                 other, in the stream's order, a failed one before those behind it.

@@ -37,6 +37,8 @@ class Counters:
     deadletters: defaultdict[str, int] = field(default_factory=_counter)
     deduplicated: defaultdict[str, int] = field(default_factory=_counter)
     """Events acknowledged without handling: a dedupe store had them as done, or an ordered consumer had."""
+    store_outages: defaultdict[str, int] = field(default_factory=_counter)
+    """Times a consumer paused because the store of its handler was away."""
     slow_consumer_drops: defaultdict[str, int] = field(default_factory=_counter)
     """Best-effort events that a listener was too slow for (drop-oldest or conflated)."""
     reconnects: int = 0

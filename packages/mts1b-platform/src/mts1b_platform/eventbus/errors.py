@@ -30,7 +30,8 @@
         │   ├── ConsumerGone            the durable was deleted under a running consumer
         │   └── NotStored               a best-effort subject was asked for with a durable
         ├── StreamError             a stream cannot be created or changed as defined
-        ├── StoreError              a dedupe store or an outbox cannot be used
+        ├── StoreError              a dedupe store or an outbox cannot be used: a consumer pauses, its event waits
+        │   ├── StoreMisused            it was used wrongly: a failure of the handler like any other
         │   └── LeaseLost               somebody else took over while the handler was at work
         └── BusClosed               the connection was closed
             └── BusDraining             the connection is about to close: it takes no new subscriptions
@@ -161,7 +162,14 @@ class StreamError(BusError):
 
 
 class StoreError(BusError):
-    """A dedupe store or an outbox cannot be used."""
+    """A dedupe store or an outbox cannot be used.
+
+    A handler that ends with it has not failed: its consumer pauses, and hands the same event out again.
+    """
+
+
+class StoreMisused(StoreError):
+    """A dedupe store or an outbox was used in a way that cannot work, such as without a transaction."""
 
 
 class LeaseLost(StoreError):

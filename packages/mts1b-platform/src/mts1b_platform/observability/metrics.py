@@ -39,6 +39,7 @@ _BY_SUBJECT = {
     names.CONSUME_ERRORS: "consume_errors",
     names.SCHEMA_MISMATCH: "schema_mismatch",
     names.DEDUPLICATED: "deduplicated",
+    names.STORE_OUTAGES: "store_outages",
     names.DEADLETTERS: "deadletters",
     names.SLOW_CONSUMER_DROPS: "slow_consumer_drops",
 }
@@ -179,6 +180,7 @@ def _gauges(watched: list[tuple[EventBus, Timings]]) -> Iterator[Family]:
     publishing: Values = defaultdict(float)
     pending: Values = defaultdict(float)
     handling: Values = defaultdict(float)
+    away: Values = defaultdict(float)
     depth: Values = defaultdict(float)
     for bus, timings in watched:
         if bus.is_closed:
@@ -190,6 +192,7 @@ def _gauges(watched: list[tuple[EventBus, Timings]]) -> Iterator[Family]:
         for reader in bus.readers:
             if isinstance(reader, Consumer):
                 handling[reader.durable, repo] += reader.open
+                away[reader.durable, repo] += reader.store_away is not None
                 depth[reader.durable, repo] += reader.waiting
             else:
                 depth[reader.patterns[0], repo] += reader.waiting
@@ -197,6 +200,7 @@ def _gauges(watched: list[tuple[EventBus, Timings]]) -> Iterator[Family]:
     yield family(names.PUBLISH_IN_FLIGHT, publishing)
     yield family(names.PENDING_BYTES, pending)
     yield family(names.CONSUME_IN_FLIGHT, handling)
+    yield family(names.STORE_AWAY, away)
     yield family(names.QUEUE_DEPTH, depth)
 
 

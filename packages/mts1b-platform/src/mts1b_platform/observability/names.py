@@ -67,6 +67,9 @@ SCHEMA_MISMATCH: Final = Metric(
 DEDUPLICATED: Final = Metric(
     "nats_consume_deduplicated_total", "counter", "Events acknowledged unhandled, as they were done before.", _SUBJECT
 )
+STORE_OUTAGES: Final = Metric(
+    "nats_consume_store_outages_total", "counter", "Pauses of consumers whose handler's store was away.", _SUBJECT
+)
 DEADLETTERS: Final = Metric(
     "nats_deadletters_total", "counter", "Messages given up on, by their original subject.", _SUBJECT
 )
@@ -82,6 +85,12 @@ CONNECTED: Final = Metric("nats_connected", "gauge", "1 while every connection o
 PUBLISH_IN_FLIGHT: Final = Metric("nats_publish_in_flight", "gauge", "Durable events waiting for their ack.", _REPO)
 CONSUME_IN_FLIGHT: Final = Metric(
     "nats_consume_in_flight", "gauge", "Events being handled, by durable consumer.", _READER
+)
+STORE_AWAY: Final = Metric(
+    "nats_consume_store_away",
+    "gauge",
+    "Durable consumers that pause because the store of their handler is away.",
+    _READER,
 )
 QUEUE_DEPTH: Final = Metric(
     "nats_queue_depth", "gauge", "Events waiting in the process for the handler or reader.", _READER

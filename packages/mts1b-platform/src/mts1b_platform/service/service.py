@@ -25,9 +25,9 @@ Exit codes: 0 drained; 1 the service could not start or go on (the reason is on 
 cancelled; 128 + the signal's number after a second signal.
 
 Health over HTTP (``/healthz``, ``/readyz``, ``/metrics``) is served when ``MTS1B_METRICS_PORT`` is set. Liveness says
-that the event loop answers. Readiness further says that every reader reads, and that the stream's leader answers a
-publish of this service, end to end: ``stream_info`` still answers when a cluster has lost its quorum, so it proves
-nothing. The publish carries an expectation that no stream can meet, and is answered and never stored.
+that the event loop answers. Readiness further says that every reader reads and has its store, and that the stream's
+leader answers a publish of this service, end to end: ``stream_info`` still answers when a cluster has lost its quorum,
+so it proves nothing. The publish carries an expectation that no stream can meet, and is answered and never stored.
 """
 
 import asyncio
@@ -45,7 +45,7 @@ from mts1b_foundation.subjects.subject import T
 from mts1b_platform.eventbus import Consumer, EventBus, Listener, connect
 from mts1b_platform.eventbus.errors import BusClosed
 from mts1b_platform.eventbus.events.event import Event
-from mts1b_platform.eventbus.events.once import DedupeStore
+from mts1b_platform.eventbus.events.once import DedupeStore, Opens
 from mts1b_platform.logs import configure_logging, get_logger
 from mts1b_platform.observability.observe import observe
 from mts1b_platform.service.health import stores_end_to_end
@@ -132,7 +132,8 @@ class Service:
             more: further subjects of the same stream.
             durable: the name under which the server remembers what was read.
             dedupe: a store, or what makes one from the bus (``KvDedupe``); the handler is then called with the event
-                and the store's transaction, once per event however often it arrives. The service closes it.
+                and the store's transaction, once per event however often it arrives. The service opens it before it
+                reads, and fails to start when it cannot; it closes it too.
             concurrency: handlers at work at a time; 1 keeps the stream's order.
             options: further ones of ``bus.consume``.
         """
@@ -148,6 +149,8 @@ class Service:
                 store = dedupe(self.bus) if callable(dedupe) else dedupe
                 if store is not None:
                     self._stores.append(store)
+                    if isinstance(store, Opens):
+                        await store.open()
                 consumer = self.bus.consume(subject, *more, durable=durable, **options)
                 self._readers.append(consumer)
                 await consumer.start()
@@ -341,7 +344,14 @@ class Service:
         if not self._started.is_set():
             return "starting"
         ended = [task.get_name() for task in self._working if task.done()]
-        return f"ended: {', '.join(ended)}" if ended else None
+        if ended:
+            return f"ended: {', '.join(ended)}"
+        away = [
+            f"{reader.durable}: {reader.store_away}"
+            for reader in self._readers
+            if isinstance(reader, Consumer) and reader.store_away is not None
+        ]
+        return f"store away: {'; '.join(away)}" if away else None
 
 
 def _once(handler: Handler, store: DedupeStore[Any]) -> Handler:

@@ -3,8 +3,8 @@
 Guarantees:
 
 - :func:`encoder`: the same bytes as ``model.model_dump_json()``. Payloads of plain fields (text, numbers, decimals,
-  enums, instants) are written by orjson, which does it in under half the time; everything else, and whatever orjson
-  refuses, by pydantic.
+  enums, instants) are written by orjson, which does it in under half the time; everything that is not known for certain
+  to be written alike, and whatever orjson refuses, by pydantic.
 - :func:`decoder`: accepts what ``model.model_validate_json()`` accepts, with an equal result, and raises its error.
   A leaner form of the model's core schema is tried first: it takes short plain decimals only, which saves counting
   their digits. What that form refuses, pydantic's own validator decides.
@@ -12,20 +12,28 @@ Guarantees:
 
 from collections.abc import Callable, Mapping
 from decimal import Decimal
-from functools import cached_property, lru_cache
+from functools import lru_cache
 from typing import Any, Final, cast
 
 import orjson
 from mts1b_foundation.event import Event
+from mts1b_foundation.roundtrip import leaf, plain_fields
 from pydantic import ValidationError
 from pydantic_core import CoreSchema, SchemaValidator, core_schema
 
 Encode = Callable[[Any], bytes]
 Decode = Callable[[bytes], Any]
 
-_LEAVES: Final = frozenset({"bool", "datetime", "decimal", "enum", "float", "int", "literal", "str"})
-_WRAPPERS: Final = frozenset({"chain", "default", "function-after", "json-or-python", "nullable"})
-"""Node types of a core schema that a plain field is made of, and those that may stand around them."""
+_INNER: Final[Mapping[str, tuple[str, ...]]] = {
+    "default": ("schema",),
+    "dict": ("values_schema",),
+    "function-after": ("schema",),
+    "list": ("items_schema",),
+    "model": ("schema",),
+    "model-field": ("schema",),
+    "nullable": ("schema",),
+}
+"""The types of nodes that take what their inner node takes, and nothing else; and where that stands."""
 _OPTIONS: Final = orjson.OPT_UTC_Z
 _DIGITS: Final = r"[0-9]{1,18}(\.[0-9]{1,18})?"
 """At most 36 digits and no exponent: within every limit on digits of at least 36, without counting."""
@@ -36,14 +44,19 @@ _FEWEST_DIGITS: Final = 36
 def encoder(model: type[Event]) -> Encode:
     """What writes an event of ``model`` as JSON."""
     by_pydantic: Encode = model.__pydantic_serializer__.to_json
-    if not _is_flat(model.__pydantic_core_schema__) or _caches(model):
+    known = plain_fields(model)
+    if known is None or any(leaf(node, known[0]) is None for node in known[1].values()):
         return by_pydantic
-    dumps, text, options, refused = orjson.dumps, str, _OPTIONS, orjson.JSONEncodeError
+    dumps, text, options, refused = orjson.dumps, Decimal.__str__, _OPTIONS, orjson.JSONEncodeError
+    size = len(known[1])
 
     def encode(event: Event) -> bytes:
+        fields = event.__dict__
+        if len(fields) != size:  # a cached property, or whatever else was put there
+            return by_pydantic(event)
         try:
-            return dumps(event.__dict__, text, options)
-        except refused:  # an integer of more than 64 bits, a lone surrogate
+            return dumps(fields, text, options)
+        except refused:  # an integer of more than 64 bits, a lone surrogate, a value of another type
             return by_pydantic(event)
 
     return encode
@@ -68,37 +81,24 @@ def decoder(model: type[Event]) -> Decode:
     return decode
 
 
-def _is_flat(node: Mapping[str, Any]) -> bool:
-    """Whether the core schema of a model has plain fields only, and none of them a way of its own to be written."""
-    while node["type"] in {"function-after", "model"} and "serialization" not in node:
-        node = node["schema"]
-    if node["type"] != "model-fields" or node.get("computed_fields"):
-        return False
-    return all("serialization" not in field and _is_plain(field["schema"]) for field in node["fields"].values())
-
-
-def _is_plain(node: Mapping[str, Any]) -> bool:
-    if "serialization" in node or node["type"] not in _LEAVES | _WRAPPERS:
-        return False
-    inner = [node[key] for key in ("schema", "json_schema", "python_schema") if key in node]
-    return all(map(_is_plain, [*inner, *node.get("steps", ())]))
-
-
-def _caches(model: type[Event]) -> bool:
-    """Whether something but fields may stand in ``__dict__``."""
-    return any(isinstance(value, cached_property) for base in model.__mro__ for value in vars(base).values())
-
-
 def _lean(node: Any) -> Any:
-    """The core schema ``node`` with every decimal read the short way."""
-    if isinstance(node, dict):
-        found = cast("dict[str, Any]", node)
-        if found.get("type") == "json-or-python" and (short := _short_decimal(found["json_schema"])) is not None:
-            return short
-        return {key: _lean(value) for key, value in found.items()}
-    if isinstance(node, list):
-        return [_lean(value) for value in cast("list[Any]", node)]
-    return node
+    """The core schema ``node`` with every decimal read the short way that can be reached through known nodes.
+
+    Under any other node, as a union, a function or a default that replaces errors, a refusal of the short way would be
+    taken for one of pydantic's.
+    """
+    kind = node["type"]
+    if kind == "json-or-python":
+        short = _short_decimal(node["json_schema"]) if "serialization" not in node else None
+        return node if short is None else short
+    if kind == "default" and node.get("on_error", "raise") != "raise":
+        return node
+    if kind == "model-fields":
+        return {**node, "fields": {name: _lean(field) for name, field in node["fields"].items()}}
+    if kind == "tuple":
+        return {**node, "items_schema": [_lean(item) for item in node["items_schema"]]}
+    inner = [key for key in _INNER.get(kind, ()) if key in node]
+    return {**node, **{key: _lean(node[key]) for key in inner}} if inner else node
 
 
 def _short_decimal(node: Mapping[str, Any]) -> CoreSchema | None:

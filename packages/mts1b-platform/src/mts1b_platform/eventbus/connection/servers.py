@@ -2,7 +2,7 @@
 
 import ipaddress
 from dataclasses import dataclass
-from itertools import zip_longest
+from itertools import count, zip_longest
 from typing import Final, Self
 from urllib.parse import unquote, urlsplit
 
@@ -74,7 +74,8 @@ class ServerPool:
         self._configured = [Server.parse(url) for url in urls]
         self._discovered: list[Server] = []
         self._next = 0
-        self._bad_addresses: set[str] = set()
+        self._failures = count(1)
+        self._failed: dict[str, int] = {}  # by address that has not answered since: the number of its last failure
 
     def __str__(self) -> str:
         return ", ".join(map(str, self._configured))
@@ -109,19 +110,19 @@ class ServerPool:
         self._discovered = found
 
     def sorted_addresses(self, addresses: list[str]) -> list[str]:
-        """The addresses of one host, each once: families in turn (RFC 8305), those that failed last at the end."""
+        """The addresses of one host, each once: families in turn (RFC 8305), the one that failed last at the end."""
         first_family = [address for address in addresses if (":" in address) == (":" in addresses[0])]
         other_family = [address for address in addresses if (":" in address) != (":" in addresses[0])]
         in_turn = [a for pair in zip_longest(first_family, other_family) for a in pair if a is not None]
-        return sorted(dict.fromkeys(in_turn), key=self._bad_addresses.__contains__)
+        return sorted(dict.fromkeys(in_turn), key=lambda address: self._failed.get(address, 0))
 
     def failed(self, address: str) -> None:
         """Nobody useful answered there."""
-        self._bad_addresses.add(address)
+        self._failed[address] = next(self._failures)
 
     def answered(self, address: str) -> None:
         """Somebody did."""
-        self._bad_addresses.discard(address)
+        self._failed.pop(address, None)
 
 
 def is_address(host: str) -> bool:

@@ -99,7 +99,7 @@ class Subscription:
         try:
             self._callback(batch[: len(batch) - surplus])
         finally:
-            self._registry.forget(self)
+            self._registry.end(self)  # the server may have counted fewer: word of no responders is no message to it
 
     def lines(self) -> bytes:
         """What makes the server send its messages, on a connection where none came so far."""

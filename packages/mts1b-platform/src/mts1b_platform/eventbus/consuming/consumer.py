@@ -17,9 +17,11 @@ In what order the events of one key are handled is the business of ``ordering/``
 """
 
 import asyncio
+import re
 import time
 import weakref
 from collections.abc import Awaitable, Callable, Sequence
+from datetime import datetime
 from functools import partial
 from types import TracebackType
 from typing import Any, Final, Generic, Self, cast
@@ -39,7 +41,7 @@ from mts1b_platform.eventbus.errors import BusClosed, ConsumeError, NotStored
 from mts1b_platform.eventbus.events.event import Event
 from mts1b_platform.eventbus.events.once import DedupeStore
 from mts1b_platform.eventbus.hooks import of_handlers
-from mts1b_platform.eventbus.jetstream.durables import ensure_durable, stream_of
+from mts1b_platform.eventbus.jetstream.durables import DEFAULT_ACK_WAIT, ensure_durable, is_newer, stream_of
 from mts1b_platform.eventbus.protocol.envelope import ONLY_DURABLE
 from mts1b_platform.eventbus.protocol.headers import HeaderError
 from mts1b_platform.eventbus.protocol.message import WireMsg
@@ -53,6 +55,8 @@ log = get_logger("mts1b.eventbus.consumer")
 _ONLY: Final = ONLY_DURABLE.lower().encode()
 _TURN: Final = 0.005
 """Seconds after which the iteration gives the event loop a turn."""
+_LONGEST: Final = 128
+_DURABLE: Final = re.compile(rf"(?:(?![.*>/\\])[!-~]){{1,{_LONGEST}}}")
 
 
 class Consumer(Generic[T]):
@@ -71,14 +75,21 @@ class Consumer(Generic[T]):
         policy: RetryPolicy,
         deliver: Deliver,
         prefetch: int,
-        ack_wait: float,
+        ack_wait: float | None,
         inactive_threshold: float | None,
     ) -> None:
         for subject in subjects:
             if not isinstance(subject, DurableSubject):  # pyright: ignore[reportUnnecessaryIsInstance]
                 raise NotStored(f"{subject} is best effort and stored nowhere: use bus.listen() without a durable")
-        if not durable or any(character in durable for character in ". *>/\\\t\r\n"):
-            raise ConsumeError(f"durable {durable!r} is no consumer name: use letters, digits, - and _ only")
+        if not _DURABLE.fullmatch(durable):
+            raise ConsumeError(
+                f"durable {durable!r} is no consumer name: use ASCII letters, digits, - and _, {_LONGEST} of them at "
+                "most, so that a dead letter can name it"
+            )
+        if isinstance(deliver, datetime) and deliver.utcoffset() is None:
+            raise ConsumeError(
+                f"deliver is {deliver.isoformat()} without a zone: say which, such as datetime(…, tzinfo=UTC)"
+            )
         self.durable = durable
         self.policy = policy
         self._context = context
@@ -88,7 +99,8 @@ class Consumer(Generic[T]):
         self._filters = tuple(pattern for subject in subjects for pattern in subject.filters(**parameters))
         self._deliver: Deliver = deliver
         self._window = prefetch
-        self._ack_wait = ack_wait
+        self._ack_wait = ack_wait or DEFAULT_ACK_WAIT
+        self._stated_ack_wait = ack_wait
         self._inactive_threshold = inactive_threshold
         self._wake = asyncio.Event()
         self._settler = self._new_settler()
@@ -113,6 +125,11 @@ class Consumer(Generic[T]):
     def stream(self) -> str:
         """The stream that is read; empty until the consumer has started."""
         return self._stream
+
+    @property
+    def store_away(self) -> str | None:
+        """Why nothing is handed out, when a store that the handler needs is away."""
+        return self._settler.pause.reason
 
     @property
     def open(self) -> int:
@@ -142,7 +159,7 @@ class Consumer(Generic[T]):
                     stream=self._stream,
                     durable=self.durable,
                     filters=self._filters,
-                    ack_wait=self._ack_wait,
+                    ack_wait=self._stated_ack_wait,
                     deliver=self._deliver,
                     max_ack_pending=MAX_ACK_PENDING,
                     inactive_threshold=self._inactive_threshold,
@@ -169,6 +186,7 @@ class Consumer(Generic[T]):
             self._prefetch.close()
             closed = BusClosed(f"{self!r}: the bus was closed; open events come again")
             self._prefetch.failure = self._prefetch.failure or self._client.ending or closed
+        self._settler.pause.end()
         self._wake.set()
 
     async def __aenter__(self) -> Self:
@@ -194,8 +212,14 @@ class Consumer(Generic[T]):
             self._turned = now
             self._client.connection.flush_out()
             await asyncio.sleep(0)
+        pause = self._settler.pause
         while not self._stopping:
-            if (event := self._take_fast() or await self._next()) is not None:
+            event: Event[T] | None = None
+            if pause.reason is not None and (event := await pause.next()) is None and self._stopping:
+                break
+            if event is None:
+                event = self._take_fast() or await self._next()
+            if event is not None:
                 if self._client.hooks is not None:
                     event.received_at = time.time()
                 return event
@@ -363,7 +387,10 @@ class Consumer(Generic[T]):
                 self._settler.answer(msg.reply, b"+ACK")
                 return None
         except Refused as refused:
-            await self._settler.refuse(msg, position, refused)
+            if any(is_newer(msg.subject.decode(errors="replace"), known) for known in self._filters):
+                await self._settler.leave_to_newer(msg, position)
+            else:
+                await self._settler.refuse(msg, position, refused)
             return None
         return Event(registered, name, msg, payload, self._settler, of_handlers(self._client.hooks), position)
 

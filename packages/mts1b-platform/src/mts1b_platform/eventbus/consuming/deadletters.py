@@ -1,7 +1,7 @@
 """Giving a message up without losing it: stored as a dead letter first, then taken off the consumer.
 
 The id is made of stream, sequence and consumer, so that a crash between the two steps, or a second party that notices
-the same failure, stores nothing twice.
+the same failure, stores nothing twice. A message that would not fit is stored shortened and names the original.
 """
 
 from mts1b_foundation.deadletters import DeadLetter, DeadLetterReason
@@ -47,6 +47,7 @@ async def store_dead_letter(
         error=error,
     )
     client = context.client
+    letter = letter.fitted(client.max_payload)
     await emit(context, deadletters_of(client.service), letter, trace_id=trace_id)
     client.counters.deadletters[pattern] += 1
     log.error(
@@ -60,4 +61,5 @@ async def store_dead_letter(
         deliveries=position.deliveries,
         id=letter.dead_letter_id,
         trace_id=trace_id,
+        original_size=letter.original_size,
     )

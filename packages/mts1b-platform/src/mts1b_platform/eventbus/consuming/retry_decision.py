@@ -5,9 +5,9 @@ from dataclasses import dataclass
 from typing import Literal, cast
 
 from mts1b_platform.eventbus.consuming.retry import RetryPolicy
-from mts1b_platform.eventbus.errors import AlreadyDone, Reject, Retry
+from mts1b_platform.eventbus.errors import AlreadyDone, LeaseLost, Reject, Retry, StoreError, StoreMisused
 
-Outcome = Literal["done", "again", "rejected", "exhausted"]
+Outcome = Literal["done", "again", "rejected", "exhausted", "store_away"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +32,8 @@ def decide(error: Exception, tries: int, policy: RetryPolicy) -> RetryDecision:
         return RetryDecision("done")
     if all(isinstance(each, Retry | AlreadyDone) for each in raised):
         return RetryDecision("again", max(each.delay for each in raised if isinstance(each, Retry)))
+    if any(isinstance(each, StoreError) and not isinstance(each, StoreMisused | LeaseLost) for each in raised):
+        return RetryDecision("store_away")
     if policy.exhausted(tries):
         return RetryDecision("exhausted", failure=True)
     return RetryDecision("again", policy.delay(tries), failure=True)

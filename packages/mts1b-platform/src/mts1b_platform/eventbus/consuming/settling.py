@@ -18,8 +18,9 @@ from mts1b_platform.eventbus.consuming.prefetch import Prefetch
 from mts1b_platform.eventbus.consuming.recently_acked import RecentlyAcked
 from mts1b_platform.eventbus.consuming.retry import RetryPolicy
 from mts1b_platform.eventbus.consuming.retry_decision import decide
+from mts1b_platform.eventbus.consuming.store_pause import StorePause
 from mts1b_platform.eventbus.consuming.tries import Tries
-from mts1b_platform.eventbus.errors import AlreadyDone, BusError
+from mts1b_platform.eventbus.errors import AlreadyDone, BusError, StoreError
 from mts1b_platform.eventbus.events.event import Event
 from mts1b_platform.eventbus.events.once import DedupeStore
 from mts1b_platform.eventbus.protocol.acks import again_in
@@ -55,6 +56,7 @@ class Settler:
         self.acked_lately = RecentlyAcked()
         self._suspect: Event[Any] | None = None
         self._suspect_settled = asyncio.Event()
+        self.pause = StorePause(durable)
         self._context = context
         self._client = context.client
         self._durable = durable
@@ -73,6 +75,8 @@ class Settler:
         self.stopping = True
         if self.prefetch is not None:
             await self.prefetch.stop()
+        for event in self.pause.end():
+            await self.nak(event, 0)
         self._release_if_done()
 
     def _release_if_done(self) -> None:
@@ -133,7 +137,9 @@ class Settler:
         pattern, counters = event.registered.pattern, self._client.counters
         if decision.failure:
             counters.consume_errors[pattern] += 1
-        if decision.outcome == "done":
+        if decision.outcome == "store_away":
+            await self._store_away(event, error)
+        elif decision.outcome == "done":
             counters.deduplicated[pattern] += 1
             self.settle(event, b"+ACK")
             await self.room()
@@ -182,7 +188,12 @@ class Settler:
             event.tries = await self.tries.begin(event, self.policy.max_deliveries)
         if event.tries <= self.policy.max_deliveries:
             return True
-        if await self._has_had_its_effect(event):
+        try:
+            had_its_effect = await self._has_had_its_effect(event)
+        except StoreError as error:
+            await self._store_away(event, error)
+            return False
+        if had_its_effect:
             self._client.counters.deduplicated[event.registered.pattern] += 1
             self.settle(event, b"+ACK")
         else:
@@ -211,6 +222,14 @@ class Settler:
             self.tries.forget(event)
         self._suspect_settled.set()
 
+    async def _store_away(self, event: Event[Any], error: Exception) -> None:
+        """Hand ``event`` out again when its store may be back; a consumer that stops gives it back."""
+        await self._undo_try(event)
+        if self.stopping:
+            await self.nak(event, 0)
+        elif self.pause.hold(event, error):
+            self._client.counters.store_outages[event.registered.pattern] += 1
+
     # Giving up.
 
     async def refuse(self, msg: WireMsg, position: Position, refused: Refused) -> bool:
@@ -225,6 +244,18 @@ class Settler:
         self.answer(msg.reply, b"+TERM " + refused.reason.value.encode() if stored else later)
         await self.room()
         return stored
+
+    async def leave_to_newer(self, msg: WireMsg, position: Position) -> None:
+        """Give back an event of a version that only a newer release reads; it comes again until one takes it."""
+        log.warning(
+            "an event of a newer version waits for a newer release",
+            subject=msg.subject.decode(errors="replace"),
+            stream=position.stream,
+            seq=position.seq,
+            durable=self._durable,
+        )
+        self.answer(msg.reply, again_in(self.policy.cap))
+        await self.room()
 
     async def give_up(self, event: Event[Any], reason: DeadLetterReason, error: BaseException | str) -> None:
         """Dead-letter ``event``; when that fails it is delivered again."""
@@ -271,7 +302,8 @@ class Settler:
         self.answer(event.reply, answer)
         if answer == b"+ACK":
             self._remember(event.reply)
-            self._end_tries(event)
+            if event.tries != 1:
+                self._end_tries(event)
         self._suspect_settled.set()
         if self.stopping:
             self._release_if_done()

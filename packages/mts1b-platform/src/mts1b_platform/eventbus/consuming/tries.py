@@ -41,7 +41,7 @@ class Tries:
     def __init__(self, client: BusClient, stream: str, durable: str) -> None:
         self._client = client
         self._durable = durable
-        self._prefix = f"tries.{encode_token(stream)}.{encode_token(durable)}"
+        self._prefix = f"{encode_token(durable)}.tries.{encode_token(stream)}"  # a service may write below its durables
         self._cells: Cells | None = None
         self._usable = True
         self._local: dict[MessageKey, int] = {}

@@ -11,7 +11,7 @@
 Guarantee: the effect happens at least once, and once in everything but two windows:
 
 - a crash after the effect and before ``done`` is stored: the event comes again, and when the lease has ended the
-  effect is repeated;
+  effect is repeated (a bucket that cannot be written then is no crash: this process remembers what it did);
 - an owner that stands still for longer than the lease (a suspended machine) and then goes on: somebody else took
   over meanwhile. The owner finds out when it wants to store ``done`` (:class:`LeaseLost`), after its effect.
 
@@ -83,10 +83,25 @@ class KvDedupe:
         self._bus = bus
         self._replicas = replicas or (3 if bus.settings.profile == "production" else 1)
         self._cells = Cells(bus, bucket)
+        self._acted: dict[str, Claim] = {}
+        """Effects that happened while the bucket could not be written; their marks are still to be stored."""
         self._ready = False
 
-    async def ensure_bucket(self) -> None:
+    async def open(self) -> None:
         """Create the bucket when it is missing; one that exists is left as it is.
+
+        Raises:
+            StoreError: the server refuses it, or JetStream does not answer.
+        """
+        if self._ready:
+            return
+        try:
+            await self.ensure_bucket()
+        except JetStreamUnavailable as error:
+            raise StoreError(f"dedupe bucket {self.bucket}: {error}") from error
+
+    async def ensure_bucket(self) -> bool:
+        """Create the bucket when it is missing; one that exists is left as it is. Says whether it was created.
 
         Raises:
             StoreError: the server refuses it.
@@ -99,13 +114,14 @@ class KvDedupe:
                 raise StoreError(f"dedupe bucket {self.bucket}: {error}") from error
         else:
             self._ready = True
-            return
+            return False
         try:
             await js_api(self._bus, f"STREAM.CREATE.{self._cells.stream}", self._definition())
         except ApiError as error:
             if "already in use" not in error.description:  # another instance was faster, with other limits
                 raise StoreError(f"dedupe bucket {self.bucket} cannot be created: {error}") from error
         self._ready = True
+        return True
 
     @asynccontextmanager
     async def once(self, consumer: str, key: str) -> AsyncGenerator[Claim, None]:
@@ -127,14 +143,17 @@ class KvDedupe:
             await asyncio.shield(self._free(claim))
             raise
         await _stopped(keeper)
+        self._acted[name] = claim
         await self._done(claim)
 
     async def close(self) -> None:
         """Nothing: the connection is the caller's."""
 
     async def _claim(self, name: str) -> Claim:
-        if not self._ready:
-            await self.ensure_bucket()
+        await self.open()
+        if (acted := self._acted.get(name)) is not None:
+            await self._done(acted)
+            raise AlreadyDone(f"{name} was handled before, when the bucket could not be written")
         claim = Claim(name, secrets.token_hex(8))
         end = asyncio.get_running_loop().time() + self.lease + 2  # the server ends leases a moment late
         while not await self._put(claim, "claimed"):
@@ -162,7 +181,10 @@ class KvDedupe:
                 return
 
     async def _done(self, claim: Claim) -> None:
-        if not await self._put(claim, "done"):
+        """Store that the effect happened; when the bucket is away, the next delivery does it."""
+        stored = await self._put(claim, "done")
+        self._acted.pop(claim.key, None)
+        if not stored:
             raise LeaseLost(
                 f"dedupe {claim.key}: the lease of {self.lease:g} s ended before the handler did, and another instance "
                 "took the event over; its effect may have happened twice. Give a longer lease"

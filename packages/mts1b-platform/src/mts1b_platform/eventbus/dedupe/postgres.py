@@ -9,16 +9,22 @@
 Handlers run concurrently, each on a connection of its own. Of two with the same key the second waits until the first
 has committed (then it is done) or rolled back (then it is the second's turn); a crash of the first ends its
 transaction, so there is no lease to wait for.
+
+A database that is away is asked again without growing pauses, so that effects go on within seconds of its return.
 """
 
+import asyncio
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Final, Self
 
+import psycopg
 from psycopg import AsyncConnection
+from psycopg.conninfo import conninfo_to_dict
 from psycopg_pool import AsyncConnectionPool, PoolClosed, PoolTimeout
 
+from mts1b_platform.eventbus.dedupe.mark_clock import MarkClock
 from mts1b_platform.eventbus.dedupe.store import Memory
 from mts1b_platform.eventbus.errors import AlreadyDone, StoreError
 
@@ -38,15 +44,32 @@ CREATE TABLE IF NOT EXISTS mts1b_dedupe (
 CREATE INDEX IF NOT EXISTS mts1b_dedupe_done_at ON mts1b_dedupe (done_at);
 """
 _PRUNE_EVERY = 1000
+_RECONNECT: Final = 2.0
+"""Seconds after which the pool ends a series of attempts to connect; the pauses within one double. With the pool's own
+300 s the next attempt after an outage of 95 s comes half a minute late."""
+_ASK_AGAIN: Final = 1.0
+"""Seconds to wait for the pool before it is asked again, which begins a new series."""
+_NOTICE: Final = {
+    "connect_timeout": "5",
+    "keepalives_idle": "5",
+    "keepalives_interval": "2",
+    "keepalives_count": "3",
+    "tcp_user_timeout": "10000",
+}
+"""A host that does not answer at all is noticed within seconds, where the caller says nothing else."""
+_OUTAGES: Final = ("08", "53", "57P", "58", "25006")
+"""SQLSTATEs of a connection lost, no room or memory, a shutdown, an I/O error, a server that became a standby."""
 
 
 class PostgresDedupe:
     """Marks in the table ``mts1b_dedupe`` of the database that holds the effects. Implements ``DedupeStore``.
 
-    Opens at first use; ``async with`` or :meth:`close` closes it, but never a pool that was handed in.
+    Opens by :meth:`open` or at first use; ``async with`` or :meth:`close` closes it, but never a pool that was handed
+    in.
 
     Args:
-        where: a connection string, or the pool that the service has anyway.
+        where: a connection string, or the pool that the service has anyway; give that one a ``reconnect_timeout`` of
+            a few seconds, or it may take minutes to come back after an outage.
         memory: how much is remembered; pruned once per thousand events.
         connections: most connections of the pool made from a connection string: handlers at work at a time.
         timeout: seconds to wait for a connection before the event is left for later.
@@ -65,15 +88,23 @@ class PostgresDedupe:
         self._owned = isinstance(where, str)
         if isinstance(where, str):
             self._pool: Pool = AsyncConnectionPool(
-                where, min_size=1, max_size=connections, timeout=timeout, open=False, check=_check
+                where,
+                kwargs={name: value for name, value in _NOTICE.items() if name not in conninfo_to_dict(where)},
+                min_size=1,
+                max_size=connections,
+                timeout=timeout,
+                reconnect_timeout=_RECONNECT,
+                open=False,
+                check=_check,
             )
         else:
             self._pool = where
+        self._clock = MarkClock()
         self._ready = False
         self._since_prune = 0
 
     async def __aenter__(self) -> Self:
-        await self._open()
+        await self.open()
         return self
 
     async def __aexit__(
@@ -87,42 +118,81 @@ class PostgresDedupe:
 
         Raises:
             AlreadyDone: ``consumer`` handled ``key`` before.
-            StoreError: the database does not answer.
+            StoreError: the database does not answer, or can store nothing.
         """
-        await self._open()
+        await self.open()
         async with self._connection() as connection:
             async with connection.transaction():
-                await _mark(connection, consumer, key)
+                await self._mark(connection, consumer, key)
                 yield connection
             await self._prune(connection)
 
-    async def close(self) -> None:
-        """Close the pool that was made from a connection string."""
-        if self._owned:
-            await self._pool.close()
+    async def open(self) -> None:
+        """Connect and create the table where it is missing, so that an outage is known before the first event.
 
-    async def _open(self) -> None:
+        Raises:
+            StoreError: the database does not answer.
+        """
         if self._ready:
             return
         if self._owned:
             await self._pool.open()
         async with self._connection() as connection, connection.transaction():
             await connection.execute(_TABLE)
+            newest = await connection.execute(
+                "SELECT extract(epoch FROM done_at)::float8 FROM mts1b_dedupe ORDER BY seq DESC LIMIT 1"
+            )
+            row = await newest.fetchone()
+            self._clock.start(None if row is None else row[0])
         self._ready = True
+
+    async def close(self) -> None:
+        """Close the pool that was made from a connection string."""
+        if self._owned:
+            await self._pool.close()
 
     @asynccontextmanager
     async def _connection(self) -> AsyncGenerator[Connection, None]:
-        try:
-            connection = await self._pool.getconn(self._timeout)
-        except (PoolTimeout, PoolClosed) as error:
-            raise StoreError(
-                f"dedupe store: no PostgreSQL connection within {self._timeout:g} s ({error}); check that the server "
-                "runs, takes this user, and has connections left"
-            ) from error
+        connection = await self._asked()
         try:
             yield connection
+        except psycopg.Error as error:
+            if connection.broken or (error.sqlstate or "").startswith(_OUTAGES):
+                raise StoreError(f"dedupe store: PostgreSQL broke off or can store nothing: {error}") from error
+            raise
         finally:
             await self._pool.putconn(connection)
+
+    async def _asked(self) -> Connection:
+        clock = asyncio.get_running_loop()
+        end = clock.time() + self._timeout
+        while True:
+            rest = end - clock.time()
+            try:
+                return await self._pool.getconn(max(0.001, min(rest, _ASK_AGAIN)))
+            except PoolTimeout as error:
+                if rest > _ASK_AGAIN:
+                    continue
+                problem: Exception = error
+            except PoolClosed as error:
+                problem = error
+            raise StoreError(
+                f"dedupe store: no PostgreSQL connection within {self._timeout:g} s ({problem}); check that the server "
+                "runs, takes this user, and has connections left"
+            ) from problem
+
+    async def _mark(self, connection: Connection, consumer: str, key: str) -> None:
+        # Asked first because an insert that conflicts uses up a number, and numbers decide what is oldest.
+        known = await connection.execute("SELECT 1 FROM mts1b_dedupe WHERE consumer = %s AND key = %s", (consumer, key))
+        if await known.fetchone() is None:
+            marked = await connection.execute(
+                "INSERT INTO mts1b_dedupe (consumer, key, done_at) VALUES (%s, %s, to_timestamp(%s)) "
+                "ON CONFLICT DO NOTHING",
+                (consumer, key, self._clock.now()),
+            )
+            if marked.rowcount == 1:
+                return
+        raise AlreadyDone(f"{consumer} handled {key} before")
 
     async def _prune(self, connection: Connection) -> None:
         self._since_prune += 1
@@ -131,23 +201,11 @@ class PostgresDedupe:
         self._since_prune = 0
         async with connection.transaction():
             await connection.execute(
-                "DELETE FROM mts1b_dedupe WHERE done_at < now() - make_interval(secs => %s)", (self.memory.keep,)
+                "DELETE FROM mts1b_dedupe WHERE done_at < to_timestamp(%s)", (self._clock.now() - self.memory.keep,)
             )
             await connection.execute(
                 "DELETE FROM mts1b_dedupe WHERE seq <= (SELECT max(seq) FROM mts1b_dedupe) - %s", (self.memory.limit,)
             )
-
-
-async def _mark(connection: Connection, consumer: str, key: str) -> None:
-    # Asked first because an insert that conflicts uses up a number, and numbers decide what is oldest.
-    known = await connection.execute("SELECT 1 FROM mts1b_dedupe WHERE consumer = %s AND key = %s", (consumer, key))
-    if await known.fetchone() is None:
-        marked = await connection.execute(
-            "INSERT INTO mts1b_dedupe (consumer, key) VALUES (%s, %s) ON CONFLICT DO NOTHING", (consumer, key)
-        )
-        if marked.rowcount == 1:
-            return
-    raise AlreadyDone(f"{consumer} handled {key} before")
 
 
 async def _check(connection: Connection) -> None:

@@ -8,12 +8,12 @@
 
 The file is the one that holds the effect. One writer at a time: handlers that share the file take turns, in this
 process and among processes. A commit is on disk when it returns (``synchronous=FULL``), so that an acknowledged
-event's effect survives a power cut.
+event's effect survives a power cut. The file is readable by its owner alone when the store creates it; one that is
+deleted while the store is open is missed, and not replaced by an empty one.
 """
 
 import asyncio
 import sqlite3
-import time
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
@@ -22,8 +22,13 @@ from typing import Self
 
 import aiosqlite
 
+from mts1b_platform.eventbus.dedupe.mark_clock import MarkClock
 from mts1b_platform.eventbus.dedupe.store import Memory
-from mts1b_platform.eventbus.errors import AlreadyDone, StoreError
+from mts1b_platform.eventbus.errors import AlreadyDone, StoreError, StoreMisused
+from mts1b_platform.eventbus.sqlite_file import SqliteFile, is_outage
+from mts1b_platform.logs import get_logger
+
+log = get_logger("mts1b.eventbus.dedupe")
 
 _TABLE = """
 CREATE TABLE IF NOT EXISTS mts1b_dedupe (
@@ -41,7 +46,7 @@ _PRUNE_EVERY = 1000
 class SqliteDedupe:
     """Marks in the SQLite file ``path``, beside the effects that they stand for. Implements ``DedupeStore``.
 
-    Opens at first use; ``async with`` or :meth:`close` closes it.
+    Opens by :meth:`open` or at first use; ``async with`` or :meth:`close` closes it.
 
     Args:
         path: the database file; created when missing.
@@ -53,13 +58,14 @@ class SqliteDedupe:
         self.path = Path(path)
         self.memory = memory or Memory()
         self._busy_timeout = busy_timeout
+        self._file = SqliteFile(self.path)
+        self._clock = MarkClock()
         self._db: aiosqlite.Connection | None = None
         self._turn = asyncio.Lock()
         self._since_prune = 0
 
     async def __aenter__(self) -> Self:
-        async with self._turn:
-            await self._open()
+        await self.open()
         return self
 
     async def __aexit__(
@@ -67,57 +73,94 @@ class SqliteDedupe:
     ) -> None:
         await self.close()
 
+    async def open(self) -> None:
+        """Open the file, so that one that cannot be used is known before the first event.
+
+        Raises:
+            StoreError: it cannot be opened.
+        """
+        async with self._turn:
+            await self._opened()
+
     @asynccontextmanager
     async def once(self, consumer: str, key: str) -> AsyncGenerator[aiosqlite.Connection, None]:
         """A transaction that also holds the mark of ``key``; committed when the block is left well.
 
         Raises:
             AlreadyDone: ``consumer`` handled ``key`` before.
-            StoreError: the file cannot be opened or written, or the handler ended the transaction by itself.
+            StoreError: the file cannot be opened or written.
+            StoreMisused: the handler ended the transaction by itself.
         """
         async with self._turn:
-            db = await self._open()
+            db = await self._opened()
             try:
                 await self._begin(db)
                 await self._mark(db, consumer, key)
                 yield db
                 if not db.in_transaction:
-                    raise StoreError(
+                    raise StoreMisused(
                         f"{self.path}: the handler of {key!r} ended the transaction itself, so effect and mark may not "
                         "have been stored together: leave commit and rollback to `once`"
                     )
                 await db.execute("COMMIT")
-            except BaseException:
+            except BaseException as error:
                 # Queued behind whatever a cancelled statement still does in the connection's thread.
-                await asyncio.shield(db.rollback())
+                with suppress(sqlite3.Error):  # an I/O error may have ended the transaction
+                    await asyncio.shield(db.rollback())
+                if is_outage(error):
+                    raise StoreError(
+                        f"dedupe store {self.path} cannot be written: {error}; check that the disk has room and works"
+                    ) from error
                 raise
+            if self._file.replaced:
+                raise self._deleted()
             await self._prune(db)
 
     async def close(self) -> None:
         """Close the file. A later use opens it again."""
         async with self._turn:
-            db, self._db = self._db, None
-            if db is not None:
-                await db.close()
+            await self._close()
+
+    async def _close(self) -> None:
+        db, self._db = self._db, None
+        if db is not None:
+            await db.close()
+
+    async def _opened(self) -> aiosqlite.Connection:
+        if self._db is not None and self._file.replaced:
+            if self._file.missing:
+                raise self._deleted()
+            log.warning("the dedupe store's file was replaced while in use; opening the new one", path=str(self.path))
+            await self._close()
+        return self._db or await self._open()
 
     async def _open(self) -> aiosqlite.Connection:
-        if self._db is None:
-            db: aiosqlite.Connection | None = None
-            try:
-                db = await aiosqlite.connect(self.path, timeout=self._busy_timeout, isolation_level=None)
-                await db.execute("PRAGMA journal_mode=WAL")
-                await db.execute("PRAGMA synchronous=FULL")
-                await db.execute(_TABLE)
-                await db.execute(_INDEX)
-            except sqlite3.Error as error:
-                if db is not None:
-                    await db.close()
-                raise StoreError(
-                    f"dedupe store {self.path} cannot be opened: {error}; check that the directory exists, is writable "
-                    "and holds a SQLite file of that name or none"
-                ) from error
-            self._db = db
-        return self._db
+        db: aiosqlite.Connection | None = None
+        try:
+            self._file.make()
+            db = await aiosqlite.connect(self.path, timeout=self._busy_timeout, isolation_level=None)
+            await db.execute("PRAGMA journal_mode=WAL")
+            await db.execute("PRAGMA synchronous=FULL")
+            await db.execute(_TABLE)
+            await db.execute(_INDEX)
+            newest = list(await db.execute_fetchall("SELECT done_at FROM mts1b_dedupe ORDER BY seq DESC LIMIT 1"))
+        except (sqlite3.Error, OSError) as error:
+            if db is not None:
+                await db.close()
+            raise StoreError(
+                f"dedupe store {self.path} cannot be opened: {error}; check that the directory exists, is writable "
+                "and holds a SQLite file of that name or none"
+            ) from error
+        self._file.opened()
+        self._clock.start(newest[0][0] if newest else None)
+        self._db = db
+        return db
+
+    def _deleted(self) -> StoreError:
+        return StoreError(
+            f"dedupe store {self.path} was deleted while in use, and with it the marks of what was handled: put the "
+            "file back, or start the service again to begin with an empty store"
+        )
 
     async def _begin(self, db: aiosqlite.Connection) -> None:
         try:
@@ -131,7 +174,7 @@ class SqliteDedupe:
     async def _mark(self, db: aiosqlite.Connection, consumer: str, key: str) -> None:
         marked = await db.execute(
             "INSERT INTO mts1b_dedupe (consumer, key, done_at) VALUES (?, ?, ?) ON CONFLICT DO NOTHING",
-            (consumer, key, time.time()),
+            (consumer, key, self._clock.now()),
         )
         if marked.rowcount == 0:
             raise AlreadyDone(f"{consumer} handled {key} before")
@@ -141,8 +184,8 @@ class SqliteDedupe:
         if self._since_prune < min(_PRUNE_EVERY, self.memory.limit):
             return
         self._since_prune = 0
-        with suppress(sqlite3.OperationalError):  # another writer is at it; the next round prunes
-            await db.execute("DELETE FROM mts1b_dedupe WHERE done_at < ?", (time.time() - self.memory.keep,))
+        with suppress(sqlite3.Error):  # another writer is at it; the next round prunes
+            await db.execute("DELETE FROM mts1b_dedupe WHERE done_at < ?", (self._clock.now() - self.memory.keep,))
             await db.execute(
                 "DELETE FROM mts1b_dedupe WHERE seq <= (SELECT max(seq) FROM mts1b_dedupe) - ?", (self.memory.limit,)
             )

@@ -1,7 +1,7 @@
 """What handles an event once: the interface that every dedupe store implements."""
 
 from contextlib import AbstractAsyncContextManager
-from typing import Protocol, TypeVar
+from typing import Protocol, TypeVar, runtime_checkable
 
 Tx_co = TypeVar("Tx_co", covariant=True)
 
@@ -24,4 +24,17 @@ class DedupeStore(Protocol[Tx_co]):
 
     async def close(self) -> None:
         """Close what the store opened by itself; marks stay."""
+        ...
+
+
+@runtime_checkable
+class Opens(Protocol):
+    """A store that can be opened before its first event; ``Service`` does so when it starts."""
+
+    async def open(self) -> None:
+        """Open the store.
+
+        Raises:
+            StoreError: it cannot be used.
+        """
         ...

@@ -4,11 +4,17 @@ nats-py's own classes drop fields that newer servers know, and an update with a 
 and consumers are read and written as the server's own documents.
 """
 
+import asyncio
 import json
 from collections.abc import Mapping
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 from mts1b_platform.eventbus.errors import BusClosed, BusError, JetStreamUnavailable, NoResponders, ServerUnavailable
+
+_ATTEMPT: Final = 2.5
+"""Seconds after which a question that nobody answers is asked again."""
+_LEAST: Final = 0.05
+_PAUSE: Final = 0.1
 
 
 class Answer(Protocol):
@@ -40,11 +46,16 @@ class Address(Protocol):
 
 
 class Requester(Protocol):
-    """A connection that can ask: the bus, or a nats-py client."""
+    """A connection that can ask: the bus."""
 
     @property
     def connected_url(self) -> Address | None:
         """The server it is connected to."""
+        ...
+
+    @property
+    def has_jetstream(self) -> bool:
+        """Whether the connected server says that it has JetStream."""
         ...
 
     async def request(self, subject: str, payload: bytes = b"", timeout: float = 0.5) -> Answer:
@@ -73,23 +84,35 @@ async def js_api(
 ) -> dict[str, Any]:
     """Ask ``$JS.API.<verb>`` and return the answer's document.
 
+    A question that is lost with the connection, or that a leader which is moving does not answer, is asked again until
+    ``timeout``: all of these requests may be made twice.
+
     Raises:
         ApiError: JetStream answered with an error.
         JetStreamUnavailable: nobody answered.
         BusClosed: the connection is closed.
     """
     payload = json.dumps(body).encode() if body is not None else b""
-    try:
-        answer = await client.request(f"$JS.API.{verb}", payload, timeout=timeout)
-    except NoResponders:
-        raise JetStreamUnavailable(no_jetstream(client)) from None
-    except BusClosed:
-        raise BusClosed(f"the connection is closed; {verb} was not asked") from None
-    except (TimeoutError, ServerUnavailable):
-        raise JetStreamUnavailable(
-            f"JetStream did not answer {verb} within {timeout:g} s at {where(client)}: the server may be restarting, "
-            "may have lost its quorum, or may not permit this identity to ask"
-        ) from None
+    loop = asyncio.get_running_loop()
+    end = loop.time() + timeout
+    answer: Answer | None = None
+    while answer is None:
+        left = end - loop.time()
+        try:
+            answer = await client.request(f"$JS.API.{verb}", payload, timeout=max(_LEAST, min(_ATTEMPT, left)))
+        except NoResponders:
+            if not client.has_jetstream or left < _PAUSE:
+                raise JetStreamUnavailable(no_jetstream(client)) from None
+        except BusClosed:
+            raise BusClosed(f"the connection is closed; {verb} was not asked") from None
+        except (TimeoutError, ServerUnavailable):
+            if left < _PAUSE:
+                raise JetStreamUnavailable(
+                    f"JetStream did not answer {verb} within {timeout:g} s at {where(client)}: the server may be "
+                    "restarting, may have lost its quorum, or may not permit this identity to ask"
+                ) from None
+        if answer is None:
+            await asyncio.sleep(_PAUSE)
     document: dict[str, Any] = json.loads(answer.data)
     if (error := document.get("error")) is not None:
         raise ApiError(verb, error.get("code", 0), error.get("err_code", 0), error.get("description", ""))

@@ -1,15 +1,21 @@
-"""Creating the declared consumers on the server."""
+"""Creating the declared consumers on the server, and bringing their settings up to date."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Final, Literal
 
 from mts1b_foundation.subjects.contributions import ConsumerDeclaration
 
 from mts1b_platform.eventbus.consumers import MAX_ACK_PENDING, ConsumerDefinition, declared_consumers
+from mts1b_platform.eventbus.errors import ConsumeError
 from mts1b_platform.eventbus.jetstream.api import ApiError, Requester, js_api
-from mts1b_platform.eventbus.jetstream.durables import ensure_durable
+from mts1b_platform.eventbus.jetstream.durables import DEFAULT_ACK_WAIT, ensure_durable
 from mts1b_platform.eventbus.protocol.error_codes import ErrorCode
+
+_SECOND: Final = 1_000_000_000
+_NOT_FOUND: Final = 404
+_ABSENT: Final = (0, -1, False)
+"""What the server means when it leaves one of the settings out."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,13 +25,15 @@ class ConsumerChange:
     stream: str
     durable: str
     service: str
-    action: Literal["created", "unchanged"]
+    action: Literal["created", "updated", "unchanged"]
 
 
 async def apply_consumers(
     client: Requester, consumers: Iterable[ConsumerDeclaration] | None = None
 ) -> list[ConsumerChange]:
-    """Create the declared consumers that are missing; those that exist must read what they are declared to.
+    """Create the declared consumers that are missing, and change the settings of those that differ.
+
+    A consumer keeps its position. What it reads is not changed.
 
     Raises:
         ConsumerConflict: one exists and reads something else; nothing of it was changed.
@@ -34,30 +42,42 @@ async def apply_consumers(
     """
     changes: list[ConsumerChange] = []
     for wanted in declared_consumers() if consumers is None else consumers:
-        there = await _exists(client, wanted)
-        full = isinstance(wanted, ConsumerDefinition)
+        held = await _held(client, wanted)
+        full = wanted if isinstance(wanted, ConsumerDefinition) else None
+        ack_wait = full.ack_wait if full else DEFAULT_ACK_WAIT
+        updated = held is not None and await _update(client, wanted, held, ack_wait)
         await ensure_durable(
             client,
             stream=wanted.stream,
             durable=wanted.durable,
             filters=wanted.filters,
-            ack_wait=wanted.ack_wait if full else 30.0,
-            deliver=wanted.deliver if full else "all",
+            ack_wait=ack_wait,
+            deliver=full.deliver if full else "all",
             max_ack_pending=MAX_ACK_PENDING,
         )
-        action: Literal["created", "unchanged"] = "unchanged" if there else "created"
+        action = "created" if held is None else "updated" if updated else "unchanged"
         changes.append(ConsumerChange(wanted.stream, wanted.durable, wanted.service, action))
     return changes
 
 
-async def _exists(client: Requester, wanted: ConsumerDeclaration) -> bool:
-
+async def _held(client: Requester, wanted: ConsumerDeclaration) -> dict[str, Any] | None:
+    """The durable's configuration on the server; None when it does not exist."""
     try:
-        await js_api(client, f"CONSUMER.INFO.{wanted.stream}.{wanted.durable}")
+        return (await js_api(client, f"CONSUMER.INFO.{wanted.stream}.{wanted.durable}"))["config"]
     except ApiError as error:
-        if error.err_code == ErrorCode.CONSUMER_NOT_FOUND:
-            return False
-        if error.code == 404:
-            return False  # no stream: creating says so, with the remedy
+        if error.err_code == ErrorCode.CONSUMER_NOT_FOUND or error.code == _NOT_FOUND:
+            return None  # no stream: creating says so, with the remedy
         raise
+
+
+async def _update(client: Requester, wanted: ConsumerDeclaration, held: dict[str, Any], ack_wait: float) -> bool:
+    """Bring the settings of a durable up to date; says whether anything differed."""
+    settings = {"ack_wait": int(ack_wait * _SECOND), "max_deliver": -1, "headers_only": False}
+    if all(held.get(name, default) == value for (name, value), default in zip(settings.items(), _ABSENT, strict=True)):
+        return False
+    body = {"stream_name": wanted.stream, "config": held | settings, "action": "update"}
+    try:
+        await js_api(client, f"CONSUMER.CREATE.{wanted.stream}.{wanted.durable}", body)
+    except ApiError as error:
+        raise ConsumeError(f"durable {wanted.durable!r} on {wanted.stream} cannot be changed: {error}") from error
     return True

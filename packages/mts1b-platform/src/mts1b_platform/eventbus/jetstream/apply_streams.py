@@ -12,9 +12,13 @@ from typing import Any
 from mts1b_platform.config import Profile
 from mts1b_platform.eventbus.errors import JetStreamUnavailable, StreamError
 from mts1b_platform.eventbus.jetstream.api import ApiError, Requester, js_api
+from mts1b_platform.eventbus.jetstream.durables import is_newer
 from mts1b_platform.eventbus.jetstream.stream_plan import StreamChange, compare
 from mts1b_platform.eventbus.protocol.error_codes import ErrorCode
 from mts1b_platform.eventbus.streams import STREAMS, StreamDefinition
+from mts1b_platform.logs import get_logger
+
+log = get_logger("mts1b.eventbus.streams")
 
 
 async def plan_streams(
@@ -25,7 +29,12 @@ async def plan_streams(
     Raises:
         JetStreamUnavailable: the server has no JetStream, or does not answer.
     """
-    return [compare(wanted, await stream_config(client, wanted["name"])) for wanted in _render(streams, profile)]
+    changes: list[StreamChange] = []
+    for wanted in _render(streams, profile):
+        held = await stream_config(client, wanted["name"])
+        _keep_newer_subjects(wanted, held)
+        changes.append(compare(wanted, held))
+    return changes
 
 
 async def apply_streams(
@@ -44,6 +53,8 @@ async def apply_streams(
     """
     wanted = _render(streams, profile)
     held = [await stream_config(client, config["name"]) for config in wanted]
+    for config, current in zip(wanted, held, strict=True):
+        _keep_newer_subjects(config, current)
     changes = [compare(config, current) for config, current in zip(wanted, held, strict=True)]
     for change in changes:
         _permit(change, allow_destructive=allow_destructive)
@@ -100,6 +111,19 @@ async def wait_for_jetstream(client: Requester, *, timeout: float = 10.0) -> Non
             await asyncio.sleep(0.05)
         else:
             return
+
+
+def _keep_newer_subjects(wanted: dict[str, Any], held: dict[str, Any] | None) -> None:
+    """Leave a stream the subjects of newer versions: an older release takes nothing from a newer one."""
+    known: list[str] = wanted["subjects"]
+    newer = [
+        subject
+        for subject in (held or {}).get("subjects") or ()
+        if subject not in known and any(is_newer(subject, each) for each in known)
+    ]
+    if newer:
+        log.warning("the stream keeps subjects of a newer release", stream=wanted["name"], subjects=newer)
+        wanted["subjects"] = [*known, *newer]
 
 
 def _render(streams: Iterable[StreamDefinition], profile: Profile) -> list[dict[str, Any]]:

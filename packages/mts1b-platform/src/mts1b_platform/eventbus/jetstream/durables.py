@@ -1,8 +1,9 @@
 """Durable consumers on the server: found or created, and compared with what the caller wants."""
 
+import re
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Final
 
 from mts1b_foundation.subjects import DurableSubject
 from mts1b_foundation.subjects.algebra import contains
@@ -14,6 +15,9 @@ from mts1b_platform.eventbus.protocol.error_codes import ErrorCode
 from mts1b_platform.eventbus.streams import STREAMS
 
 _SECOND = 1_000_000_000
+_VERSIONED: Final = re.compile(r"mts\.v(?P<version>\d+)\.(?P<rest>.+)")
+DEFAULT_ACK_WAIT: Final = 30.0
+"""Seconds after which an event of a crashed process is given to another, when nobody says otherwise."""
 
 
 async def stream_of(client: Requester, subjects: Sequence[DurableSubject[Any]]) -> str:
@@ -52,19 +56,23 @@ async def ensure_durable(
     stream: str,
     durable: str,
     filters: Sequence[str],
-    ack_wait: float,
+    ack_wait: float | None,
     deliver: Deliver,
     max_ack_pending: int,
     inactive_threshold: float | None = None,
 ) -> float:
-    """Create the durable, or check that the one that exists reads the same subjects; its ack wait in seconds.
+    """Create the durable, or check that the one that exists keeps what is promised; its ack wait in seconds.
 
-    The ack wait of a durable that exists is the one it was created with, whatever is asked for now.
+    What is left out (None) is read from the durable that exists. What is stated and differs is refused, and so is
+    whatever would break a promise: headers without payloads, a limit on deliveries.
 
     One that reads fewer is widened when the stream holds nothing yet of what comes to it: a reader moves on to the next
     version of a subject, keeping what it has read. Were something stored already, the server could skip it silently.
 
-    Redelivery is unlimited on the server: the consumer wrapper counts, and dead-letters before it gives up.
+    One that reads newer versions of the same subjects as well is left as it is: this is an older release beside, or
+    after, a newer one. What it cannot read waits for the newer one.
+
+    Redelivery is unlimited on the server: the consumer counts tries, and dead-letters before it gives up.
 
     Raises:
         ConsumerConflict: it exists and reads other subjects, or pushes, or does not wait for acks.
@@ -84,12 +92,12 @@ async def ensure_durable(
     else:
         if set(held_filters(held)) < set(filters):
             held = await _widen(client, stream, durable, held, filters)
-        return _same(stream, durable, held, filters)
+        return _checked(stream, durable, held, filters, ack_wait, inactive_threshold)
     config: dict[str, Any] = {
         "durable_name": durable,
         "name": durable,
         "ack_policy": "explicit",
-        "ack_wait": int(ack_wait * _SECOND),
+        "ack_wait": int((ack_wait or DEFAULT_ACK_WAIT) * _SECOND),
         "max_deliver": -1,
         "max_ack_pending": max_ack_pending,
         "filter_subjects": list(filters),
@@ -103,9 +111,9 @@ async def ensure_durable(
     except ApiError as error:
         if "already exists" in error.description:  # another instance was faster, with other settings
             held = (await js_api(client, f"CONSUMER.INFO.{stream}.{durable}"))["config"]
-            return _same(stream, durable, held, filters)
+            return _checked(stream, durable, held, filters, ack_wait, inactive_threshold)
         raise ConsumeError(f"durable {durable!r} on {stream}: {error}") from error
-    return ack_wait
+    return ack_wait or DEFAULT_ACK_WAIT
 
 
 def held_filters(held: dict[str, Any]) -> list[str]:
@@ -160,19 +168,57 @@ def _start(deliver: Deliver) -> dict[str, str]:
     return {"deliver_policy": deliver}
 
 
-def _same(stream: str, durable: str, held: dict[str, Any], filters: Sequence[str]) -> float:
-    """Check that ``held`` is what is wanted; its ack wait in seconds."""
+def _checked(
+    stream: str,
+    durable: str,
+    held: dict[str, Any],
+    filters: Sequence[str],
+    ack_wait: float | None,
+    inactive_threshold: float | None,
+) -> float:
+    """Check that ``held`` keeps what is promised; its ack wait in seconds."""
     reads = held_filters(held)
-    problems: list[str] = []
-    if set(reads) != set(filters):
-        problems.append(f"it reads {', '.join(reads)}, wanted {', '.join(filters)}")
+    kind: list[str] = []
+    if not _reads_the_same(reads, filters):
+        kind.append(f"it reads {', '.join(reads)}, wanted {', '.join(filters)}")
     if held.get("deliver_subject"):
-        problems.append("it is a push consumer, wanted a pull consumer")
+        kind.append("it is a push consumer, wanted a pull consumer")
     if held.get("ack_policy") != "explicit":
-        problems.append(f"its ack policy is {held.get('ack_policy')}, wanted explicit")
-    if problems:
+        kind.append(f"its ack policy is {held.get('ack_policy')}, wanted explicit")
+    if kind:
         raise ConsumerConflict(
-            f"durable {durable!r} on {stream} exists and differs: {'; '.join(problems)}. Use another durable name, or "
+            f"durable {durable!r} on {stream} exists and differs: {'; '.join(kind)}. Use another durable name, or "
             f"delete this one with `nats consumer rm {stream} {durable}`, which forgets what it has read"
         )
+    settings: list[str] = []
+    if held.get("headers_only"):
+        settings.append("it delivers headers without payloads")
+    if held.get("max_deliver", -1) > 0:
+        settings.append(f"the server gives an event up after {held['max_deliver']} deliveries, without a dead letter")
+    for name, stated in (("ack_wait", ack_wait), ("inactive_threshold", inactive_threshold)):
+        if stated is not None and held.get(name, 0) != int(stated * _SECOND):
+            settings.append(f"its {name} is {held.get(name, 0) / _SECOND:g} s, {stated:g} s is asked for")
+    if settings:
+        raise ConsumerConflict(
+            f"durable {durable!r} on {stream} exists with other settings: {'; '.join(settings)}. Declare it so and run "
+            "`mts1b streams apply`, which changes them and keeps its position; or leave out what it is to keep"
+        )
     return held["ack_wait"] / _SECOND
+
+
+def _reads_the_same(reads: Sequence[str], filters: Sequence[str]) -> bool:
+    """Whether a durable reads what is wanted, and beside it at most newer versions of that."""
+    return set(filters) <= set(reads) and all(
+        each in filters or any(is_newer(each, known) for known in filters) for each in reads
+    )
+
+
+def is_newer(subject: str, known: str) -> bool:
+    """Whether ``subject``, concrete or a pattern, is a later version of what the pattern ``known`` covers."""
+    later, earlier = _VERSIONED.fullmatch(subject), _VERSIONED.fullmatch(known)
+    return (
+        later is not None
+        and earlier is not None
+        and int(later["version"]) > int(earlier["version"])
+        and contains(earlier["rest"], later["rest"])
+    )

@@ -26,7 +26,7 @@ from mts1b_foundation.subjects.subject import T
 from psycopg import AsyncConnection
 from psycopg.pq import TransactionStatus
 
-from mts1b_platform.eventbus.errors import StoreError
+from mts1b_platform.eventbus.errors import StoreError, StoreMisused
 from mts1b_platform.eventbus.outbox.message import Backlog, Row, seal
 
 Connection = AsyncConnection[Any]
@@ -109,7 +109,7 @@ class PostgresOutbox:
         Raises:
             SubjectError: the event is not of the subject's payload type.
             NotTheProducer: the subject belongs to another service.
-            StoreError: ``tx`` would commit this alone, or its database has no outbox.
+            StoreMisused: ``tx`` would commit this alone, or its database has no outbox.
         """
         sealed = seal(
             subject,
@@ -121,7 +121,7 @@ class PostgresOutbox:
             headers=headers,
         )
         if tx.autocommit and tx.info.transaction_status == TransactionStatus.IDLE:
-            raise StoreError(
+            raise StoreMisused(
                 f"{sealed.subject}: no transaction is open, so the event would not stand or fall with anything: use "
                 "`async with connection.transaction()`, write, and add inside"
             )
@@ -131,7 +131,7 @@ class PostgresOutbox:
                 (sealed.subject, sealed.header_text, sealed.payload),
             )
         except psycopg.errors.UndefinedTable as error:
-            raise StoreError(
+            raise StoreMisused(
                 f"{sealed.subject}: the database of this connection has no outbox: open the outbox before, and use a "
                 "connection to the same database"
             ) from error

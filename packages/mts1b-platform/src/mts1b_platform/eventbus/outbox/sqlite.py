@@ -9,7 +9,8 @@
         await db.commit()                                         # both, or neither
 
 A :class:`~mts1b_platform.eventbus.outbox.relay.Relay` publishes it, in this process or another. Events leave in the
-order of their commits: SQLite has one writer at a time.
+order of their commits: SQLite has one writer at a time. The file is readable by its owner alone when the outbox
+creates it.
 """
 
 import json
@@ -24,8 +25,13 @@ import aiosqlite
 from mts1b_foundation.subjects import DurableSubject
 from mts1b_foundation.subjects.subject import T
 
-from mts1b_platform.eventbus.errors import StoreError
+from mts1b_platform.eventbus.errors import StoreError, StoreMisused
+from mts1b_platform.eventbus.outbox.lease import Lease, Renewed, Watched
 from mts1b_platform.eventbus.outbox.message import Backlog, Row, seal
+from mts1b_platform.eventbus.sqlite_file import SqliteFile, is_outage
+from mts1b_platform.logs import get_logger
+
+log = get_logger("mts1b.eventbus.outbox")
 
 _TABLES = """
 CREATE TABLE IF NOT EXISTS mts1b_outbox (
@@ -41,15 +47,16 @@ CREATE TABLE IF NOT EXISTS mts1b_outbox (
 CREATE TABLE IF NOT EXISTS mts1b_outbox_lease (
     one INTEGER PRIMARY KEY CHECK (one = 1),
     owner TEXT NOT NULL,
-    until REAL NOT NULL
+    until REAL NOT NULL,
+    seconds REAL
 );
 """
+# When a lease is over is observed (``lease.py``). ``until`` changes with each renewal; relays of earlier versions that
+# still run beside this one take it for the lease's end.
+_HELD = "SELECT owner, until, seconds FROM mts1b_outbox_lease"
+_TAKE_FREE = "INSERT INTO mts1b_outbox_lease (one, owner, until, seconds) VALUES (1, ?, ?, ?) ON CONFLICT DO NOTHING"
+_TAKE = "UPDATE mts1b_outbox_lease SET owner = ?, until = ?, seconds = ? WHERE owner = ? AND until = ?"
 _ADD = "INSERT INTO mts1b_outbox (subject, headers, payload, added_at) VALUES (?, ?, ?, ?)"
-# One statement, so that two relays cannot both read an expired lease.
-_HOLD = """
-INSERT INTO mts1b_outbox_lease (one, owner, until) VALUES (1, :owner, :until)
-ON CONFLICT (one) DO UPDATE SET owner = :owner, until = :until WHERE owner = :owner OR until < :now
-"""
 
 
 class SqliteOutbox:
@@ -60,6 +67,9 @@ class SqliteOutbox:
         service: the repo whose events these are, such as ``mts1b-oms``.
         actor: who acts when a payload does not say.
         busy_timeout: seconds to wait for another writer.
+
+    Attributes:
+        takeovers: how often a lease was taken over whose relay had not renewed it; each is logged.
     """
 
     def __init__(self, path: str | Path, *, service: str, actor: str | None = None, busy_timeout: float = 30.0) -> None:
@@ -67,8 +77,11 @@ class SqliteOutbox:
         self.service = service
         self._actor = actor
         self._busy_timeout = busy_timeout
+        self.takeovers = 0
+        self._file = SqliteFile(self.path)
         self._db: aiosqlite.Connection | None = None
-        self._held: tuple[str, float] | None = None
+        self._renewed = Renewed()
+        self._other = Watched()
 
     async def __aenter__(self) -> Self:
         await self.open()
@@ -89,16 +102,20 @@ class SqliteOutbox:
             return False
         db: aiosqlite.Connection | None = None
         try:
+            self._file.make()
             db = await aiosqlite.connect(self.path, timeout=self._busy_timeout, isolation_level=None)
             await db.execute("PRAGMA journal_mode=WAL")
             await db.execute("PRAGMA synchronous=FULL")
             await db.executescript(_TABLES)
-        except sqlite3.Error as error:
+            if "seconds" not in [row[1] for row in await db.execute_fetchall("PRAGMA table_info(mts1b_outbox_lease)")]:
+                await db.execute("ALTER TABLE mts1b_outbox_lease ADD COLUMN seconds REAL")
+        except (sqlite3.Error, OSError) as error:
             if db is not None:
                 await db.close()
             raise StoreError(
                 f"outbox {self.path} cannot be opened: {error}; check that the directory exists and is writable"
             ) from error
+        self._file.opened()
         self._db = db
         return True
 
@@ -123,7 +140,8 @@ class SqliteOutbox:
         Raises:
             SubjectError: the event is not of the subject's payload type.
             NotTheProducer: the subject belongs to another service.
-            StoreError: ``tx`` is in no transaction, or to a file without this outbox.
+            StoreMisused: ``tx`` is in no transaction, or to a file without this outbox.
+            StoreError: the file cannot be written.
         """
         sealed = seal(
             subject,
@@ -135,14 +153,15 @@ class SqliteOutbox:
             headers=headers,
         )
         if not tx.in_transaction:
-            raise StoreError(
+            raise StoreMisused(
                 f"{sealed.subject}: no transaction is open, so the event would not stand or fall with anything: BEGIN "
                 "one, write, add, and commit"
             )
         try:
             await tx.execute(_ADD, (sealed.subject, sealed.header_text, sealed.payload, time.time()))
         except sqlite3.OperationalError as error:
-            raise StoreError(
+            wrong = StoreError if is_outage(error) else StoreMisused
+            raise wrong(
                 f"{sealed.subject}: the outbox cannot be written: {error}; open the outbox ({self.path}) before, and "
                 "use a connection to the same file"
             ) from error
@@ -150,17 +169,49 @@ class SqliteOutbox:
     # What a relay asks.
 
     async def hold(self, owner: str, seconds: float) -> bool:
-        """Take or renew the right to publish from this outbox; False while another relay has it."""
-        now = time.time()
-        if self._held is not None and self._held[0] == owner and now < self._held[1] - seconds * 2 / 3 < now + seconds:
-            return True  # nobody else can have it for most of its time: renewing costs a disk write
-        held = await self._write(_HOLD, {"owner": owner, "until": now + seconds, "now": now}) == 1
-        self._held = (owner, now + seconds) if held else None
-        return held
+        """Take or renew the right to publish from this outbox; False while another relay has it.
+
+        That of a relay that died ends when nobody has renewed it for its length since it was first seen here.
+        """
+        if self._file.replaced:
+            raise StoreError(
+                f"outbox {self.path} was deleted or replaced while in use: start the service again; what was added to "
+                "the new file waits there"
+            )
+        if self._renewed.is_fresh(owner, seconds):
+            return True
+        found = [Lease(row[0], row[1], row[2] or seconds) for row in await self._read(_HELD)]
+        taken = await self._take(owner, seconds, found[0] if found else None)
+        if taken:
+            self._renewed.by(owner)
+            self._other.forget()
+        else:
+            self._renewed.lost()
+        return taken
+
+    async def _take(self, owner: str, seconds: float, lease: Lease | None) -> bool:
+        mine = (owner, time.time() + seconds, seconds)
+        if lease is None:
+            return await self._write(_TAKE_FREE, mine) == 1
+        if lease.owner != owner and not self._other.is_over(lease):
+            return False
+        # Two that see the same end: one finds the row as it was read.
+        if await self._write(_TAKE, (*mine, lease.owner, lease.stamp)) != 1:
+            return False
+        if lease.owner != owner:
+            self.takeovers += 1
+            log.warning(
+                "outbox taken over from a relay that did not renew its lease",
+                path=str(self.path),
+                relay=lease.owner,
+                lease_seconds=lease.seconds,
+                end_by_its_clock_in_seconds=round(lease.stamp - time.time(), 1),
+            )
+        return True
 
     async def release(self, owner: str) -> None:
         """Give the right to publish back."""
-        self._held = None
+        self._renewed.lost()
         await self._write("DELETE FROM mts1b_outbox_lease WHERE owner = ?", (owner,))
 
     async def pending(self, limit: int) -> list[Row]:

@@ -107,6 +107,7 @@ async def _store_batch(many: SendMany, stream: str, batch: Batch) -> PubAck:
     end = time.monotonic() + many.deadline
     began = datetime.now(UTC)
     reason, sent, given_up = "no connection to a NATS server", False, 0
+    refusal, unanswered = "", False
     while (left := end - time.monotonic()) > 0:
         try:
             if not await client.wait_connected(left):
@@ -123,18 +124,26 @@ async def _store_batch(many: SendMany, stream: str, batch: Batch) -> PubAck:
             if is_final(error) or given_up == _GIVEN_UP:
                 raise _refused(client, pattern, size, error) from None
             reason = await reason_to_retry(client, Outgoing.of_draft(pattern, batch.drafts[0]), error)
+            if isinstance(error, PublishRefused):
+                refusal = words(error)
+            else:
+                unanswered = True
         except (JetStreamUnavailable, ApiError) as error:
             reason = str(error)
         except TimeoutError:
-            reason = "no ack in time"
+            reason, unanswered = "no ack in time", True
         except (OutboundBufferFull, ServerUnavailable) as error:
             reason = str(error)
         except BusError as error:
             raise publish_error(client, pattern, largest, error) from None
         client.counters.publish_retries[pattern] += 1
         log.warning("atomic batch is retried", subject=pattern, events=size, reason=reason)
+        if refusal and end - time.monotonic() <= 2 * _PAUSE:
+            break  # there is no time for another answer
         await asyncio.sleep(min(_PAUSE, max(0.0, end - time.monotonic())))
     client.counters.publish_failed[pattern] += size
+    if refusal and not unanswered:
+        raise BatchRefused(f"{pattern}: none of the {size} events was stored within {many.deadline:g} s: {refusal}")
     raise PublishUncertain(
         f"{pattern}: no word on an atomic batch of {size} events within {many.deadline:g} s at {where(client)} "
         f"({reason}). All of it or none may have been stored; look for message id {last.msg_id!r}"

@@ -14,14 +14,15 @@ from mts1b_foundation.subjects import DurableSubject
 from mts1b_platform.eventbus.errors import (
     BusError,
     OutboundBufferFull,
+    PublishError,
     PublishUncertain,
     ServerUnavailable,
 )
 from mts1b_platform.eventbus.events.outgoing import Ack, Outgoing
 from mts1b_platform.eventbus.jetstream.api import where
-from mts1b_platform.eventbus.protocol.puback import PubAck, PublishFailed
+from mts1b_platform.eventbus.protocol.puback import PubAck, PublishFailed, PublishRefused
 from mts1b_platform.eventbus.publishing.context import PublishContext
-from mts1b_platform.eventbus.publishing.failures import publish_error, reason_to_retry
+from mts1b_platform.eventbus.publishing.failures import publish_error, reason_to_retry, words
 from mts1b_platform.eventbus.publishing.prepare import draft_of
 from mts1b_platform.logs import get_logger
 
@@ -37,19 +38,22 @@ async def send_durable(context: PublishContext, subject: DurableSubject[Any], ou
         PublishUncertain: no ack in time; the event may have been stored or not.
         NoStream: no stream stores the subject.
         JetStreamUnavailable: the server runs without JetStream.
-        PublishError: JetStream refused the event.
+        PublishError: JetStream refused the event, for good or until the deadline: it is not stored.
         AccessDenied: the server lets this identity not publish here.
         BusClosed: the bus was closed.
     """
     draft = draft_of(context, subject, out)
     end = time.monotonic() + deadline
     attempt = 0
-    reason = "no connection to a NATS server"
+    reason, refusal, unanswered = "no connection to a NATS server", "", False
     while (left := end - time.monotonic()) > 0:
         if attempt:
+            pause = _pause(attempt)
+            if refusal and pause >= left:
+                break  # there is no time for another answer
             context.client.counters.publish_retries[out.pattern] += 1
             log.warning("publish is retried", subject=out.subject, attempt=attempt, reason=reason)
-            await asyncio.sleep(min(_pause(attempt), left))
+            await asyncio.sleep(min(pause, left))
         attempt += 1
         try:
             if not await context.client.wait_connected(max(0.0, end - time.monotonic())):
@@ -59,16 +63,27 @@ async def send_durable(context: PublishContext, subject: DurableSubject[Any], ou
                     sent = await context.pipeline.publish(*draft)
                     return acknowledged(context, out, await sent)
         except TimeoutError as error:
-            reason = str(error) or "no ack in time"
+            reason, unanswered = str(error) or "no ack in time", True
         except (OutboundBufferFull, ServerUnavailable) as error:
             reason = str(error)
         except BusError as error:
             raise publish_error(context.client, out.subject, len(out.payload), error) from None
         except PublishFailed as error:
             reason = await reason_to_retry(context.client, out, error)
+            if isinstance(error, PublishRefused):
+                refusal = words(error)
+            else:
+                unanswered = True
     context.client.counters.publish_failed[out.pattern] += 1
+    if refusal and not unanswered:
+        raise PublishError(
+            f"{out.subject}: JetStream did not store the event {draft.msg_id!r} in {attempt} attempts within "
+            f"{deadline:g} s: {refusal}"
+        )
+    said = f"; the server's last word was: {refusal}" if refusal else ""
     raise PublishUncertain(
-        f"{out.subject}: no ack within {deadline:g} s after {attempt} attempts at {where(context.client)} ({reason}). "
+        f"{out.subject}: no ack within {deadline:g} s after {attempt} attempts at {where(context.client)} "
+        f"({reason}{said}). "
         f"The event {draft.msg_id!r} may have been stored or not; publishing it again with the same message id is safe"
     )
 

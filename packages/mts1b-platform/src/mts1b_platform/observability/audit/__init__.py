@@ -2,7 +2,8 @@
 
 from mts1b_platform.observability.audit.errors import AuditError
 from mts1b_platform.observability.audit.hook import AuditHook, audit_action
-from mts1b_platform.observability.audit.read import Chain, chains, search, verify
+from mts1b_platform.observability.audit.read import chains, search
+from mts1b_platform.observability.audit.verify import Chain, verify
 from mts1b_platform.observability.audit.write import AuditLog
 
 __all__ = ["AuditError", "AuditHook", "AuditLog", "Chain", "audit_action", "chains", "search", "verify"]

@@ -15,6 +15,9 @@ GENESIS: Final = "0" * 64
 RECOVERED: Final = "recovered"
 """Kind of the line that accounts for a torn one before it."""
 
+LONGEST: Final = 1 << 20
+"""No line is longer than this many bytes."""
+
 _MARK: Final = b',"hash":"'
 
 
@@ -30,11 +33,27 @@ def parse(line: bytes) -> dict[str, Any] | None:
     """The line's document; None when it is no whole JSON object, as a line that was cut off."""
     try:
         document = json.loads(line)
-    except ValueError:
+    except (ValueError, RecursionError):  # no JSON, no text, or nested more deeply than anything that was written
         return None
     return cast("dict[str, Any]", document) if isinstance(document, dict) else None
+
+
+def is_record(document: dict[str, Any]) -> bool:
+    """Whether a line's document has what every record has."""
+    return type(document.get("n")) is int and all(isinstance(document.get(key), str) for key in ("prev", "hash"))
+
+
+def is_beginning(line: bytes, number: int) -> bool:
+    """Whether ``line`` may be record ``number``, cut off."""
+    start = b'{"n":%d,' % number
+    return line[: len(start)] == start[: len(line)]
 
 
 def digest_of(line: bytes) -> str:
     """What the hash of ``line`` should be."""
     return hashlib.sha256(line[: line.rfind(_MARK)]).hexdigest()
+
+
+def is_whole(line: bytes) -> bool:
+    """Whether ``line``, with or without its line feed, is to the byte what was written."""
+    return line.removesuffix(b"\n").endswith(b'%b%b"}' % (_MARK, digest_of(line).encode()))

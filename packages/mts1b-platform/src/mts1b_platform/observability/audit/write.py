@@ -18,10 +18,8 @@ from types import TracebackType
 from typing import Any, Self
 
 from mts1b_platform.observability.audit.errors import AuditError
-from mts1b_platform.observability.audit.line import GENESIS, RECOVERED, digest_of, encode, parse
-
-_TAIL = 1 << 20
-"""No line is longer than this; enough to find the last one."""
+from mts1b_platform.observability.audit.line import GENESIS, LONGEST, RECOVERED, encode, is_record, is_whole, parse
+from mts1b_platform.observability.audit.read import files
 
 
 class AuditLog:
@@ -50,8 +48,7 @@ class AuditLog:
         try:
             self._number, self._digest = self._resume()
             self._open_last()
-            if self._unended:
-                self._put(b"\n")
+            self._end_line()
         except BaseException:
             os.close(self._lock)
             raise
@@ -64,6 +61,7 @@ class AuditLog:
         """
         if self._fd < 0:
             raise AuditError(f"the audit log {self.directory} is closed")
+        self._end_line()
         if self._torn is not None:
             self._account_for(self._torn)
         self._append({"at": datetime.now(UTC).isoformat(), "kind": kind, **fields})
@@ -102,10 +100,17 @@ class AuditLog:
             self.failures += 1
             raise AuditError(f"audit log {self.directory}: {error.strerror}; the record was not written") from error
         self._size += written
-        if written < len(data):
+        if 0 < written == len(data) - 1:
+            self._unended = True  # all of it was written but the line feed
+        elif written < len(data):
             self.failures += 1
             self._torn = data[:written]
             raise AuditError(f"audit log {self.directory}: the disk is full; the record was cut off")
+
+    def _end_line(self) -> None:
+        if self._unended:
+            self._put(b"\n")
+            self._unended = False
 
     def _account_for(self, torn: bytes) -> None:
         if not torn.endswith(b"\n"):
@@ -124,17 +129,14 @@ class AuditLog:
     def _rotate(self) -> None:
         os.fsync(self._fd)
         os.close(self._fd)
-        number = int(self._files()[-1].stem) + 1
+        number = int(files(self.directory)[-1].stem) + 1
         self._open(self.directory / f"{number:06}.jsonl")
 
     # Opening.
 
-    def _files(self) -> list[Path]:
-        return sorted(self.directory.glob("[0-9]*.jsonl"))
-
     def _open_last(self) -> None:
-        files = self._files()
-        self._open(files[-1] if files else self.directory / "000001.jsonl")
+        found = files(self.directory)
+        self._open(found[-1] if found else self.directory / "000001.jsonl")
 
     def _open(self, path: Path) -> None:
         try:
@@ -145,7 +147,7 @@ class AuditLog:
 
     def _resume(self) -> tuple[int, str]:
         """Number and hash of the last whole line; notes a torn one after it."""
-        for path in reversed(self._files()):
+        for path in reversed(files(self.directory)):
             lines = _last_lines(path)
             if lines and parse(lines[-1]) is None:
                 self._torn = lines.pop()
@@ -153,7 +155,7 @@ class AuditLog:
                 self._unended = True  # all of it was written but the line feed
             if lines:
                 document = parse(lines[-1])
-                if document is None or document.get("hash") != digest_of(lines[-1]):
+                if document is None or not is_record(document) or not is_whole(lines[-1]):
                     raise AuditError(
                         f"audit log {path}: its last line was altered; keep the file as evidence, move "
                         f"{self.directory} aside and start again"
@@ -164,8 +166,9 @@ class AuditLog:
 
 def _last_lines(path: Path) -> list[bytes]:
     with path.open("rb") as file:
-        file.seek(max(0, path.stat().st_size - _TAIL))
-        return file.read().splitlines(keepends=True)[-2:]
+        file.seek(max(0, path.stat().st_size - 2 * LONGEST))
+        lines = file.read().split(b"\n")  # a carriage return in what was damaged ends no line
+    return [*(line + b"\n" for line in lines[:-1]), *(line for line in lines[-1:] if line)][-2:]
 
 
 def _claim(directory: Path, service: str) -> tuple[Path, int]:

@@ -66,6 +66,11 @@ class OrderedSettler(Settler):
             self._order.put_off(position.key)
         return stored
 
+    async def leave_to_newer(self, msg: WireMsg, position: Position) -> None:
+        """Give back an event of a version that only a newer release reads; nobody here waits for it."""
+        self._order.put_off(position.key)
+        await super().leave_to_newer(msg, position)
+
     def settle(self, event: Event[Any], answer: bytes) -> None:
         """Decide on ``event`` by ``answer``."""
         super().settle(event, answer)

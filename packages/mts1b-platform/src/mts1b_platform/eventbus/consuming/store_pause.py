@@ -1,0 +1,85 @@
+"""A pause of one consumer because the store of its handler is away.
+
+Nothing has failed that trying the next event would mend: the events that met the outage wait here, in the order in
+which they are handed out again, and no other is handed out before them. They spend no tries and become no dead letters.
+The prefetch keeps them from redelivery meanwhile.
+"""
+
+import asyncio
+from bisect import insort
+from typing import Any, Final
+
+from mts1b_platform.eventbus.events.event import Event
+from mts1b_platform.logs import get_logger
+
+log = get_logger("mts1b.eventbus.consumer")
+
+_PAUSE: Final = 1.0
+"""Seconds between two tries of the oldest event: how often a store is asked, and how late work goes on at most."""
+_REMIND: Final = 30.0
+"""Seconds between two log lines about the same outage."""
+
+
+class StorePause:
+    """The events of the consumer ``durable`` that wait for their store."""
+
+    def __init__(self, durable: str) -> None:
+        self._durable = durable
+        self._waiting: list[Event[Any]] = []
+        self._tried: Event[Any] | None = None
+        """The event that was handed out last; once it is settled, the store is back."""
+        self._until = 0.0
+        self._began = 0.0
+        self._reminded = 0.0
+        self._ended = asyncio.Event()
+        self.reason: str | None = None
+        """What the store says, from the first event that it failed until one is settled again."""
+
+    def hold(self, event: Event[Any], error: Exception) -> bool:
+        """``event`` met the outage and is handed out again after a pause; says whether that begins one."""
+        now = asyncio.get_running_loop().time()
+        began = self.reason is None
+        if began:
+            self._began, self._reminded = now, now
+            log.error(
+                "store away: nothing is handed out until it is back; no try is spent",
+                durable=self._durable,
+                error=str(error),
+            )
+        elif now - self._reminded >= _REMIND:
+            self._reminded = now
+            log.error("store still away", durable=self._durable, seconds=round(now - self._began), error=str(error))
+        self.reason = str(error) or type(error).__name__
+        self._tried = None
+        self._until = now + _PAUSE
+        insort(self._waiting, event, key=lambda waiting: waiting.seq)
+        return began
+
+    async def next(self) -> Event[Any] | None:
+        """The event to hand out next, after the pause; None when there is none or the consumer stops."""
+        self._look()
+        while self._waiting and not self._ended.is_set():
+            rest = self._until - asyncio.get_running_loop().time()
+            if rest <= 0:
+                self._tried = self._waiting.pop(0)
+                return self._tried
+            try:
+                async with asyncio.timeout(rest):
+                    await self._ended.wait()
+            except TimeoutError:
+                continue
+        return None
+
+    def end(self) -> list[Event[Any]]:
+        """The consumer stops: what still waits, oldest first."""
+        waiting, self._waiting, self.reason = self._waiting, [], None
+        self._ended.set()
+        return waiting
+
+    def _look(self) -> None:
+        """Whether the event that was tried is settled: then the store is back."""
+        if self.reason is None or self._tried is None or not self._tried.settled:
+            return
+        seconds = round(asyncio.get_running_loop().time() - self._began, 1)
+        log.warning("store back: going on", durable=self._durable, after_seconds=seconds)
+        self.reason = self._tried = None

@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator
 from typing import Final, NamedTuple
 
 from simulation.evidence import Evidence
+from simulation.plan import Plan
 from simulation.record import Reader
 
 
@@ -22,6 +23,18 @@ _BREAKS: Final = frozenset(
 _NEW_STREAM: Final = frozenset({"rollback", "recreate"})
 _DOCUMENTED_ENDS: Final = {"ConsumerGone": frozenset({"recreate", "rollback"}), "NoStream": frozenset({"recreate"})}
 """Errors that a process may end with, by the faults that explain them."""
+_ASKED_FOR: Final = 4.0
+"""Seconds that a starting consumer asks for at least, before it says that nobody answers."""
+_KEEP_AWAY: Final = {
+    "freeze": (0.5, 10.0),
+    "freeze_server": (0.2, 6.0),
+    "kill_server": (0.2, 3.0),
+    "leader": (0.1, 3.0),
+    "half": (4.0, 0.0),
+    "lag": (1.0, 3.0),
+    "narrow": (1.0, 3.0),
+}
+"""Seconds that a fault keeps the server's answers away: at least, and with all of it how many more."""
 
 
 def judge(evidence: Evidence) -> list[Violation]:
@@ -159,8 +172,15 @@ def _unknown(evidence: Evidence, reader: Reader, order: int) -> bool:
 def _documented_ends(evidence: Evidence) -> Iterator[Violation]:
     """A process ends by itself only with an error that is documented for what happened."""
     for ended in evidence.record.ended:
+        if ended.error == "JetStreamUnavailable" and _away(evidence.plan) > _ASKED_FOR:
+            continue
         if not _DOCUMENTED_ENDS.get(ended.error, frozenset()) & evidence.plan.kinds:
             yield Violation(f"process ended: {ended.error}", f"{ended.process} at {ended.at}: {ended.words}")
+
+
+def _away(plan: Plan) -> float:
+    """Most seconds in all that faults keep the server's answers away."""
+    return sum(least + most * fault.x for fault in plan.faults for least, most in [_KEEP_AWAY.get(fault.kind, (0, 0))])
 
 
 def _nothing_unretrieved(evidence: Evidence) -> Iterator[Violation]:

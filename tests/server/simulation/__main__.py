@@ -61,18 +61,26 @@ def _one(plan: Plan, trace: Path | None, *, smaller: bool) -> int:
 
 def _many(seeds: range, profile: str) -> int:
     campaign = Campaign()
-    step = max(1, len(seeds) // 20)
-    for at in range(0, len(seeds), step):
-        campaign.run(seeds[at : at + step], profile)
-        if sys.stderr.isatty():
-            print(f"\r{at + step} of {len(seeds)}", end="", file=sys.stderr)
-    for result, oracle in campaign.failed[:_SHOWN]:
-        print(f"\nseed {result.plan.seed} of profile {result.plan.profile} violates: {oracle}")
-        _show(shrink(result, oracle))
-    for result, oracle in campaign.failed[_SHOWN:]:
-        print(f"seed {result.plan.seed} of profile {result.plan.profile} violates: {oracle}")
+    try:
+        for seed in seeds:
+            _take(campaign, seed, profile)
+            if sys.stderr.isatty():
+                print(f"\r{seed} of {seeds[-1]}", end="", file=sys.stderr)
+    except KeyboardInterrupt:
+        print("interrupted")
     print(campaign.summary())
     return bool(campaign.failed or campaign.mended)
+
+
+def _take(campaign: Campaign, seed: int, profile: str) -> None:
+    """One seed; what it breaks is shown at once, the first ones shrunk."""
+    before = len(campaign.failed)
+    campaign.run([seed], profile)
+    for result, oracle in campaign.failed[before:]:
+        print(f"\nseed {seed} of profile {result.plan.profile} violates: {oracle}", flush=True)
+        if len(campaign.failed) <= _SHOWN:
+            _show(shrink(result, oracle))
+            sys.stdout.flush()
 
 
 def _show(result: Result) -> None:

@@ -18,17 +18,7 @@ class Known(NamedTuple):
     """Where it shows itself within 60 seeds; if it does not, it is mended."""
 
 
-_AWAY: Final = frozenset({"half", "lag", "narrow", "freeze_server", "leader", "kill_server", "cut", "err", "freeze"})
-"""What keeps the server's answer away for a while."""
-
-KNOWN: Final[tuple[Known, ...]] = (
-    Known("lost request ends the start", "process ended: JetStreamUnavailable", _AWAY, "starts"),
-    Known("stopped while it starts", "process ended: BusClosed", frozenset({"graceful"}), "starts"),
-    Known("stopped while it starts", "process ended: BusDraining", frozenset({"graceful"}), "starts"),
-    Known("lease ahead of the clock", "committed, never published", frozenset({"wall"}), "leases"),
-    # what was stored when the relay died is published again behind the window of the stream's memory of ids
-    Known("lease ahead of the clock", "stored twice", frozenset({"wall"}), "leases"),
-)
+KNOWN: Final[tuple[Known, ...]] = ()
 
 
 def known(plan: Plan, violation: Violation) -> str | None:

@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator
 from typing import Final, NamedTuple
 
 from simulation.evidence import Evidence
+from simulation.plan import Plan
 from simulation.record import Reader
 
 
@@ -22,6 +23,18 @@ _BREAKS: Final = frozenset(
 _NEW_STREAM: Final = frozenset({"rollback", "recreate"})
 _DOCUMENTED_ENDS: Final = {"ConsumerGone": frozenset({"recreate", "rollback"}), "NoStream": frozenset({"recreate"})}
 """Errors that a process may end with, by the faults that explain them."""
+_ASKED_FOR: Final = 4.0
+"""Seconds that a starting consumer asks for at least, before it says that nobody answers."""
+_KEEP_AWAY: Final = {
+    "freeze": (0.5, 10.0),
+    "freeze_server": (0.2, 6.0),
+    "kill_server": (0.2, 3.0),
+    "leader": (0.1, 3.0),
+    "half": (4.0, 0.0),
+    "lag": (1.0, 3.0),
+    "narrow": (1.0, 3.0),
+}
+"""Seconds that a fault keeps the server's answers away: at least, and with all of it how many more."""
 
 
 def judge(evidence: Evidence) -> list[Violation]:
@@ -124,22 +137,25 @@ def _booked_once(evidence: Evidence) -> Iterator[Violation]:
 
 
 def _one_end(evidence: Evidence) -> Iterator[Violation]:
-    """What was handled is no dead letter."""
+    """What was handled is no dead letter; unless the ack was lost, and a later try of it failed, without a store."""
     if evidence.plan.kinds & _NEW_STREAM:
         return
     for durable, reader in evidence.record.readers.items():
-        if both := sorted(reader.done & evidence.letters[durable].keys()):
-            letter = evidence.letters[durable][both[0]]
-            yield Violation("handled and dead letter", f"{durable}: orders {both[:8]}: {letter.error}")
+        letters = evidence.letters[durable]
+        if both := [order for order in sorted(reader.done & letters.keys()) if not _unknown(evidence, reader, order)]:
+            yield Violation("handled and dead letter", f"{durable}: orders {both[:8]}: {letters[both[0]].error}")
 
 
 def _only_failures_count(evidence: Evidence) -> Iterator[Violation]:
     """A dead letter for too many deliveries stands for as many failures of its handler, crashes included."""
+    most = evidence.plan.max_deliveries
     for durable, reader in evidence.record.readers.items():
         for order, letter in evidence.letters[durable].items():
             blame = _blame(reader, order)
-            if letter.reason == "max_deliveries" and blame < evidence.plan.max_deliveries:
-                facts = f"failed {blame} times of {evidence.plan.max_deliveries}, {letter.deliveries} deliveries"
+            if _unknown(evidence, reader, order):
+                blame += sum(effect.order == order for effect in reader.effects)
+            if letter.reason == "max_deliveries" and blame < most:
+                facts = f"failed {blame} times of {most}, {letter.deliveries} deliveries"
                 yield Violation("deliveries taken for failures", f"{durable}: order {order} {facts}: {letter.error}")
                 break
 
@@ -148,11 +164,23 @@ def _blame(reader: Reader, order: int) -> int:
     return reader.failures[order] + reader.crashes[order]
 
 
+def _unknown(evidence: Evidence, reader: Reader, order: int) -> bool:
+    """Whether nobody can know that this order was handled: its ack may be lost, no store has it, and it also failed."""
+    return bool(evidence.plan.kinds & _BREAKS) and not reader.once and _blame(reader, order) > 0
+
+
 def _documented_ends(evidence: Evidence) -> Iterator[Violation]:
     """A process ends by itself only with an error that is documented for what happened."""
     for ended in evidence.record.ended:
+        if ended.error == "JetStreamUnavailable" and _away(evidence.plan) > _ASKED_FOR:
+            continue
         if not _DOCUMENTED_ENDS.get(ended.error, frozenset()) & evidence.plan.kinds:
             yield Violation(f"process ended: {ended.error}", f"{ended.process} at {ended.at}: {ended.words}")
+
+
+def _away(plan: Plan) -> float:
+    """Most seconds in all that faults keep the server's answers away."""
+    return sum(least + most * fault.x for fault in plan.faults for least, most in [_KEEP_AWAY.get(fault.kind, (0, 0))])
 
 
 def _nothing_unretrieved(evidence: Evidence) -> Iterator[Violation]:

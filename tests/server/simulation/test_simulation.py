@@ -11,7 +11,7 @@ from simulation.plan import PROFILES, Plan, make_plan
 from simulation.run import simulate
 
 _CORPUS = sorted((Path(__file__).parent / "corpus").glob("*.json"))
-_SEEDS = 60
+_SEEDS = 67
 """Of each profile: a thousand in all."""
 
 

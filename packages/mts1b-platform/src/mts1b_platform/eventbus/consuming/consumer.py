@@ -225,7 +225,12 @@ class Consumer(Generic[T]):
             if pause.reason is not None and (event := await pause.next()) is None and self._stopping:
                 break
             if event is None:
-                event = self._take_fast() or await self._next()
+                try:
+                    event = self._take_fast() or await self._next()
+                except BusClosed:
+                    if self._stopping:  # the bus drained while this was still about to begin
+                        break
+                    raise
             if event is not None:
                 if self._client.hooks is not None:
                     event.received_at = time.time()

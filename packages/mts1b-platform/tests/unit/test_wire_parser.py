@@ -134,6 +134,8 @@ async def test_a_damaged_stream_is_refused_at_the_latest_where_nats_py_refuses_i
     damaged = stream[:where] + data.draw(st.binary(max_size=3)) + stream[where + data.draw(st.integers(0, 3)) :]
     got = ours(cut(damaged, at))
     assert got == ours([damaged])
+    if b"\x0b" in damaged or b"\x0c" in damaged:  # nats-py's parser takes them for blanks, which the protocol does not
+        return
     try:
         expected = await Oracle().feed([damaged])
     except Exception:  # noqa: BLE001 - any of them kills its read loop

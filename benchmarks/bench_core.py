@@ -15,6 +15,7 @@ write_deadline: "60s"
 """A publisher at full speed outruns every subscriber; the server shall buffer, not cut it off."""
 
 RAW, CONNECTION, BUS = "nats-py raw", "connection typed", "bus typed (publisher, listen)"
+CALLBACK = "bus typed (publisher, listen with a callback)"
 FASTSTREAM, C_CLIENT = "FastStream typed", "C client, two headers read"
 
 FLAT_OUT = (
@@ -46,6 +47,7 @@ ON_NATS_PY = (
     pair("nats-py naive typed", "core_nats_py", "naive", share=0.5),
     pair(CONNECTION, "core_connection", ours=True),
     pair(BUS, "core_bus", ours=True),
+    pair(CALLBACK, "core_bus", "callback", ours=True),
 )
 
 

@@ -1,29 +1,59 @@
-"""Typed events through the whole bus: ``bus.publisher``, ``bus.listen``, counters and all."""
+"""Typed events through the whole bus: ``bus.publisher``, ``bus.listen``, counters and all.
 
+With the mode ``callback`` the reader gives ``bus.listen`` a function instead of iterating.
+"""
+
+import asyncio
+import sys
 import time
 from typing import Any
 
 from common import REPOS, TRACE, Stopwatch, events, main, paced, percentiles, say
 from mts1b_foundation.subjects import MARKETDATA_QUOTES, Subject
-from mts1b_platform.eventbus import connect
+from mts1b_platform.eventbus import EventBus, LiveEvent, connect
 
 SUBJECTS: dict[str, Subject[Any]] = {"quote": MARKETDATA_QUOTES}
 
 
 async def subscribe(url: str, count: int, kind: str, rate: float) -> None:
+    read = heard if sys.argv[-1] == "callback" else iterated
     async with await connect(url, service="benchmark") as bus:
-        received = 0
         latencies: list[int] = []
-        async with bus.listen(SUBJECTS[kind], limit=10_000_000) as listener:
-            watch = Stopwatch()
-            say({"ready": True})
-            async for event in listener:
-                if rate:
-                    latencies.append(time.monotonic_ns() - int(event.trace_id or "0", 16))
-                received += 1
-                if received == count:
-                    break
-            say(watch.figures(**(percentiles(latencies) if rate else {})))
+        watch = await read(bus, SUBJECTS[kind], count, latencies if rate else None)
+        say(watch.figures(**(percentiles(latencies) if rate else {})))
+
+
+async def iterated(bus: EventBus, subject: Subject[Any], count: int, latencies: list[int] | None) -> Stopwatch:
+    received = 0
+    async with bus.listen(subject, limit=10_000_000) as listener:
+        watch = Stopwatch()
+        say({"ready": True})
+        async for event in listener:
+            if latencies is not None:
+                latencies.append(time.monotonic_ns() - int(event.trace_id or "0", 16))
+            received += 1
+            if received == count:
+                break
+    return watch
+
+
+async def heard(bus: EventBus, subject: Subject[Any], count: int, latencies: list[int] | None) -> Stopwatch:
+    received = 0
+    done = asyncio.Event()
+
+    def on_event(event: LiveEvent[Any]) -> None:
+        nonlocal received
+        if latencies is not None:
+            latencies.append(time.monotonic_ns() - int(event.trace_id or "0", 16))
+        received += 1
+        if received == count:
+            done.set()
+
+    async with bus.listen(subject, on_event):
+        watch = Stopwatch()
+        say({"ready": True})
+        await done.wait()
+    return watch
 
 
 async def publish(url: str, count: int, kind: str, rate: float) -> None:

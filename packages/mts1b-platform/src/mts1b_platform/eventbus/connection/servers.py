@@ -40,11 +40,6 @@ class Server:
         return f"{self.scheme}://{f'[{self.host}]' if ':' in self.host else self.host}:{self.port}"
 
     @property
-    def hostname(self) -> str:
-        """The host, under the name that ``urllib`` gives it."""
-        return self.host
-
-    @property
     def websocket(self) -> bool:
         """Whether it is spoken to over a WebSocket."""
         return self.scheme in {"ws", "wss"}

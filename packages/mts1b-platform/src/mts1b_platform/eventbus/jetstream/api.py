@@ -26,31 +26,12 @@ class Answer(Protocol):
         ...
 
 
-class Address(Protocol):
-    """Where a server is."""
-
-    @property
-    def scheme(self) -> str:
-        """``nats``, ``tls``, ``ws`` or ``wss``."""
-        ...
-
-    @property
-    def hostname(self) -> str | None:
-        """Its name or address."""
-        ...
-
-    @property
-    def port(self) -> int | None:
-        """Its port."""
-        ...
-
-
 class Requester(Protocol):
     """A connection that can ask: the bus."""
 
     @property
-    def connected_url(self) -> Address | None:
-        """The server it is connected to."""
+    def connected_url(self) -> object | None:
+        """The server it is connected to; its ``str`` is the URL, without credentials."""
         ...
 
     @property
@@ -122,7 +103,7 @@ async def js_api(
 def where(client: Requester) -> str:
     """The server that ``client`` is connected to, for messages; without credentials."""
     url = client.connected_url
-    return f"{url.scheme}://{url.hostname}:{url.port}" if url else "(not connected)"
+    return str(url) if url else "(not connected)"
 
 
 def no_jetstream(client: Requester) -> str:

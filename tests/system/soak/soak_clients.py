@@ -57,6 +57,11 @@ class Clients:
     def reconnects(self) -> int:
         return sum(bus.connection.stats.reconnects for bus in self.buses.values())
 
+    @property
+    def deduplicated(self) -> int:
+        """Events that were delivered again and not handed out again."""
+        return sum(sum(bus.counters.deduplicated.values()) for bus in self.buses.values())
+
     async def all_back(self, within: float) -> None:
         """Wait until every bus is connected to a server that answers.
 

@@ -86,7 +86,9 @@ class Orders:
             await asyncio.sleep(_BULK_PAUSE)
 
     async def consume_plain(self, consumer: Consumer[Order]) -> None:
-        async for _, key, number in self._events(consumer, PLAIN):
+        async for seq, key, number in self._events(consumer, PLAIN):
+            if self.plain[key][number]:
+                self.complaints.append(f"the plain consumer was given {key}-{number} ({seq}) again after its ack")
             self._count(PLAIN, self.plain[key], number)
 
     async def consume_ordered(self, consumer: Consumer[Order]) -> None:

@@ -139,6 +139,7 @@ class Soak:
             "repeated": orders.repeated[PLAIN],
             "handled in order": orders.handled[ORDERED],
             "repeated in order": orders.repeated[ORDERED],
+            "delivered again and recognised": load.clients.deduplicated,
             "uncertain": orders.uncertain,
             "overtaken": orders.overtaken(stored),
             "longest without an ack": orders.longest_gap,

@@ -8,6 +8,8 @@ from typing import Any
 import pytest
 from mts1b_foundation.subjects import OMS_ORDERS_CREATED
 from mts1b_platform.eventbus import Event, RetryPolicy
+from mts1b_platform.eventbus.consuming import tries
+from mts1b_platform.eventbus.dedupe.kv import BUCKET, KvDedupe
 from mts1b_platform.eventbus.dedupe.sqlite import SqliteDedupe
 from outcome_readers import SURFACES, reading
 from outcome_world import DURABLE, World, eventually, names
@@ -92,3 +94,37 @@ async def test_an_event_whose_effect_is_stored_is_no_dead_letter(world: World, t
         assert await world.settled(within=20)
     assert await world.lost() == []
     assert reader.handled == []
+
+
+async def test_tries_are_stored_again_when_their_bucket_is_back(world: World, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(tries, "_PAUSE", 0.2)
+    bus = await world.connect()
+    fails: set[str] = set()
+
+    async def stored() -> int:
+        return (await bus.plain_jetstream().stream_info(f"KV_{BUCKET}")).state.messages
+
+    async def work() -> None:
+        consumer = bus.consume(OMS_ORDERS_CREATED, durable=DURABLE, policy=RetryPolicy(max_deliveries=9, base=60))
+        async for event in consumer:
+            async with event:
+                fails.add(event.payload.order_id)
+                raise ZeroDivisionError
+
+    working = asyncio.create_task(work())
+    try:
+        await world.emit(0)
+        assert await world.comes(lambda: "order-0" in fails)
+        await bus.plain_jetstream().delete_stream(f"KV_{BUCKET}")
+        await world.emit(1)  # its try cannot be stored
+        assert await world.comes(lambda: "order-1" in fails)
+        await KvDedupe(bus).ensure_bucket()
+        await asyncio.sleep(0.3)
+        await world.emit(2)
+
+        async def is_stored() -> bool:
+            return await stored() == 1
+
+        assert await eventually(is_stored, world.patience)
+    finally:
+        working.cancel()

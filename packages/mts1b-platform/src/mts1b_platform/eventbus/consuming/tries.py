@@ -6,9 +6,11 @@ handled at its first delivery. A failure writes the first count; an event that w
 handler only after its try is stored, so that a crash is blamed on what was being handled.
 
 The counts lie in the key-value bucket of the dedupe store, under the durable's name, and survive restarts. Where the
-bucket cannot be used they are kept in this process only, and the log says so once.
+bucket cannot be used they are kept in this process only, and the log says so once; the bucket is asked again half a
+minute later.
 """
 
+import asyncio
 from typing import Any, Final
 
 from mts1b_foundation.subjects import encode_token
@@ -27,6 +29,8 @@ _MOST: Final = 20_000
 """Counts that are kept in this process."""
 _WRITES: Final = 5
 """Attempts to write a count while another instance does the same."""
+_PAUSE: Final = 30.0
+"""Seconds until a bucket that failed is asked again."""
 
 
 class Tries:
@@ -43,7 +47,8 @@ class Tries:
         self._durable = durable
         self._prefix = f"{encode_token(durable)}.tries.{encode_token(stream)}"  # a service may write below its durables
         self._cells: Cells | None = None
-        self._usable = True
+        self._asked_again_at: float | None = None
+        """When the bucket, which has failed, is asked again, as the event loop counts; None while it works."""
         self._local: dict[MessageKey, int] = {}
 
     async def begin(self, event: Event[Any], most: int) -> int:
@@ -73,7 +78,7 @@ class Tries:
     def forget(self, event: Event[Any]) -> None:
         """``event`` is settled for good."""
         self._local.pop(event.key, None)
-        if self._cells is not None and self._usable:
+        if self._cells is not None and self._asked_again_at is None:
             self._cells.remove(self._name(event))
 
     def _remember(self, event: Event[Any], tries: int) -> None:
@@ -94,6 +99,7 @@ class Tries:
         except BusError as error:
             self._keep_here(error)
             return 0
+        self._works()
         return int(cell.value) if cell is not None and cell.value else 0
 
     async def _write(self, event: Event[Any], tries: int) -> None:
@@ -109,28 +115,37 @@ class Tries:
                     await cells.write(name, b"%d" % tries, cell.revision if cell else 0)
                 except Conflict:
                     continue
+                self._works()
                 return
         except BusError as error:
             self._keep_here(error)
 
     async def _open(self) -> Cells | None:
-        if self._cells is None and self._usable:
+        if self._asked_again_at is not None and asyncio.get_running_loop().time() < self._asked_again_at:
+            return None
+        if self._cells is None:
             try:
                 await KvDedupe(self._client).ensure_bucket()
             except BusError as error:
                 self._keep_here(error)
             else:
                 self._cells = Cells(self._client, BUCKET)
-        return self._cells if self._usable else None
+        return self._cells
 
     def _keep_here(self, error: BusError) -> None:
         if self._client.is_closed:
             return
-        if self._usable:
+        if self._asked_again_at is None:
             log.warning(
                 "tries are counted in this process only: a crash that repeats is not noticed",
                 durable=self._durable,
                 bucket=BUCKET,
                 error=str(error),
+                seconds=_PAUSE,
             )
-        self._usable = False
+        self._asked_again_at = asyncio.get_running_loop().time() + _PAUSE
+
+    def _works(self) -> None:
+        if self._asked_again_at is not None:
+            self._asked_again_at = None
+            log.info("tries are stored again", durable=self._durable, bucket=BUCKET)

@@ -14,6 +14,10 @@ BIN := .venv/bin
 READY := .venv/.ready
 ROOT := $(filter 0,$(shell id -u))
 SOURCES := packages tests examples benchmarks conftest.py
+UNIT := $(wildcard packages/*/tests/unit) tests/unit
+SERVER := $(wildcard packages/*/tests/server) tests/server
+# a dot for each test, without the names of files, which the workers take in turn
+PYTEST := pytest -n auto --dist worksteal -o verbosity_test_cases=-1
 
 export PATH := $(CURDIR)/.venv/bin:$(PATH):/usr/sbin:/sbin
 # Hundreds of processes import the same modules. Without bytecode each of them compiles these anew: two thirds of the
@@ -37,6 +41,9 @@ help: ## list the targets
 	@echo
 	@echo "All targets:"
 	@grep -hE '^[a-z][a-z-]*:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | awk -F'\t' '{printf "  %-14s %s\n", $$1, $$2}'
+	@echo
+	@echo "Tests live in rooms by what they need: unit (nothing), server (a server or a process of their own),"
+	@echo "system (whole services, installations, clusters). Daily: make test-unit, make test-fast; before a commit: make test."
 	@echo
 	@echo "make run DATA=quotes.parquet replays a file; SPEED=10 ten times as fast as it happened; PORT=4333 elsewhere."
 
@@ -65,11 +72,28 @@ stop: $(READY) ## stop the NATS server that `make run` started
 .PHONY: test
 test: $(READY) ## run all tests, on real servers
 	@$(if $(ROOT),,echo "not root: power cuts and broken networks are left out; 'sudo make test' runs them as well" >&2)
-	@pytest -n auto --dist worksteal $(if $(ROOT),,-m "not privileged") $(ARGS)
+	@$(PYTEST) $(if $(ROOT),,-m "not privileged") $(ARGS)
 
 .PHONY: test-fast
-test-fast: $(READY) ## run the tests that take seconds
-	@pytest -n auto --dist worksteal -m "not slow" $(ARGS)
+test-fast: $(READY) ## run the rooms unit and server, without the tests that take seconds
+	@$(PYTEST) -m "not slow" $(UNIT) $(SERVER) $(ARGS)
+
+.PHONY: test-unit
+test-unit: $(READY) ## run the rooms unit: no server, no process, half a minute
+	@$(PYTEST) $(UNIT) $(ARGS)
+
+# What stands on nats-py, at both ends of the range that is allowed; the locked version is tested with all the rest.
+NATS_PY_ENDS := 2.14.0 2.16.0
+NATS_PY_TESTS := packages/mts1b-platform/tests/server/test_nats_beside.py \
+	packages/mts1b-platform/tests/server/test_raw_surface.py tests/server/test_nats_py_beside.py
+
+.PHONY: test-nats-py
+test-nats-py: $(READY) ## test bus.nats and bus.jetstream() with the oldest and the newest nats-py that are allowed
+	@for version in $(NATS_PY_ENDS); do \
+		echo "nats-py $$version" >&2; \
+		"$(UV)" run --isolated --locked --all-packages --all-extras --python "$(PYTHON)" --with "nats-py==$$version" --quiet \
+			pytest -q $(NATS_PY_TESTS) || exit 1; \
+	done
 
 .PHONY: lint
 lint: $(READY) ## style, imports between packages
@@ -87,7 +111,7 @@ typecheck: $(READY) ## pyright, strict
 	@pyright
 
 .PHONY: check
-check: lint typecheck test ## what CI runs: lint, types, tests
+check: lint typecheck test test-nats-py ## what CI runs: lint, types, tests
 
 .PHONY: bench
 bench: $(READY) ## measure the bus beside raw nats-py and its peers; results under var/bench (ARGS=--quick: two minutes)
@@ -103,31 +127,31 @@ bench-instructions: $(READY) ## count the instructions of a JetStream event with
 .PHONY: fuzz
 fuzz: $(READY) ## fuzz the wire code against nats-py's parser (ARGS=-max_total_time=600; a minute by default)
 	@"$(UV)" sync --locked --all-packages --all-extras --group fuzz --inexact --python "$(PYTHON)" --quiet
-	@python tests/fuzz/fuzz_wire.py $(or $(ARGS),-max_total_time=60)
+	@python tests/unit/fuzz/fuzz_wire.py $(or $(ARGS),-max_total_time=60)
 
 .PHONY: simulate
 simulate: $(READY) ## simulate the bus on virtual time, with faults (SEEDS=0..1000 PROFILE=stops; PLAN='...' repeats one plan)
-	@PYTHONPATH=tests python -m simulation $(if $(SEEDS),--seeds $(SEEDS)) $(if $(PROFILE),--profile $(PROFILE)) \
+	@PYTHONPATH=tests/server python -m simulation $(if $(SEEDS),--seeds $(SEEDS)) $(if $(PROFILE),--profile $(PROFILE)) \
 		$(if $(PLAN),--plan '$(PLAN)') $(ARGS)
 
 .PHONY: chaos
 chaos: $(READY) ## kill producers, consumers and servers for minutes, and judge what is left (ARGS="--events 12000 --kills 160")
-	@python tests/crash/chaos.py $(ARGS)
+	@python tests/system/crash/chaos.py $(ARGS)
 	@pytest --chaos
 
 .PHONY: soak
 soak: $(READY) ## half an hour of cut wires, frozen servers and new certificates under load (ARGS="--minutes 5 --seed 3")
-	@python tests/soak/soak.py $(ARGS)
+	@python tests/system/soak/soak.py $(ARGS)
 
 .PHONY: chaos-desk
 chaos-desk: $(READY) ## kill the desk's services 30 times and NATS 5 times, and get the same ledger (DATA=file); halts under load
-	@python tests/chaos_desk/desk_chaos.py $(if $(DATA),--data "$(DATA)") $(ARGS)
-	@python tests/chaos_desk/desk_halts.py
+	@python tests/system/chaos_desk/desk_chaos.py $(if $(DATA),--data "$(DATA)") $(ARGS)
+	@python tests/system/chaos_desk/desk_halts.py
 
 .PHONY: bench-desk
 bench-desk: $(READY) ## the whole desk: latency of every hop, quotes/s and memory over a simulated day (ARGS="--quotes 20000")
-	@python tests/chaos_desk/desk_bench.py $(ARGS)
+	@python tests/system/chaos_desk/desk_bench.py $(ARGS)
 
 .PHONY: clean
 clean: ## remove the environment and caches; data under var/ stays
-	@rm -rf .venv .tools .pytest_cache .ruff_cache .hypothesis .import_linter_cache tests/js/node_modules
+	@rm -rf .venv .tools .pytest_cache .ruff_cache .hypothesis .import_linter_cache tests/server/js/node_modules

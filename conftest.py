@@ -5,14 +5,22 @@
   say, shows what every thread does and ends. A worker's other tests go to another one.
 - A machine that stands still for a while fails no property test.
 
+And what it needs to be quick: a test in a room ``unit`` that starts a program, or connects to or listens at anything,
+fails.
+
 And what it needs to end soon: every worker begins with its part of the slow tests, and the tests marked ``chaos`` run
 with ``--chaos`` only, which runs no others.
 """
 
 import faulthandler
+import os
 import signal
+import socket
+import subprocess
 import sys
+from collections.abc import Generator
 from itertools import groupby, islice
+from typing import NoReturn
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -23,11 +31,35 @@ _LAST_WORDS = 60.0
 _SLOW = 3.0
 """Seconds from which a test should be marked slow."""
 
+_STARTS = (
+    (subprocess.Popen, "__init__"),
+    (os, "fork"),
+    (os, "posix_spawn"),
+    (socket.socket, "bind"),
+    (socket.socket, "connect"),
+    (socket.socket, "connect_ex"),
+)
+"""How a test gets at something outside its process."""
+
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 settings.register_profile("patient", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("patient")
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
+    """Keep the unit rooms what they are, fixtures of every scope included."""
+    with pytest.MonkeyPatch.context() as patch:
+        if "unit" in item.path.relative_to(item.config.rootpath).parts:
+            for owner, name in _STARTS:
+                patch.setattr(owner, name, _refuse)
+        return (yield)
+
+
+def _refuse(*_: object, **__: object) -> NoReturn:
+    pytest.fail("a test in a unit room starts no program and opens no connection: move it to the room `server`")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -129,8 +129,12 @@ class NatsClient(Client):
         while not self._dialling.done():  # on Python 3.11 nats-py may lose a cancellation
             self._dialling.cancel()
             await asyncio.wait([self._dialling], timeout=0.05)
+        connected = not self._dialling.cancelled() and self._dialling.exception() is None
         try:
             await super().close()
+        except AttributeError:  # nats-py 2.14, when no socket was opened
+            if connected:
+                raise
         except (OSError, nats.errors.Error) as error:  # its server is away, and it had something unsent
             log.warning("nats-py's connection was closed with messages unsent", error=str(error))
 

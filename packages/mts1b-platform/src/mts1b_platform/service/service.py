@@ -286,7 +286,7 @@ class Service:
         began = clock.time()
         while not self._stopping.is_set() and not any(task.done() for task in self._working):
             consumers = [reader for reader in self._readers if isinstance(reader, Consumer)]
-            if len(self._readers) == len(self._jobs) and all(consumer.stream for consumer in consumers):
+            if len(self._readers) == len(self._jobs) and all(consumer.has_started for consumer in consumers):
                 return
             await asyncio.sleep(min(0.05, 0.001 + (clock.time() - began) / 10))
 

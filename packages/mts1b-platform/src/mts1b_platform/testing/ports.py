@@ -4,13 +4,13 @@ Between choosing a port and listening on it lies the start of a server, and seve
 is kept by a lock on a file until the process that asked for it ends.
 """
 
-import atexit
 import fcntl
 import getpass
+import os
 import random
 import tempfile
 from pathlib import Path
-from typing import IO, Final
+from typing import Final
 
 from mts1b_platform.server.probe import address_in_use
 
@@ -18,13 +18,6 @@ __all__ = ["free_ports"]
 
 _CHOICE: Final = range(12_000, 16_000)
 """Below those of local clusters and ``NatsServer``, and those that the kernel gives to outgoing connections."""
-_kept: list[IO[str]] = []
-
-
-@atexit.register
-def _release() -> None:
-    while _kept:
-        _kept.pop().close()
 
 
 def free_ports(count: int) -> list[int]:
@@ -35,15 +28,18 @@ def free_ports(count: int) -> list[int]:
     for port in random.sample(_CHOICE, len(_CHOICE)):
         if len(found) == count:
             return found
-        lock = (folder / str(port)).open("w")
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            lock.close()
-            continue
-        if address_in_use("127.0.0.1", port):
-            lock.close()
-            continue
-        _kept.append(lock)
-        found.append(port)
+        lock = os.open(folder / str(port), os.O_WRONLY | os.O_CREAT, 0o600)
+        if _keep(lock) and not address_in_use("127.0.0.1", port):
+            found.append(port)
+        else:
+            os.close(lock)
     raise RuntimeError(f"there are no {count} ports left between {_CHOICE.start} and {_CHOICE.stop}")
+
+
+def _keep(lock: int) -> bool:
+    """Lock an open file, if nobody else has. A bare descriptor, unlike a file object, stays open without a warning."""
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True

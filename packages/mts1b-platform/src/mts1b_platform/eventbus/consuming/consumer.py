@@ -109,6 +109,7 @@ class Consumer(Generic[T]):
         self._first_delivery = b""
         """How the reply subjects of first deliveries begin."""
         self._turned = 0.0
+        self._has_started = False
         self._stopping = False
         self._start_lock = asyncio.Lock()
         weakref.finalize(self, _abandon, self._settler, asyncio.get_running_loop()).atexit = False
@@ -125,6 +126,11 @@ class Consumer(Generic[T]):
     def stream(self) -> str:
         """The stream that is read; empty until the consumer has started."""
         return self._stream
+
+    @property
+    def has_started(self) -> bool:
+        """Whether the durable was found or created, and is read."""
+        return self._has_started
 
     @property
     def store_away(self) -> str | None:
@@ -169,6 +175,7 @@ class Consumer(Generic[T]):
                 await self._begin()
             if self._prefetch is not None:
                 await self._prefetch.start()
+            self._has_started = True
 
     async def stop(self) -> None:
         """Stop pulling; events that nobody has begun to handle go back to the server at once."""

@@ -104,7 +104,7 @@ async def js_api(
             if not client.has_jetstream or left < _PAUSE:
                 raise JetStreamUnavailable(no_jetstream(client)) from None
         except BusClosed:
-            raise BusClosed(f"the connection is closed; {verb} was not asked") from None
+            raise BusClosed(f"the connection was closed before JetStream answered {verb}") from None
         except (TimeoutError, ServerUnavailable):
             if left < _PAUSE:
                 raise JetStreamUnavailable(

@@ -79,7 +79,7 @@ def _narrow(run: "Run", fault: Fault) -> bool:
 
 
 def _err(run: "Run", fault: Fault) -> bool:
-    words, close = _ERRORS[int(fault.x * len(_ERRORS))]
+    words, close = _ERRORS[int(fault.x * (len(_ERRORS) - 1e-9))]
     sockets = run.sockets(fault.who)
     mine = [session for session in run.server.sessions if session.socket in sockets]
     for session in mine:

@@ -19,18 +19,24 @@ def number_of(event: Event[Order]) -> int:
 
 
 async def handle(stage: Stage, reader: Reader, event: Event[Order]) -> None:
-    """Block, work, fail or return."""
-    plan, number = stage.plan, number_of(event)
+    """Handle ``event``, and tell of it from the beginning to the end."""
+    number = number_of(event)
     reader.begin(stage.name, number)
     try:
-        if plan.block:
-            stage.block(plan.block)
-        if plan.work:
-            await asyncio.sleep(plan.work)
-        if plan.fail and stage.rng.random() < plan.fail:
-            reader.failed(number)
-            raise HandlerFails(f"the plan of order {number}")
-        reader.handled(Effect(stage.time(), stage.name, number, event.seq, event.deliveries))
-        stage.note("effect", number, event.deliveries)
+        await act(stage, reader, event)
     finally:
         reader.leave(stage.name, number)
+
+
+async def act(stage: Stage, reader: Reader, event: Event[Order]) -> None:
+    """Block, work, fail or return."""
+    plan, number = stage.plan, number_of(event)
+    if plan.block:
+        stage.block(plan.block)
+    if plan.work:
+        await asyncio.sleep(plan.work)
+    if plan.fail and stage.rng.random() < plan.fail:
+        reader.failed(number)
+        raise HandlerFails(f"the plan of order {number}")
+    reader.handled(Effect(stage.time(), stage.name, number, event.seq, event.deliveries))
+    stage.note("effect", number, event.deliveries)

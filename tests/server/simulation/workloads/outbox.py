@@ -17,7 +17,7 @@ from mts1b_platform.eventbus.outbox.relay import Relay
 
 from simulation.plan import Plan
 from simulation.record import Acked, Reader, Record
-from simulation.workloads.handling import handle, number_of
+from simulation.workloads.handling import act, number_of
 from simulation.workloads.orders import key_of, order
 from simulation.workloads.stage import Stage
 from simulation.workloads.workload import Workload
@@ -119,13 +119,17 @@ async def book(stage: Stage, path: Path) -> None:
     )
 
     async def once(event: Event[Order]) -> None:
-        async with event.once(store) as db:
-            await db.execute("CREATE TABLE IF NOT EXISTS effects (number INTEGER, who TEXT)")
-            await db.execute("INSERT INTO effects VALUES (?, ?)", (number_of(event), stage.name))
-            await handle(stage, reader, event)
+        reader.begin(stage.name, number_of(event))
+        try:
+            async with event.once(store) as db:
+                await db.execute("CREATE TABLE IF NOT EXISTS effects (number INTEGER, who TEXT)")
+                await db.execute("INSERT INTO effects VALUES (?, ?)", (number_of(event), stage.name))
+                await act(stage, reader, event)
+        finally:
+            reader.leave(stage.name, number_of(event))
 
     stop = stage.stop = asyncio.Event()
-    running = asyncio.create_task(consumer.run(once, concurrency=plan.concurrency))
+    running = asyncio.create_task(consumer.run(once, concurrency=plan.concurrency, effects=store))
     stopping = asyncio.create_task(stop.wait())
     await asyncio.wait([running, stopping], return_when=asyncio.FIRST_COMPLETED)
     if stop.is_set():

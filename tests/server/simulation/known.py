@@ -21,9 +21,6 @@ class Known(NamedTuple):
 
 
 KNOWN: Final[tuple[Known, ...]] = (
-    # The server's clock is set back: an older message that comes again seems to be stored after newer ones.
-    Known("clock set back, taken for a stream made again", "handled again by the same process", frozenset({"wall"})),
-    Known("clock set back, taken for a stream made again", "order of a key", frozenset({"wall"})),
     # A lease in the dedupe bucket ends by the server's wall clock: set back, it lasts that much longer.
     Known("lease by the server's clock", "never settled", frozenset({"wall"}), workload="service"),
     Known("lease by the server's clock", "never handled", frozenset({"wall"}), workload="service"),

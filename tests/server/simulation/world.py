@@ -3,6 +3,7 @@
 import heapq
 import logging
 import random
+import re
 import zlib
 from collections import Counter, deque
 from collections.abc import Callable
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
 EPOCH: Final = 1_900_000_000.0
 """Wall clock at the beginning of every world."""
 _LINES: Final = 400
+_DIRECTORY: Final = re.compile(r"[^\s']*/mts1b-sim-\w+")
 
 
 class World:
@@ -91,4 +93,5 @@ class LogLines(logging.Handler):
         self._world = world
 
     def emit(self, record: logging.LogRecord) -> None:
-        self._world.note(record.levelname, record.getMessage()[:300])
+        words = _DIRECTORY.sub("", record.getMessage())  # the name of which is of the real world's chance
+        self._world.note(record.levelname, words[:300])

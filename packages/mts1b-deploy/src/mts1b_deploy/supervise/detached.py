@@ -1,5 +1,6 @@
 """Starting and ending the detached supervisor."""
 
+import atexit
 import contextlib
 import os
 import subprocess
@@ -17,6 +18,12 @@ from mts1b_deploy.supervise.processes import (
 
 _reaped_here: list["subprocess.Popen[bytes]"] = []
 """Supervisors that this process started. They outlive it; while it lives, somebody has to take note when they end."""
+
+
+@atexit.register
+def _reap() -> None:
+    for process in _reaped_here:
+        process.poll()
 
 
 class DetachedSupervision:

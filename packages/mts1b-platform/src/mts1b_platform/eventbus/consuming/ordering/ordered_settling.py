@@ -26,6 +26,7 @@ class OrderedSettler(Settler):
     ) -> None:
         super().__init__(context, durable, policy, released)
         self._order = order
+        self._remember = _nowhere
 
     @property
     def open(self) -> int:
@@ -75,3 +76,7 @@ class OrderedSettler(Settler):
         """Decide on ``event`` by ``answer``."""
         super().settle(event, answer)
         self._order.leave(event, done=answer == b"+ACK")
+
+
+def _nowhere(_reply: bytes, /) -> None:
+    """What was acknowledged is remembered by the order, together with its key: once is enough."""

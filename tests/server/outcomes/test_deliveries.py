@@ -128,3 +128,19 @@ async def test_tries_are_stored_again_when_their_bucket_is_back(world: World, mo
         assert await eventually(is_stored, world.patience)
     finally:
         working.cancel()
+
+
+async def test_a_count_that_cannot_be_read_ends_no_reader(world: World):
+    await KvDedupe(world.bus).ensure_bucket()
+    bucket = f"KV_{BUCKET}"
+    policy = RetryPolicy(max_deliveries=5, base=1, jitter=0)
+    async with reading(world, "consume", FailOnce(), policy=policy) as reader:
+        await world.emit(0)
+
+        async def is_counted() -> bool:
+            return (await world.js.stream_info(bucket)).state.messages > 0
+
+        assert await world.comes(is_counted)
+        count = await world.js.get_msg(bucket, (await world.js.stream_info(bucket)).state.last_seq)
+        await world.js.publish(str(count.subject), b"garbage")
+        assert await reader.has_handled(1), repr(reader.failure)

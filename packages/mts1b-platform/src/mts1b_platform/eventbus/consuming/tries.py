@@ -100,7 +100,12 @@ class Tries:
             self._keep_here(error)
             return 0
         self._works()
-        return int(cell.value) if cell is not None and cell.value else 0
+        if cell is None or not cell.value:
+            return 0
+        if not cell.value.isdigit():
+            log.warning("a stored count of tries is no number; it begins anew", bucket=BUCKET, key=self._name(event))
+            return 0
+        return int(cell.value)
 
     async def _write(self, event: Event[Any], tries: int) -> None:
         self._remember(event, tries)

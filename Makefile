@@ -21,6 +21,8 @@ WORKERS ?= $(shell expr 2 \* $$(getconf _NPROCESSORS_ONLN))
 # a dot for each test, without the names of files, which the workers take in turn
 PYTEST := pytest -n $(WORKERS) --dist worksteal -o verbosity_test_cases=-1
 
+# Behind a company's proxy the registry's certificate is known to the system only.
+export UV_SYSTEM_CERTS ?= 1
 export PATH := $(CURDIR)/.venv/bin:$(PATH):/usr/sbin:/sbin
 # Hundreds of processes import the same modules. Without bytecode each of them compiles these anew: two thirds of the
 # processor time of its start.

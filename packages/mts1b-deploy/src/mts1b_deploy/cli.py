@@ -20,7 +20,14 @@ from mts1b_deploy import status as status_
 from mts1b_deploy.errors import DeployError
 from mts1b_deploy.layout import layout_of
 from mts1b_deploy.lock import prefix_lock
-from mts1b_deploy.profiles import DEFAULT_MONITOR_PORT, DEFAULT_PORT, DEFAULT_WEBSOCKET_PORT, PARTS, PROFILES
+from mts1b_deploy.profiles import (
+    DEFAULT_MONITOR_PORT,
+    DEFAULT_PORT,
+    DEFAULT_PROFILE,
+    DEFAULT_WEBSOCKET_PORT,
+    PARTS,
+    PROFILES,
+)
 from mts1b_deploy.record import record_of
 
 app = typer.Typer(
@@ -76,7 +83,13 @@ def install(
     context: typer.Context,
     *,
     prefix: PrefixOption = None,
-    profile: Annotated[str, typer.Option(help=f"One of: {', '.join(PROFILES)}.")] = "minimal",
+    profile: Annotated[
+        str | None,
+        typer.Option(
+            help=f"One of: {', '.join(PROFILES)}. Default: as installed before, else {DEFAULT_PROFILE}.",
+            show_default=False,
+        ),
+    ] = None,
     include: Annotated[
         str | None,
         typer.Option(

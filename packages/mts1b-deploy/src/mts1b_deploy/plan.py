@@ -17,6 +17,7 @@ from mts1b_deploy.nodes import DEFAULT_CLUSTER_PORT, QUORUM, Peer, peer_named, p
 from mts1b_deploy.profiles import (
     DEFAULT_MONITOR_PORT,
     DEFAULT_PORT,
+    DEFAULT_PROFILE,
     DEFAULT_WEBSOCKET_PORT,
     LOOPBACK,
     Profile,
@@ -34,7 +35,7 @@ Action = Literal["created", "updated", "unchanged"]
 class Request:
     """What the user asked for. None means: as it is installed, or the default."""
 
-    profile: str
+    profile: str | None = None
     include: str | None = None
     port: int | None = None
     monitor_port: int | None = None
@@ -101,8 +102,8 @@ def make_plan(layout: Layout, request: Request) -> Plan:
         ConfigFileError: an existing file cannot be understood.
         ServerError: no usable nats-server.
     """
-    profile = profile_named(request.profile)
     previous = find_record(layout)
+    profile = profile_named(request.profile or (previous.profile if previous else DEFAULT_PROFILE))
     if previous is not None and previous.profile != profile.name:
         raise Conflict(
             f"{layout.prefix} has profile {previous.profile}, whose streams belong to another account than those of "

@@ -12,6 +12,7 @@ from mts1b_platform.config import Profile as ProfileName
 
 from mts1b_deploy.errors import UnknownName
 
+DEFAULT_PROFILE = "minimal"
 DEFAULT_PORT = 4222
 DEFAULT_MONITOR_PORT = 8222
 DEFAULT_WEBSOCKET_PORT = 8443

@@ -77,8 +77,13 @@ def _remove_files(record: InstallRecord, removed: list[Path], kept: list[tuple[P
 
 
 def _remove_secrets(layout: Layout, removed: list[Path], kept: list[tuple[Path, str]], *, purge: bool) -> None:
-    """Certificates and the key of the store: as precious as the data."""
-    for path, what in ((layout.pki, "certificates and keys"), (layout.encryption_key, "the key of the streams' data")):
+    """What is as precious as the data."""
+    places = (
+        (layout.pki, "certificates and keys"),
+        (layout.callout.parent, "the keys that let people in"),
+        (layout.encryption_key, "the key of the streams' data"),
+    )
+    for path, what in places:
         if not path.exists():
             continue
         if not purge:

@@ -7,9 +7,10 @@ so that ``connect()`` without arguments works afterwards.
 """
 
 import os
+import re
 import tomllib
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self, cast, get_args
+from typing import Annotated, Any, Final, Literal, Self, cast, get_args
 from urllib.parse import urlsplit
 
 from mts1b_foundation.errors import Mts1bError
@@ -24,6 +25,9 @@ PROFILES: tuple[Profile, ...] = get_args(Profile)
 DEFAULT_SERVER = "nats://127.0.0.1:4222"
 
 _SCHEMES = ("nats", "tls", "ws", "wss")
+
+_USER_INFO: Final = re.compile(r"//[^/@\s]*@")
+"""Names and passwords in URLs, which no message shows."""
 
 
 class ConfigError(Mts1bError):
@@ -46,7 +50,7 @@ class Settings(BaseSettings):
     actor: Annotated[str, Field(pattern=r"^[!-~]+$")] | None = None
     """Who acts, for the header ``mts-actor``, when the payload does not say. Default: the service."""
     profile: Profile = "minimal"
-    connect_timeout: Annotated[float, Field(gt=0)] = 3.0
+    connect_timeout: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 3.0
     """Seconds until the first connection must stand."""
 
     tls_dir: Path | None = None
@@ -88,7 +92,11 @@ class Settings(BaseSettings):
     def _split(cls, value: object) -> object:
         if isinstance(value, str):
             value = [part.strip() for part in value.split(",") if part.strip()]
-        return tuple(cast("list[object]", value)) if isinstance(value, list) else value
+        if isinstance(value, list):
+            return tuple(cast("list[object]", value))
+        if not isinstance(value, tuple):
+            raise ValueError("give NATS URLs as text, such as nats://127.0.0.1:4222")
+        return cast("tuple[object, ...]", value)
 
     @field_validator("servers")
     @classmethod
@@ -168,6 +176,12 @@ def _url(server: str) -> str:
     parts = urlsplit(url)
     if parts.scheme not in _SCHEMES or not parts.hostname:
         raise ValueError(f"{server!r} is no NATS URL: write nats://host:port")
+    try:
+        known = parts.port is None or parts.port > 0
+    except ValueError:
+        known = False
+    if not known:
+        raise ValueError(f"{server!r} has no TCP port: choose one from 1 to 65535")
     return url
 
 
@@ -180,6 +194,6 @@ def _explain(error: ValidationError, path: Path | None) -> str:
             lines.append(f"unknown setting {name!r} (known: {known})")
         else:
             given = "" if name == "token" else f" (got {detail['input']!r})"
-            lines.append(f"setting {name!r} is wrong: {detail['msg']}{given}")
+            lines.append(f"setting {name!r} is wrong: {detail['msg'].removeprefix('Value error, ')}{given}")
     where = f" (arguments, environment MTS1B_…, {path})" if path else " (arguments, environment MTS1B_…)"
-    return "; ".join(lines) + where
+    return _USER_INFO.sub("//…@", "; ".join(lines)) + where

@@ -108,11 +108,6 @@ async def test_a_listener_ends_when_the_bus_is_drained(bus: EventBus):
         await asyncio.wait_for(waiting, WAIT)
 
 
-async def test_a_limit_below_one_makes_no_sense(bus: EventBus):
-    with pytest.raises(ValueError, match="at least one"):
-        bus.listen(MARKETDATA_QUOTES, limit=0)
-
-
 async def test_a_callback_is_given_every_event_in_order(bus: EventBus, connect_bus: ConnectBus):
     source = await market(connect_bus)
     received = list[int]()

@@ -200,6 +200,8 @@ class Subject(Generic[T]):
             if name not in known:
                 has = f"it has {', '.join(known)}" if known else "it has none"
                 raise UnknownParameter(f"{self.pattern} has no parameter {name!r}: {has}")
+            if not isinstance(value, str):  # pyright: ignore[reportUnnecessaryIsInstance]
+                raise UnknownParameter(f"{self.pattern}: {name}={value!r} is no text")
             if value in ("*", ">"):
                 raise UnknownParameter(f"{self.pattern}: {name}={value!r} is no value; leave {name} out to match all")
         if self.fund_scoped:

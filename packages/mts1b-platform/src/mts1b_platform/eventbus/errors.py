@@ -17,6 +17,7 @@
         ├── NoResponders            nobody answers requests on the subject
         ├── SubscriptionRefused     the server takes no more subscriptions of this connection
         ├── WrongEventLoop          a connection was used outside the event loop that it was made in
+        ├── InvalidArgument         a call was given something that cannot work: nothing was sent
         ├── PublishError            an event was not published
         │   ├── NotTheProducer          this process does not speak as the subject's one producer
         │   ├── NoStream                no stream stores the subject
@@ -104,6 +105,10 @@ class SubscriptionRefused(BusError):
 
 class WrongEventLoop(BusError, RuntimeError):
     """A connection was used from another event loop, thread or process than the one it was made in."""
+
+
+class InvalidArgument(BusError, ValueError):
+    """A call was given something that cannot work; nothing was sent or created."""
 
 
 class PublishError(BusError):

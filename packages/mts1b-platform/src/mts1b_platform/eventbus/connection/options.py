@@ -4,6 +4,8 @@ import ssl
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from mts1b_platform.eventbus.errors import InvalidArgument
+
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Credentials:
@@ -66,10 +68,10 @@ class ConnectionOptions:
 
     def __post_init__(self) -> None:
         if not self.servers:
-            raise ValueError("at least one server is needed, such as nats://127.0.0.1:4222")
+            raise InvalidArgument("at least one server is needed, such as nats://127.0.0.1:4222")
         for name in ("connect_timeout", "ping_interval", "max_outstanding_pings", "reconnect_wait", "buffer_size"):
             if getattr(self, name) <= 0:
-                raise ValueError(f"{name} must be greater than 0, not {getattr(self, name)}")
+                raise InvalidArgument(f"{name} must be greater than 0, not {getattr(self, name)}")
 
 
 def _ignore(*_: object) -> None:

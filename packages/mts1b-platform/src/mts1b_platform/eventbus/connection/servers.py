@@ -6,6 +6,8 @@ from itertools import count, zip_longest
 from typing import Final, Self
 from urllib.parse import unquote, urlsplit
 
+from mts1b_platform.eventbus.errors import InvalidArgument
+
 _PORTS: Final = {"nats": 4222, "tls": 4222, "ws": 80, "wss": 443}
 
 
@@ -26,11 +28,11 @@ class Server:
         """Read a URL.
 
         Raises:
-            ValueError: it is none, or of an unknown scheme.
+            InvalidArgument: it is none, or of an unknown scheme.
         """
         parts = urlsplit(url if "://" in url else f"nats://{url}")
         if parts.scheme not in _PORTS:
-            raise ValueError(f"{url!r} is no URL of a NATS server: nats://, tls://, ws:// or wss:// and a host")
+            raise InvalidArgument(f"{url!r} is no URL of a NATS server: nats://, tls://, ws:// or wss:// and a host")
         user = unquote(parts.username) if parts.username is not None else None
         password = unquote(parts.password) if parts.password is not None else None
         return cls(parts.scheme, parts.hostname or "localhost", parts.port or _PORTS[parts.scheme], user, password)
@@ -57,7 +59,7 @@ class Server:
         """
         parts = urlsplit(f"//{address}")
         if not parts.hostname or parts.port is None:
-            raise ValueError(f"{address!r} is no host and port")
+            raise InvalidArgument(f"{address!r} is no host and port")
         name = (self.tls_name or self.host) if is_address(parts.hostname) else ""
         return type(self)(self.scheme, parts.hostname, parts.port, self.user, self.password, name)
 

@@ -21,7 +21,6 @@ import re
 import time
 import weakref
 from collections.abc import Awaitable, Callable, Sequence
-from datetime import datetime
 from functools import partial
 from types import TracebackType
 from typing import Any, Final, Generic, Self, cast
@@ -30,6 +29,7 @@ from mts1b_foundation.deadletters import DeadLetterReason
 from mts1b_foundation.subjects import DurableSubject
 from mts1b_foundation.subjects.subject import T
 
+from mts1b_platform.eventbus.arguments import check_count, check_deliver, check_durable_subject, check_seconds
 from mts1b_platform.eventbus.codec.decoder import Refused
 from mts1b_platform.eventbus.consumers import MAX_ACK_PENDING, Deliver
 from mts1b_platform.eventbus.consuming.context import ConsumeContext
@@ -37,7 +37,7 @@ from mts1b_platform.eventbus.consuming.prefetch import Prefetch
 from mts1b_platform.eventbus.consuming.retry import RetryPolicy
 from mts1b_platform.eventbus.consuming.settling import Settler
 from mts1b_platform.eventbus.consuming.tries import Tries
-from mts1b_platform.eventbus.errors import BusClosed, ConsumeError, NotStored
+from mts1b_platform.eventbus.errors import BusClosed, ConsumeError
 from mts1b_platform.eventbus.events.event import Event
 from mts1b_platform.eventbus.events.once import DedupeStore
 from mts1b_platform.eventbus.hooks import of_handlers
@@ -79,17 +79,17 @@ class Consumer(Generic[T]):
         inactive_threshold: float | None,
     ) -> None:
         for subject in subjects:
-            if not isinstance(subject, DurableSubject):  # pyright: ignore[reportUnnecessaryIsInstance]
-                raise NotStored(f"{subject} is best effort and stored nowhere: use bus.listen() without a durable")
-        if not _DURABLE.fullmatch(durable):
+            check_durable_subject(subject)
+        if not isinstance(durable, str) or not _DURABLE.fullmatch(durable):  # pyright: ignore[reportUnnecessaryIsInstance]
             raise ConsumeError(
                 f"durable {durable!r} is no consumer name: use ASCII letters, digits, - and _, {_LONGEST} of them at "
                 "most, so that a dead letter can name it"
             )
-        if isinstance(deliver, datetime) and deliver.utcoffset() is None:
-            raise ConsumeError(
-                f"deliver is {deliver.isoformat()} without a zone: say which, such as datetime(…, tzinfo=UTC)"
-            )
+        check_deliver(deliver)
+        check_count("prefetch", prefetch)
+        for name, value in (("ack_wait", ack_wait), ("inactive_threshold", inactive_threshold)):
+            if value is not None:
+                check_seconds(name, value)
         self.durable = durable
         self.policy = policy
         self._context = context

@@ -16,11 +16,12 @@ from typing import Generic, Self
 from mts1b_foundation.subjects import Subject
 from mts1b_foundation.subjects.subject import T
 
+from mts1b_platform.eventbus.arguments import check_count, check_subject
 from mts1b_platform.eventbus.codec.decoder import Refused
 from mts1b_platform.eventbus.connection.subscription import Subscription, refuse_when_refused
 from mts1b_platform.eventbus.consuming.backlog import Backlog, Conflate, DropOldest
 from mts1b_platform.eventbus.consuming.context import ConsumeContext
-from mts1b_platform.eventbus.errors import BusClosed, ConsumeError, ServerUnavailable
+from mts1b_platform.eventbus.errors import BusClosed, ConsumeError, InvalidArgument, ServerUnavailable
 from mts1b_platform.eventbus.events.event import LiveEvent
 from mts1b_platform.eventbus.hooks import Hooks
 from mts1b_platform.eventbus.jetstream.api import where
@@ -49,10 +50,10 @@ class Listener(Generic[T]):
         conflate: bool,
         limit: int,
     ) -> None:
-        if limit < 1:
-            raise ValueError(f"limit is {limit}: a listener must be able to hold at least one event")
+        check_subject(subject)
+        check_count("limit", limit)
         if handler is not None and conflate:
-            raise ValueError("a callback is given every event: conflate is for a reader that iterates")
+            raise InvalidArgument("a callback is given every event: conflate is for a reader that iterates")
         self._context = context
         self._client = context.client
         self._subject = subject

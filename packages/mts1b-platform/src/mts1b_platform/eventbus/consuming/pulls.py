@@ -19,7 +19,7 @@ from enum import StrEnum
 from typing import Final
 
 from mts1b_platform.eventbus.connection.connection import Connection
-from mts1b_platform.eventbus.errors import BusError, OutboundBufferFull
+from mts1b_platform.eventbus.errors import BusError, InvalidArgument, OutboundBufferFull
 from mts1b_platform.eventbus.protocol.frames import pub_frame
 from mts1b_platform.eventbus.protocol.headers import HeaderError
 from mts1b_platform.eventbus.protocol.message import RawMsg, WireMsg
@@ -87,7 +87,7 @@ class PullSubscription:
         prefix: str = "$JS.API",
     ) -> None:
         if window < 1 or not 0 < heartbeat <= expires / 2:
-            raise ValueError(f"window {window} must be 1 or more, heartbeat {heartbeat} at most half of {expires}")
+            raise InvalidArgument(f"window {window} must be 1 or more, heartbeat {heartbeat} at most half of {expires}")
         self._connection = connection
         self._expires = expires
         self._heartbeat = heartbeat

@@ -3,6 +3,8 @@
 import random
 from dataclasses import dataclass
 
+from mts1b_platform.eventbus.errors import InvalidArgument
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RetryPolicy:
@@ -25,9 +27,9 @@ class RetryPolicy:
 
     def __post_init__(self) -> None:
         if self.max_deliveries < 1:
-            raise ValueError(f"max_deliveries is {self.max_deliveries}: an event must be tried at least once")
+            raise InvalidArgument(f"max_deliveries is {self.max_deliveries}: an event must be tried at least once")
         if self.base < 0 or self.factor < 1 or self.cap < self.base or not 0 <= self.jitter < 1:
-            raise ValueError(f"{self} makes no sense: base >= 0, factor >= 1, cap >= base, 0 <= jitter < 1")
+            raise InvalidArgument(f"{self} makes no sense: base >= 0, factor >= 1, cap >= base, 0 <= jitter < 1")
 
     def exhausted(self, tries: int) -> bool:
         """Whether an event that failed at its ``tries``-th try is given up."""

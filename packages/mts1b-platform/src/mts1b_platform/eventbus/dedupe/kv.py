@@ -31,7 +31,15 @@ from mts1b_foundation.subjects import encode_token
 from mts1b_platform.eventbus.connection.client import BusClient
 from mts1b_platform.eventbus.dedupe.cells import Cells, Conflict
 from mts1b_platform.eventbus.dedupe.store import Memory
-from mts1b_platform.eventbus.errors import AlreadyDone, BusClosed, JetStreamUnavailable, LeaseLost, Retry, StoreError
+from mts1b_platform.eventbus.errors import (
+    AlreadyDone,
+    BusClosed,
+    InvalidArgument,
+    JetStreamUnavailable,
+    LeaseLost,
+    Retry,
+    StoreError,
+)
 from mts1b_platform.eventbus.jetstream.api import ApiError, js_api
 from mts1b_platform.eventbus.protocol.error_codes import ErrorCode
 from mts1b_platform.logs import get_logger
@@ -76,7 +84,7 @@ class KvDedupe:
         replicas: int | None = None,
     ) -> None:
         if lease < 1:
-            raise ValueError(f"lease is {lease:g} s: the server ends leases by whole seconds, give at least 1")
+            raise InvalidArgument(f"lease is {lease:g} s: the server ends leases by whole seconds, give at least 1")
         self.bucket = bucket
         self.lease = lease
         self.memory = memory or Memory()

@@ -14,6 +14,8 @@ NATS KV      at least once              between effect and mark the effect is re
 
 from dataclasses import dataclass
 
+from mts1b_platform.eventbus.errors import InvalidArgument
+
 DAY = 86_400.0
 
 
@@ -32,4 +34,6 @@ class Memory:
 
     def __post_init__(self) -> None:
         if self.keep <= 0 or self.limit < 1:
-            raise ValueError(f"{self}: a store that remembers nothing dedupes nothing; give keep > 0 and limit >= 1")
+            raise InvalidArgument(
+                f"{self}: a store that remembers nothing dedupes nothing; give keep > 0 and limit >= 1"
+            )

@@ -26,6 +26,7 @@ from mts1b_platform.eventbus.bus import EventBus
 from mts1b_platform.eventbus.errors import (
     BusClosed,
     BusError,
+    InvalidArgument,
     JetStreamUnavailable,
     NoStream,
     PublishError,
@@ -125,7 +126,7 @@ class Relay:
         owner: str | None = None,
     ) -> None:
         if not 1 <= batch <= MAX_BATCH:
-            raise ValueError(f"batch is {batch}: the server takes 1 to {MAX_BATCH} messages at once")
+            raise InvalidArgument(f"batch is {batch}: the server takes 1 to {MAX_BATCH} messages at once")
         self.counters = RelayCounters()
         self._bus = bus
         self._outbox = outbox

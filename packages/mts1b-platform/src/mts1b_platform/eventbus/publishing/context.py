@@ -5,6 +5,7 @@ from typing import Any
 from mts1b_foundation.subjects import Subject
 from mts1b_foundation.subjects.subject import T
 
+from mts1b_platform.eventbus.arguments import check_subject
 from mts1b_platform.eventbus.connection.client import BusClient
 from mts1b_platform.eventbus.publishing.ack_pipeline import AckPipeline
 from mts1b_platform.eventbus.publishing.publisher import Publisher
@@ -25,9 +26,14 @@ class PublishContext:
         """The publisher bound to ``subject`` on this bus; the same one each time.
 
         Raises:
+            InvalidArgument: it is no registered subject.
             NotTheProducer: this process does not speak as the subject's producer.
         """
-        found = self._publishers.get(subject.pattern)
-        if found is None:
-            found = self._publishers[subject.pattern] = Publisher(self.client, subject)
-        return found
+        try:
+            return self._publishers[subject.pattern]
+        except KeyError:
+            made = self._publishers[subject.pattern] = Publisher(self.client, subject)
+            return made
+        except AttributeError:
+            check_subject(subject)
+            raise

@@ -28,7 +28,8 @@ async def main() -> None:
         ack = await bus.emit(OMS_ORDERS_CREATED, order)
         print(f"stored in {ack.stream} at {ack.seq}")
 
-        async for event in bus.consume(OMS_ORDERS_CREATED, durable="example", fund_id="alpha"):
+        trial = bus.consume(OMS_ORDERS_CREATED, durable="trial", fund_id="alpha", inactive_threshold=60)
+        async for event in trial:  # a trial's durable: the server forgets it a minute after its last reader
             async with event:  # leaves: ack; raises: again after a delay, at last a dead letter
                 print(event.payload.side, event.payload.quantity, event.payload.symbol)
             if event.payload.order_id == order.order_id:

@@ -6,7 +6,6 @@ import subprocess
 import sys
 from pathlib import Path
 
-import pytest
 from mts1b_foundation.orders import Order
 from mts1b_foundation.samples import ORDER
 from mts1b_foundation.subjects import OMS_ORDERS_FILLED
@@ -68,10 +67,14 @@ async def test_the_specs_consumer_gets_filled_orders_and_naks_what_its_handler_f
         await process.wait()
 
 
-@pytest.mark.parametrize("name", ["orders.py", "quotes.py"])
-async def test_the_typed_examples_run(name: str, bus: EventBus, nats_server: NatsServer):  # noqa: ARG001 - bus applies the streams
-    out = await run(name, nats_server)
-    assert {"orders.py": "stored in OMS_ORDERS at 1", "quotes.py": "bid 41000.0"}[name] in out
+async def test_the_typed_orders_run_and_leave_no_durable_that_stays(bus: EventBus, nats_server: NatsServer):
+    assert "stored in OMS_ORDERS at 1" in await run("orders.py", nats_server)
+    for left in await bus.jetstream().consumers_info("OMS_ORDERS"):
+        assert left.config.inactive_threshold == 60
+
+
+async def test_the_typed_quotes_run(nats_server: NatsServer):
+    assert "bid 41000.0" in await run("quotes.py", nats_server)
 
 
 def test_the_readme_shows_the_example_that_is_tested():

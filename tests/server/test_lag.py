@@ -211,6 +211,9 @@ async def test_the_command_lists_the_worst_first(
     assert await asyncio.to_thread(run, ["consumers", "ls"]) == 0
     out = capsys.readouterr().out
     assert "LAG_SECONDS" in out
+    for noun in (["lag"], ["consumers", "ls"]):
+        assert await asyncio.to_thread(run, [*noun, "--stream", "NOPE"]) == 1
+        assert "there is no stream 'NOPE'" in capsys.readouterr().err
     assert "mts.v1.oms.orders.filled.>" in out
 
 

@@ -12,12 +12,12 @@ from types import FrameType
 from typing import Annotated, Literal
 
 import typer
-from mts1b_foundation.errors import Mts1bError
+from mts1b_platform import command_line
+from mts1b_platform.command_line import root
 
 from mts1b_deploy import cli_cluster, cli_pki, lifecycle, output
 from mts1b_deploy import logs as logs_
 from mts1b_deploy import status as status_
-from mts1b_deploy.errors import DeployError
 from mts1b_deploy.layout import layout_of
 from mts1b_deploy.lock import prefix_lock
 from mts1b_deploy.profiles import (
@@ -30,13 +30,7 @@ from mts1b_deploy.profiles import (
 )
 from mts1b_deploy.record import record_of
 
-app = typer.Typer(
-    name="mts1b-deploy",
-    help="Install the MTS1B event bus (NATS with JetStream) and keep it running.",
-    no_args_is_help=True,
-    rich_markup_mode="rich",
-    pretty_exceptions_enable=False,
-)
+app = root("Install the MTS1B event bus (NATS with JetStream) and keep it running.", package="mts1b-deploy")
 
 PrefixOption = Annotated[
     Path | None,
@@ -56,12 +50,8 @@ StopTimeout = Annotated[
 ]
 
 
-_INSTALLING = "Options of install"
-"""Apart in the help of `plan`, which has no use for them."""
-
-
 def _examples(*lines: str) -> str:
-    return "Examples:\n\n" + "\n\n".join(f"  {line}" for line in lines)
+    return "\b\nExamples:\n" + "\n".join(f"  {line}" for line in lines)
 
 
 @app.command(
@@ -183,14 +173,11 @@ def install(
             "--dry-run",
             "--plan",
             help="Say what would be written, and change nothing, as `plan` does.",
-            rich_help_panel=_INSTALLING,
         ),
     ] = False,
     timeout: Annotated[
         float,
-        typer.Option(
-            min=0.1, metavar="SECONDS", help="How long the server may take to come up.", rich_help_panel=_INSTALLING
-        ),
+        typer.Option(min=0.1, metavar="SECONDS", help="How long the server may take to come up."),
     ] = 30.0,
 ) -> None:
     """Install, start and set up a NATS server on this machine. Run twice, the second run changes nothing.
@@ -448,9 +435,9 @@ def restore(
     output.print_json(found) if json else output.show_backup("restored", found)
 
 
-app.add_typer(cli_cluster.app)
-app.add_typer(cli_pki.app)
-app.add_typer(cli_pki.permissions_app)
+app.add_typer(cli_cluster.app, name="cluster")
+app.add_typer(cli_pki.app, name="pki")
+app.add_typer(cli_pki.permissions_app, name="permissions")
 
 
 def _interrupt(_number: int, _frame: FrameType | None) -> None:
@@ -460,15 +447,4 @@ def _interrupt(_number: int, _frame: FrameType | None) -> None:
 def main() -> None:
     """The entry point: errors become one line on standard error and an exit code."""
     signal.signal(signal.SIGTERM, _interrupt)  # an install that is told to end takes back what it wrote
-    try:
-        app(standalone_mode=True)
-    except Mts1bError as error:
-        output.complain(f"error: {error}")
-        sys.exit(error.exit_code if isinstance(error, DeployError) else 1)
-    except KeyboardInterrupt:
-        output.complain("interrupted")
-        sys.exit(130)
-    except BrokenPipeError:
-        # `logs | head`: the reader has what it wanted.
-        sys.stdout = None  # nothing is left to flush
-        sys.exit(0)
+    sys.exit(command_line.run(app, sys.argv[1:], name="mts1b-deploy"))

@@ -5,18 +5,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.table import Table
+from mts1b_platform.command_line import noun
+from mts1b_platform.output import print_table
 
 from mts1b_deploy import output
 
 if TYPE_CHECKING:
     from mts1b_deploy.cluster import Cluster
 
-app = typer.Typer(
-    name="cluster",
-    help="A whole cluster on this machine, to rehearse failures with: profile production, three nodes on loopback.",
-    no_args_is_help=True,
-)
+app = noun("A whole cluster on this machine, to rehearse failures with: profile production, three nodes on loopback.")
+
+_COLUMNS = ("node", "state", "healthy", "leads", "pid", "url")
 
 PrefixOption = Annotated[
     Path | None,
@@ -142,14 +141,7 @@ def status(*, prefix: PrefixOption = None, json: JsonOption = False) -> None:
     if json:
         output.print_json([asdict(state) for state in states])
     else:
-        table = Table(box=None, header_style="bold", pad_edge=False)
-        for heading in ("node", "state", "healthy", "leads", "pid", "url"):
-            table.add_column(heading)
-        for state in states:
-            yes = {True: "yes", False: "no"}
-            row = (state.node, state.state, yes[state.healthy], yes[state.leads], str(state.pid or "-"), state.url)
-            table.add_row(*row)
-        output.console().print(table)
+        print_table([{name: getattr(state, name) for name in _COLUMNS} for state in states])
     raise typer.Exit(0 if all(state.healthy for state in states) else 1)
 
 

@@ -1,8 +1,7 @@
 """``mts1b-deploy pki`` and ``mts1b-deploy permissions``: who is who on a locked-down bus, and what each may do."""
 
 import re
-import sys
-from collections.abc import Generator, Sequence
+from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
@@ -10,6 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+from mts1b_platform.command_line import noun
+from mts1b_platform.output import print_listing, print_table
 
 from mts1b_deploy import lifecycle, output
 from mts1b_deploy.errors import UnknownName
@@ -20,14 +21,8 @@ from mts1b_deploy.record import find_record
 if TYPE_CHECKING:
     from mts1b_deploy.pki.store import Entry, Pki
 
-app = typer.Typer(
-    name="pki",
-    help="Certificates: an authority of your own, one certificate per service and server, renewal, withdrawal.",
-    no_args_is_help=True,
-)
-permissions_app = typer.Typer(
-    name="permissions", help="What each service may do, as it follows from the registry.", no_args_is_help=True
-)
+app = noun("Certificates: an authority of your own, one certificate per service and server, renewal, withdrawal.")
+permissions_app = noun("What each service may do, as it follows from the registry.")
 
 PrefixOption = Annotated[
     Path | None, typer.Option("--prefix", metavar="DIR", envvar="MTS1B_PREFIX", help="The installation.")
@@ -114,6 +109,8 @@ def rotate(
     """Renew certificates. A running server reads its own again; no connection is broken.
 
     Services present theirs when they next connect. Run `rotate --due` once a day.
+
+    Example: mts1b-deploy pki rotate --due
     """
     with _pki(prefix, directory) as pki:
         entries = pki.rotate(names or (), due=due, lifetime=_lifetime(lifetime))
@@ -136,11 +133,16 @@ def ls(*, prefix: PrefixOption = None, directory: DirOption = None, json: JsonOp
     if json:
         output.print_json([{**asdict(entry), "state": entry.state(now)} for entry in entries])
     else:
-        rows: list[tuple[str, ...]] = [("NAME", "IDENTITY", "STATE", "UNTIL")]
-        for entry in entries:
-            names = entry.identity if entry.kind == "service" else ", ".join(entry.hosts)
-            rows.append((entry.name, names, entry.state(now), entry.not_after[:16].replace("T", " ") or "-"))
-        _show_table(rows)
+        rows = [
+            {
+                "name": entry.name,
+                "identity": entry.identity if entry.kind == "service" else entry.hosts,
+                "state": entry.state(now),
+                "until": entry.not_after[:16].replace("T", " ") or None,
+            }
+            for entry in entries
+        ]
+        print_table(rows)
     if any(entry.state(now) in ("expired", "due") for entry in entries):
         raise typer.Exit(1)
 
@@ -179,24 +181,24 @@ def permissions_show(
     if json:
         output.print_json(asdict(found))
         return
-    _show_table([("MAY", "SUBJECT", "WHY"), *((grant.action, grant.subject, grant.why) for grant in found.grants)])
+    print_table([{"may": grant.action, "subject": grant.subject, "why": grant.why} for grant in found.grants])
     for problem in found.problems:
         output.complain(f"warning: not granted: {problem}")
 
 
 @permissions_app.command("ls")
 def permissions_ls(*, json: JsonOption = False) -> None:
-    """The services of this bus, and how much each may do."""
+    """The services of this bus, and how much each may do.
+
+    Example: mts1b-deploy permissions ls --json
+    """
     from mts1b_deploy.permissions import all_permissions
 
     rows = [
         {"repo": repo, "publish": len(each.publish), "subscribe": len(each.subscribe), "problems": len(each.problems)}
         for repo, each in all_permissions().items()
     ]
-    if json:
-        output.print_json(rows)
-        return
-    _show_table([tuple(name.upper() for name in rows[0]), *(tuple(map(str, row.values())) for row in rows)])
+    print_listing(rows, as_json=json)
 
 
 @contextmanager
@@ -210,13 +212,6 @@ def _pki(prefix: Path | None, directory: Path | None, *, change: bool = True) ->
     layout = layout_of(prefix)
     with prefix_lock(layout, on_wait=output.complain):
         yield Pki(layout.pki)
-
-
-def _show_table(rows: Sequence[tuple[str, ...]]) -> None:
-    """Aligned columns; nothing is cut, as subjects are there to be copied."""
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    for row in rows:
-        sys.stdout.write("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() + "\n")
 
 
 def _show_made(pki: "Pki", entry: "Entry") -> None:

@@ -13,6 +13,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from mts1b_foundation.errors import Mts1bError
 from mts1b_foundation.orders import TimeInForce
+from mts1b_platform import command_line
+from mts1b_platform.command_line import root
+from mts1b_platform.output import Json, print_json
 from pydantic import ValidationError
 from rich.console import Console
 
@@ -32,13 +35,7 @@ from mts1b_desk.settings import (
 )
 from mts1b_desk.strategies.strategy import make_strategy
 
-app = typer.Typer(
-    name="mts1b-desk",
-    help="The reference desk: seven small services that trade over the bus, from quote to NAV.",
-    no_args_is_help=True,
-    add_completion=False,
-    pretty_exceptions_enable=False,
-)
+app = root("The reference desk: seven small services that trade over the bus, from quote to NAV.", package="mts1b-desk")
 
 if TYPE_CHECKING:
     from mts1b_desk.data.replay import Summary
@@ -52,7 +49,6 @@ SIMULATED_SPEED = 10.0
 """Market seconds per second of a simulated market: the first trades come within seconds."""
 
 Servers = Annotated[str | None, typer.Option(help="NATS URLs, comma-separated. Default: $MTS1B_NATS_URL, mts1b.toml.")]
-AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document on standard output.")]
 
 
 @app.command()
@@ -92,10 +88,13 @@ def run(
     start_within: Annotated[
         float | None, typer.Option(help="Seconds that the services may take to become ready. Default: 30.")
     ] = None,
-    json_output: AsJson = False,
+    json_output: Json = False,
     servers: Servers = None,
 ) -> None:
-    """Run all services on a file or a simulated market, show progress, and print the ledger at the end."""
+    """Run all services on a file or a simulated market, show progress, and print the ledger at the end.
+
+    Example: mts1b-desk run --data quotes.parquet --speed 20
+    """
     console = Console(stderr=True)
 
     def act() -> int:
@@ -206,17 +205,26 @@ def _next_steps(settings: DeskSettings) -> str:
 
 
 @app.command()
-def ledger(*, json_output: AsJson = False, servers: Servers = None) -> None:
-    """Print the ledger of the desk that runs on this server."""
+def ledger(*, json_output: Json = False, servers: Servers = None) -> None:
+    """Print the ledger of the desk that runs on this server.
+
+    Example: mts1b-desk ledger --json
+    """
     _exit(lambda: _print(_ask_ledger(servers), json_output=json_output))
 
 
 @app.command()
-def reconcile(*, servers: Servers = None) -> None:
-    """Compare order management, brokers and treasury of the running desk; exit 1 at a difference."""
+def reconcile(*, json_output: Json = False, servers: Servers = None) -> None:
+    """Compare order management, brokers and treasury of the running desk; exit 1 at a difference.
+
+    Example: mts1b-desk reconcile
+    """
 
     def act() -> int:
         document = _ask_ledger(servers)
+        if json_output:
+            print_json({"reconciled": not document["differences"], "differences": document["differences"]})
+            return 1 if document["differences"] else 0
         console = Console()
         for difference in document["differences"]:
             console.print(difference, highlight=False, soft_wrap=True)
@@ -236,7 +244,10 @@ def halt(
     clear: Annotated[str | None, typer.Option(help="End this halt instead.")] = None,
     servers: Servers = None,
 ) -> None:
-    """Stop trading of a fund or of all, or let it go on: short for `mts1b halt request` and `mts1b halt clear`."""
+    """Stop trading of a fund or of all, or let it go on: short for `mts1b halt request` and `mts1b halt clear`.
+
+    Example: mts1b-desk halt --fund alpha --reason "prices look wrong"
+    """
     verb = (
         ["clear", clear] if clear else ["request", *(["--fund", fund] if fund else []), *(["--all"] if every else [])]
     )
@@ -248,7 +259,10 @@ def halt(
 
 @app.command()
 def settings(session: Annotated[str, typer.Option(help="Name of the run.")] = "demo") -> None:
-    """Print the settings of a desk as JSON: a file to start from for services that are started one by one."""
+    """Print the settings of a desk as JSON: a file to start from for services that are started one by one.
+
+    Example: mts1b-desk settings > desk.json
+    """
     typer.echo(DeskSettings(session=session).model_dump_json(indent=2))
 
 
@@ -271,7 +285,8 @@ def _add_service(name: str) -> None:
 
         _exit(act)
 
-    app.command(name, help=f"Run the {name} service alone, until told to end.")(command)
+    text = f"Run the {name} service alone, until told to end.\n\nExample: mts1b-desk {name} --settings desk.json"
+    app.command(name, help=text)(command)
 
 
 for _service in reversed(SERVICES):
@@ -381,4 +396,4 @@ def _title(settings: DeskSettings, summary: "Summary | None") -> str:
 
 def main() -> None:
     """Entry point of the command."""
-    app()
+    sys.exit(command_line.run(app, sys.argv[1:], name="mts1b-desk"))

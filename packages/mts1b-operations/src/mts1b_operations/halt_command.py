@@ -34,6 +34,8 @@ def request(
 ) -> None:
     """Stop trading now. The halt holds until it is cleared, also for services that start later.
 
+    Exit code 0 when every service obeyed, 1 when one has not within --wait; the halt is in force all the same.
+
     Example: mts1b halt request --all --reason "prices look wrong"
     """
     if (fund is None) != every:
@@ -52,6 +54,8 @@ def request(
         say(f"{service} obeyed after {took:.1f} ms and withdrew {obedience.canceled_orders} orders")
     for service in silent:
         say(f"{service} has not obeyed within {wait:g} s: is it running? It will obey when it starts")
+    if silent:
+        raise typer.Exit(1)
 
 
 @app.command("clear")

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from mts1b_platform.eventbus import EventBus
+from mts1b_platform.eventbus import EventBus, StreamError
 from mts1b_platform.eventbus.jetstream.api import ApiError, js_api
 from mts1b_platform.eventbus.jetstream.stored import StoredMessage, read_stored
 from mts1b_platform.eventbus.protocol.error_codes import ErrorCode
@@ -64,10 +64,13 @@ async def consumer_lags(bus: EventBus, *, stream: str | None = None) -> list[Con
 
     Raises:
         JetStreamUnavailable: JetStream does not answer.
-        ApiError: there is no such stream, or this identity may not ask.
+        StreamError: there is no such stream.
+        ApiError: this identity may not ask.
     """
-    names = [stream] if stream is not None else [info["config"]["name"] for info in await stream_infos(bus)]
-    return await lags_of(bus, names)
+    names = [info["config"]["name"] for info in await stream_infos(bus)]
+    if stream is not None and stream not in names:
+        raise StreamError(f"there is no stream {stream!r} on the server: `mts1b streams ls` lists those there are")
+    return await lags_of(bus, names if stream is None else [stream])
 
 
 async def lags_of(bus: EventBus, streams: Iterable[str]) -> list[ConsumerLag]:

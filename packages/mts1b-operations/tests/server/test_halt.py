@@ -129,7 +129,7 @@ async def test_the_command_halts_lists_and_clears(
     assert (code, err) == (1, "mts1b: nothing to halt was named: give either --fund ID or --all\n")
     code, out, _ = await mts1b("request", "--all", "--reason", "wrong prices", "--wait", "0.1")
     halt_id = (await halts_in_force(operations))[0].request.halt_id
-    assert code == 0
+    assert code == 1  # it is in force, but nobody has obeyed
     assert f"halt {halt_id} is in force" in out
     assert "mts1b-oms has not obeyed within 0.1 s" in out
     assert "wrong prices" in (await mts1b("ls"))[1]

@@ -1,31 +1,29 @@
-"""``mts1b <noun> <verb>``: finds the noun, imports only what it needs, and turns errors into one line.
+"""``mts1b <noun> <verb>``: one command line whose nouns are found by name and imported when they are used."""
 
-Exit codes: 0 done, 1 the answer is no or an error (said on standard error), 2 the command was not understood.
-"""
-
-import ast
 import sys
 from collections.abc import Sequence
 from importlib import import_module
-from importlib.metadata import EntryPoint, entry_points, version
+from importlib.metadata import EntryPoint, entry_points
 from importlib.util import find_spec
 from pathlib import Path
 from pkgutil import iter_modules
-from typing import TYPE_CHECKING, Final, NoReturn
+from typing import Any, Final, NoReturn
 
 from mts1b_foundation.errors import Mts1bError
+from typer import Typer
+from typer.core import TyperCommand
+from typer.main import get_command
 
-from mts1b_platform import commands
-
-if TYPE_CHECKING:
-    from typer import Typer
+from mts1b_platform import command_line, commands
 
 GROUP: Final = "mts1b.commands"
-"""Entry point group through which other packages add nouns."""
+"""Entry point group through which other packages add nouns: ``noun = "package.module:app"``, a ``typer.Typer``."""
 
 
 class CommandError(Mts1bError):
-    """A command cannot be run: an unknown noun, or one whose package does not load."""
+    """A noun cannot be used, as its package does not load."""
+
+    exit_code = 2
 
 
 def main(argv: Sequence[str] | None = None) -> NoReturn:
@@ -35,94 +33,82 @@ def main(argv: Sequence[str] | None = None) -> NoReturn:
 
 def run(argv: Sequence[str]) -> int:
     """Run the command line and return its exit code."""
-    if not argv or argv[0] in ("-h", "--help", "help"):
-        sys.stdout.write(_help())
-        return 0
-    if argv[0] in ("-V", "--version"):
-        sys.stdout.write(f"mts1b {version('mts1b-platform')}\n")
-        return 0
-    try:
-        app = load(argv[0])
-        app(args=list(argv[1:]), prog_name=f"mts1b {argv[0]}")
-    except CommandError as error:
-        return _fail(error, 2)
-    except Mts1bError as error:
-        return _fail(error, 1)
-    except BrokenPipeError:
-        sys.stdout = None  # whoever read us has gone; there is nobody to flush to
-        return 1
-    except SystemExit as ending:
-        return ending.code if isinstance(ending.code, int) else int(ending.code is not None)
-    return 0
+    return command_line.run(app(), argv, name="mts1b")
 
 
-def load(noun: str) -> "Typer":
-    """The app of ``noun``.
-
-    Raises:
-        CommandError: there is no such noun, or its package does not load.
-    """
-    if noun in _own():
-        return import_module(f"{commands.__name__}.{_module(noun)}").app
-    for entry in entry_points(group=GROUP):
-        if entry.name == noun:
-            return _loaded(entry)
-    raise CommandError(f"there is no noun {noun!r}; there are {', '.join(sorted(nouns()))}: see `mts1b --help`")
+def app() -> Typer:
+    """The whole command, with every noun that is installed."""
+    return command_line.root(
+        "The MTS1B event bus from a terminal. `mts1b NOUN --help` lists the verbs of a noun.",
+        package="mts1b-platform",
+        cls=_Nouns,
+    )
 
 
 def nouns() -> dict[str, str]:
-    """Every noun and its line of help; imports none of them."""
-    found = {entry.name: _summary(_source(entry.module)) for entry in entry_points(group=GROUP)}
-    return found | {noun: _summary(path) for noun, path in _own().items()}
+    """Every noun and its line of help, by name; imports none of them."""
+    return {name: found.help or "" for name, found in _found().items()}
 
 
-def _own() -> dict[str, Path | None]:
-    folder = Path(commands.__path__[0])
-    return {
-        module.name.replace("_", "-"): folder / f"{module.name}.py"
-        for module in iter_modules(commands.__path__)
-        if not module.name.startswith("_")
-    }
+class _Noun(TyperCommand):
+    """A noun that is imported when it is used; until then it has a name and a line of help."""
+
+    def __init__(self, name: str, module: str, load: EntryPoint | None = None) -> None:
+        super().__init__(name, help=_summary(module), rich_markup_mode=None)
+        self._module, self._entry = module, load
+
+    def load(self) -> Typer:
+        """The app of this noun.
+
+        Raises:
+            CommandError: its package does not load.
+        """
+        if self._entry is None:
+            return import_module(self._module).app
+        try:
+            return self._entry.load()
+        except (ImportError, AttributeError) as error:
+            package = self._entry.dist.name if self._entry.dist else self._entry.module
+            raise CommandError(
+                f"{self.name!r} is contributed by {package} as {self._entry.value}, which does not load: {error}; "
+                f"reinstall {package} or remove it"
+            ) from error
+
+    def make_context(self, *args: Any, **options: Any) -> Any:
+        """A context of the command that this stands for, so that parsing, help and completion are its own."""
+        return get_command(self.load()).make_context(*args, **options)
 
 
-def _module(noun: str) -> str:
-    return noun.replace("-", "_")
+class _Nouns(command_line.Group):
+    """The whole command: every noun that is found."""
+
+    def __init__(self, **attributes: Any) -> None:
+        super().__init__(**attributes)
+        for noun in _found().values():
+            self.add_command(noun)
 
 
-def _loaded(entry: EntryPoint) -> "Typer":
-    try:
-        return entry.load()
-    except (ImportError, AttributeError) as error:
-        package = entry.dist.name if entry.dist else entry.module
-        raise CommandError(
-            f"{entry.name!r} is contributed by {package} as {entry.value}, which does not load: {error}; "
-            f"reinstall {package} or remove it"
-        ) from error
+def _found() -> dict[str, _Noun]:
+    found = {entry.name: _Noun(entry.name, entry.module, entry) for entry in entry_points(group=GROUP)}
+    for module in iter_modules(commands.__path__):
+        if not module.name.startswith("_"):
+            name = module.name.replace("_", "-")
+            found[name] = _Noun(name, f"{commands.__name__}.{module.name}")
+    return dict(sorted(found.items()))
 
 
-def _source(module: str) -> Path | None:
-    try:
-        spec = find_spec(module)
-    except ImportError:
-        return None
-    return Path(spec.origin) if spec and spec.origin else None
-
-
-def _summary(path: Path | None) -> str:
-    if path is None or path.suffix != ".py":
+def _summary(module: str) -> str:
+    """The first line of a module's docstring; neither it nor its package is imported for that."""
+    package, *inner = module.split(".")
+    spec = find_spec(package)
+    if spec is None:
         return ""
-    text = ast.get_docstring(ast.parse(path.read_text()))
-    return text.splitlines()[0] if text else ""
-
-
-def _help() -> str:
-    lines = sorted(nouns().items())
-    width = max(len(noun) for noun, _ in lines)
-    table = "\n".join(f"  {noun.ljust(width)}  {line}".rstrip() for noun, line in lines)
-    usage, hint = "usage: mts1b <noun> <verb> [options]", "`mts1b <noun> --help` lists the verbs of a noun."
-    return f"{usage}\n\nnouns:\n{table}\n\n{hint}\n"
-
-
-def _fail(error: Mts1bError, code: int) -> int:
-    sys.stderr.write(f"mts1b: {error}\n")
-    return code
+    if inner:
+        candidates = [Path(folder, *inner).with_suffix(".py") for folder in spec.submodule_search_locations or ()]
+    else:
+        candidates = [Path(spec.origin or "")]
+    for path in candidates:
+        if path.suffix == ".py" and path.is_file():
+            _, quotes, doc = path.read_text(errors="replace").partition('"""')
+            return doc.partition('"""')[0].partition("\n")[0] if quotes else ""
+    return ""

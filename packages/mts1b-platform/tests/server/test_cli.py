@@ -1,6 +1,7 @@
 """The command line: nouns are found, loaded alone, and fail in one line."""
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -46,16 +47,41 @@ def sheep(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
 
 def test_help_lists_every_noun_with_its_line(capsys: pytest.CaptureFixture[str]):
     assert run(["--help"]) == 0
-    out = capsys.readouterr().out
-    assert "usage: mts1b <noun> <verb>" in out
-    assert "subjects" in out
+    out = " ".join(capsys.readouterr().out.split())
+    assert all(f"{noun} {line}" in out for noun, line in nouns().items())
     assert all(nouns().values())
 
 
-def test_help_imports_no_noun():
-    loaded = "import sys; from mts1b_platform.cli import run; run([]); print([m for m in sys.modules if 'typer' in m])"
-    result = subprocess.run([sys.executable, "-c", loaded], capture_output=True, text=True, check=True)
+def test_help_loads_neither_nouns_nor_what_they_stand_on():
+    code = (
+        "import sys; from mts1b_platform.cli import run; run(['--help']);"
+        "heavy = {'nats', 'pydantic', 'rich', 'asyncio', 'mts1b_platform.eventbus', 'mts1b_operations'};"
+        "print(sorted(heavy & sys.modules.keys()))"
+    )
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert result.stdout.splitlines()[-1] == "[]"
+
+
+@pytest.mark.parametrize(
+    ("line", "offered"),
+    [("mts1b str", ["streams"]), ("mts1b streams ap", ["apply"]), ("mts1b lag --beh", ["--behind"])],
+)
+def test_the_shell_completes_nouns_verbs_and_options(line: str, offered: list[str]):
+    command = Path(sys.executable).parent / "mts1b"
+    asked = {"_MTS1B_COMPLETE": "complete_bash", "COMP_WORDS": line, "COMP_CWORD": str(len(line.split()) - 1)}
+    result = subprocess.run([command], env=os.environ | asked, capture_output=True, text=True, check=True)
+    assert result.stdout.split() == offered
+
+
+def test_help_of_a_noun_is_asked_for_in_both_ways(capsys: pytest.CaptureFixture[str]):
+    assert run(["help", "streams"]) == run(["streams", "-h"]) == 0
+    first, second = capsys.readouterr().out.split("Usage: mts1b streams")[1:]
+    assert first == second
+
+
+def test_a_noun_alone_is_a_misuse_that_shows_its_verbs(capsys: pytest.CaptureFixture[str]):
+    assert run([]) == run(["streams"]) == 2
+    assert "Say what `apply` would change, field by field" in " ".join(capsys.readouterr().err.split())
 
 
 @pytest.mark.usefixtures("sheep")
@@ -81,10 +107,9 @@ def test_an_error_of_the_project_is_one_line_on_standard_error(capsys: pytest.Ca
     assert captured.err == "mts1b: no sheep: count again\n"
 
 
-def test_an_unknown_noun_is_refused_and_the_known_ones_are_named(capsys: pytest.CaptureFixture[str]):
-    assert run(["wolves", "ls"]) == 2
-    assert "no noun 'wolves'; there are" in (err := capsys.readouterr().err)
-    assert "subjects" in err
+def test_an_unknown_noun_is_refused_and_the_nearest_is_named(capsys: pytest.CaptureFixture[str]):
+    assert run(["steams", "ls"]) == 2
+    assert "No such command 'steams'. Did you mean 'streams'" in capsys.readouterr().err
 
 
 def test_an_unknown_verb_is_refused(capsys: pytest.CaptureFixture[str]):

@@ -71,7 +71,10 @@ def limits(
     servers: Servers = None,
     form: FormatOption = Format.NAGIOS,
 ) -> None:
-    """How near each stream is to discarding what a consumer has not read (1: it does)."""
+    """How near each stream is to discarding what a consumer has not read (1: it does).
+
+    Example: mts1b check limits --critical 0.8
+    """
 
     async def gather(bus: EventBus) -> Iterable[Reading]:
         return discard_risks(await survey(bus))
@@ -81,7 +84,10 @@ def limits(
 
 @app.command("streams")
 def streams(*, servers: Servers = None, form: FormatOption = Format.NAGIOS) -> None:
-    """Whether every declared stream is there."""
+    """Whether every declared stream is there.
+
+    Example: mts1b check streams --format json
+    """
 
     async def gather(bus: EventBus) -> Iterable[Reading]:
         return missing_streams(await survey(bus), [definition.name for definition in STREAMS])
@@ -116,7 +122,10 @@ def deadletters(
     servers: Servers = None,
     form: FormatOption = Format.NAGIOS,
 ) -> None:
-    """How many messages were given up lately."""
+    """How many messages were given up lately.
+
+    Example: mts1b check deadletters --within 3600
+    """
 
     async def gather(bus: EventBus) -> Iterable[Reading]:
         return [await recent_deadletters(bus, within, most=int(max(warning, critical)) + 1)]
@@ -132,7 +141,10 @@ def server(
     servers: Servers = None,
     form: FormatOption = Format.NAGIOS,
 ) -> None:
-    """Seconds that storing a message takes, end to end: the only proof that a cluster has its quorum."""
+    """Seconds that storing a message takes, end to end: the only proof that a cluster has its quorum.
+
+    Example: mts1b check server --format prometheus
+    """
 
     async def gather(bus: EventBus) -> Iterable[Reading]:
         return [await probe(bus, critical)]
@@ -148,7 +160,10 @@ def certificate_expiry(
     critical: Critical = 3,
     form: FormatOption = Format.NAGIOS,
 ) -> None:
-    """Days until each certificate expires."""
+    """Days until each certificate expires.
+
+    Example: mts1b check certificates /etc/mts1b/pki/*.pem
+    """
     _print("certificates", "d", judged(certificates(paths), Levels(warning, critical, less_is_worse=True)), form)
 
 

@@ -37,4 +37,5 @@ def ls(
         }
         for lag in on_bus(lambda bus: consumer_lags(bus, stream=stream), servers)
     ]
-    print_listing(rows, as_json=as_json, empty="no consumers")
+    columns = ("stream", "consumer", "lag_seconds", "messages", "ack_pending", "pulls_waiting", "filters")
+    print_listing(rows, as_json=as_json, columns=columns, empty="no consumers")

@@ -57,7 +57,10 @@ def ls(
 def show(
     identity: Annotated[str, typer.Argument(metavar="ID")], *, servers: Servers = None, as_json: Json = False
 ) -> None:
-    """Print one dead letter: where it came from, why it failed, its headers, payload and traceback."""
+    """Print one dead letter: where it came from, why it failed, its headers, payload and traceback.
+
+    Example: mts1b deadletters show OMS_FILLS:17:treasury
+    """
     found = only(on_bus(lambda bus: letters(bus, Selection(ids=(identity,))), servers))
     if found is None:
         raise DeadLetterError(f"there is no dead letter {identity!r}: see `mts1b deadletters ls`")
@@ -73,7 +76,10 @@ def show(
 
 @app.command("stats")
 def stats(*, servers: Servers = None, as_json: Json = False) -> None:
-    """Count dead letters by consumer and kind of error, the most frequent first."""
+    """Count dead letters by consumer and kind of error, the most frequent first.
+
+    Example: mts1b deadletters stats --json
+    """
     found, unreadable = on_bus(lambda bus: _each(bus, Selection(), Letter.without_message), servers)
     groups = grouped(found)
     rows: list[dict[str, Any]] = [
@@ -157,7 +163,10 @@ def discard_command(
 
 @app.command("move")
 def move(*, servers: Servers = None) -> None:
-    """Run the mover until SIGTERM or Ctrl-C: dead letters for consumers that do not use this project's library."""
+    """Run the mover until SIGTERM or Ctrl-C: dead letters for consumers that do not use this project's library.
+
+    Example: mts1b deadletters move
+    """
     options: dict[str, Any] = {"servers": servers} if servers else {}
     service = Service(_SERVICE, **options)
     service.runs(Mover)

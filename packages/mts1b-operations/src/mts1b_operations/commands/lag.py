@@ -3,15 +3,15 @@
 from typing import Annotated, Any
 
 import typer
-from mts1b_platform.output import Json, print_listing
+from mts1b_platform.output import Json, noun, print_listing
 
 from mts1b_operations.commands._bus import Servers, on_bus
 from mts1b_operations.lag import ConsumerLag, consumer_lags
 
-app = typer.Typer(help=__doc__, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
+app = noun(__doc__ or "", verbs=False)
 
 
-@app.callback(invoke_without_command=True)
+@app.command()
 def lag(
     *,
     stream: Annotated[str | None, typer.Option(help="Consumers of this stream only.")] = None,

@@ -9,18 +9,18 @@ from typing import Annotated
 import typer
 from mts1b_foundation.errors import Mts1bError
 from mts1b_platform.eventbus import connect
-from mts1b_platform.output import say
+from mts1b_platform.output import noun, say
 
 from mts1b_operations.auth.places import token_file
 
-app = typer.Typer(help=__doc__, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
+app = noun(__doc__ or "", verbs=False)
 
 
 class LoginError(Mts1bError):
     """Logging in failed."""
 
 
-@app.callback(invoke_without_command=True)
+@app.command()
 def login(
     *,
     file: Annotated[

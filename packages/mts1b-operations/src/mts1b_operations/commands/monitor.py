@@ -38,7 +38,10 @@ def run(*, config: Config = None, servers: Servers = None) -> None:
 
 @app.command("settings")
 def settings(*, config: Config = None) -> None:
-    """Print the settings in force, thresholds included, as JSON."""
+    """Print the settings in force, thresholds included, as JSON.
+
+    Example: mts1b monitor settings
+    """
     found = MonitorSettings.read(find_config(config))
     thresholds = {watch.value: found.threshold(watch).model_dump() for watch in Watch}
     print_json({**found.model_dump(mode="json"), "thresholds": thresholds})

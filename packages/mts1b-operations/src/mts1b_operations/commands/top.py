@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 from mts1b_platform.eventbus import BusError, EventBus, connect
+from mts1b_platform.output import noun
 from rich.console import Console, Group
 from rich.live import Live
 from rich.table import Table
@@ -17,13 +18,13 @@ from mts1b_operations.commands._bus import Servers
 from mts1b_operations.lag import ConsumerLag
 from mts1b_operations.monitor.survey import Survey, survey
 
-app = typer.Typer(help=__doc__, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
+app = noun(__doc__ or "", verbs=False)
 
 _SLOW = 30.0
 _LATE = 5.0
 
 
-@app.callback(invoke_without_command=True)
+@app.command()
 def top(
     *,
     interval: Annotated[float, typer.Option(min=0.1, help="Seconds between two refreshes.")] = 1.0,

@@ -28,6 +28,8 @@ def verify(
     """Check that no record was changed, removed, inserted or reordered; exit code 1 when one was.
 
     Every place that is damaged is named with its file and line, and what follows it is checked all the same.
+
+    Example: mts1b audit verify /var/log/mts1b/audit
     """
     noted = dict(_pair(text) for text in head or [])
     found = check(_directory(directory), heads=noted)
@@ -65,7 +67,10 @@ def search(
     kind: Annotated[str | None, typer.Option(help="publish, publish_failed, action or recovered.")] = None,
     as_json: Json = False,
 ) -> None:
-    """Print the records that match all that is given, in the order of their time."""
+    """Print the records that match all that is given, in the order of their time.
+
+    Example: mts1b audit search --order-id 2026.1.2.alpha --json
+    """
     found = sorted(
         records(
             _directory(directory),

@@ -18,9 +18,9 @@ from mts1b_platform.config import Settings
 from mts1b_platform.eventbus import AccessDenied, BusError, EventBus, JetStreamUnavailable, StreamDefinition, connect
 from mts1b_platform.eventbus.jetstream.api import ApiError, js_api, where
 from mts1b_platform.eventbus.protocol.error_codes import ErrorCode
-from mts1b_platform.output import Json, print_json, print_table, say
+from mts1b_platform.output import Json, noun, print_json, print_table, say
 
-app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
+app = noun(__doc__ or "", verbs=False)
 _ROUND: Final = 1_000
 _MOST: Final = 200_000
 """Events of one measurement, so that a fast server's disk does not fill up."""

@@ -26,7 +26,10 @@ class UnknownSchema(Mts1bError):
 
 @app.command("ls")
 def ls(paths: Paths = None, *, as_json: Json = False) -> None:
-    """List the schema of every payload, and whether its snapshot is kept."""
+    """List the schema of every payload, and whether its snapshot is kept.
+
+    Example: mts1b schemas ls
+    """
     from mts1b_foundation.schemas.lint import folder_of, models_of
     from mts1b_foundation.schemas.snapshots import kept
 
@@ -48,7 +51,10 @@ def ls(paths: Paths = None, *, as_json: Json = False) -> None:
 
 @app.command("show")
 def show(schema: Annotated[str, typer.Argument(help="Such as mts1b_foundation.orders.Order:v1.")]) -> None:
-    """Print the JSON Schema of one payload."""
+    """Print the JSON Schema of one payload.
+
+    Example: mts1b schemas show mts1b_foundation.orders.Order:v1
+    """
     from mts1b_foundation.schemas import schema_document
     from mts1b_foundation.schemas.lint import models_of
 
@@ -62,7 +68,10 @@ def show(schema: Annotated[str, typer.Argument(help="Such as mts1b_foundation.or
 
 @app.command("diff")
 def diff(paths: Paths = None, *, against: Against = None, as_json: Json = False) -> None:
-    """Show every change since the snapshots, classified, field by field."""
+    """Show every change since the snapshots, classified, field by field.
+
+    Example: mts1b schemas diff --against main
+    """
     from mts1b_foundation.schemas.lint import changes_of, folder_of, models_of
     from mts1b_foundation.schemas.snapshots import kept, kept_at
 
@@ -87,7 +96,10 @@ def diff(paths: Paths = None, *, against: Against = None, as_json: Json = False)
 
 @app.command("check")
 def check(paths: Paths = None, *, against: Against = None, as_json: Json = False) -> None:
-    """Fail when a payload changed within its version in a way that some reader cannot read."""
+    """Fail when a payload changed within its version in a way that some reader cannot read.
+
+    Example: mts1b schemas check --against origin/main
+    """
     from mts1b_foundation.schemas.lint import check_schemas
 
     from mts1b_platform.findings import report
@@ -104,7 +116,10 @@ def write(
         bool, typer.Option("--unreleased", help="Overwrite any change: nobody has published this version yet.")
     ] = False,
 ) -> None:
-    """Write the snapshots of the checkouts; refuses changes that need a new version."""
+    """Write the snapshots of the checkouts; refuses changes that need a new version.
+
+    Example: mts1b schemas write ../my-service
+    """
     from mts1b_foundation.schemas.lint import write_snapshots
 
     from mts1b_platform.findings import report

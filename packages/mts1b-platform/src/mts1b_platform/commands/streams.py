@@ -50,7 +50,8 @@ def ls(*, servers: Servers = None, as_json: Json = False) -> None:
         declared = [await _row(bus, definition.name, known=True) for definition in STREAMS]
         return declared + [await _row(bus, name, known=False) for name in await unknown_streams(bus)]
 
-    print_listing(_on_bus(rows, servers), as_json=as_json)
+    columns = ("stream", "status", "messages", "bytes", "consumers", "replicas")
+    print_listing(_on_bus(rows, servers), as_json=as_json, columns=columns)
 
 
 @app.command("show")
@@ -141,7 +142,7 @@ def _profile(bus: EventBus, asked: str | None) -> Profile:
 async def _row(bus: EventBus, name: str, *, known: bool) -> dict[str, Any]:
     held = await stream_config(bus, name)
     state: dict[str, Any] = (await js_api(bus, f"STREAM.INFO.{name}"))["state"] if held else {}
-    status = ("ok" if held else "missing") if known else "unknown: not declared in streams.py"
+    status = ("ok" if held else "missing") if known else "not declared"
     return {
         "stream": name,
         "status": status,

@@ -25,7 +25,10 @@ def ls(
     producer: Annotated[str | None, typer.Option(help="Only what this repo publishes, such as mts1b-oms.")] = None,
     as_json: Json = False,
 ) -> None:
-    """List every registered subject, its owner, payload and guarantee."""
+    """List every registered subject, its owner, payload and guarantee.
+
+    Example: mts1b subjects ls --producer mts1b-oms
+    """
     rows = [
         {
             "subject": subject.pattern,
@@ -38,7 +41,10 @@ def ls(
         for subject in source.subjects
         if producer in (None, subject.producer)
     ]
-    print_listing(rows, as_json=as_json, empty="no subject matches")
+    if not as_json:
+        rows = [{**row, "payload": row["payload"].rpartition(".")[2]} for row in rows]
+    columns = ("subject", "producer", "payload", "tier")
+    print_listing(rows, as_json=as_json, columns=columns, empty="no subject matches")
 
 
 @app.command("show")
@@ -47,7 +53,10 @@ def show(
     *,
     as_json: Json = False,
 ) -> None:
-    """Show everything about one subject: forms on the wire, owner, payload, stream, message id."""
+    """Show everything about one subject: forms on the wire, owner, payload, stream, message id.
+
+    Example: mts1b subjects show mts.v1.marketdata.quotes.{symbol}
+    """
     from mts1b_foundation.subjects import Registry
 
     sources = sources_of(None)
@@ -83,7 +92,10 @@ def who(
     *,
     as_json: Json = False,
 ) -> None:
-    """Who owns a subject or pattern: the registered subjects that match, their producers and streams."""
+    """Who owns a subject or pattern: the registered subjects that match, their producers and streams.
+
+    Example: mts1b subjects who 'mts.v1.oms.>'
+    """
     from mts1b_foundation.errors import InvalidSubject
     from mts1b_foundation.subjects.algebra import is_pattern, overlaps
 
@@ -118,7 +130,10 @@ def check(
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Fail with one line per broken rule: grammar, owners, streams, consumers, schemas, rendered views."""
+    """Fail with one line per broken rule: grammar, owners, streams, consumers, schemas, rendered views.
+
+    Example: mts1b subjects check ../my-service --json
+    """
     sources = sources_of(paths)
     from mts1b_foundation.schemas.lint import check_schemas
     from mts1b_foundation.subjects.lint import check_registry
@@ -138,7 +153,10 @@ def render(
         bool, typer.Option("--write", help="Write subjects.md of every checkout that has subjects.")
     ] = False,
 ) -> None:
-    """Render the registry for other tools and languages, on standard output or into a file."""
+    """Render the registry for other tools and languages, on standard output or into a file.
+
+    Example: mts1b subjects render --format asyncapi --out asyncapi.json
+    """
     sources = sources_of(paths)
     from mts1b_foundation.subjects.lint import grammar
     from mts1b_foundation.views.lint import rendered

@@ -1,0 +1,108 @@
+"""What the commands ``mts1b``, ``mts1b-deploy`` and ``mts1b-desk`` share: help, completion, errors and exit codes.
+
+Exit codes: 0 done; 1 the answer is no, or it failed (standard error says why); 2 the command was misused; 130 stopped
+by Ctrl-C. A command that has further ones names them in its help.
+"""
+
+import sys
+from collections.abc import Sequence
+from inspect import cleandoc
+from typing import Annotated, Any, Final
+
+import typer
+from mts1b_foundation.errors import Mts1bError
+from typer.core import TyperGroup
+from typer.main import get_command
+
+WIDTH: Final = 100
+"""Columns of help and tables where no terminal says how many it has."""
+
+_SETTINGS: Final = {"max_content_width": WIDTH, "help_option_names": ["--help", "-h"]}
+
+
+class Group(TyperGroup):
+    """A command with verbs; its help shows the first paragraph of each of them, whole."""
+
+    def format_commands(self, ctx: Any, formatter: Any) -> None:
+        """Write the list of verbs."""
+        commands = [(name, self.get_command(ctx, name)) for name in self.list_commands(ctx)]
+        rows = [(name, _first_paragraph(each.help)) for name, each in commands if each and not each.hidden]
+        if rows:
+            with formatter.section("Commands"):
+                formatter.write_dl(rows)
+
+
+def root(summary: str, *, package: str, cls: type[Group] = Group) -> typer.Typer:
+    """The app of a whole command, with completion and ``--version``; ``package`` is whose version it tells."""
+    app = typer.Typer(
+        cls=cls,
+        help=summary,
+        no_args_is_help=True,
+        pretty_exceptions_enable=False,
+        rich_markup_mode=None,
+        context_settings=_SETTINGS,
+    )
+
+    def show(context: typer.Context, wanted: bool) -> None:  # noqa: FBT001 - as typer calls it
+        if wanted and not context.resilient_parsing:
+            from importlib.metadata import version
+
+            sys.stdout.write(f"{context.info_name} {version(package)}\n")
+            raise typer.Exit
+
+    @app.callback()
+    def _root(
+        *,
+        _version: Annotated[
+            bool, typer.Option("--version", "-V", callback=show, is_eager=True, help="Print the version, and end.")
+        ] = False,
+    ) -> None:
+        """Take the options of the whole command."""
+
+    return app
+
+
+def noun(summary: str, *, verbs: bool = True) -> typer.Typer:
+    """An app for one noun of a command.
+
+    Its verbs are added with ``@app.command()``. With ``verbs=False`` it has none: the one function that is added is
+    what the noun does, as ``mts1b lag``.
+    """
+    app = typer.Typer(
+        cls=Group,
+        help=summary,
+        no_args_is_help=verbs,
+        add_completion=False,
+        pretty_exceptions_enable=False,
+        rich_markup_mode=None,
+        context_settings=_SETTINGS,
+    )
+    if verbs:
+        app.callback()(_keep_group)
+    return app
+
+
+def _keep_group() -> None:
+    """Keeps a noun with a single verb a noun."""
+
+
+def run(app: typer.Typer, argv: Sequence[str], *, name: str) -> int:
+    """Run ``app`` as the command ``name``; errors of the project become one line on standard error.
+
+    Returns:
+        The exit code. An error's own is its ``exit_code``, 1 without.
+    """
+    if argv[:1] == ["help"]:  # as git and docker have it
+        argv = [*argv[1:], "--help"]
+    try:
+        get_command(app).main(args=list(argv), prog_name=name)
+    except Mts1bError as error:
+        sys.stderr.write(f"{name}: {error}\n")
+        return int(getattr(error, "exit_code", 1))
+    except SystemExit as ending:
+        return ending.code if isinstance(ending.code, int) else int(ending.code is not None)
+    return 0
+
+
+def _first_paragraph(text: str | None) -> str:
+    return " ".join(cleandoc(text or "").partition("\n\n")[0].split())

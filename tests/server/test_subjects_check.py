@@ -253,11 +253,13 @@ def test_a_checkout_is_listed_with_everything_else():
 
 
 def test_show_tells_everything_about_one_subject():
-    shown = json.loads(mts1b("subjects", "show", "mts.v1.bells.rings.{bell}", "--json", cwd=BELLS).stdout)
+    (shown,) = json.loads(mts1b("subjects", "show", "mts.v1.bells.rings.{bell}", "--json", cwd=BELLS).stdout)
     assert shown["producer"] == "mts1b-bells"
     assert shown["streams"] == ["BELLS"]
     assert shown["on_the_wire"] == ["mts.v1.bells.rings.*"]
     assert list(shown["fields"]) == ["ring_id", "bell", "rung_at"]
+    assert shown["fields"]["rung_at"] == "UTC timestamp"
+    assert "mts1b-bells" in mts1b("subjects", "show", "mts.v1.bells.rings.big_ben", cwd=BELLS).stdout
     unknown = mts1b("subjects", "show", "mts.v1.x", cwd=BELLS)
     assert unknown.returncode == 1
     assert "mts1b subjects ls" in unknown.stderr

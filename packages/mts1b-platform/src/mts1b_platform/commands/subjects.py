@@ -49,41 +49,51 @@ def ls(
 
 @app.command("show")
 def show(
-    subject: Annotated[str, typer.Argument(help="As registered, such as mts.v1.marketdata.quotes.{symbol}.")],
+    subject: Annotated[str, typer.Argument(help="As registered, a concrete subject, or a pattern.")],
     *,
     as_json: Json = False,
 ) -> None:
     """Show everything about one subject: forms on the wire, owner, payload, stream, message id.
 
+    Of a pattern every subject that it matches; --json prints a list.
+
     Example: mts1b subjects show mts.v1.marketdata.quotes.{symbol}
     """
-    from mts1b_foundation.subjects import Registry
+    from mts1b_foundation.errors import UnknownSubject
+    from mts1b_foundation.views.words import fields_in_words
 
     sources = sources_of(None)
-    found = Registry(each for source in sources for each in source.subjects)[subject]
-    facts = {
-        "subject": found.pattern,
-        "description": found.description,
-        "producer": found.producer,
-        "payload": found.schema_id,
-        "tier": found.tier.value,
-        "message_id": found.dedupe_key,
-        "on_the_wire": list(found.patterns),
-        "streams": _streams(sources, found.patterns),
-        "replaces": found.replaces.pattern if found.replaces else None,
-        "declared_at": str(found.declared_at),
-        "fields": {name: _type(field.annotation) for name, field in found.payload.model_fields.items()},
-    }
+    shown = [
+        {
+            "subject": found.pattern,
+            "description": found.description,
+            "producer": found.producer,
+            "payload": found.schema_id,
+            "tier": found.tier.value,
+            "message_id": found.dedupe_key,
+            "on_the_wire": list(found.patterns),
+            "streams": _streams(sources, found.patterns),
+            "replaces": found.replaces.pattern if found.replaces else None,
+            "declared_at": str(found.declared_at),
+            "fields": fields_in_words(found.payload),
+        }
+        for found in _matching(sources, subject)
+    ]
+    if not shown:
+        raise UnknownSubject(f"no registered subject matches {subject!r}: `mts1b subjects ls` lists those that are")
     if as_json:
-        print_json(facts)
+        print_json(shown)
         return
-    fields: dict[str, str] = facts.pop("fields")  # pyright: ignore[reportAssignmentType]
-    for name, value in facts.items():
-        shown = ", ".join(value) if isinstance(value, list) else value
-        say(f"{name.replace('_', ' '):12}  {shown or '-'}")
-    say("fields")
-    for name, kind in fields.items():
-        say(f"  {name:18}  {kind}")
+    for facts in shown:
+        fields: dict[str, str] = facts.pop("fields")
+        for name, value in facts.items():
+            words = ", ".join(value) if isinstance(value, list) else value
+            say(f"{name.replace('_', ' '):12}  {words or '-'}")
+        say("fields")
+        width = max(map(len, fields), default=0)
+        for name, kind in fields.items():
+            say(f"  {name:{width}}  {kind}")
+        say("")
 
 
 @app.command("who")
@@ -96,13 +106,8 @@ def who(
 
     Example: mts1b subjects who 'mts.v1.oms.>'
     """
-    from mts1b_foundation.errors import InvalidSubject
-    from mts1b_foundation.subjects.algebra import is_pattern, overlaps
+    from mts1b_foundation.subjects.algebra import overlaps
 
-    if not is_pattern(pattern):
-        raise InvalidSubject(
-            f"{pattern!r} is no subject and no pattern: dots separate tokens, * is one token, > stands at the end"
-        )
     sources = sources_of(None)
     rows = [
         {
@@ -112,9 +117,7 @@ def who(
             "tier": subject.tier.value,
             "stream": _streams(sources, [form for form in subject.patterns if overlaps(pattern, form)]),
         }
-        for source in sources
-        for subject in source.subjects
-        if any(overlaps(pattern, form) for form in subject.patterns)
+        for subject in _matching(sources, pattern)
     ]
     print_listing(rows, as_json=as_json, empty=f"nobody: no registered subject matches {pattern}")
     if not rows:
@@ -222,5 +225,16 @@ def _streams(sources: "Sources", forms: "tuple[str, ...] | list[str]") -> list[s
     ]
 
 
-def _type(annotation: object) -> str:
-    return annotation.__name__ if isinstance(annotation, type) else str(annotation).replace("typing.", "")
+def _matching(sources: "Sources", pattern: str) -> "list[Subject[Any]]":
+    """What is registered under this name, else what the concrete subject or pattern matches."""
+    from mts1b_foundation.errors import InvalidSubject
+    from mts1b_foundation.subjects.algebra import is_pattern, overlaps
+
+    subjects = [subject for source in sources for subject in source.subjects]
+    if named := [subject for subject in subjects if subject.pattern == pattern]:
+        return named
+    if not is_pattern(pattern):
+        raise InvalidSubject(
+            f"{pattern!r} is no subject and no pattern: dots separate tokens, * is one token, > stands at the end"
+        )
+    return [subject for subject in subjects if any(overlaps(pattern, form) for form in subject.patterns)]

@@ -2,12 +2,14 @@
 
 import argparse
 import json
+import os
 import sys
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
-from simulation.campaign import Campaign
+from simulation.campaign import Campaign, portions
 from simulation.known import known
 from simulation.plan import PROFILES, Plan
 from simulation.real import replay
@@ -24,6 +26,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="make simulate", description=__doc__)
     parser.add_argument("--seeds", default="0..1000", help="such as 0..1000 (without the last) or 7")
     parser.add_argument("--profile", default="all", choices=["all", *PROFILES])
+    parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="processes at a time; every core")
     parser.add_argument("--plan", help="a plan to repeat, as JSON or the path of a file with it")
     parser.add_argument("--trace", type=Path, help="with --plan or one seed: where to write the whole transcript")
     parser.add_argument("--shrink", action="store_true", help="with --plan: make it smaller, known faults too")
@@ -34,7 +37,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if options.real:
             return replay(plan)
         return _one(plan, options.trace, smaller=options.shrink)
-    return _many(_seeds(options.seeds), options.profile)
+    return _many(_seeds(options.seeds), options.profile, options.jobs)
 
 
 def _read_plan(text: str) -> Plan:
@@ -59,28 +62,33 @@ def _one(plan: Plan, trace: Path | None, *, smaller: bool) -> int:
     return any(known(result.plan, violation) is None for violation in result.violations)
 
 
-def _many(seeds: range, profile: str) -> int:
-    campaign = Campaign()
+def _many(seeds: range, profile: str, jobs: int) -> int:
+    campaign, began = Campaign(), time.monotonic()
     try:
-        for seed in seeds:
-            _take(campaign, seed, profile)
-            if sys.stderr.isatty():
-                print(f"\r{seed} of {seeds[-1]}", end="", file=sys.stderr)
+        for portion in portions(seeds, profile, jobs):
+            campaign.add(portion)
+            for result, oracle in portion.failed:
+                _tell(result, oracle, shown=len(campaign.failed) <= _SHOWN)
+            _progress(campaign.seeds.total(), len(seeds), began)
     except KeyboardInterrupt:
         print("interrupted")
     print(campaign.summary())
+    print(f"{time.monotonic() - began:.0f} s with {jobs} at a time")
     return bool(campaign.failed or campaign.mended)
 
 
-def _take(campaign: Campaign, seed: int, profile: str) -> None:
-    """One seed; what it breaks is shown at once, the first ones shrunk."""
-    before = len(campaign.failed)
-    campaign.run([seed], profile)
-    for result, oracle in campaign.failed[before:]:
-        print(f"\nseed {seed} of profile {result.plan.profile} violates: {oracle}", flush=True)
-        if len(campaign.failed) <= _SHOWN:
-            _show(shrink(result, oracle))
-            sys.stdout.flush()
+def _progress(done: int, total: int, began: float) -> None:
+    if sys.stderr.isatty():
+        left = (time.monotonic() - began) / done * (total - done)
+        print(f"\r{done} of {total} seeds, {left:.0f} s left ", end="", file=sys.stderr)
+
+
+def _tell(result: Result, oracle: str, *, shown: bool) -> None:
+    """What a seed breaks is shown at once, the first ones shrunk."""
+    print(f"\nseed {result.plan.seed} of profile {result.plan.profile} violates: {oracle}", flush=True)
+    if shown:
+        _show(shrink(result, oracle))
+        sys.stdout.flush()
 
 
 def _show(result: Result) -> None:

@@ -1,8 +1,15 @@
-"""Many seeds: what they did, how fast, what they broke."""
+"""Many seeds: what they did, how fast, what they broke.
 
+A process that was killed in a simulation leaves its event loop with everything in it, and threads of SQLite that wait
+for ever. So a long campaign takes its seeds in portions, each in a process of its own: memory stays bounded, and every
+core is used.
+"""
+
+import multiprocessing
 import time
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -12,6 +19,8 @@ from simulation.run import Result, simulate
 
 SHOWS_WITHIN: Final = 60
 """Seeds of its profile after which a known fault must have shown itself."""
+_PORTION: Final = 250
+"""Seeds of one process."""
 
 
 def profile_of(seed: int, profile: str) -> str:
@@ -56,6 +65,16 @@ class Campaign:
             self.failed.append((result, oracle))
         return result
 
+    def add(self, other: "Campaign") -> None:
+        """Take in what another one did."""
+        self.seeds += other.seeds
+        self.injected += other.injected
+        self.known += other.known
+        self.failed += other.failed
+        self.virtual += other.virtual
+        self.effects += other.effects
+        self.seconds += other.seconds
+
     @property
     def mended(self) -> list[str]:
         """Known faults that did not show themselves though they had every chance."""
@@ -76,3 +95,29 @@ class Campaign:
         ]
         lines.append(f"violations: {len(self.failed)}")
         return "\n".join(lines)
+
+
+def portions(seeds: range, profile: str, jobs: int) -> Iterator[Campaign]:
+    """The seeds, ``jobs`` processes at a time, as they are done; a portion is a campaign of its own.
+
+    Closing the iterator drops what has not begun, and waits for what runs.
+    """
+    parts = [seeds[at : at + _PORTION] for at in range(0, len(seeds), _PORTION)]
+    spawn = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(jobs, mp_context=spawn, max_tasks_per_child=1) as pool:
+        waiting: set[Future[Campaign]] = set()
+        try:
+            while parts or waiting:
+                while parts and len(waiting) < jobs:
+                    waiting.add(pool.submit(_portion, parts.pop(0), profile))
+                done, waiting = wait(waiting, return_when=FIRST_COMPLETED)
+                for each in done:
+                    yield each.result()
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+
+def _portion(seeds: range, profile: str) -> Campaign:
+    campaign = Campaign()
+    campaign.run(seeds, profile)
+    return campaign

@@ -262,10 +262,12 @@ def _undisturbed() -> Generator[None]:
         yield
     finally:
         sys.unraisablehook = _say_nothing
+        logging.disable()
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             gc.collect()
             gc.collect()  # what was begun by the end of a coroutine
+        logging.disable(logging.NOTSET)
         sys.unraisablehook = hook
         gc.unfreeze()
         if on:

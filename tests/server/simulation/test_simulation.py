@@ -1,11 +1,13 @@
 """The bus keeps its promises in simulated worlds: the corpus of shrunk plans, and fixed seeds of every profile."""
 
+import gc
 import json
 from pathlib import Path
 
 import pytest
+from mts1b_platform.eventbus import EventBus
 
-from simulation.campaign import Campaign
+from simulation.campaign import Campaign, portions
 from simulation.known import known
 from simulation.plan import PROFILES, Plan, make_plan
 from simulation.run import simulate
@@ -44,3 +46,16 @@ def test_promises_are_kept_whatever_goes_wrong(profile: str):
     print(campaign.summary())
     assert not campaign.failed, [f"{oracle}: {result.plan.to_json()}" for result, oracle in campaign.failed]
     assert not campaign.mended, "known.py"
+
+
+def test_a_long_campaign_is_the_same_in_processes_of_its_own():
+    alone = Campaign()
+    alone.run(range(3), "stops")
+    (apart,) = portions(range(3), "stops", jobs=1)
+    assert (apart.seeds, apart.injected, apart.effects) == (alone.seeds, alone.injected, alone.effects)
+
+
+def test_what_was_killed_in_a_simulation_is_no_leak():
+    for seed in range(3):
+        simulate(make_plan(seed, "stops"))
+    assert not [each for each in gc.get_objects() if type(each) is EventBus]

@@ -112,7 +112,6 @@ class Consumer(Generic[T]):
         self._has_started = False
         self._stopping = False
         self._start_lock = asyncio.Lock()
-        weakref.finalize(self, _abandon, self._settler, asyncio.get_running_loop()).atexit = False
 
     def __repr__(self) -> str:
         return f"<Consumer {self.durable!r} of {', '.join(self._filters)}>"
@@ -365,6 +364,8 @@ class Consumer(Generic[T]):
             sort=sort,
             wake=self._wake.set,
         )
+        # Held by what it is to stop, so that a loop that is dropped with everything in it can be collected.
+        self._prefetch.owner = weakref.ref(self, partial(_abandon, self._settler, asyncio.get_running_loop()))
         return self._prefetch
 
     async def _started(self) -> Prefetch:
@@ -424,7 +425,7 @@ class Consumer(Generic[T]):
         self._context.forget(self)
 
 
-def _abandon(settler: Settler, loop: asyncio.AbstractEventLoop) -> None:
+def _abandon(settler: Settler, loop: asyncio.AbstractEventLoop, _: object) -> None:
     """Nobody refers to the consumer any more. Called by the garbage collector, wherever that runs."""
     if not settler.stopping and not loop.is_closed():
         loop.call_soon_threadsafe(lambda: loop.create_task(settler.stop(), name="stop an abandoned consumer"))

@@ -81,6 +81,8 @@ class Prefetch:
         self._room = 0
         self._idle_since = 0.0
         self._undeny: Callable[[], None] = _nothing
+        self.owner: object = None
+        """Whose end ends this; kept here for as long as this runs."""
         self.failure: BusError | None = None
         """Why no more messages will come, if so."""
 

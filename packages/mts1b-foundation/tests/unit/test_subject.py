@@ -240,3 +240,33 @@ def test_an_unknown_pattern_is_refused_with_the_remedy():
 def test_subjects_compare_by_pattern():
     assert declare("mts.v1.oms.orders.seen") == declare("mts.v1.oms.orders.seen", description="Twice.")
     assert len({declare("mts.v1.oms.orders.seen"), declare("mts.v1.oms.orders.seen")}) == 1
+
+
+def test_an_event_is_about_one_order_whatever_its_payload_calls_it():
+    assert BROKERS_FILLS_RAW.names_of(BROKER_FILL.__dict__) == {
+        "order_id": BROKER_FILL.client_order_id,
+        "execution_id": BROKER_FILL.execution_id,
+    }
+    assert OMS_ORDERS_CREATED.names_of(ORDER.__dict__)["order_id"] == ORDER.order_id
+    assert OMS_ORDERS_CREATED.names_of({"order_id": 7, "signal_id": None, "idempotency_key": ""}) == {}
+    assert MARKETDATA_QUOTES.names_of(QUOTE.__dict__) == {}
+
+
+@pytest.mark.parametrize(
+    ("correlates", "said"),
+    [
+        ({"order_id": "client_id"}, "correlates 'order_id' by 'client_id', no field of Order"),
+        ({"Order Id": "order_id"}, "correlates 'Order Id', which is no name"),
+    ],
+)
+def test_a_name_that_no_field_holds_is_refused(correlates: dict[str, str], said: str):
+    with pytest.raises(InvalidSubject, match=said):
+        DurableSubject(
+            "mts.v1.oms.orders.created",
+            producer="mts1b-oms",
+            payload=Order,
+            tier=Tier.AT_LEAST_ONCE,
+            description="x",
+            dedupe_key="{order_id}",
+            correlates=correlates,
+        )

@@ -8,6 +8,7 @@ from collections import OrderedDict
 from typing import Any
 
 from mts1b_foundation.event import Event as Payload
+from mts1b_foundation.subjects import Subject
 from mts1b_platform.eventbus import Event
 
 
@@ -20,17 +21,18 @@ class Causes:
 
     def remember(self, event: Event[Any]) -> None:
         """``event`` is being handled."""
-        for name in _names(event.payload):
+        for name in _names(event.registered, event.payload):
             self._traces[name] = event.trace_id
             self._traces.move_to_end(name)
         while len(self._traces) > self._limit:
             self._traces.popitem(last=False)
 
-    def of(self, payload: Payload) -> str | None:
+    def of(self, subject: Subject[Any], payload: Payload) -> str | None:
         """The trace id of the event that led to ``payload``; None when none is known."""
-        return next((self._traces[name] for name in _names(payload) if name in self._traces), None)
+        return next((self._traces[name] for name in _names(subject, payload) if name in self._traces), None)
 
 
-def _names(payload: Payload) -> list[str]:
-    found = [getattr(payload, name, None) for name in ("order_id", "signal_id")]
-    return [name for name in found if isinstance(name, str)]
+def _names(subject: Subject[Any], payload: Payload) -> list[str]:
+    """The order and the signal that an event is about, whatever its payload calls them."""
+    names = subject.names_of(payload.__dict__)
+    return [names[name] for name in ("order_id", "signal_id") if name in names]

@@ -203,7 +203,7 @@ class Keeper:
             self._relay.wake()
 
     def _trace_of(self, effect: Emit) -> str | None:
-        return self._causes.of(effect.payload)
+        return self._causes.of(effect.subject, effect.payload)
 
 
 def _fatal(error: Exception) -> Fatal:

@@ -101,6 +101,7 @@ BROKERS_FILLS_RAW = DurableSubject(
     tier=Tier.AT_LEAST_ONCE,
     description="An execution as the broker reported it.",
     dedupe_key="{broker}:{execution_id}",
+    correlates={"order_id": "client_order_id"},
 )
 BROKERS_ORDERS_CANCELED = DurableSubject(
     "mts.v1.brokers.{broker}.orders.canceled",
@@ -109,6 +110,7 @@ BROKERS_ORDERS_CANCELED = DurableSubject(
     tier=Tier.AT_LEAST_ONCE,
     description="The broker withdrew what was left of an order.",
     dedupe_key="{broker}:{broker_order_id}:canceled",
+    correlates={"order_id": "client_order_id"},
 )
 MARKETDATA_QUOTES = Subject(
     "mts.v1.marketdata.quotes.{symbol}",

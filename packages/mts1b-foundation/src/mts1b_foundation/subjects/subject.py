@@ -13,6 +13,7 @@ Two families exist:
 import re
 from collections.abc import Mapping, Sequence
 from enum import StrEnum
+from types import MappingProxyType
 from typing import Any, Generic, TypeVar
 
 from mts1b_foundation.declared import Defect, declaration_site, report_defect, site_of
@@ -25,6 +26,11 @@ T = TypeVar("T", bound=Event)
 
 FUND = "fund_id"
 """The parameter, and the payload field, that scopes an event to one fund."""
+
+NAMES = ("order_id", "idempotency_key", "signal_id", "halt_id", "execution_id")
+"""The names that tie events together across subjects; a payload with a field of such a name says what it is about.
+
+An order, the intent that it records, the signal that led to it, a halt, one execution at a broker."""
 
 _LITERAL = re.compile(r"[a-z0-9_]+")
 _PARAMETER = re.compile(r"\{([a-z_]+)\}")
@@ -61,6 +67,9 @@ class Subject(Generic[T]):
         dedupe_key: template over the payload's fields that names an event; it becomes ``Nats-Msg-Id``. It must
             differ between subjects that share a stream, as the server compares ids per stream.
         replaces: the subject of the version before, while both are in use; readers of this one read that one too.
+        correlates: what the payload calls a name that ties events together, where it has a word of its own for it,
+            such as ``{"order_id": "client_order_id"}``; and further names of the same kind, such as
+            ``{"basket_id": "basket_id"}``. Those of :data:`NAMES` that are fields go without saying.
 
     Raises:
         InvalidSubject: when the declaration breaks the grammar, or no reader could read what is written of the
@@ -68,8 +77,22 @@ class Subject(Generic[T]):
     """
 
     __slots__ = (
-        "_fund_prefix", "_prefix", "_single", "_single_key", "declared_at", "dedupe_key", "description", "parameters",
-        "pattern", "payload", "producer", "replaces", "schema_id", "tier", "tokens",
+        "_fund_prefix",
+        "_prefix",
+        "_single",
+        "_single_key",
+        "declared_at",
+        "dedupe_key",
+        "description",
+        "names",
+        "parameters",
+        "pattern",
+        "payload",
+        "producer",
+        "replaces",
+        "schema_id",
+        "tier",
+        "tokens",
     )  # fmt: skip
 
     def __init__(
@@ -82,6 +105,7 @@ class Subject(Generic[T]):
         description: str,
         dedupe_key: str | None = None,
         replaces: "Subject[Any] | None" = None,
+        correlates: Mapping[str, str] | None = None,
     ) -> None:
         self.declared_at = declaration_site()
         self.pattern = pattern
@@ -93,6 +117,9 @@ class Subject(Generic[T]):
         self.dedupe_key = dedupe_key
         self._single_key = _single_field(dedupe_key)
         self.replaces = replaces
+        own = {name: name for name in NAMES if name in payload.model_fields}
+        self.names: Mapping[str, str] = MappingProxyType(own | dict(correlates or {}))
+        """What ties its events to others: the name that all subjects share, and this payload's field that holds it."""
         try:
             self.tokens: tuple[str, ...] = _split(pattern)
             self.parameters: tuple[str, ...] = tuple(
@@ -181,6 +208,15 @@ class Subject(Generic[T]):
             return key[0] + value + key[2]  # what the line below gives, in a fifth of the time
         return None if self.dedupe_key is None else self.dedupe_key.format_map(fields)
 
+    def names_of(self, fields: Mapping[str, Any]) -> dict[str, str]:
+        """What an event is about: the order, the signal and so on that its ``fields`` name.
+
+        Args:
+            fields: of a payload, by name: its ``__dict__``, or its JSON as it came.
+        """
+        found = ((name, fields.get(field)) for name, field in self.names.items())
+        return {name: value for name, value in found if isinstance(value, str) and value}
+
     def filters(self, **parameters: str | None) -> tuple[str, ...]:
         """The subjects to subscribe to: both forms of a verb subject, or the one fund or key asked for.
 
@@ -247,6 +283,13 @@ class Subject(Generic[T]):
         for name in _FIELD.findall(self.dedupe_key or ""):
             if name not in fields:
                 raise InvalidSubject(f"{self.pattern}: dedupe key names {name!r}, no field of {self.payload.__name__}")
+        for name, field in self.names.items():
+            if field not in fields:
+                raise InvalidSubject(
+                    f"{self.pattern}: correlates {name!r} by {field!r}, no field of {self.payload.__name__}"
+                )
+            if not _LITERAL.fullmatch(name):
+                raise InvalidSubject(f"{self.pattern}: correlates {name!r}, which is no name of lower-case letters")
         if self.tier.durable and self.dedupe_key is None:
             raise InvalidSubject(f"{self.pattern}: a durable subject needs a dedupe key, or retries are stored twice")
         if self.tier is Tier.DEDUPE and "idempotency_key" not in fields:

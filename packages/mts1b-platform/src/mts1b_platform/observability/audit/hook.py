@@ -7,6 +7,7 @@ from typing import Any, cast
 
 from mts1b_foundation.event import Event as Payload
 from mts1b_foundation.subjects import DurableSubject, Subject
+from mts1b_foundation.subjects.subject import FUND
 
 from mts1b_platform.config import Settings
 from mts1b_platform.eventbus import Ack, Event, EventBus, LiveEvent
@@ -19,7 +20,11 @@ from mts1b_platform.observability.audit.write import AuditLog
 
 log = get_logger("mts1b.audit")
 
-_NAMES = ("idempotency_key", "order_id", "fund_id")
+_ALWAYS = ("idempotency_key", "order_id", FUND)
+"""Names that every record has, if only to say that the event has none."""
+
+
+_Mark = tuple[Subject[Any], Payload | None]
 
 
 class AuditHook(Hooks):
@@ -37,13 +42,11 @@ class AuditHook(Hooks):
 
     def publishing(
         self, subject: Subject[Any], event: Payload | None, _out: Outgoing, _cause: LiveEvent[Any] | None, /
-    ) -> tuple[Payload | None] | None:
-        """Keep the payload for its names; None for what is not stored."""
-        return (event,) if isinstance(subject, DurableSubject) else None
+    ) -> "_Mark | None":
+        """Keep the subject and the payload for its names; None for what is not stored."""
+        return (subject, event) if isinstance(subject, DurableSubject) else None
 
-    def published(
-        self, mark: tuple[Payload | None] | None, out: Outgoing, ack: Ack | None, error: BaseException | None, /
-    ) -> None:
+    def published(self, mark: "_Mark | None", out: Outgoing, ack: Ack | None, error: BaseException | None, /) -> None:
         """Record it."""
         if mark is None:
             return
@@ -59,7 +62,7 @@ class AuditHook(Hooks):
                 subject=out.subject,
                 **outcome,
                 msg_id=headers.get(MSG_ID),
-                **_names_of(mark[0], out.payload),
+                **_names_of(*mark, out.payload),
                 actor=headers.get(ACTOR),
                 repo=headers.get(SOURCE_REPO),
                 schema=headers.get(SCHEMA),
@@ -128,14 +131,18 @@ def audit_action(source: EventBus | Settings, action: str, *, actor: str | None 
     return True
 
 
-def _names_of(event: Payload | None, payload: bytes) -> dict[str, str | None]:
+def _names_of(subject: Subject[Any], event: Payload | None, payload: bytes) -> dict[str, str | None]:
+    """What the event is about, under the names that all subjects share."""
     if event is not None:
-        return {name: getattr(event, name, None) for name in _NAMES}
-    try:  # a raw publish: whatever it holds
-        document = json.loads(payload)
-    except ValueError:
-        return {}
-    if not isinstance(document, dict):
-        return {}
-    fields = cast("dict[str, Any]", document)
-    return {name: value for name in _NAMES if isinstance(value := fields.get(name), str)}
+        fields = event.__dict__
+    else:  # a raw publish: whatever it holds
+        try:
+            document = json.loads(payload)
+        except ValueError:
+            return {}
+        if not isinstance(document, dict):
+            return {}
+        fields = cast("dict[str, Any]", document)
+    fund = fields.get(FUND)
+    found = subject.names_of(fields) | ({FUND: fund} if isinstance(fund, str) else {})
+    return dict.fromkeys(_ALWAYS) | found if event is not None else dict[str, str | None](found)

@@ -31,13 +31,15 @@ class Publish(Protocol):
 class Message:
     """One message as it was received."""
 
-    __slots__ = ("_publish", "data", "headers", "reply", "subject")
+    __slots__ = ("_publish", "data", "head", "headers", "reply", "subject")
 
     def __init__(self, wire: WireMsg, publish: Publish) -> None:
         self.subject = wire.subject.decode(errors="replace")
         self.reply = wire.reply.decode(errors="replace")
         """The subject that an answer goes to; empty when none is asked for."""
         self.data = wire.payload
+        self.head = wire.head
+        """The header block in bytes; empty without any."""
         self.headers: Headers = wire.headers
         """The headers, looked up in any case; empty without any."""
         self._publish = publish

@@ -18,6 +18,8 @@ class StoredMessage:
     time: datetime
     """When the stream stored it, UTC."""
     wire: WireMsg
+    stamp: str
+    """When the stream stored it, as the server writes it, to the nanosecond."""
 
 
 async def read_stored(
@@ -26,6 +28,7 @@ async def read_stored(
     *,
     seq: int | None = None,
     since: datetime | None = None,
+    start: str | None = None,
     next_by: str | None = None,
     last_by: str | None = None,
     timeout: float = 5.0,
@@ -37,6 +40,7 @@ async def read_stored(
         stream: name of the stream.
         seq: the sequence; with ``next_by`` the first one that counts.
         since: with ``next_by``: the first time that counts, in place of ``seq``.
+        start: the same, as the server writes it.
         next_by: a subject or pattern: the next message that matches.
         last_by: a subject: its last message.
         timeout: seconds until the server must have answered.
@@ -46,7 +50,8 @@ async def read_stored(
         JetStreamUnavailable: nobody answered.
         BusClosed: the connection is closed.
     """
-    start = None if since is None else since.astimezone(UTC).isoformat().replace("+00:00", "Z")
+    if since is not None:
+        start = since.astimezone(UTC).isoformat().replace("+00:00", "Z")
     wanted = {"seq": seq, "start_time": start, "next_by_subj": next_by, "last_by_subj": last_by}
     body = {name: value for name, value in wanted.items() if value is not None}
     try:
@@ -58,4 +63,4 @@ async def read_stored(
     message: dict[str, Any] = document["message"]
     head, payload = (b64decode(message.get(part, "")) for part in ("hdrs", "data"))
     wire = WireMsg(str(message["subject"]).encode(), b"", head, payload)
-    return StoredMessage(int(message["seq"]), datetime.fromisoformat(message["time"]), wire)
+    return StoredMessage(int(message["seq"]), datetime.fromisoformat(message["time"]), wire, message["time"])

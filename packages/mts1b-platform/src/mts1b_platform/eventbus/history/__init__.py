@@ -1,0 +1,1 @@
+"""Reading what streams have stored, in batches, without a consumer."""

@@ -1,0 +1,1 @@
+"""Stored events as files: Parquet, CSV, JSON lines."""

@@ -1,0 +1,52 @@
+"""Events in lines for a terminal: time, subject, what it says, where it lies. Pure."""
+
+from collections.abc import Iterator
+
+from mts1b_operations.history.seen import Seen
+
+_SUBJECT = 27
+_PLACE = 20
+_ELLIPSIS = "…"
+
+
+class Lines:
+    """Lines under a heading that names the day whenever it changes.
+
+    Args:
+        width: columns of the terminal; None: lines are not cut.
+    """
+
+    def __init__(self, width: int | None) -> None:
+        self._width = width
+        self._day = ""
+
+    def of(self, seen: Seen) -> Iterator[str]:
+        """The line of an event, after one for its day when that is another than before."""
+        day, _, clock = seen.recorded.stamp.partition("T")
+        if day != self._day:
+            self._day = day
+            yield f"{day} (UTC)"
+        head = f"{clock[:12].ljust(12)} {'!' if seen.refused else ' '} {short(seen.subject).ljust(_SUBJECT)} "
+        place = seen.place.rjust(_PLACE) if seen.place else ""
+        if self._width is None:
+            yield f"{head} {seen.summary}{'  ' + seen.place if seen.place else ''}"
+            return
+        room = max(10, self._width - len(head) - len(place) - 2)
+        yield f"{head} {cut(_one_line(seen.summary), room).ljust(room)} {place}".rstrip()
+
+
+def short(subject: str) -> str:
+    """A subject without what goes without saying: mts, version 1, the fund at its end."""
+    tokens = subject.split(".")
+    if len(tokens) == 7 and tokens[5] == "fund":
+        tokens = tokens[:5]
+    return ".".join(tokens).removeprefix("mts.v1.")
+
+
+def cut(text: str, width: int) -> str:
+    """``text`` in at most ``width`` columns."""
+    return text if len(text) <= width else text[: width - 1] + _ELLIPSIS
+
+
+def _one_line(text: str) -> str:
+    return "".join(character if character.isprintable() else " " for character in text)

@@ -1,0 +1,119 @@
+"""Hearing events as they pass, for people: bounded memory, exact counts, a sample when a terminal cannot follow."""
+
+import asyncio
+from collections.abc import AsyncGenerator, Sequence
+from time import time_ns
+from types import TracebackType
+from typing import Final, Self
+
+from mts1b_foundation.subjects.algebra import is_pattern
+from mts1b_platform.eventbus import BusError, EventBus, MessageSubscription
+from mts1b_platform.eventbus.history.recorded import Recorded, stamp_of
+from mts1b_platform.eventbus.protocol.message import WireMsg
+
+from mts1b_operations.history.matching import matches, whole_pattern
+from mts1b_operations.history.query import Query
+from mts1b_operations.history.seen import Decoders, Seen
+
+_FRAME: Final = 0.1
+"""Seconds between two looks at what has come."""
+_MOST: Final = 20_000
+"""Events that one look takes, so that what is said about them is not late."""
+_HISTORY: Final = b"\r\nNats-Stream: "
+
+
+class Tail:
+    """Live messages of some patterns. ``async with`` it, then iterate :meth:`frames`.
+
+    Args:
+        bus: the connection.
+        patterns: what to hear; no two of them match the same subject.
+        query: which of these.
+        decoders: what strict consumers make of a message.
+    """
+
+    def __init__(self, bus: EventBus, patterns: Sequence[str], query: Query, decoders: Decoders) -> None:
+        self._bus = bus
+        self._patterns = patterns
+        self._query = query
+        self._decoders = decoders
+        self._subscriptions: list[MessageSubscription] = []
+        self.heard = 0
+        """Messages that have come, whether they are what the query means or not."""
+        self.from_history = 0
+        """Answers of streams that somebody has sent here; they are not shown."""
+
+    @property
+    def dropped(self) -> int:
+        """Messages that were lost here, because more came than could be looked at."""
+        return sum(each.dropped for each in self._subscriptions)
+
+    async def __aenter__(self) -> Self:
+        """Subscribe.
+
+        Raises:
+            AccessDenied: this identity may not hear one of the patterns.
+        """
+        for pattern in self._patterns:
+            self._subscriptions.append(await self._bus.subscribe(pattern))
+        await self._bus.flush()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        for each in self._subscriptions:
+            await each.unsubscribe()
+
+    async def frames(self, stop: asyncio.Event) -> AsyncGenerator[list[Seen], None]:
+        """What came since the last one, ten times a second, until ``stop``; empty when nothing did.
+
+        Raises:
+            BusError: the connection has ended.
+        """
+        while True:
+            try:
+                async with asyncio.timeout(_FRAME):
+                    await stop.wait()
+            except TimeoutError:
+                pass
+            yield [each async for each in self._waiting()]
+            if stop.is_set() and not any(each.waiting for each in self._subscriptions):
+                return
+            if self._bus.is_closed:
+                raise self._bus.ending or BusError("the connection was closed while it was listened to")
+
+    async def _waiting(self) -> AsyncGenerator[Seen, None]:
+        stamp = stamp_of(time_ns())
+        wary = self._bus.identity.has_token
+        for subscription in self._subscriptions:
+            for _ in range(min(_MOST, subscription.waiting)):
+                message = await anext(subscription)
+                self.heard += 1
+                if wary and _HISTORY in message.head:
+                    self.from_history += 1
+                    continue
+                wire = WireMsg(message.subject.encode(), b"", message.head, message.data)
+                seen = Seen(Recorded("", 0, stamp, wire), self._decoders)
+                if matches(self._query, seen):
+                    yield seen
+
+
+def patterns_to_hear(text: str, decoders: Decoders) -> tuple[str, ...]:
+    """The patterns to subscribe to for a subject as people write it, both forms of a verb subject.
+
+    ``oms.orders.created``, ``mts.v1.marketdata.quotes.{symbol}``, ``mts.v1.oms.>``.
+
+    Raises:
+        BusError: it is no pattern.
+    """
+    pattern = whole_pattern(".".join("*" if token.startswith("{") else token for token in text.split(".")))
+    if not is_pattern(pattern):
+        raise BusError(
+            f"{text!r} is no subject or pattern: tokens with dots in between, * for one, > at the end for more"
+        )
+    scoped = [each for each in decoders.registry.matching(pattern) if each.fund_scoped]
+    tokens = pattern.split(".")
+    if not pattern.endswith(">") and len(tokens) == 5 and scoped:
+        return (pattern, f"{pattern}.fund.*")
+    return (pattern,)

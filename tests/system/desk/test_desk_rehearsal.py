@@ -3,7 +3,7 @@
 import csv
 import json
 import random
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from datetime import timedelta
 from decimal import Decimal
 from pathlib import Path
@@ -13,8 +13,16 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from mts1b_desk.data.replay import Replay
 from mts1b_desk.data.simulated import SimulatedMarket
+from mts1b_desk.data.tick import Tick
 from mts1b_desk.reconcile import reconcile
-from mts1b_desk.settings import BrokerSettings, DeskSettings, FundSettings, ReplaySettings, SimulationSettings
+from mts1b_desk.settings import (
+    BrokerSettings,
+    DeskSettings,
+    FundSettings,
+    ReplaySettings,
+    SimulationSettings,
+    StrategySettings,
+)
 from mts1b_foundation.orders import TimeInForce
 
 from .conftest import START
@@ -121,6 +129,39 @@ def test_a_broker_with_a_short_memory_fetches_what_it_forgot(desk: DeskSettings)
         return names[-1]
 
     assert ledger(replay(forgetful, choose=market_first)) == ledger(replay(desk))
+
+
+class Series:
+    """Trades of one symbol, a second apart."""
+
+    label = "test"
+
+    def __init__(self, *prices: float) -> None:
+        self._prices = prices
+
+    def ticks(self) -> Iterator[Tick]:
+        return iter(Tick("X", START + timedelta(seconds=n), price, price) for n, price in enumerate(self._prices))
+
+
+QUICK = DeskSettings(
+    session="s",
+    strategies=(StrategySettings(fast=1, slow=2),),
+    market_start=START,
+    nav_interval_ms=1,
+)
+"""A desk that turns with every price."""
+
+
+def test_a_fund_whose_position_grew_a_thousandfold_gets_out_and_trades_on():
+    books = Rehearsal(
+        QUICK, Series(12, 13, 13, 13, 42_000, 41_000, 41_000, 41_000, 41_000, 42_000, 42_000, 42_000)
+    ).run()
+    orders = books.oms.funds["alpha"]
+    assert reconcile(books.oms, books.brokers, books.treasury) == []
+    assert orders.orders == {"filled": 4, "rejected": 1}
+    assert orders.rejections == {"order_notional": 1}
+    assert books.treasury.funds["alpha"].realised_pnl > 20_000_000
+    assert abs(orders.positions["X"]) < 1
 
 
 def test_another_session_has_other_ids_and_the_same_ledger(desk: DeskSettings):

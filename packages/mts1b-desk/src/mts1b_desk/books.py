@@ -17,6 +17,8 @@ class FundOrders(_Document):
 
     orders: dict[str, int]
     """Number of orders by their present state."""
+    rejections: dict[str, int] = {}
+    """Number of rejected orders by the rule that refused them, ``halted`` among them."""
     fills: int
     positions: dict[str, Money]
     """Signed units by symbol; zeros left out."""

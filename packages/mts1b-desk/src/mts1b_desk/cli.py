@@ -6,6 +6,7 @@ import secrets
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import asdict
 from decimal import Decimal, InvalidOperation
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -38,7 +39,7 @@ from mts1b_desk.strategies.strategy import make_strategy
 app = root("The reference desk: seven small services that trade over the bus, from quote to NAV.", package="mts1b-desk")
 
 if TYPE_CHECKING:
-    from mts1b_desk.data.replay import Summary
+    from mts1b_desk.data.summary import Summary
 
 _MTS1B = "from mts1b_platform.cli import main; main()"
 
@@ -49,16 +50,23 @@ SIMULATED_SPEED = 10.0
 """Market seconds per second of a simulated market: the first trades come within seconds."""
 
 Servers = Annotated[str | None, typer.Option(help="NATS URLs, comma-separated. Default: $MTS1B_NATS_URL, mts1b.toml.")]
+Symbol = Annotated[str | None, typer.Option(help="The instrument of a file without a symbol column.")]
+Utc = Annotated[bool, typer.Option("--utc", help="Read times without a zone in the file as UTC.")]
+Sort = Annotated[bool, typer.Option("--sort", help="Sort the file's rows by time, in memory.")]
 
 
 @app.command()
 def run(
     *,
     data: Annotated[
-        Path | None, typer.Option(help="Quotes, trades or bars, .parquet or .csv. Without: a simulated market.")
+        Path | None,
+        typer.Option(
+            help="Quotes, trades or bars: a file, or a folder with one per symbol. Without: a simulated market."
+        ),
     ] = None,
-    symbol: Annotated[str | None, typer.Option(help="The instrument of a file without a symbol column.")] = None,
-    utc: Annotated[bool, typer.Option("--utc", help="Read times without a zone in the file as UTC.")] = False,
+    symbol: Symbol = None,
+    utc: Utc = False,
+    sort: Sort = False,
     speed: Annotated[
         str | None, typer.Option(help="Market seconds per second, or `max`. Default: max for a file, 10 if simulated.")
     ] = None,
@@ -124,8 +132,10 @@ def run(
         summary = None
         source: ReplaySettings | SimulationSettings = SimulationSettings(seed=seed, quotes=quotes)
         if data is not None:
-            source = ReplaySettings(path=data.resolve(), symbol=symbol, utc=utc)
+            source = ReplaySettings(path=data.resolve(), symbol=symbol, utc=utc, sort=sort)
             summary = _check(source)
+            for line in summary.columns_in_short():
+                console.print(line, highlight=False, soft_wrap=True)
         own: dict[str, Any] = {
             "session": secrets.token_hex(4),
             "source": source,
@@ -160,6 +170,33 @@ def run(
             time_in_force=tif,
             **own,
         ), summary
+
+    _exit(act)
+
+
+@app.command()
+def look(
+    file: Annotated[Path, typer.Argument(help="A file of quotes, trades or bars, or a folder with one per symbol.")],
+    *,
+    symbol: Symbol = None,
+    utc: Utc = False,
+    sort: Sort = False,
+    json_output: Json = False,
+) -> None:
+    """Read market data to its end, and say what each column was taken for and what is in it.
+
+    Exit code 1, with file, row and column, when `mts1b-desk run --data` would refuse it.
+    """
+
+    def act() -> int:
+        summary = _check(ReplaySettings(path=file.resolve(), symbol=symbol, utc=utc, sort=sort))
+        if json_output:
+            print_json(asdict(summary))
+            return 0
+        console = Console()
+        for line in summary.told():
+            console.print(line, highlight=False, soft_wrap=True)
+        return 0
 
     _exit(act)
 
@@ -383,14 +420,10 @@ def _title(settings: DeskSettings, summary: "Summary | None") -> str:
     if summary is None:
         made = " (no real prices)" if isinstance(settings.source, SimulationSettings) else ""
         return f"Desk {settings.session}: {_source(settings)}{made}, {pace}"
-    if summary.derived_symbol is not None:
-        symbol = f"{summary.derived_symbol} (no symbol column; taken from the file's name, --symbol overrides)"
-    else:
-        symbol = ", ".join(summary.symbols)
     path = settings.source.path if isinstance(settings.source, ReplaySettings) else ""
     return (
-        f"Desk {settings.session}: {summary.ticks} {summary.kind} of {symbol} from {path}, "
-        f"{summary.first:%Y-%m-%d %H:%M:%S} to {summary.last:%Y-%m-%d %H:%M:%S} UTC, {pace}"
+        f"Desk {settings.session}: {summary.ticks} {summary.kind} of {summary.symbols_in_short()} from {path}, "
+        f"{summary.span}, {pace}"
     )
 
 

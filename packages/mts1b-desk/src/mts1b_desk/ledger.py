@@ -27,6 +27,7 @@ def ledger_document(
             "nav": plain(holdings.nav),
             "positions": {symbol: plain(quantity) for symbol, quantity in holdings.positions.items()},
             "orders": oms.funds[fund].orders if fund in oms.funds else {},
+            "rejections": oms.funds[fund].rejections if fund in oms.funds else {},
             "fills": holdings.fills,
             "realised_pnl": plain(holdings.realised_pnl),
             "unrealised_pnl": plain(holdings.unrealised_pnl),
@@ -48,14 +49,16 @@ def print_ledger(document: dict[str, Any], console: Console) -> None:
     source = f", {document['source']}" if "source" in document else ""
     console.print(f"\n[bold]Ledger[/] of session {document['session']}{source}")
     trades, money = View(), View()  # two, so that no figure is cut on a narrow terminal
-    for title in ("fund", "orders", "fills", "position"):
+    refused = any(row["rejections"] for row in document["funds"].values())
+    for title in ("fund", "orders", *(("rejected for",) if refused else ()), "fills", "position"):
         trades.add_column(title, justify="right" if title == "fills" else "left")
     for title in ("fund", "cash", "NAV", "realised", "unrealised", "fees"):
         money.add_column(title, justify="left" if title == "fund" else "right")
     for fund, row in document["funds"].items():
         orders = ", ".join(f"{row['orders'][state]} {state}" for state in _STATES if row["orders"].get(state))
         positions = "\n".join(f"{quantity} {symbol}" for symbol, quantity in row["positions"].items())
-        trades.add_row(fund, orders or "none", str(row["fills"]), positions or "flat")
+        rules = ", ".join(f"{count} {rule}" for rule, count in row["rejections"].items())
+        trades.add_row(fund, orders or "none", *((rules,) if refused else ()), str(row["fills"]), positions or "flat")
         amounts = (row["cash"], row["nav"], row["realised_pnl"], row["unrealised_pnl"], row["fees"])
         money.add_row(fund, *(_cents(amount) for amount in amounts))
     console.print(trades)

@@ -6,20 +6,11 @@ the rest. The few places that must round (a quantity to its lot, a fee to its qu
 
 from collections.abc import Generator
 from contextlib import contextmanager
-from decimal import (
-    ROUND_HALF_UP,
-    Context,
-    Decimal,
-    DivisionByZero,
-    Inexact,
-    InvalidOperation,
-    Overflow,
-    localcontext,
-)
+from decimal import ROUND_HALF_UP, Context, Decimal, DivisionByZero, InvalidOperation, Overflow, localcontext
 
-_DIGITS = 200
-_EXACT = Context(prec=_DIGITS, traps=[Inexact, InvalidOperation, DivisionByZero, Overflow])
-_ROUNDED = Context(prec=_DIGITS, traps=[InvalidOperation, DivisionByZero, Overflow])
+from mts1b_foundation.arithmetic import DIGITS, EXACT
+
+_ROUNDED = Context(prec=DIGITS, traps=[InvalidOperation, DivisionByZero, Overflow])
 
 HALF = Decimal("0.5")
 BASIS_POINT = Decimal("0.0001")
@@ -28,7 +19,7 @@ BASIS_POINT = Decimal("0.0001")
 @contextmanager
 def exactly() -> Generator[None]:
     """Inside the block a decimal result that would have to be rounded raises ``decimal.Inexact``."""
-    with localcontext(_EXACT):
+    with localcontext(EXACT):
         yield
 
 

@@ -74,14 +74,17 @@ class StrategySettings(_Frozen):
 
 
 class ReplaySettings(_Frozen):
-    """Market data from a file."""
+    """Market data from a file, or from the files of a folder."""
 
     kind: Literal["replay"] = "replay"
     path: Path
     symbol: Symbol | None = None
-    """The instrument, for a file without a symbol column; derived from the file's name when left out."""
+    """The instrument, for a file without a symbol column; derived from the file's name when left out. Of a folder, or a
+    file with such a column, the only one that is read."""
     utc: bool = False
     """Read times without a zone as UTC instead of refusing them."""
+    sort: bool = False
+    """Sort the rows by time, in memory, instead of refusing those that are out of order."""
 
 
 class SimulationSettings(_Frozen):

@@ -1,5 +1,6 @@
 """Treasury, marketdata, reconciliation and the ledger: exact figures."""
 
+import io
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal, Inexact
 from typing import Any
@@ -13,7 +14,7 @@ from mts1b_desk.cores.marketdata import Marketdata, duration
 from mts1b_desk.cores.treasury import Treasury
 from mts1b_desk.data.simulated import SimulatedMarket
 from mts1b_desk.data.tick import BarTick, Tick
-from mts1b_desk.ledger import ledger_document
+from mts1b_desk.ledger import ledger_document, print_ledger
 from mts1b_desk.money import exactly, fee_of, plain, whole_lots
 from mts1b_desk.reconcile import reconcile
 from mts1b_desk.settings import DeskSettings, FundSettings, SimulationSettings
@@ -22,6 +23,7 @@ from mts1b_foundation.marketdata import Bar, Quote
 from mts1b_foundation.orders import Side
 from mts1b_foundation.subjects import MARKETDATA_SESSIONS_CLOSED, OMS_FILLS_CREATED
 from mts1b_foundation.treasury import NavSnapshot
+from rich.console import Console
 
 AT = datetime(2022, 5, 4, 13, 30, tzinfo=UTC)
 DESK = DeskSettings(session="s", funds=(FundSettings(fund_id="a", cash=Decimal(1000)),), intervals=("1s", "1m"))
@@ -172,7 +174,14 @@ def test_money_is_exact_or_says_so():
 def books() -> tuple[OmsBook, BrokerBook, TreasuryBook]:
     positions = {"X": Decimal(2)}
     cash = Decimal(-21)
-    orders = FundOrders(orders={"filled": 1}, fills=1, positions=positions, cash_change=cash, waiting=0)
+    orders = FundOrders(
+        orders={"filled": 1, "rejected": 3},
+        rejections={"drawdown": 1, "halted": 2},
+        fills=1,
+        positions=positions,
+        cash_change=cash,
+        waiting=0,
+    )
     account = FundExecutions(executions=1, positions=positions, cash_change=cash, commissions=Decimal(1))
     holdings = FundHoldings(
         cash=Decimal(979), opening_cash=Decimal(1000), positions=positions, marks={"X": Decimal(10)}, nav=Decimal(999),
@@ -190,13 +199,21 @@ def test_books_that_agree_have_no_difference_and_the_ledger_says_so():
     assert reconcile(oms, brokers, treasury) == []
     document = ledger_document(oms, brokers, treasury, [], session="s")
     assert document["reconciled"] is True
-    assert document["funds"]["a"]["orders"] == {"filled": 1}
+    assert document["funds"]["a"]["orders"] == {"filled": 1, "rejected": 3}
+    assert document["funds"]["a"]["rejections"] == {"drawdown": 1, "halted": 2}
     assert {key: document["funds"]["a"][key] for key in ("cash", "nav", "positions", "fills")} == {
         "cash": "979",
         "nav": "999",
         "positions": {"X": "2"},
         "fills": 1,
     }
+
+
+def test_the_printed_ledger_says_why_orders_were_rejected():
+    oms, brokers, treasury = books()
+    said = io.StringIO()
+    print_ledger(ledger_document(oms, brokers, treasury, [], session="s"), Console(file=said, width=140))
+    assert "1 drawdown, 2 halted" in said.getvalue()
 
 
 @pytest.mark.parametrize(

@@ -101,6 +101,20 @@ class Driver:
             ),
         )
 
+    def refused(self, order: Order, rule: RiskRule = RiskRule.ORDER_NOTIONAL) -> list[str]:
+        return self.give(
+            RISK_GATE_FAILED,
+            OrderRejection(
+                order_id=order.order_id,
+                idempotency_key=order.idempotency_key,
+                fund_id=order.fund_id,
+                symbol=order.symbol,
+                rule=rule,
+                reason="too much",
+                decided_at=AT,
+            ),
+        )
+
     def halt(self, fund: str | None = None, name: str = "h1") -> list[str]:
         request = HaltRequest(halt_id=name, fund_id=fund, reason="test", actor="me", requested_at=AT)
         return self.give(OPERATIONS_HALT_REQUESTED, request)
@@ -163,18 +177,57 @@ def test_a_refusal_of_the_gate_rejects_with_its_rule_and_reason():
     driver = Driver()
     driver.signal(Direction.LONG)
     order = driver.order
-    refusal = OrderRejection(
-        order_id=order.order_id,
-        idempotency_key=order.idempotency_key,
-        fund_id="a",
-        symbol="X",
-        rule=RiskRule.DRAWDOWN,
-        reason="too deep",
-        decided_at=AT,
-    )
-    assert driver.give(RISK_GATE_FAILED, refusal) == ["orders.rejected"]
-    assert driver.order.rejected_reason == "drawdown: too deep"
+    assert driver.refused(order, RiskRule.DRAWDOWN) == ["orders.rejected"]
+    assert driver.order.rejected_reason == "drawdown: too much"
     assert driver.oms.idle
+    assert driver.oms.book().funds["a"].rejections == {"drawdown": 1}
+
+
+def long_and_refused_to_turn(rule: RiskRule = RiskRule.ORDER_NOTIONAL) -> tuple[Driver, list[str]]:
+    """A fund that holds 100 and was refused to sell 200."""
+    driver = Driver()
+    driver.fill(working(driver), 100)
+    driver.signal(Direction.SHORT)
+    assert driver.order.quantity == Decimal(200)
+    return driver, driver.refused(driver.order, rule)
+
+
+@pytest.mark.parametrize("rule", [RiskRule.ORDER_NOTIONAL, RiskRule.POSITION_NOTIONAL, RiskRule.DRAWDOWN])
+def test_a_reversal_that_is_refused_goes_flat_first_and_then_on(rule: RiskRule):
+    driver, out = long_and_refused_to_turn(rule)
+    assert out == ["orders.rejected", "orders.created"]
+    flat = driver.order
+    assert (flat.side.value, flat.quantity, flat.idempotency_key) == ("sell", Decimal(100), "s.ma_cross.X.2.a.flat")
+    driver.passed(flat)
+    assert driver.fill(flat, 100) == ["fills.created", "orders.filled", "orders.created"]
+    rest = driver.order
+    assert (rest.side.value, rest.quantity, rest.idempotency_key) == ("sell", Decimal(100), "s.ma_cross.X.2.a.rest")
+    assert driver.refused(rest, rule) == ["orders.rejected"]
+    assert driver.oms.idle
+    assert driver.oms.book().funds["a"].rejections == {rule.value: 2}
+
+
+def test_a_reversal_that_did_not_become_flat_goes_no_further():
+    driver, _ = long_and_refused_to_turn()
+    flat = driver.order
+    driver.passed(flat)
+    driver.fill(flat, 60)
+    assert driver.cancel(flat, 60) == ["orders.canceled"]
+    assert driver.oms.idle
+    assert driver.oms.ignored == {"rest of a reversal that did not become flat": 1}
+
+
+def test_a_reversal_beyond_the_rate_is_not_tried_in_parts():
+    driver, out = long_and_refused_to_turn(RiskRule.ORDER_RATE)
+    assert out == ["orders.rejected"]
+    assert driver.oms.idle
+
+
+def test_a_halt_binds_the_parts_of_a_reversal_too():
+    driver, _ = long_and_refused_to_turn()
+    assert driver.halt() == ["orders.rejected", "halt.obeyed"]
+    assert driver.oms.idle
+    assert driver.oms.book().funds["a"].rejections == {"halted": 1, "order_notional": 1}
 
 
 def test_whatever_arrives_twice_changes_nothing():

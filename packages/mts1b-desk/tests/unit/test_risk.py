@@ -10,10 +10,13 @@ from mts1b_desk.settings import DeskSettings, FundSettings
 from mts1b_foundation.orders import Order, Side
 from mts1b_foundation.risk import OrderApproval, OrderRejection, RiskEnvelope
 from mts1b_foundation.subjects import (
+    OMS_ORDERS_ACCEPTED,
+    OMS_ORDERS_CANCELED,
     OMS_ORDERS_CREATED,
     OMS_ORDERS_FILLED,
     OMS_ORDERS_PARTIALLY_FILLED,
     RISK_ENVELOPE_UPDATED,
+    DurableSubject,
 )
 
 AT = datetime(2022, 5, 4, 13, 30, tzinfo=UTC)
@@ -52,6 +55,9 @@ class Gate:
     def refused(self, *order: Any, **more: Any) -> tuple[str, Decimal | None, Decimal | None] | None:
         answer = self.judge(self.order(*order, **more))
         return (answer.rule.value, answer.limit, answer.observed) if isinstance(answer, OrderRejection) else None
+
+    def step(self, subject: DurableSubject[Order], order: Order) -> None:
+        assert self.risk.handle(subject, order, AT) == ()
 
     def filled(self, side: Side, quantity: int, price: int) -> None:
         order = self.order(side, quantity, price)
@@ -123,3 +129,85 @@ def test_an_order_that_arrives_twice_is_judged_once():
     order = gate.order(Side.BUY, 1)
     gate.judge(order)
     assert gate.risk.handle(OMS_ORDERS_CREATED, order, AT) == ()
+
+
+def test_a_position_whose_price_has_grown_a_thousandfold_can_be_closed():
+    gate = Gate(max_order_notional=Decimal(250), max_position_notional=Decimal(250), max_drawdown=Decimal(0))
+    gate.filled(Side.BUY, 20, 12)
+    assert gate.refused(Side.BUY, 1, price=42_000) == ("order_notional", Decimal(250), Decimal(42_000))
+    assert gate.refused(Side.SELL, 20, price=42_000) is None
+
+
+def test_a_short_position_can_be_bought_back_at_any_price():
+    gate = Gate(max_order_notional=Decimal(250), max_position_notional=Decimal(250), max_drawdown=Decimal("0.1"))
+    gate.filled(Side.SELL, 20, 10)
+    assert gate.refused(Side.BUY, 20, price=100) is None
+
+
+def test_an_order_that_would_turn_the_position_is_refused_whole_and_told_what_would_be_flat():
+    gate = Gate(max_order_notional=Decimal(250))
+    gate.filled(Side.BUY, 20, 12)
+    answer = gate.judge(gate.order(Side.SELL, 21, 100))
+    assert isinstance(answer, OrderRejection)
+    assert answer.reason == "the order is worth 2100, the limit is 250; a sell of 20 would make the position flat"
+
+
+def test_a_turn_that_ends_smaller_than_it_began_is_held_to_the_limits_as_well():
+    gate = Gate(max_drawdown=Decimal("0.2"))
+    gate.filled(Side.BUY, 50, 10)
+    assert gate.refused(Side.SELL, 51, price=5) == ("drawdown", Decimal("0.2"), Decimal("0.250000"))
+    assert gate.refused(Side.SELL, 50, price=5) is None
+
+
+def test_working_orders_count_so_that_two_reductions_never_turn_a_position():
+    gate = Gate(max_order_notional=Decimal(250))
+    gate.filled(Side.BUY, 20, 12)
+    first = gate.order(Side.SELL, 15, 100)
+    assert isinstance(gate.judge(first), OrderApproval)
+    answer = gate.judge(gate.order(Side.SELL, 6, 100))
+    assert isinstance(answer, OrderRejection)
+    assert answer.reason.endswith("a sell of 5 would make the position flat")
+    part = first.accept(AT).fill(Decimal(10), Decimal(100), AT)
+    gate.step(OMS_ORDERS_ACCEPTED, first.accept(AT))
+    gate.step(OMS_ORDERS_PARTIALLY_FILLED, part)
+    assert gate.refused(Side.SELL, 6, price=100) is not None
+    gate.step(OMS_ORDERS_CANCELED, part.cancel("no more size", AT))
+    assert gate.refused(Side.SELL, 6, price=100) is None
+    assert gate.refused(Side.SELL, 4, price=100) is None
+    answer = gate.judge(gate.order(Side.SELL, 6, 100))
+    assert isinstance(answer, OrderRejection)
+    assert answer.reason.endswith("the orders that work already make the position flat")
+
+
+def test_working_orders_count_towards_the_limit_of_the_position():
+    gate = Gate(max_position_notional=Decimal(150))
+    assert gate.refused(Side.BUY, 10) is None
+    assert gate.refused(Side.BUY, 6) == ("position_notional", Decimal(150), Decimal(160))
+
+
+def test_the_rate_binds_reductions_too():
+    gate = Gate(max_order_notional=Decimal(250), max_orders_per_minute=1)
+    gate.filled(Side.BUY, 20, 12)
+    assert gate.refused(Side.SELL, 20, price=42_000) == ("order_rate", Decimal(1), Decimal(1))
+
+
+def test_a_reduction_needs_no_price():
+    gate = Gate()
+    gate.filled(Side.BUY, 20, 12)
+    assert gate.refused(Side.SELL, 20, price=None) is None
+    assert gate.refused(Side.BUY, 1, price=None) == ("order_notional", None, None)
+
+
+def test_a_restored_gate_knows_the_orders_that_work():
+    gate = Gate(max_order_notional=Decimal(250))
+    gate.filled(Side.BUY, 20, 12)
+    assert gate.refused(Side.SELL, 15, price=100) is None
+    rows: dict[str, list[tuple[str, bytes]]] = {}
+    for change in gate.risk.changes():
+        if change.data is not None:
+            rows.setdefault(change.table, []).append((change.key, change.data))
+    again = Gate(max_order_notional=Decimal(250))
+    again.risk.restore(rows)
+    again.orders = gate.orders
+    assert again.refused(Side.SELL, 6, price=100) is not None
+    assert again.refused(Side.SELL, 5, price=100) is None

@@ -1,14 +1,15 @@
 """The base of every payload, and the field types that payloads share.
 
 Payloads are frozen (safe to hand around), strict (no silent coercion), and refuse fields that they do not
-know. Timestamps carry the zone UTC; a naive or differently zoned one is refused by the validator itself, in
-Rust, so that it costs nothing on the hot path. Money and quantities are ``Decimal`` and travel as strings: a
-JSON number is refused, because it would pass through a double and lose digits on the way.
+know. Timestamps carry the zone UTC: one without a zone, of another offset, or of a zone that is UTC in winter only is
+refused, and in JSON every spelling that the schema's pattern does not have. Money and quantities are ``Decimal`` and
+travel as strings: a JSON number is refused, because it would pass through a double and lose digits on the way; a zero
+with more digits than can be written is refused as well.
 """
 
 from base64 import b64decode, b64encode
 from collections.abc import Mapping
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Annotated, Any, ClassVar, Final, cast
 
@@ -18,20 +19,56 @@ from pydantic_core import core_schema
 
 _DECIMAL: Final = r"^-?[0-9]+(\.[0-9]+)?([Ee][+-]?[0-9]+)?$"
 _INSTANT: Final = r"^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]{1,6})?(Z|\+00:00)$"
+_SPELLING: Final = (
+    r"^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]{1,6})?"
+    r"(Z|\+[0-9]{2}:[0-9]{2}|-(0[1-9]|[1-9][0-9]):[0-9]{2}|-00:(0[1-9]|[1-9][0-9]))?$"
+)
+"""How an instant is spelt, whatever its offset: other offsets than zero are refused in words of their own."""
+_EXPONENT: Final = 99
+"""The largest exponent of a zero, either way; that of another number is held by its digits."""
+_NO_OFFSET: Final = timedelta(0)
 _LIMITS: Final = {"gt": "x-exclusiveMinimum", "ge": "x-minimum", "lt": "x-exclusiveMaximum", "le": "x-maximum"}
 """JSON Schema compares numbers only; the limits of a decimal string are written under names of our own."""
 
 
+def refuse_other_zones(at: datetime) -> datetime:
+    """``at`` when its zone is UTC at any time of the year; London is not, in winter either.
+
+    Raises:
+        ValueError: it is another zone.
+    """
+    if at.tzinfo is UTC or (at.tzinfo is not None and at.tzinfo.utcoffset(None) == _NO_OFFSET):
+        return at
+    raise ValueError(f"the zone {at.tzinfo} is not UTC all year; convert with astimezone(UTC)")
+
+
+def refuse_endless_zeros(value: Decimal) -> Decimal:
+    """``value`` unless it is a zero that would be written with more digits than fit anywhere.
+
+    Raises:
+        ValueError: it is one.
+    """
+    if not value and abs(cast("int", value.as_tuple().exponent)) > _EXPONENT:
+        raise ValueError(f"a zero with the exponent {value.as_tuple().exponent} has too many digits; write 0")
+    return value
+
+
 class _Utc:
-    """Pins a datetime field to the zone UTC inside pydantic's core."""
+    """Pins a datetime field to the zone UTC inside pydantic's core; JSON is held to the spelling of the pattern."""
 
     def __get_pydantic_core_schema__(self, source: type[Any], handler: GetCoreSchemaHandler) -> core_schema.CoreSchema:
-        return core_schema.datetime_schema(tz_constraint=0)
+        instant = core_schema.datetime_schema(tz_constraint=0)
+        spelt = core_schema.str_schema(pattern=_SPELLING)
+        lenient = core_schema.datetime_schema(tz_constraint=0, strict=False)
+        return core_schema.json_or_python_schema(
+            core_schema.chain_schema([spelt, lenient]),
+            core_schema.no_info_after_validator_function(refuse_other_zones, instant),
+        )
 
     def __get_pydantic_json_schema__(
         self, schema: core_schema.CoreSchema, handler: GetJsonSchemaHandler
     ) -> JsonSchemaValue:
-        return {**handler(schema), "pattern": _INSTANT}
+        return {**handler(core_schema.datetime_schema(tz_constraint=0)), "pattern": _INSTANT}
 
 
 class _Exact:
@@ -41,7 +78,9 @@ class _Exact:
         exact = handler(source)
         lenient = cast("core_schema.CoreSchema", {**exact, "strict": False})
         digits = core_schema.str_schema(pattern=_DECIMAL)
-        return core_schema.json_or_python_schema(core_schema.chain_schema([digits, lenient]), exact)
+        return core_schema.json_or_python_schema(
+            core_schema.chain_schema([digits, _written_out(lenient)]), _written_out(exact)
+        )
 
     def __get_pydantic_json_schema__(
         self, schema: core_schema.CoreSchema, handler: GetJsonSchemaHandler
@@ -49,10 +88,14 @@ class _Exact:
         found = cast("Mapping[str, Any]", schema)
         while "python_schema" not in found:  # a validator of the field stands around it
             found = found["schema"]
-        exact = cast("Mapping[str, Any]", found["python_schema"])
+        exact = cast("Mapping[str, Any]", found["python_schema"]["schema"])
         limits = {name: str(exact[key]) for key, name in _LIMITS.items() if key in exact}
         digits = {"x-maxDigits": exact["max_digits"]} if "max_digits" in exact else {}
         return {"type": "string", "format": "decimal", "pattern": _DECIMAL, **limits, **digits}
+
+
+def _written_out(schema: core_schema.CoreSchema) -> core_schema.CoreSchema:
+    return core_schema.no_info_after_validator_function(refuse_endless_zeros, schema)
 
 
 class _Base64:

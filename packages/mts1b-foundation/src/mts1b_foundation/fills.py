@@ -4,6 +4,7 @@ from decimal import Decimal
 
 from pydantic import Field
 
+from mts1b_foundation.arithmetic import minus, times
 from mts1b_foundation.event import Event, Identifier, NonNegative, Price, Quantity, Symbol, Text, UtcDatetime
 from mts1b_foundation.orders import Side
 
@@ -31,12 +32,12 @@ class Fill(Event):
     @property
     def position_change(self) -> Decimal:
         """Signed change of the position, in units of the instrument."""
-        return self.side.sign * self.quantity
+        return times(self.side.sign, self.quantity)
 
     @property
     def cash_change(self) -> Decimal:
         """Signed change of the fund's cash, fee included, exact."""
-        return -self.side.sign * self.quantity * self.price - self.fee
+        return minus(times(-self.side.sign, times(self.quantity, self.price)), self.fee)
 
 
 class BrokerFill(Event):

@@ -19,6 +19,7 @@ from typing import Final, Self
 
 from pydantic import model_validator
 
+from mts1b_foundation.arithmetic import minus, plus, times
 from mts1b_foundation.errors import IllegalTransition
 from mts1b_foundation.event import Event, Identifier, NonNegative, Price, Quantity, Symbol, Text, UtcDatetime
 
@@ -163,7 +164,7 @@ class Order(Event):
     @property
     def remaining(self) -> Decimal:
         """Quantity that is not filled yet, in units of the instrument."""
-        return self.quantity - self.filled_quantity
+        return minus(self.quantity, self.filled_quantity)
 
     @property
     def average_price(self) -> Decimal | None:
@@ -209,9 +210,9 @@ class Order(Event):
             raise IllegalTransition(
                 f"order {self.order_id}: cannot fill {quantity}, {self.remaining} of {self.quantity} remain"
             )
-        filled = self.filled_quantity + quantity
+        filled = plus(self.filled_quantity, quantity)
         status = OrderStatus.FILLED if filled == self.quantity else OrderStatus.PARTIALLY_FILLED
-        notional = self.filled_notional + quantity * price
+        notional = plus(self.filled_notional, times(quantity, price))
         return self._to(status, at, filled_quantity=filled, filled_notional=notional)
 
     def _to(self, status: OrderStatus, at: datetime, **changes: object) -> "Order":

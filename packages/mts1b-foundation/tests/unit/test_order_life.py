@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from mts1b_foundation.errors import IllegalTransition, Mts1bError
 from mts1b_foundation.orders import Order, OrderStatus, OrderType, Side
-from mts1b_foundation.samples import ORDER
+from mts1b_foundation.samples import FILL, ORDER
 from pydantic import ValidationError
 
 NOW = ORDER.created_at
@@ -140,3 +140,33 @@ def test_an_order_that_contradicts_itself_is_refused(changes: dict[str, object],
 
 def test_a_side_signs_the_change_of_the_position():
     assert [side.sign for side in (Side.BUY, Side.SELL)] == [1, -1]
+
+
+LONGEST = Decimal("1." + "0" * 36 + "1")
+"""A quantity of 38 digits."""
+
+
+def test_a_quantity_of_38_digits_fills_to_exactly_nothing():
+    order = ORDER.model_copy(update={"quantity": LONGEST}).accept(NOW)
+    tick = Decimal("1e-37")
+    order = order.fill(tick, PRICE, NOW)
+    assert order.remaining == 1
+    order = order.fill(Decimal(1), PRICE, NOW)
+    assert order.status is OrderStatus.FILLED
+    assert order.remaining == 0
+
+
+def test_the_notional_of_fills_has_every_digit():
+    price = Decimal("12345678901234567890.1234567891")
+    order = ORDER.model_copy(update={"quantity": Decimal("3.0000000001")}).accept(NOW)
+    order = order.fill(Decimal("0.0000000001"), price, NOW).fill(Decimal(3), price, NOW)
+    assert order.filled_notional == Decimal("37037036704938271560.49382715631234567891")
+
+
+def test_what_follows_from_a_fill_has_every_digit():
+    long = Decimal("0.12345678901234567890123456789")
+    fill = FILL.model_copy(update={"quantity": long, "price": long, "fee": Decimal("1e-58")})
+    assert fill.position_change == long
+    assert -fill.cash_change == Decimal("0.0152415787532388367504953515624666819051205301021336199121") + Decimal(
+        "1e-58"
+    )

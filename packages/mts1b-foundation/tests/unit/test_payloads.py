@@ -1,10 +1,12 @@
 """What every payload promises: frozen, strict, closed, UTC, exact."""
 
 import json
+import re
 from base64 import b64encode
-from datetime import UTC, datetime, timedelta, timezone
+from datetime import UTC, datetime, timedelta, timezone, tzinfo
 from decimal import Decimal
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import pytest
 from hypothesis import given
@@ -95,6 +97,52 @@ def test_a_timestamp_of_another_zone_is_refused(event: Event, name: str):
         type(event).model_validate({**dict(event), name: elsewhere})
     with pytest.raises(ValidationError, match="Timezone offset of 0 required"):
         type(event).model_validate_json(json_of(event, **{name: elsewhere.isoformat()}))
+
+
+@pytest.mark.parametrize("zone", ["Europe/London", "Africa/Abidjan", "Atlantic/Reykjavik"])
+@pytest.mark.parametrize("month", [1, 7])
+def test_a_zone_that_is_not_utc_all_year_is_refused_at_any_time_of_the_year(zone: str, month: int):
+    with pytest.raises(ValidationError, match=r"is not UTC all year|Timezone offset of 0 required"):
+        type(QUOTE).model_validate({**dict(QUOTE), "timestamp": datetime(2021, month, 8, tzinfo=ZoneInfo(zone))})
+
+
+@pytest.mark.parametrize("zone", [UTC, timezone(timedelta(0)), ZoneInfo("UTC"), ZoneInfo("Etc/UTC")])
+def test_utc_by_any_other_name_is_utc(zone: tzinfo):
+    at = datetime(2021, 7, 8, tzinfo=zone)
+    assert type(QUOTE).model_validate({**dict(QUOTE), "timestamp": at}).timestamp == at
+
+
+@pytest.mark.parametrize(
+    "written",
+    [
+        "2021-01-08T00:00:00Z", "2021-01-08T00:00:00.1+00:00", "2021-01-08T00:00:00.123456Z", "2021-01-08T00:00:00",
+        "2021-01-08 00:00:00Z", "2021-01-08t00:00:00Z", "2021-01-08T00:00:00z", "2021-01-08T00:00Z",
+        "2021-01-08T00:00:00.1234567Z", "2021-01-08T00:00:00,1Z", "2021-01-08T00:00:00-00:00", "+2021-01-08T00:00:00Z",
+        "1610064000", "1610064000000", "2021-01-08_00:00:00Z", "2021-01-08", "2021-01-08T00:00:00Z ", "2021-01-08T00Z",
+        "2021-01-08T00:00:00+01:00", "2021-01-08T00:00:00-00:30", "2021-01-08T00:00:00+00", "2021-01-08T00:00:00+0000",
+    ],
+)  # fmt: skip
+def test_a_timestamp_is_taken_when_its_schema_takes_it(written: str):
+    pattern: str = type(QUOTE).model_json_schema()["properties"]["timestamp"]["pattern"]
+    try:
+        type(QUOTE).model_validate_json(json_of(QUOTE, timestamp=written))
+    except ValidationError:
+        assert not re.search(pattern, written)
+    else:
+        assert re.search(pattern, written)
+
+
+@pytest.mark.parametrize("zero", ["0E-999999999", "0E+999999999", "0E-100", "-0E+100"])
+def test_a_zero_with_endless_digits_is_refused(zero: str):
+    with pytest.raises(ValidationError, match="too many digits; write 0"):
+        type(NAV).model_validate({**dict(NAV), "cash": Decimal(zero)})
+    with pytest.raises(ValidationError, match="too many digits; write 0"):
+        type(NAV).model_validate_json(json_of(NAV, cash=zero))
+
+
+@pytest.mark.parametrize("zero", ["0", "-0", "0.00", "0E+2", "0E-60"])
+def test_a_zero_is_kept_as_it_is_written(zero: str):
+    assert str(type(NAV).model_validate_json(json_of(NAV, cash=zero)).cash) == str(Decimal(zero))
 
 
 @pytest.mark.parametrize(("event", "name"), decimals())

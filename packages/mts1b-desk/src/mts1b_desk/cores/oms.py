@@ -2,19 +2,21 @@
 
 One intent at a time per fund: while an order of a fund is not final, later signals of that fund wait in the order in
 which they came. So the size of every order follows from finished orders alone, and no race between market, risk and
-broker can change it. Whatever arrives twice or for an order that is not ours is counted and changes nothing.
+broker can change it. A reversal goes out as one order; when a limit refuses it, it goes out again in two parts, first
+what makes the position flat, then, once it is flat, the rest. Whatever arrives twice or for an order that is not ours
+is counted and changes nothing.
 """
 
 from collections import Counter
 from collections.abc import Iterable
 from datetime import datetime
 from decimal import Decimal
-from typing import ClassVar
+from typing import Any, ClassVar, Literal
 
 from mts1b_foundation.fills import BrokerCancel, BrokerFill, Fill
 from mts1b_foundation.operations import HaltClearance, HaltObedience, HaltRequest
 from mts1b_foundation.orders import Order, OrderStatus, Side
-from mts1b_foundation.risk import OrderApproval, OrderRejection
+from mts1b_foundation.risk import OrderApproval, OrderRejection, RiskRule
 from mts1b_foundation.signals import Signal
 from mts1b_foundation.subjects import (
     BROKERS_FILLS_RAW,
@@ -51,6 +53,9 @@ _SUBJECT_OF = {
     OrderStatus.FILLED: OMS_ORDERS_FILLED,
     OrderStatus.CANCELED: OMS_ORDERS_CANCELED,
 }
+_ZERO = Decimal(0)
+_HALTED = RiskRule.HALTED
+_LET_REDUCTIONS_PASS = (RiskRule.ORDER_NOTIONAL, RiskRule.POSITION_NOTIONAL, RiskRule.DRAWDOWN)
 
 
 class Frozen(BaseModel):
@@ -69,18 +74,32 @@ class OpenOrder(Frozen):
     """The broker's cancel, while fills that it counts are still on their way."""
     halt_id: str | None = None
     """The halt that asked for the order to be withdrawn."""
+    reversal: Signal | None = None
+    """The signal of the order, when it turns the position."""
+
+
+class Part(Frozen):
+    """A part of a reversal that was refused as a whole."""
+
+    signal: Signal
+    name: Literal["flat", "rest"]
+    """``flat`` closes the position; ``rest`` follows when it is closed."""
 
 
 class FundState(Frozen):
     """One fund's queue and results."""
 
     queue: tuple[Signal, ...] = ()
+    parts: tuple[Part, ...] = ()
+    """What goes out before the queue."""
     working: str | None = None
     """The one order that is not final."""
     finished: dict[str, int] = {}
     """Final orders by status."""
+    rejections: dict[str, int] = {}
+    """Rejected orders by the rule that they broke."""
     fills: int = 0
-    cash_change: Decimal = Decimal(0)
+    cash_change: Decimal = _ZERO
     """Sum over all fills, fees included, in the fund's currency."""
     positions: dict[str, Decimal] = {}
 
@@ -148,6 +167,7 @@ class Oms(Core):
         funds = {
             fund: FundOrders(
                 orders=dict(sorted((Counter(state.finished) + open_orders.get(fund, Counter[str]())).items())),
+                rejections=dict(sorted(state.rejections.items())),
                 fills=state.fills,
                 positions={symbol: quantity for symbol, quantity in sorted(state.positions.items()) if quantity},
                 cash_change=state.cash_change,
@@ -177,7 +197,8 @@ class Oms(Core):
         if row is None or row.order.status is not OrderStatus.CREATED:
             return self._ignore("approval of no waiting order")
         if (halt := self._halt_of(row.order.fund_id)) is not None:
-            return self._finish(row, row.order.reject(_halted(halt.request), approval.decided_at), at)
+            rejected = row.order.reject(_halted(halt.request), approval.decided_at)
+            return self._finish(row, rejected, at, _HALTED)
         order = row.order.accept(approval.decided_at)
         self.orders[order.order_id] = row.model_copy(update={"order": order})
         return [_step(order)]
@@ -186,8 +207,12 @@ class Oms(Core):
         row = self.orders.get(rejection.order_id)
         if row is None or row.order.status is not OrderStatus.CREATED:
             return self._ignore("rejection of no waiting order")
+        order = row.order
+        if row.reversal is not None and rejection.rule in _LET_REDUCTIONS_PASS:
+            parts = tuple(Part(signal=row.reversal, name=name) for name in ("flat", "rest"))
+            self.funds[order.fund_id] = self._fund(order.fund_id).model_copy(update={"parts": parts})
         reason = f"{rejection.rule}: {rejection.reason}"
-        return self._finish(row, row.order.reject(reason, rejection.decided_at), at)
+        return self._finish(row, order.reject(reason, rejection.decided_at), at, rejection.rule)
 
     def _on_fill(self, raw: BrokerFill, at: datetime) -> Effects:
         execution = f"{raw.broker}.{raw.execution_id}"
@@ -246,7 +271,7 @@ class Oms(Core):
             if request.fund_id not in (None, order.fund_id):
                 continue
             if order.status is OrderStatus.CREATED:
-                effects += self._finish(row, order.reject(_halted(request), order.updated_at), at)
+                effects += self._finish(row, order.reject(_halted(request), order.updated_at), at, _HALTED)
                 rejected += 1
                 continue
             withdrawing.add(order.order_id)
@@ -268,7 +293,8 @@ class Oms(Core):
             return ()
         told = row.order.model_copy(update={"status": OrderStatus.CREATED})
         # The halt did not reject a fresh order, so it does not count as withdrawn either.
-        return self._finish(row, told.reject(_halted(halt.request), row.order.updated_at), halt.request.requested_at)
+        rejected = told.reject(_halted(halt.request), row.order.updated_at)
+        return self._finish(row, rejected, halt.request.requested_at, _HALTED)
 
     def _on_clearance(self, clearance: HaltClearance, _at: datetime) -> Effects:
         if clearance.halt_id not in self.halts:
@@ -279,26 +305,33 @@ class Oms(Core):
     def _advance(self, fund: FundSettings) -> Effects:
         """Turn waiting signals into orders until one of them has to be waited for."""
         effects: list[Effect] = []
-        while (state := self._fund(fund.fund_id)).working is None and state.queue:
-            signal, *rest = state.queue
-            self.funds[fund.fund_id] = state = state.model_copy(update={"queue": tuple(rest)})
-            held = state.positions.get(signal.symbol, Decimal(0))
+        while (state := self._fund(fund.fund_id)).working is None and (state.parts or state.queue):
+            part = state.parts[0] if state.parts else None
+            signal = part.signal if part else state.queue[0]
+            rest = {"parts": state.parts[1:]} if part else {"queue": state.queue[1:]}
+            self.funds[fund.fund_id] = state = state.model_copy(update=rest)
+            held = state.positions.get(signal.symbol, _ZERO)
+            if part and part.name == "rest" and held:
+                self.ignored["rest of a reversal that did not become flat"] += 1
+                continue
             lots = whole_lots(fund.order_notional, signal.reference_price, self._settings.lot)
-            wanted = signal.direction.sign * lots - held
+            target = signal.direction.sign * lots
+            wanted = -held if part and part.name == "flat" else target - held
             if not wanted:
                 continue
-            order = self._order(fund, signal, wanted)
+            order = self._order(fund, signal, wanted, part)
             effects.append(_step(order))
-            row = OpenOrder(order=order)
+            turns = part is None and held * target < 0
+            row = OpenOrder(order=order, reversal=signal if turns else None)
             if (halt := self._halt_of(fund.fund_id)) is not None:
-                effects += self._close(row, order.reject(_halted(halt.request), order.created_at))
+                effects += self._close(row, order.reject(_halted(halt.request), order.created_at), _HALTED)
                 continue
             self.orders[order.order_id] = row
             self.funds[fund.fund_id] = state.model_copy(update={"working": order.order_id})
         return effects
 
-    def _order(self, fund: FundSettings, signal: Signal, wanted: Decimal) -> Order:
-        intent = intent_id(signal.signal_id, fund.fund_id)
+    def _order(self, fund: FundSettings, signal: Signal, wanted: Decimal, part: Part | None) -> Order:
+        intent = intent_id(signal.signal_id, fund.fund_id) + (f".{part.name}" if part else "")
         return Order(
             order_id=intent,
             idempotency_key=intent,
@@ -315,10 +348,10 @@ class Oms(Core):
             updated_at=signal.as_of,
         )
 
-    def _finish(self, row: OpenOrder, order: Order, at: datetime) -> Effects:
+    def _finish(self, row: OpenOrder, order: Order, at: datetime, rule: RiskRule | None = None) -> Effects:
         """The order is final: say so, let halts know, and go on with the fund's next signal."""
         self.orders.pop(order.order_id, None)
-        effects: list[Effect] = list(self._close(row, order))
+        effects: list[Effect] = list(self._close(row, order, rule))
         for halt_id, halt in tuple(self.halts.items()):
             if order.order_id in halt.withdrawing:
                 canceled = halt.canceled + (order.status is OrderStatus.CANCELED)
@@ -327,17 +360,19 @@ class Oms(Core):
                 effects += self._obey(self.halts[halt_id], at)
         return [*effects, *self._advance(self._funds[order.fund_id])]
 
-    def _close(self, row: OpenOrder, order: Order) -> Iterable[Effect]:
+    def _close(self, row: OpenOrder, order: Order, rule: RiskRule | None = None) -> Iterable[Effect]:
         state = self._fund(order.fund_id)
-        finished = Counter(state.finished)
-        finished[order.status.value] += 1
-        working = None if state.working == row.order.order_id else state.working
-        self.funds[order.fund_id] = state.model_copy(update={"working": working, "finished": dict(finished)})
+        update: dict[str, Any] = {"finished": _one_more(state.finished, order.status.value)}
+        if rule is not None:
+            update["rejections"] = _one_more(state.rejections, rule.value)
+        if state.working == row.order.order_id:
+            update["working"] = None
+        self.funds[order.fund_id] = state.model_copy(update=update)
         return (_step(order),)
 
     def _book(self, fill: Fill) -> None:
         state = self._fund(fill.fund_id)
-        held = state.positions.get(fill.symbol, Decimal(0)) + fill.position_change
+        held = state.positions.get(fill.symbol, _ZERO) + fill.position_change
         self.funds[fill.fund_id] = state.model_copy(
             update={
                 "fills": state.fills + 1,
@@ -363,6 +398,10 @@ class Oms(Core):
     def _ignore(self, why: str) -> Effects:
         self.ignored[why] += 1
         return ()
+
+
+def _one_more(counts: dict[str, int], name: str) -> dict[str, int]:
+    return {**counts, name: counts.get(name, 0) + 1}
 
 
 def _step(order: Order) -> Emit:

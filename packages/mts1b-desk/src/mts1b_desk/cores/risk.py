@@ -1,9 +1,9 @@
-"""The gate in front of the order management: every order is held against its fund's envelope.
+"""The gate in front of the order management: every order is held against its fund's envelope (``limits.py``).
 
 The gate keeps books of its own from the life of the orders, which it reads in the order in which the stream stored
 them. So an answer depends on what the stream says before the order and on nothing else: not on the speed of market
 data, not on the treasury. Between orders a position is valued at the last price that an order of its symbol referred
-to. Orders that make a position smaller pass the position and drawdown limits, so that a fund in trouble can get out.
+to.
 """
 
 from collections import Counter
@@ -11,7 +11,7 @@ from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import ClassVar
 
-from mts1b_foundation.orders import Order, OrderStatus
+from mts1b_foundation.orders import Order, Side
 from mts1b_foundation.risk import OrderApproval, OrderRejection, RiskEnvelope, RiskRule
 from mts1b_foundation.subjects import (
     OMS_ORDERS_ACCEPTED,
@@ -27,7 +27,7 @@ from mts1b_foundation.subjects import (
 from pydantic import BaseModel, ConfigDict
 
 from mts1b_desk.cores.core import Core, Effects, Emit
-from mts1b_desk.money import plain, ratio
+from mts1b_desk.cores.limits import Exposure, Refusal, broken_limit
 from mts1b_desk.settings import DeskSettings, FundSettings
 from mts1b_desk.tables import Recent, Table
 
@@ -35,43 +35,17 @@ _ZERO = Decimal(0)
 _MINUTE = timedelta(minutes=1)
 
 
-class Exposure(BaseModel):
-    """One fund as the gate sees it."""
+class Working(BaseModel):
+    """An order that was let through and is not final, and what was filled of it."""
 
     model_config = ConfigDict(frozen=True)
 
-    cash: Decimal
-    peak: Decimal
-    """Highest value that the fund was seen at."""
-    positions: dict[str, Decimal] = {}
-    prices: dict[str, Decimal] = {}
-    passed: tuple[datetime, ...] = ()
-    """When the orders of the last minute of market time were let through."""
-
-    @property
-    def equity(self) -> Decimal:
-        """Cash and positions at the last reference prices; fees are not in it."""
-        return self.cash + sum((held * self.prices[symbol] for symbol, held in self.positions.items()), _ZERO)
-
-
-class Filled(BaseModel):
-    """What was filled of an order that is not final."""
-
-    model_config = ConfigDict(frozen=True)
-
+    fund_id: str
+    symbol: str
+    side: Side
     quantity: Decimal
-    notional: Decimal
-
-
-class Refusal(BaseModel):
-    """The rule that an order breaks."""
-
-    model_config = ConfigDict(frozen=True)
-
-    rule: RiskRule
-    reason: str
-    limit: Decimal | None = None
-    observed: Decimal | None = None
+    filled: Decimal = _ZERO
+    notional: Decimal = _ZERO
 
 
 class Risk(Core):
@@ -85,8 +59,8 @@ class Risk(Core):
         self._funds = {fund.fund_id: fund for fund in settings.funds}
         self.envelopes: Table[RiskEnvelope] = Table("envelopes", RiskEnvelope)
         self.exposures: Table[Exposure] = Table("exposures", Exposure)
-        self.fills: Table[Filled] = Table("fills", Filled)
-        self.tables = (self.envelopes, self.exposures, self.fills)
+        self.working: Table[Working] = Table("working", Working)
+        self.tables = (self.envelopes, self.exposures, self.working)
         self.refused: Counter[str] = Counter()
         self._recent = Recent()
         self.handlers = {
@@ -150,26 +124,34 @@ class Risk(Core):
 
     def _judge(self, order: Order, envelope: RiskEnvelope) -> Refusal | None:
         price = order.reference_price or order.limit_price
-        if price is None:
-            return Refusal(
-                rule=RiskRule.ORDER_NOTIONAL, reason="a market order without a reference price cannot be valued"
-            )
         seen = self.exposures[order.fund_id]
         recent = tuple(at for at in seen.passed if at > order.created_at - _MINUTE)
-        seen = seen.model_copy(update={"prices": {**seen.prices, order.symbol: price}, "passed": recent})
-        seen = seen.model_copy(update={"peak": max(seen.peak, seen.equity)})
-        refusal = _refusal(order, price, envelope, seen)
+        if price is not None:
+            seen = seen.model_copy(update={"prices": {**seen.prices, order.symbol: price}})
+        seen = seen.model_copy(update={"passed": recent, "peak": max(seen.peak, seen.equity)})
+        refusal = broken_limit(order, price, envelope, seen, self._working(order))
         if refusal is None:
             seen = seen.model_copy(update={"passed": (*recent, order.created_at)})
+            self.working[order.order_id] = Working(
+                fund_id=order.fund_id, symbol=order.symbol, side=order.side, quantity=order.quantity
+            )
         self.exposures[order.fund_id] = seen
         return refusal
+
+    def _working(self, order: Order) -> Decimal:
+        """Units that other orders like ``order`` may still fill."""
+        alike = (order.fund_id, order.symbol, order.side)
+        rows = (row for row in self.working.values() if (row.fund_id, row.symbol, row.side) == alike)
+        return sum((row.quantity - row.filled for row in rows), _ZERO)
 
     def _on_step(self, order: Order, _at: datetime) -> Effects:
         seen = self.exposures.get(order.fund_id)
         if seen is None:
             return ()
-        before = self.fills.get(order.order_id) or Filled(quantity=_ZERO, notional=_ZERO)
-        quantity = order.filled_quantity - before.quantity
+        before = self.working.get(order.order_id) or Working(
+            fund_id=order.fund_id, symbol=order.symbol, side=order.side, quantity=order.quantity
+        )
+        quantity = order.filled_quantity - before.filled
         if quantity > 0:
             sign = order.side.sign
             price = order.reference_price or order.limit_price or order.filled_notional / order.filled_quantity
@@ -184,48 +166,8 @@ class Risk(Core):
                 }
             )
         if order.status.is_final:
-            self.fills.pop(order.order_id, None)
-        elif order.status is OrderStatus.PARTIALLY_FILLED and quantity > 0:
-            self.fills[order.order_id] = Filled(quantity=order.filled_quantity, notional=order.filled_notional)
+            self.working.pop(order.order_id, None)
+        elif quantity > 0:
+            filled = {"filled": order.filled_quantity, "notional": order.filled_notional}
+            self.working[order.order_id] = before.model_copy(update=filled)
         return ()
-
-
-def _refusal(order: Order, price: Decimal, envelope: RiskEnvelope, seen: Exposure) -> Refusal | None:
-    """The first rule that ``order`` breaks, None when it breaks none."""
-    notional = order.quantity * price
-    if notional > envelope.max_order_notional:
-        return Refusal(
-            rule=RiskRule.ORDER_NOTIONAL,
-            reason=f"the order is worth {plain(notional)}, the limit is {plain(envelope.max_order_notional)}",
-            limit=envelope.max_order_notional,
-            observed=notional,
-        )
-    if len(seen.passed) >= envelope.max_orders_per_minute:
-        return Refusal(
-            rule=RiskRule.ORDER_RATE,
-            reason=f"{len(seen.passed)} orders in the last minute, the limit is {envelope.max_orders_per_minute}",
-            limit=Decimal(envelope.max_orders_per_minute),
-            observed=Decimal(len(seen.passed)),
-        )
-    held = seen.positions.get(order.symbol, _ZERO)
-    after = held + order.side.sign * order.quantity
-    if abs(after) < abs(held):
-        return None
-    value = abs(after) * price
-    if value > envelope.max_position_notional:
-        return Refusal(
-            rule=RiskRule.POSITION_NOTIONAL,
-            reason=f"the position would be worth {plain(value)}, the limit is {plain(envelope.max_position_notional)}",
-            limit=envelope.max_position_notional,
-            observed=value,
-        )
-    lost = seen.peak - seen.equity
-    if lost > seen.peak * envelope.max_drawdown:
-        observed = ratio(lost, seen.peak) if seen.peak > 0 else Decimal(1)
-        return Refusal(
-            rule=RiskRule.DRAWDOWN,
-            reason=f"{plain(observed)} of the highest value is lost, the limit is {plain(envelope.max_drawdown)}",
-            limit=envelope.max_drawdown,
-            observed=observed,
-        )
-    return None

@@ -1,91 +1,67 @@
-"""Market data files as a source of ticks.
+"""Market data files as a source of ticks: one file, or a folder of files in the order of time.
 
-- Quotes become ticks as they stand; sizes may be missing.
-- A trade becomes a tick whose bid and ask are its price, without sizes: what traded is not what is on offer.
-- A bar is passed on as it is, followed by a tick at its end that shows its close without a spread. ``timestamp`` is its
-  start; its length is the column ``interval``, or the smallest step between two bars of a symbol.
+Rows have to come in ascending order of time; a file of bars that begins with the newest is read from its end, and
+``sort`` sorts any other. The same quote or bar twice is refused.
 """
 
+import heapq
 import re
-from collections.abc import Iterator
-from dataclasses import dataclass
-from datetime import datetime, timedelta
-from itertools import repeat
+from collections.abc import Iterable, Iterator
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from mts1b_desk.data.columns import Kind, Layout, layout_of
-from mts1b_desk.data.table_file import Columns, batches, column_names
+from mts1b_desk.data.formats import Kind
+from mts1b_desk.data.rows import WHOLE, Row, RowReader
+from mts1b_desk.data.summary import Gaps, Summary
 from mts1b_desk.data.tick import BarTick, Tick
-from mts1b_desk.data.values import Cells
 from mts1b_desk.errors import DataError
 from mts1b_desk.settings import ReplaySettings
 
-_WORDS = frozenset({"ticks", "tick", "quotes", "quote", "trades", "trade", "bars", "bar", "data"})
-_UNITS = (("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1_000), ("ms", 1))
-_INTERVAL = re.compile(r"([1-9][0-9]*)(ms|s|m|h|d)")
-
-
-@dataclass(frozen=True, slots=True)
-class Summary:
-    """What a whole file holds, after every row of it was checked."""
-
-    kind: Kind
-    ticks: int
-    symbols: tuple[str, ...]
-    first: datetime
-    last: datetime
-    interval: str | None
-    """Length of the bars of a file of bars."""
-    derived_symbol: str | None
-    """The symbol, when it was derived from the file's name."""
-
 
 class Replay:
-    """One market data file. Opening it checks its columns; reading it checks every row.
+    """Market data files. Opening them checks their columns; reading them checks every row.
 
     Raises:
-        DataError: the file cannot be read, or says something that makes no sense.
+        DataError: a file cannot be read, or says something that makes no sense.
     """
 
     def __init__(self, settings: ReplaySettings) -> None:
         self.path = settings.path
         self.label = "replay:" + (re.sub(r"[^!-~]", "_", settings.path.name)[:180] or "file")
-        self._layout: Layout = layout_of(self.path, column_names(self.path))
-        self._cells = Cells(self.path, utc=settings.utc)
-        self._only = settings.symbol if self._layout.has("symbol") else None
-        self.derived_symbol: str | None = None
-        self._symbol = settings.symbol
-        if not self._layout.has("symbol") and settings.symbol is None:
-            self._symbol = self.derived_symbol = _symbol_of(self.path)
+        self._sort = settings.sort
+        folder = settings.path.is_dir()
+        paths = _files_of(settings.path) if folder else [settings.path]
+        symbol = None if folder else settings.symbol
+        self._readers = [RowReader(path, symbol=symbol, utc=settings.utc) for path in paths]
+        self._only = settings.symbol if folder or self._readers[0].layout.has("symbol") else None
+        self.derived_symbol = None if folder else self._readers[0].derived_symbol
+        for reader in self._readers:
+            if reader.kind is not self.kind:
+                raise DataError(
+                    f"{reader.path} holds {reader.kind}, {self._readers[0].path} {self.kind}; keep one kind per folder"
+                )
 
     @property
     def kind(self) -> Kind:
-        """What the file holds."""
-        return self._layout.kind
+        """What the files hold."""
+        return self._readers[0].kind
 
     def ticks(self) -> Iterator[Tick | BarTick]:
-        """The ticks in the order of the file, which is checked to be the order of time."""
-        read = {Kind.QUOTES: self._quotes, Kind.TRADES: self._trades, Kind.BARS: self._bars}[self.kind]
-        names = list(self._layout.columns.values())
-        row = 0
-        before: datetime | None = None
-        for columns in batches(self.path, names):
-            for tick in read(columns, row + 1):
-                row += 1
-                at = tick.timestamp
-                if before is not None and at < before:
-                    raise self._cells.error(
-                        row,
-                        self._layout.columns["timestamp"],
-                        f"{at.isoformat()} is earlier than the row before it; sort the file by time",
-                    )
-                before = at
-                if self._only is None or tick.symbol == self._only:
-                    yield tick
+        """The ticks in the order of time, those of the same time in the order of the files and their rows."""
+        repetition = _Repetition()
+        for reader, row in self._merged():
+            if repetition.is_one(row):
+                raise reader.cells.error(
+                    row.number,
+                    reader.time_column,
+                    f"{_shown(row)} of {row.tick.symbol} was there before; drop one of the rows",
+                )
+            if self._only is None or row.tick.symbol == self._only:
+                yield row.tick
 
     def check(self) -> Summary:
-        """Read the whole file once.
+        """Read everything once.
 
         Raises:
             DataError: at the first row that is wrong, or when there is none at all.
@@ -95,6 +71,7 @@ class Replay:
         intervals: dict[str, None] = {}
         first: Tick | BarTick | None = None
         last: Tick | BarTick | None = None
+        gaps = Gaps()
         for tick in self.ticks():
             ticks += 1
             first = first or tick
@@ -102,6 +79,7 @@ class Replay:
             symbols[tick.symbol] = None
             if isinstance(tick, BarTick):
                 intervals[tick.interval] = None
+                gaps.add(tick)
         if first is None or last is None:
             what = f"no row of symbol {self._only!r}" if self._only else "no row"
             raise DataError(f"{self.path} has {what}: there is nothing to replay")
@@ -115,98 +93,76 @@ class Replay:
             last.timestamp,
             next(iter(intervals), None),
             self.derived_symbol,
+            tuple(reader.describe() for reader in self._readers),
+            gaps.count,
+            gaps.longest,
         )
 
-    def _quotes(self, columns: Columns, row: int) -> Iterator[Tick]:
-        cells = self._cells
-        at, bid, ask = (self._layout.columns[name] for name in ("timestamp", "bid", "ask"))
-        sizes = [self._layout.columns.get(name) for name in ("bid_size", "ask_size")]
-        values = [columns[name] if name else repeat(None) for name in sizes]
-        rows = zip(columns[at], self._symbols(columns), columns[bid], columns[ask], *values)  # noqa: B905 - repeat
-        for number, (time, symbol, bid_price, ask_price, bid_size, ask_size) in enumerate(rows, row):
-            yield Tick(
-                self._name(number, symbol),
-                cells.time(number, at, time),
-                cells.price(number, bid, bid_price),
-                cells.price(number, ask, ask_price),
-                cells.size(number, sizes[0] or "bid_size", bid_size),
-                cells.size(number, sizes[1] or "ask_size", ask_size),
-            )
+    def _merged(self) -> Iterator[tuple[RowReader, Row]]:
+        if len(self._readers) == 1:
+            return self._ascending(self._readers[0])
+        return heapq.merge(
+            *(self._ascending(reader) for reader in self._readers), key=lambda each: each[1].tick.timestamp
+        )
 
-    def _trades(self, columns: Columns, row: int) -> Iterator[Tick]:
-        at, price = self._layout.columns["timestamp"], self._layout.columns["price"]
-        quantity = self._layout.columns.get("quantity")
-        quantities = columns[quantity] if quantity else repeat(None)
-        rows = zip(columns[at], self._symbols(columns), columns[price], quantities)  # noqa: B905 - repeat
-        for number, (time, symbol, traded, size) in enumerate(rows, row):
-            value = self._cells.price(number, price, traded)
-            self._cells.size(number, quantity or "quantity", size)
-            yield Tick(self._name(number, symbol), self._cells.time(number, at, time), value, value)
-
-    def _bars(self, columns: Columns, row: int) -> Iterator[BarTick]:
-        cells = self._cells
-        names = {meaning: self._layout.columns[meaning] for meaning in ("timestamp", "open", "high", "low", "close")}
-        volume, interval = self._layout.columns.get("volume"), self._layout.columns.get("interval")
-        volumes = columns[volume] if volume else repeat(None)
-        intervals = columns[interval] if interval else repeat(None)
-        values = (columns[name] for name in names.values())
-        for number, (symbol, units, length, time, *prices) in enumerate(
-            zip(self._symbols(columns), volumes, intervals, *values),  # noqa: B905 - repeat
-            row,
-        ):
-            start = cells.time(number, names["timestamp"], time)
-            step, written = self._length(number, interval, length)
-            opened, high, low, close = (
-                cells.price(number, name, price) for name, price in zip(list(names.values())[1:], prices, strict=True)
-            )
-            if not low <= min(opened, close) <= max(opened, close) <= high:
-                raise cells.error(number, names["high"], "high and low do not enclose open and close; fix the row")
-            size = cells.size(number, volume or "volume", units)
-            yield BarTick(self._name(number, symbol), written, start, start + step, opened, high, low, close, size)
-
-    def _length(self, row: int, column: str | None, value: Any) -> tuple[timedelta, str]:
-        if column is None:
-            return self._step
-        match = _INTERVAL.fullmatch(str(value).strip())
-        if match is None:
-            raise self._cells.error(row, column, f"{value!r} is no interval; write 500ms, 1s, 5m, 1h or 1d")
-        return timedelta(milliseconds=int(match[1]) * dict(_UNITS)[match[2]]), match[0]
-
-    @property
-    def _step(self) -> tuple[timedelta, str]:
-        """The smallest step between two bars of a symbol in the first batch of the file."""
-        if self._inferred is None:
-            at = self._layout.columns["timestamp"]
-            last: dict[str, datetime] = {}
-            steps: set[timedelta] = set()
-            for columns in batches(self.path, list(self._layout.columns.values())):
-                for number, (time, symbol) in enumerate(zip(columns[at], self._symbols(columns)), 1):  # noqa: B905
-                    name, now = self._name(number, symbol), self._cells.time(number, at, time)
-                    if (before := last.get(name)) is not None and now > before:
-                        steps.add(now - before)
-                    last[name] = now
-                break
-            if not steps:
-                raise DataError(f"{self.path}: one bar does not tell how long it is; add a column interval")
-            step = min(steps)
-            milliseconds = round(step / timedelta(milliseconds=1))
-            unit, size = next((unit, size) for unit, size in _UNITS if milliseconds % size == 0)
-            self._inferred = step, f"{milliseconds // size}{unit}"
-        return self._inferred
-
-    _inferred: tuple[timedelta, str] | None = None
-
-    def _symbols(self, columns: Columns) -> Any:
-        return columns[self._layout.columns["symbol"]] if self._layout.has("symbol") else repeat(self._symbol)
-
-    def _name(self, row: int, value: Any) -> str:
-        if value == self._symbol and value is not None:
-            return value
-        return self._cells.symbol(row, self._layout.columns.get("symbol", "symbol"), value)
+    def _ascending(self, reader: RowReader) -> Iterator[tuple[RowReader, Row]]:
+        rows: Iterable[Row] = reader.rows()
+        if self._sort:
+            rows = sorted(rows, key=lambda row: row.tick.timestamp)
+        elif reader.newest_first:
+            rows = reversed(list(rows))
+        before: datetime | None = None
+        for row in rows:
+            at = row.tick.timestamp
+            if before is not None and at < before:
+                raise reader.cells.error(
+                    row.number,
+                    reader.time_column,
+                    f"{_shown(row)} is earlier than the row before it; sort the file by time, or pass --sort",
+                )
+            before = at
+            yield reader, row
 
 
-def _symbol_of(path: Path) -> str:
-    parts = [part for part in re.split(r"[-_. ]+", path.stem) if part and part.lower() not in _WORDS]
-    if not parts:
-        raise DataError(f"{path} has no symbol column, and its name tells none; pass --symbol BTC/USD")
-    return "-".join(parts).upper()[:64]
+class _Repetition:
+    """Recognises a row that says what another row of its symbol at the same time said.
+
+    A quote is compared with the quote before it, as a market may come back to a price; trades are compared by their
+    ids, bars by their starts. Trades without ids cannot be told apart.
+    """
+
+    def __init__(self) -> None:
+        self._seen: dict[str, tuple[datetime, set[Any]]] = {}
+        self._last: dict[str, Tick | BarTick] = {}
+
+    def is_one(self, row: Row) -> bool:
+        tick = row.tick
+        if row.identity is None:
+            return False
+        if row.identity is WHOLE:
+            before, self._last[tick.symbol] = self._last.get(tick.symbol), tick
+            return before == tick
+        at, seen = self._seen.get(tick.symbol, (None, set[Any]()))
+        if at != tick.timestamp:
+            self._seen[tick.symbol] = tick.timestamp, {row.identity}
+            return False
+        if row.identity in seen:
+            return True
+        seen.add(row.identity)
+        return False
+
+
+def _files_of(folder: Path) -> list[Path]:
+    """The files in ``folder``, hidden ones left out, in the order of their names."""
+    found = sorted(path for path in folder.iterdir() if not path.name.startswith("."))
+    if not found:
+        raise DataError(f"{folder} is an empty folder: there is nothing to replay")
+    for path in found:
+        if path.is_dir():
+            raise DataError(f"{path} is a folder in the folder {folder}; files of market data lie side by side")
+    return found
+
+
+def _shown(row: Row) -> str:
+    tick = row.tick
+    return f"the bar of {tick.start.isoformat()}" if isinstance(tick, BarTick) else tick.timestamp.isoformat()

@@ -1,85 +1,102 @@
-"""Parquet and CSV files as batches of columns, read as a stream: a file of any size needs little memory."""
+"""Market data files as batches of columns, read as a stream: a file of any size needs little memory."""
 
 # pyarrow ships no types; what leaves this module is typed.
 # pyright: reportUnknownMemberType=false, reportUnknownArgumentType=false, reportUnknownVariableType=false
 
 import csv
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Final, Protocol
 
 import pyarrow as pa
-import pyarrow.csv as pa_csv
 import pyarrow.parquet as pq
 
+from mts1b_desk.data.columns import Layout, layout_of
+from mts1b_desk.data.text_file import COMPRESSED, TextFile
 from mts1b_desk.errors import DataError
 
 Columns = dict[str, list[Any]]
 
+TEXT: Final = (".csv", ".txt", ".tsv")
 _BATCH = 4096
 
 
-def column_names(path: Path) -> list[str]:
-    """The names of the columns of the file at ``path``.
+class TableFile(Protocol):
+    """One file that can be read again and again."""
+
+    layout: Layout
+    symbol: str | None
+    """The symbol, where the file itself tells the one that all of it is about."""
+
+    def batches(self) -> Iterator[Columns]:
+        """The columns that the layout names, a few thousand rows at a time."""
+        ...
+
+
+class ParquetFile:
+    """A Parquet file. Implements ``TableFile``."""
+
+    def __init__(self, path: Path) -> None:
+        self.symbol: str | None = None
+        self._path = path
+        with pq.ParquetFile(path) as file:
+            self.layout = layout_of(path, list(file.schema_arrow.names))
+
+    def batches(self) -> Iterator[Columns]:
+        """The columns that the layout names."""
+        names = list(self.layout.columns.values())
+        with pq.ParquetFile(self._path) as file:
+            for batch in file.iter_batches(batch_size=_BATCH, columns=names):
+                yield {name: _values(batch.column(name)) for name in names}
+
+
+class _Named:
+    """A file whose errors name it. Implements ``TableFile``."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        with _naming(path):
+            self._file: TableFile = ParquetFile(path) if _format(path) == ".parquet" else TextFile(path)
+        self.layout = self._file.layout
+        self.symbol = self._file.symbol
+
+    def batches(self) -> Iterator[Columns]:
+        with _naming(self._path):
+            yield from self._file.batches()
+
+
+def open_table(path: Path) -> TableFile:
+    """The file at ``path``.
 
     Raises:
-        DataError: there is no such file, it cannot be read, or it is none of Parquet and CSV.
+        DataError: there is no such file, it cannot be read, or nobody knows what it holds. Its batches raise it too.
     """
-    if not path.exists():
-        raise DataError(f"{path}: no such file; give the path of a .parquet or .csv file")
     if not path.is_file():
-        raise DataError(f"{path} is a directory; give the path of a .parquet or .csv file")
+        raise DataError(f"{path}: no such file; give the path of a {_known()} file, or of a folder of them")
+    return _Named(path)
+
+
+def stem_of(path: Path) -> str:
+    """The name of the file without the suffixes of its format and compression."""
+    name = path.name
+    if path.suffix.lower() in COMPRESSED:
+        name = name[: -len(path.suffix)]
+    return name[: -len(Path(name).suffix)] or name
+
+
+@contextmanager
+def _naming(path: Path) -> Generator[None]:
     try:
-        if _is_parquet(path):
-            with pq.ParquetFile(path) as file:
-                return list(file.schema_arrow.names)
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            names = next(csv.reader(file), [])
-    except (pa.ArrowException, UnicodeDecodeError, csv.Error) as error:
+        yield
+    except (pa.ArrowException, UnicodeDecodeError, csv.Error, EOFError) as error:
         raise _corrupt(path, error) from error
     except OSError as error:
-        raise _unreadable(path, error) from error
-    if not names:
-        raise DataError(f"{path} is empty: the first line of a CSV file names its columns")
-    return names
-
-
-def batches(path: Path, columns: list[str]) -> Iterator[Columns]:
-    """The values of ``columns``, a few thousand rows at a time; those of a CSV file as text.
-
-    Raises:
-        DataError: the file cannot be read to its end.
-    """
-    try:
-        if _is_parquet(path):
-            with pq.ParquetFile(path) as file:
-                for batch in file.iter_batches(batch_size=_BATCH, columns=columns):
-                    yield {name: _values(batch.column(name)) for name in columns}
-        else:
-            text = pa_csv.ConvertOptions(
-                column_types=dict.fromkeys(columns, pa.string()), include_columns=columns, strings_can_be_null=False
-            )
-            with pa_csv.open_csv(path, convert_options=text) as reader:
-                for batch in reader:
-                    yield {name: batch.column(name).to_pylist() for name in columns}
-    except (pa.ArrowException, UnicodeDecodeError) as error:
-        raise _corrupt(path, error) from error
-    except OSError as error:
-        raise _unreadable(path, error) from error
-
-
-def _values(column: Any) -> list[Any]:
-    if pa.types.is_timestamp(column.type):
-        zone = column.type.tz and "UTC"
-        column = column.cast(pa.timestamp("us", zone), safe=False)  # nanoseconds are cut off
-    return column.to_pylist()
-
-
-def _is_parquet(path: Path) -> bool:
-    suffix = path.suffix.lower()
-    if suffix not in (".parquet", ".csv"):
-        raise DataError(f"{path}: {suffix or 'no extension'!r} is no known format; use a .parquet or .csv file")
-    return suffix == ".parquet"
+        if error.errno is None:  # a decompressor's
+            raise _corrupt(path, error) from error
+        raise DataError(
+            f"{path} cannot be read: {error.strerror or error}; check the file and its permissions"
+        ) from error
 
 
 def _corrupt(path: Path, error: Exception) -> DataError:
@@ -87,5 +104,23 @@ def _corrupt(path: Path, error: Exception) -> DataError:
     return DataError(f"{path} is damaged or not what its extension says: {first}; make the file again")
 
 
-def _unreadable(path: Path, error: OSError) -> DataError:
-    return DataError(f"{path} cannot be read: {error.strerror or error}; check the file and its permissions")
+def _format(path: Path) -> str:
+    suffix, packed = path.suffix.lower(), path.suffix.lower()
+    if packed in COMPRESSED:
+        suffix = Path(path.stem).suffix.lower()
+    if packed in COMPRESSED and suffix == ".parquet":
+        raise DataError(f"{path}: Parquet is compressed by itself; unpack the file first")
+    if suffix not in (*TEXT, ".parquet"):
+        raise DataError(f"{path}: {suffix or 'no extension'!r} is no known format; use a {_known()} file")
+    return suffix
+
+
+def _known() -> str:
+    return f".parquet, {' or '.join(TEXT)} (the latter also {' or '.join(COMPRESSED)})"
+
+
+def _values(column: Any) -> list[Any]:
+    if pa.types.is_timestamp(column.type):
+        zone = column.type.tz and "UTC"
+        column = column.cast(pa.timestamp("us", zone), safe=False)  # nanoseconds are cut off
+    return column.to_pylist()

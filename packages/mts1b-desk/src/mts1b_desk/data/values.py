@@ -5,15 +5,23 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from mts1b_desk.data.times import Times
 from mts1b_desk.errors import DataError
 
 
 class Cells:
-    """Reads the values of one file."""
+    """Reads the values of one file.
 
-    def __init__(self, path: Path, *, utc: bool) -> None:
+    Args:
+        path: of the file.
+        utc: whether times without a zone mean UTC.
+        nothing: texts that stand where a size is not known.
+    """
+
+    def __init__(self, path: Path, *, utc: bool, nothing: tuple[str, ...] = ()) -> None:
+        self.times = Times(utc=utc)
         self._path = path
-        self._utc = utc
+        self._nothing = nothing
 
     def error(self, row: int, column: str, problem: str) -> DataError:
         """An error at one place of the file; rows count from 1 behind the header."""
@@ -21,25 +29,15 @@ class Cells:
 
     def time(self, row: int, column: str, value: Any) -> datetime:
         """A point in time, in UTC."""
-        if isinstance(value, str):
-            try:
-                value = datetime.fromisoformat(value.strip())
-            except ValueError:
-                raise self.error(
-                    row, column, f"{value!r} is no time; write ISO 8601 such as 2021-01-08T00:00:01.076+00:00"
-                ) from None
-        if not isinstance(value, datetime):
-            raise self.error(row, column, f"{value!r} is no time; give the column a timestamp type with a zone")
-        if value.tzinfo is None:
-            if not self._utc:
-                raise self.error(
-                    row,
-                    column,
-                    f"the time {value.isoformat()} has no zone, and zones are not guessed; "
-                    "pass --utc if the file means UTC, or write the zone into it",
-                )
-            return value.replace(tzinfo=UTC)
-        return value if value.tzinfo is UTC else value.astimezone(UTC)
+        at = self.local_time(row, column, value)
+        return at if at.tzinfo is UTC else at.astimezone(UTC)
+
+    def local_time(self, row: int, column: str, value: Any) -> datetime:
+        """A point in time, in the zone in which it is written."""
+        try:
+            return self.times.read(value)
+        except ValueError as error:
+            raise self.error(row, column, str(error)) from None
 
     def price(self, row: int, column: str, value: Any) -> float:
         """A positive finite number."""
@@ -52,6 +50,8 @@ class Cells:
 
     def size(self, row: int, column: str, value: Any) -> float | None:
         """A finite number that is not negative; None where nothing stands."""
+        if value in self._nothing:
+            return None
         number = self._number(row, column, value)
         if number is not None and not (number >= 0 and math.isfinite(number)):
             raise self.error(row, column, f"{value!r} is no size: sizes are finite, not negative; fix the row")
@@ -69,6 +69,8 @@ class Cells:
         if isinstance(value, float):
             return value
         try:
-            return float(value)
+            if "_" not in str(value):  # which Python would read
+                return float(value)
         except (TypeError, ValueError):
-            raise self.error(row, column, f"{value!r} is no number; drop or fix the row") from None
+            pass
+        raise self.error(row, column, f"{value!r} is no number; drop or fix the row")

@@ -13,6 +13,7 @@ from typing import Any, Final, cast, get_origin
 
 from pydantic import BaseModel
 
+from mts1b_foundation.event import refuse_endless_zeros, refuse_other_zones
 from mts1b_foundation.roundtrip.values import Node
 
 _ALWAYS: Final = frozenset({"type", "metadata", "ref", "strict"})
@@ -24,6 +25,7 @@ _KEYS: Final[Mapping[str, frozenset[str]]] = {
     "decimal": frozenset({"allow_inf_nan", "decimal_places", "max_digits"}) | _LIMITS,
     "default": frozenset({"default", "default_factory", "default_factory_takes_data", "schema", "validate_default"}),
     "dict": frozenset({"keys_schema", "values_schema", "min_length", "max_length"}),
+    "function-after": frozenset({"function", "schema"}),
     "enum": frozenset({"cls", "members", "missing", "sub_type"}),
     "float": frozenset({"allow_inf_nan"}) | _LIMITS,
     "int": _LIMITS,
@@ -38,6 +40,9 @@ _KEYS: Final[Mapping[str, frozenset[str]]] = {
     "tuple": frozenset({"items_schema", "max_length", "min_length", "variadic_item_index"}),
 }
 """The options that are known, by type of node."""
+
+_REFUSING: Final = (refuse_endless_zeros, refuse_other_zones)
+"""Functions that refuse values or give them back as they are."""
 
 _CONFIG: Final[Mapping[str, Callable[[Any], bool]]] = {
     "allow_inf_nan": lambda _: True,  # looked at where it matters
@@ -108,6 +113,8 @@ def leaf(node: Node, config: Config) -> str | None:
         case "chain":
             kinds = [leaf(step, config) for step in node["steps"]]
             return kinds[-1] if None not in kinds else None
+        case "function-after":
+            return leaf(node["schema"], config) if node["function"].get("function") in _REFUSING else None
         case "json-or-python":
             kinds = [leaf(node[key], config) for key in ("json_schema", "python_schema")]
             return kinds[0] if kinds[0] == kinds[1] else None

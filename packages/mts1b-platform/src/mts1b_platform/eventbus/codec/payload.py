@@ -16,7 +16,7 @@ from functools import lru_cache
 from typing import Any, Final, cast
 
 import orjson
-from mts1b_foundation.event import Event
+from mts1b_foundation.event import Event, refuse_endless_zeros
 from mts1b_foundation.roundtrip import leaf, plain_fields
 from pydantic import ValidationError
 from pydantic_core import CoreSchema, SchemaValidator, core_schema
@@ -104,9 +104,13 @@ def _lean(node: Any) -> Any:
 def _short_decimal(node: Mapping[str, Any]) -> CoreSchema | None:
     """For the schema of a decimal that travels as text, one that takes part of it and checks less."""
     steps: list[dict[str, Any]] = node.get("steps", []) if node.get("type") == "chain" else []
-    if [step["type"] for step in steps] != ["str", "decimal"]:
+    if [step["type"] for step in steps] != ["str", "function-after"]:
         return None
-    exact = dict(steps[1])
+    if steps[1]["function"].get("function") is not refuse_endless_zeros:  # a zero without an exponent is none of those
+        return None
+    exact = dict(steps[1]["schema"])
+    if exact["type"] != "decimal":
+        return None
     if exact.pop("max_digits", _FEWEST_DIGITS) < _FEWEST_DIGITS or "decimal_places" in exact:
         return None
     if exact.get("ge") == 0 and not {"gt", "le", "lt", "multiple_of"} & exact.keys():

@@ -4,9 +4,9 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from typing import Final, NamedTuple
 
-from simulation.evidence import Evidence
+from simulation.evidence import DeadLetter, Evidence
 from simulation.plan import Plan
-from simulation.record import Reader
+from simulation.record import Ended, Reader
 
 
 class Violation(NamedTuple):
@@ -23,8 +23,12 @@ _BREAKS: Final = frozenset(
 _NEW_STREAM: Final = frozenset({"rollback", "recreate"})
 _DOCUMENTED_ENDS: Final = {"ConsumerGone": frozenset({"recreate", "rollback"}), "NoStream": frozenset({"recreate"})}
 """Errors that a process may end with, by the faults that explain them."""
+_NOBODY_ANSWERS: Final = frozenset({"JetStreamUnavailable", "StoreError"})
+"""Errors of a start that nobody answers; the second is that of a store in the bus."""
 _ASKED_FOR: Final = 4.0
-"""Seconds that a starting consumer asks for at least, before it says that nobody answers."""
+"""Seconds out of those it asks in for which nobody must have answered a start that gives up."""
+_BEFORE_ITS_END: Final = 10.0
+"""Seconds before its end within which a process that gives up has asked; it may have to drain afterwards."""
 _KEEP_AWAY: Final = {
     "freeze": (0.5, 10.0),
     "freeze_server": (0.2, 6.0),
@@ -35,6 +39,8 @@ _KEEP_AWAY: Final = {
     "narrow": (1.0, 3.0),
 }
 """Seconds that a fault keeps the server's answers away: at least, and with all of it how many more."""
+_OF_ONE: Final = frozenset({"freeze", "half", "lag", "narrow"})
+"""Those of them that concern one process."""
 
 
 def judge(evidence: Evidence) -> list[Violation]:
@@ -137,58 +143,69 @@ def _booked_once(evidence: Evidence) -> Iterator[Violation]:
 
 
 def _one_end(evidence: Evidence) -> Iterator[Violation]:
-    """What was handled is no dead letter; unless the ack was lost, and a later try of it failed, without a store."""
+    """What was handled is no dead letter, but for what nobody can know (:func:`_unknown`)."""
     if evidence.plan.kinds & _NEW_STREAM:
         return
     for durable, reader in evidence.record.readers.items():
         letters = evidence.letters[durable]
-        if both := [order for order in sorted(reader.done & letters.keys()) if not _unknown(evidence, reader, order)]:
+        both = sorted(reader.done & letters.keys())
+        if both := [order for order in both if not _unknown(evidence, reader, order, letters[order])]:
             yield Violation("handled and dead letter", f"{durable}: orders {both[:8]}: {letters[both[0]].error}")
+
+
+def _unknown(evidence: Evidence, reader: Reader, order: int, letter: DeadLetter) -> bool:
+    """Whether an order may be handled and a dead letter, because something broke.
+
+    Without a SQL store: its ack was lost, and a later try of it failed. With one: its last try was at work in a process
+    that the server did not hear for an ack wait, and another one had to give it up.
+    """
+    if not evidence.plan.kinds & _BREAKS:
+        return False
+    if reader.once:
+        return letter.error.startswith("begun") and reader.begun[order] >= evidence.plan.max_deliveries
+    return reader.failures[order] + reader.crashes[order] > 0
 
 
 def _only_failures_count(evidence: Evidence) -> Iterator[Violation]:
     """A dead letter for too many deliveries stands for as many failures of its handler, crashes included.
 
-    A process may be killed when a try is stored and its handler not called yet: each kill explains one missing failure.
+    Where something broke, for as many handlers that were begun: the end of one may have remained unknown. A process may
+    be killed when a try is stored and its handler not called yet: each kill explains one missing try.
     """
-    most = evidence.plan.max_deliveries
-    kills = sum(fault.kind == "kill" for fault in evidence.plan.faults)
+    plan = evidence.plan
+    kills = sum(fault.kind == "kill" for fault in plan.faults)
     for durable, reader in evidence.record.readers.items():
+        tries = reader.begun if plan.kinds & _BREAKS else reader.failures + reader.crashes
         unexplained = kills
         for order, letter in evidence.letters[durable].items():
-            blame = _blame(reader, order)
-            if _unknown(evidence, reader, order):
-                blame += sum(effect.order == order for effect in reader.effects)
-            if letter.reason != "max_deliveries" or blame >= most:
+            if letter.reason != "max_deliveries" or tries[order] >= plan.max_deliveries:
                 continue
-            unexplained -= most - blame
+            unexplained -= plan.max_deliveries - tries[order]
             if unexplained < 0:
-                facts = f"failed {blame} times of {most}, {letter.deliveries} deliveries"
+                facts = f"tried {tries[order]} times of {plan.max_deliveries}, {letter.deliveries} deliveries"
                 yield Violation("deliveries taken for failures", f"{durable}: order {order} {facts}: {letter.error}")
                 break
-
-
-def _blame(reader: Reader, order: int) -> int:
-    return reader.failures[order] + reader.crashes[order]
-
-
-def _unknown(evidence: Evidence, reader: Reader, order: int) -> bool:
-    """Whether nobody can know that this order was handled: its ack may be lost, no store has it, and it also failed."""
-    return bool(evidence.plan.kinds & _BREAKS) and not reader.once and _blame(reader, order) > 0
 
 
 def _documented_ends(evidence: Evidence) -> Iterator[Violation]:
     """A process ends by itself only with an error that is documented for what happened."""
     for ended in evidence.record.ended:
-        if ended.error == "JetStreamUnavailable" and _away(evidence.plan) > _ASKED_FOR:
+        unanswered = ended.error in _NOBODY_ANSWERS and "did not answer" in ended.words
+        if unanswered and _away(evidence.plan, ended) > _ASKED_FOR:
             continue
         if not _DOCUMENTED_ENDS.get(ended.error, frozenset()) & evidence.plan.kinds:
             yield Violation(f"process ended: {ended.error}", f"{ended.process} at {ended.at}: {ended.words}")
 
 
-def _away(plan: Plan) -> float:
-    """Most seconds in all that faults keep the server's answers away."""
-    return sum(least + most * fault.x for fault in plan.faults for least, most in [_KEEP_AWAY.get(fault.kind, (0, 0))])
+def _away(plan: Plan, ended: Ended) -> float:
+    """Seconds in all for which faults kept the server's answers away from a process that ended, before it did."""
+    role, _, _ = ended.process.partition("#")
+    since, seconds = ended.at - _BEFORE_ITS_END, 0.0
+    for fault in plan.faults:
+        if fault.kind in _KEEP_AWAY and (fault.kind not in _OF_ONE or fault.who == role):
+            least, more = _KEEP_AWAY[fault.kind]
+            seconds += max(0.0, min(ended.at, fault.at + least + more * fault.x) - max(since, fault.at))
+    return seconds
 
 
 def _nothing_unretrieved(evidence: Evidence) -> Iterator[Violation]:

@@ -186,6 +186,8 @@ def look(
     """Read market data to its end, and say what each column was taken for and what is in it.
 
     Exit code 1, with file, row and column, when `mts1b-desk run --data` would refuse it.
+
+    Example: mts1b-desk look BTCUSDT-1m-2024-01.csv.gz
     """
 
     def act() -> int:

@@ -85,7 +85,7 @@ def show(
         print_json(shown)
         return
     for facts in shown:
-        fields: dict[str, str] = facts.pop("fields")
+        fields: dict[str, str] = facts.pop("fields")  # pyright: ignore[reportAssignmentType]
         for name, value in facts.items():
             words = ", ".join(value) if isinstance(value, list) else value
             say(f"{name.replace('_', ' '):12}  {words or '-'}")

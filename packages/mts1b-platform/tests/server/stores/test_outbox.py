@@ -248,8 +248,8 @@ class Clocks:
 @pytest.fixture
 def clocks(monkeypatch: pytest.MonkeyPatch) -> Clocks:
     made = Clocks()
-    for module in ("lease", "sqlite"):
-        monkeypatch.setattr(f"mts1b_platform.eventbus.outbox.{module}.time", made)
+    for module in ("lease", "outbox.sqlite"):
+        monkeypatch.setattr(f"mts1b_platform.eventbus.{module}.time", made)
     return made
 
 

@@ -1,6 +1,7 @@
 """The consumer of the specification, on the bus: raw nats-py style stays possible.
 
-Run it against a fresh install: `python examples/spec_consumer.py`, and `spec_producer.py` beside it. Ctrl-C ends it.
+Run it against a fresh install of profile minimal: `python examples/spec_consumer.py`, and `spec_producer.py` beside it.
+Ctrl-C ends it. On a locked-down bus its durable has to be declared: docs/security.md shows the line.
 """
 
 import asyncio

@@ -141,7 +141,7 @@ def test_a_payload_that_no_reader_could_read_is_named_at_its_field_by_the_check_
 
 def test_a_filter_outside_its_stream_is_named(bells: Path):
     edit(bells / "src/mts1b_bells/streams.py", 'filters=("mts.v1.bells.rings.*",)', 'filters=("mts.v1.bells.>",)')
-    assert "consumer-filter: consumer sexton of mts1b-bells asks BELLS" in mts1b("subjects", "check", cwd=bells).stdout
+    assert "consumer-filter: consumer sexton of mts1b-belfry asks BELLS" in mts1b("subjects", "check", cwd=bells).stdout
 
 
 def test_a_table_that_is_behind_fails_until_it_is_rendered_again(bells: Path):

@@ -16,7 +16,7 @@ from mts1b_deploy.permissions import ADMIN, Permissions
 from mts1b_deploy.pki.store import Pki
 from mts1b_deploy.secure import Callout, SecureSettings, issue_missing, render_single
 from mts1b_platform.eventbus import EventBus, apply_streams, connect
-from mts1b_platform.eventbus.consumers import declared_streams
+from mts1b_platform.eventbus.declared import declared
 from mts1b_platform.eventbus.dedupe import KvDedupe
 from mts1b_platform.eventbus.jetstream.apply_consumers import apply_consumers
 from mts1b_platform.server import NatsServer, ServerStartError
@@ -26,14 +26,25 @@ from nats.aio.client import Client
 PATIENCE = 60
 """Seconds to wait for what comes at once unless the machine stands still."""
 
+SPEC_READER = Path(__file__).parents[2] / "checkouts" / "spec-reader"
+"""Declares what ``mts1b-treasury`` reads in these tests."""
+
 
 class Locked:
     """One server of profile ``single`` and everybody's certificates."""
 
-    def __init__(self, directory: Path, *, callout: Callout | None = None, websocket: bool = False) -> None:
+    def __init__(
+        self,
+        directory: Path,
+        *,
+        callout: Callout | None = None,
+        websocket: bool = False,
+        checkouts: tuple[Path, ...] = (SPEC_READER,),
+    ) -> None:
         self.pki = Pki(directory / "pki")
         self.pki.init()
-        issue_missing(self.pki, ["127.0.0.1", "localhost"])
+        self.checkouts = checkouts
+        issue_missing(self.pki, ["127.0.0.1", "localhost"], checkouts)
         self.websocket_port = 0
         self.conf = directory / "nats.conf"
         # Without JetStream of its own: the configuration has it.
@@ -48,6 +59,7 @@ class Locked:
             tls_ca=self.pki.ca,
             tls_pem=self.pki.pem("server"),
             callout=callout,
+            checkouts=checkouts,
         )
         self._websocket = websocket
         self.render()
@@ -173,9 +185,10 @@ class Locked:
 async def prepare(made: Locked) -> None:
     """Apply streams and declared consumers by the administration, as an install does."""
     admin = await made.bus(ADMIN)
-    await apply_streams(admin, profile="single", streams=declared_streams())
+    wanted = declared(made.checkouts)
+    await apply_streams(admin, profile="single", streams=wanted.streams)
     await KvDedupe(admin).ensure_bucket()
-    await apply_consumers(admin)
+    await apply_consumers(admin, wanted.consumers)
 
 
 async def close_all(made: Locked) -> None:

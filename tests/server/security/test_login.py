@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from locked_server import PATIENCE, Locked, started
+from locked_server import PATIENCE, SPEC_READER, Locked, started
 from mts1b_deploy.secure import Callout
 from mts1b_platform.testing.programs import run_program
 
@@ -84,7 +84,7 @@ async def test_a_person_logs_in_by_the_commands(run: Commands, tmp_path: Path):
 async def test_administration_and_operations_commands_find_their_certificates(run: Commands, tmp_path: Path):
     async with started(Locked(tmp_path)) as locked:
         environment = {"MTS1B_CONFIG": str(locked.empty_config()), "MTS1B_NATS_URL": locked.url}
-        applied = await run("streams", "apply", environment=environment)
+        applied = await run("streams", "apply", "--checkout", str(SPEC_READER), environment=environment)
         assert "unchanged  OMS_ORDERS, durable my-consumer of mts1b-treasury" in applied
         assert "my-consumer" in await run("lag", environment=environment)
         refused = await run("streams", "apply", environment={**environment, "MTS1B_SERVICE": "mts1b-research"}, code=1)

@@ -12,6 +12,7 @@ from mts1b_foundation.orders import Order
 from mts1b_foundation.samples import ORDER
 from mts1b_foundation.subjects import OMS_ORDERS_FILLED
 from mts1b_platform.eventbus import AccessDenied, Consumer, EventBus
+from mts1b_platform.eventbus.declared import declared
 
 
 class Load:
@@ -98,7 +99,7 @@ async def test_permissions_change_under_load_and_nobody_notices(locked: Locked):
         await patient_bus(locked, "mts1b-treasury"),
     )
     research = await patient_bus(locked, "mts1b-research")
-    usual = all_permissions()
+    usual = all_permissions(declared(locked.checkouts).sources)
     more = replace(
         usual["mts1b-research"],
         grants=(*usual["mts1b-research"].grants, Grant("publish", "mts.v1.extra.orders.created", "a test")),
@@ -120,7 +121,7 @@ async def test_permissions_change_under_load_and_nobody_notices(locked: Locked):
 
 async def test_a_reader_whose_permission_is_withdrawn_is_told(locked: Locked):
     treasury = await patient_bus(locked, "mts1b-treasury")
-    usual = all_permissions()
+    usual = all_permissions(declared(locked.checkouts).sources)
     less = replace(
         usual["mts1b-treasury"],
         grants=tuple(each for each in usual["mts1b-treasury"].grants if "my-consumer" not in each.subject),

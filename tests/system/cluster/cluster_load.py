@@ -16,7 +16,8 @@ from mts1b_foundation.subjects import OMS_ORDERS_FILLED
 from mts1b_platform.eventbus import EventBus, connect
 
 DURABLE = "my-consumer"
-"""Declared by the platform: services of a locked-down bus make no durables."""
+"""Declared by ``SPEC_READER``: services of a locked-down bus make no durables."""
+SPEC_READER = Path(__file__).parents[2] / "checkouts" / "spec-reader"
 
 _EMITTERS = 8
 _STALL = 0.1

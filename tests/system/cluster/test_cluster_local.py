@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 
 import pytest
-from cluster_load import Load
+from cluster_load import SPEC_READER, Load
 from mts1b_deploy.cluster import Cluster
 from mts1b_deploy.errors import UpgradeRefused
 from mts1b_deploy.lifecycle import connected_peers
@@ -34,7 +34,7 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     """One for all tests; the last one leaves a node dead."""
     made = Cluster(tmp_path_factory.mktemp("local") / "cluster", ports=free_ports)
     try:
-        made.up(3)
+        made.up(3, checkouts=(SPEC_READER,))
         yield made
     finally:
         made.down(purge=True, timeout=15)

@@ -9,7 +9,7 @@ from typing import Any, Final
 from mts1b_deploy.permissions import ADMIN
 from mts1b_foundation.subjects import MARKETDATA_QUOTES, OMS_ORDERS_FILLED
 from mts1b_platform.eventbus import EventBus, RetryPolicy, apply_streams, connect, wait_for_jetstream
-from mts1b_platform.eventbus.consumers import declared_streams
+from mts1b_platform.eventbus.declared import declared
 from mts1b_platform.eventbus.dedupe import KvDedupe
 from mts1b_platform.eventbus.jetstream.api import js_api
 from mts1b_platform.eventbus.jetstream.apply_consumers import apply_consumers
@@ -55,7 +55,7 @@ class Load:
         self._config.write_text('profile = "production"\n')
         admin = await self._connect(ADMIN, "admin")
         await wait_for_jetstream(admin)
-        streams = [each for each in declared_streams() if each.name == STREAM]
+        streams = [each for each in declared().streams if each.name == STREAM]
         await apply_streams(admin, profile="production", streams=streams)
         await apply_consumers(admin, DURABLES)
         await KvDedupe(admin).ensure_bucket()

@@ -4,7 +4,6 @@ import asyncio
 import os
 import signal
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, Self
 
@@ -14,7 +13,9 @@ from mts1b_deploy.render import template_environment
 from mts1b_deploy.secure import SecureSettings, issue_missing, secure_values
 from mts1b_deploy.secured import CLUSTER_NAME, ROUTE_NAME
 from mts1b_foundation.subjects import OMS_ORDERS_FILLED
+from mts1b_foundation.subjects.sources import Source
 from mts1b_platform.eventbus.consumers import reads
+from mts1b_platform.eventbus.declared import declared
 from mts1b_platform.server import NatsServer
 from mts1b_platform.server.probe import read_monitor
 from mts1b_platform.testing.ports import free_ports
@@ -22,7 +23,6 @@ from soak_wires import DOMAIN, Wires
 
 NAMES: tuple[str, ...] = ("n1", "n2", "n3")
 READER = "mts1b-treasury"
-_DECLARED = "my-consumer"
 PLAIN, ORDERED = "soak-plain", "soak-ordered"
 DURABLES = [reads(READER, durable, OMS_ORDERS_FILLED, ack_wait=6.0) for durable in (PLAIN, ORDERED)]
 USUAL_PAYLOAD = 1_048_576
@@ -152,16 +152,8 @@ class Nodes:
 
 
 def permissions() -> dict[str, Permissions]:
-    """As the registry has them; the soak's durables may be read as the one that is declared for their reader."""
-    usual = all_permissions()
-    grants = usual[READER].grants
-    more = [
-        replace(grant, subject=grant.subject.replace(_DECLARED, each.durable))
-        for each in DURABLES
-        for grant in grants
-        if _DECLARED in grant.subject
-    ]
-    return usual | {READER: replace(usual[READER], grants=(*grants, *more))}
+    """As declared, with the soak's durables beside what is installed."""
+    return all_permissions((*declared().sources, Source("soak", consumers=tuple(DURABLES))))
 
 
 async def until(condition: Callable[[], Any], within: float = PATIENCE) -> Any:

@@ -30,6 +30,12 @@ __all__ = [
 class Stream:
     name: str
     subjects: tuple[str, ...]
+    max_age: str = "7d"
+
+    def render(self, profile: str) -> dict[str, Any]:
+        if not self.max_age.endswith("d"):
+            raise ValueError(f"{self.max_age!r} is no duration")
+        return {"name": self.name, "profile": profile}
 
 
 class Alert(Event):

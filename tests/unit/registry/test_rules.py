@@ -63,7 +63,9 @@ def test_its_neighbour_passes(tmp_path: Path, sound: str):
 def test_every_rule_has_a_pair():
     assert len(PAIRS) == len(SECTIONS)
     written = "".join(Path(str(sys.modules[rule.__module__].__file__)).read_text() for rule in RULES)
-    declared = set(re.findall(r'"((?:claim|payload|subject|producer|stream|consumer|version|schema)-[a-z]+)"', written))
+    declared = set(
+        re.findall(r'"((?:claim|payload|subject|producer|stream|consumer|deadletters|version|schema)-[a-z]+)"', written)
+    )
     assert len(declared) > 10
     assert declared | {"grammar", "description", "prefix"} == {rule for rule, _, _ in PAIRS}
 

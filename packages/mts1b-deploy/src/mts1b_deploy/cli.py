@@ -133,6 +133,15 @@ def install(
             show_default=False,
         ),
     ] = None,
+    checkout: Annotated[
+        list[Path] | None,
+        typer.Option(
+            metavar="DIR",
+            help="A checkout of a service: what it declares counts as that of installed packages. Repeatable. Default: "
+            "as installed before.",
+            show_default=False,
+        ),
+    ] = None,
     port: Annotated[
         int | None,
         typer.Option(help=f"Port for clients. Default: as installed before, else {DEFAULT_PORT}.", show_default=False),
@@ -208,6 +217,7 @@ def install(
         websocket_port=websocket_port,
         encrypted=encrypt,
         pki=pki,
+        checkouts=tuple(checkout or ()),
     )
     if dry_run or context.info_name == "plan":
         plan = make_plan(layout, request)

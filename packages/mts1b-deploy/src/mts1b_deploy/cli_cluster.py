@@ -38,6 +38,10 @@ def up(
     local: Annotated[int, typer.Option(metavar="N", help="How many nodes.")] = 3,
     prefix: PrefixOption = None,
     nats_server: Annotated[Path | None, typer.Option(metavar="FILE", help="The nats-server to install.")] = None,
+    checkout: Annotated[
+        list[Path] | None,
+        typer.Option(metavar="DIR", help="A checkout that counts as declared, too. Repeatable.", show_default=False),
+    ] = None,
     timeout: Annotated[float, typer.Option(min=1, metavar="SECONDS", help="How long each node may take.")] = 60.0,
     json: JsonOption = False,
 ) -> None:
@@ -46,7 +50,7 @@ def up(
     Example: mts1b-deploy cluster up --local 3
     """
     cluster = _cluster(prefix)
-    done = cluster.up(local, server=nats_server, timeout=timeout)
+    done = cluster.up(local, server=nats_server, checkouts=tuple(checkout or ()), timeout=timeout)
     if json:
         output.print_json([output.installed_as_dict(each) for each in done])
         return

@@ -33,6 +33,12 @@ DirOption = Annotated[
 LifetimeOption = Annotated[
     str, typer.Option("--lifetime", metavar="TIME", help="How long they are valid: 30d, 12h, 45m.")
 ]
+Checkouts = Annotated[
+    list[Path] | None,
+    typer.Option(
+        "--checkout", metavar="DIR", help="A checkout that counts as declared, too. Repeatable.", show_default=False
+    ),
+]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document instead of text.")]
 
 _UNITS = {"d": "days", "h": "hours", "m": "minutes"}
@@ -169,15 +175,20 @@ def revoke(
 
 @permissions_app.command("show")
 def permissions_show(
-    repo: Annotated[str, typer.Argument(help="The service, such as mts1b-oms.")], *, json: JsonOption = False
+    repo: Annotated[str, typer.Argument(help="The service, such as mts1b-oms.")],
+    *,
+    checkout: Checkouts = None,
+    json: JsonOption = False,
 ) -> None:
     """Everything that a service may do, and why. What is not listed is refused.
 
     Example: mts1b-deploy permissions show mts1b-treasury
     """
+    from mts1b_platform.eventbus.declared import declared
+
     from mts1b_deploy.permissions import permissions_of
 
-    found = permissions_of(repo)
+    found = permissions_of(repo, declared(checkout or ()).sources)
     if json:
         output.print_json(asdict(found))
         return
@@ -187,16 +198,18 @@ def permissions_show(
 
 
 @permissions_app.command("ls")
-def permissions_ls(*, json: JsonOption = False) -> None:
+def permissions_ls(*, checkout: Checkouts = None, json: JsonOption = False) -> None:
     """The services of this bus, and how much each may do.
 
     Example: mts1b-deploy permissions ls --json
     """
+    from mts1b_platform.eventbus.declared import declared
+
     from mts1b_deploy.permissions import all_permissions
 
     rows = [
         {"repo": repo, "publish": len(each.publish), "subscribe": len(each.subscribe), "problems": len(each.problems)}
-        for repo, each in all_permissions().items()
+        for repo, each in all_permissions(declared(checkout or ()).sources).items()
     ]
     print_listing(rows, as_json=json)
 

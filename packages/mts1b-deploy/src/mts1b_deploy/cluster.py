@@ -31,7 +31,7 @@ from mts1b_deploy.nodes import DEFAULT_CLUSTER_PORT, QUORUM, Peer, peers_named
 from mts1b_deploy.pki.store import Pki
 from mts1b_deploy.plan import Request
 from mts1b_deploy.profiles import DEFAULT_PORT, LOOPBACK
-from mts1b_deploy.record import record_of
+from mts1b_deploy.record import find_record, record_of
 from mts1b_deploy.secured import issue_all
 from mts1b_deploy.supervise.processes import find_server_process, find_supervisor_process
 from mts1b_deploy.uninstall import uninstall
@@ -100,8 +100,17 @@ class Cluster:
         """What clients connect to."""
         return [record_of(self.layout(node)).url for node in self.names()]
 
-    def up(self, size: int = QUORUM, *, server: Path | None = None, timeout: float = 60.0) -> list[Installed]:
+    def up(
+        self,
+        size: int = QUORUM,
+        *,
+        server: Path | None = None,
+        checkouts: tuple[Path, ...] = (),
+        timeout: float = 60.0,
+    ) -> list[Installed]:
         """Install and start what is not there yet; a second time nothing changes.
+
+        What ``checkouts`` declare counts as that of installed packages; a cluster that is there keeps its own.
 
         Every node takes its certificates from the cluster's authority, the last one makes the streams.
 
@@ -113,7 +122,9 @@ class Cluster:
         nodes = peers_named(",".join(description.peers), cluster_port=DEFAULT_CLUSTER_PORT, port=DEFAULT_PORT)
         pki = Pki(self.prefix / "pki")
         pki.init()
-        issue_all(pki, nodes, [LOOPBACK, "localhost"])
+        first = find_record(Layout(self.prefix / nodes[0].name))
+        checkouts = checkouts or (first.checkouts if first else ())
+        issue_all(pki, nodes, [LOOPBACK, "localhost"], checkouts)
         done: list[Installed] = []
         for peer, monitor_port in zip(nodes, description.monitor_ports, strict=True):
             request = Request(
@@ -126,6 +137,7 @@ class Cluster:
                 server=server,
                 user_config=False,
                 pki=pki.directory,
+                checkouts=checkouts,
             )
             done.append(install(Layout(self.prefix / peer.name), request, timeout=timeout))
         return done

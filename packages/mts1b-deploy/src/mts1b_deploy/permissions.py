@@ -1,8 +1,9 @@
 """What each service may do on the bus, derived from the registry and the declared consumers; nothing by hand.
 
-A service may publish below the prefix that it claims, answer requests, and pull and acknowledge its own durables. It
-may read ``mts.>`` and its own inbox. It may not create, change, pause or delete anything: that is the administration's
-(``mts1b-deploy``), which in turn may publish no event.
+A service may publish below the prefix that it claims and on its own dead-letter subject (one that reads only has
+nothing else), answer requests, and pull and acknowledge its own durables. It may read ``mts.>`` and its own inbox. It
+may not create, change, pause or delete anything: that is the administration's (``mts1b-deploy``), which in turn may
+publish no event.
 
 Whoever hears an event that was published to a stream sees where its producer waits for the ack. So nobody may publish
 into another's inbox; services answer each other on subjects of their own, ``_SVC.<asker>.…``.
@@ -16,10 +17,11 @@ from dataclasses import dataclass, field
 from typing import Final, Literal
 
 from mts1b_foundation.subjects import encode_token
-from mts1b_foundation.subjects.algebra import overlaps
+from mts1b_foundation.subjects.algebra import covers, overlaps
 from mts1b_foundation.subjects.contributions import ConsumerDeclaration
 from mts1b_foundation.subjects.lint import claim_of
-from mts1b_foundation.subjects.sources import Sources, load_sources
+from mts1b_foundation.subjects.sources import Sources, claims_of, deadletters_in
+from mts1b_platform.eventbus.declared import declared
 from mts1b_platform.eventbus.dedupe.kv import BUCKET
 
 from mts1b_deploy.errors import UnknownName
@@ -79,12 +81,16 @@ def inbox_prefix(repo: str) -> str:
 
 def all_permissions(sources: Sources | None = None) -> dict[str, Permissions]:
     """The permissions of every service that publishes or consumes, and of the administration, by repo."""
-    found = load_sources() if sources is None else sources
-    claims = _claims(found)
+    found = declared().sources if sources is None else sources
+    claims = {repo: claim_of(value) for repo, value in claims_of(found).items()}
+    letters = deadletters_in(found)
     consumers = [each for source in found for each in source.consumers]
-    services = sorted({*claims, *(each.service for each in consumers), OPERATIONS} - {ADMIN, AUTH})
     stored = {stream.name: stream.subjects for source in found for stream in source.streams}
-    granted = {repo: _of(repo, claims.get(repo, []), _own(repo, consumers), stored) for repo in services}
+    granted: dict[str, Permissions] = {}
+    for repo in sorted({*letters, OPERATIONS} - {ADMIN, AUTH}):
+        (letter,) = letters[repo].patterns
+        others = [each for each, claim in claims.items() if each != repo and overlaps(claim, letter)]
+        granted[repo] = _of(repo, claims.get(repo), letter, others, _own(repo, consumers), stored)
     return granted | {ADMIN: _admin()}
 
 
@@ -105,7 +111,9 @@ def permissions_of(repo: str, sources: Sources | None = None) -> Permissions:
 
 def _of(
     repo: str,
-    claims: Collection[str],
+    claim: str | None,
+    letter: str,
+    others: Collection[str],
     consumers: Collection[ConsumerDeclaration],
     streams: Mapping[str, Collection[str]],
 ) -> Permissions:
@@ -118,8 +126,16 @@ def _of(
     def subscribe(subject: str, why: str) -> None:
         grants.append(Grant("subscribe", subject, why))
 
-    for claim in claims:
+    claims = [claim] if claim else []
+    if claim:
         publish(claim, "its own events")
+    if others:
+        problems.append(
+            f"its dead letters, {letter}, which {', '.join(others)} claims: what it gives up on comes back for ever"
+        )
+    elif not covers(claims, letter):
+        publish(letter, "its dead letters")
+        claims.append(letter)
     for each in consumers:
         if own := [wanted for wanted in each.filters if any(overlaps(wanted, claim) for claim in claims)]:
             problems.append(
@@ -172,14 +188,6 @@ def _admin() -> Permissions:
             Grant("subscribe", "$JS.EVENT.>", "what JetStream reports"),
         ),
     )
-
-
-def _claims(sources: Sources) -> Mapping[str, list[str]]:
-    claims: dict[str, list[str]] = {}
-    for source in sources:
-        for repo, value in source.contribution.producers.items() if source.contribution else ():
-            claims.setdefault(repo, []).append(claim_of(value))
-    return claims
 
 
 def _own(repo: str, consumers: Iterable[ConsumerDeclaration]) -> list[ConsumerDeclaration]:

@@ -53,6 +53,8 @@ class Request:
     encrypted: bool | None = None
     pki: Path | None = None
     """A directory with certificates that another node made."""
+    checkouts: tuple[Path, ...] = ()
+    """Checkouts that count as declared."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,6 +163,7 @@ def _record(request: Request, profile: Profile, previous: InstallRecord | None, 
         names=names,
         websocket_port=websocket_port or None,
         encrypted=bool(request.encrypted) or encrypted,
+        checkouts=tuple(each.resolve() for each in request.checkouts) or (previous.checkouts if previous else ()),
         files={},
     )
 

@@ -42,6 +42,8 @@ class InstallRecord(BaseModel):
     """Where people connect."""
     encrypted: bool = False
     """Whether what is stored is encrypted."""
+    checkouts: tuple[Path, ...] = ()
+    """Checkouts whose subjects, streams and durables count as declared beside those of installed packages."""
     files: dict[str, str]
     """Path → SHA-256 of what was written. Empty for a file that was there before: ``uninstall`` keeps it."""
 

@@ -4,12 +4,13 @@ Pure: settings and permissions in, text out. ``validate_nats_conf`` lets the rea
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from mts1b_platform.eventbus.streams import STREAMS
+from mts1b_foundation.subjects.algebra import contains
+from mts1b_platform.eventbus.declared import declared
 
 from mts1b_deploy.errors import ConfigFileError
 from mts1b_deploy.permissions import ADMIN, AUTH, Permissions, all_permissions
@@ -68,6 +69,8 @@ class SecureSettings:
     """Without it nobody gets in by a token."""
     encryption_key_file: Path | None = None
     """A file with one line, ``key: "…"``, with which what is stored is encrypted."""
+    checkouts: tuple[Path, ...] = ()
+    """Checkouts that count as declared."""
 
 
 def secure_values(
@@ -81,9 +84,9 @@ def secure_values(
         settings: addresses and files.
         identities: by repo, the identity in its certificate (``Pki.identities()``). A service without one has no
             user, so that nobody gets in by its name.
-        permissions: as they stand in the registry, when left out.
+        permissions: as they follow from what is declared, when left out.
     """
-    granted = all_permissions() if permissions is None else permissions
+    granted = all_permissions(declared(settings.checkouts).sources) if permissions is None else permissions
     services = [
         {"repo": repo, "user": identities[repo], "publish": each.publish, "subscribe": each.subscribe}
         for repo, each in sorted(granted.items())
@@ -106,7 +109,11 @@ def secure_values(
         "encryption_key_file": settings.encryption_key_file,
         "services": services,
         "system_user": identities.get(SYSTEM),
-        "history": [each.name for each in STREAMS if each.name not in NOT_FOR_PEOPLE],
+        "history": [
+            each.name
+            for each in declared(settings.checkouts).streams
+            if each.name not in NOT_FOR_PEOPLE and all(contains("mts.>", subject) for subject in each.subjects)
+        ],
     }
 
 
@@ -124,14 +131,14 @@ def render_single(
     )
 
 
-def issue_missing(pki: Pki, hosts: list[str]) -> list[str]:
-    """Certificates for the server and for everybody that the registry knows; the names of those that are new.
+def issue_missing(pki: Pki, hosts: list[str], checkouts: Sequence[Path] = ()) -> list[str]:
+    """Certificates for the server and for everybody that is declared; the names of those that are new.
 
     What is good stays as it is.
     """
     before = {each.name: each.serial for each in pki.current()}
     pki.issue("server", hosts=hosts)
-    for repo in (*all_permissions(), AUTH, SYSTEM):
+    for repo in (*all_permissions(declared(checkouts).sources), AUTH, SYSTEM):
         pki.issue(repo)
     return [each.name for each in pki.current() if before.get(each.name) != each.serial]
 

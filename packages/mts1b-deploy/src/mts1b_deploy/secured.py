@@ -2,8 +2,10 @@
 
 import secrets
 import shutil
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
+
+from mts1b_platform.eventbus.declared import declared
 
 from mts1b_deploy.errors import PkiError
 from mts1b_deploy.journal import Journal, remove_tree
@@ -43,23 +45,26 @@ def settings_of(layout: Layout, record: InstallRecord) -> SecureSettings:
         callout=Callout.read(layout.callout),
         # Relative: the server looks beside the file that names it, whatever is written.
         encryption_key_file=Path(layout.encryption_key.name) if record.encrypted else None,
+        checkouts=record.checkouts,
     )
 
 
 def render_secured(layout: Layout, profile: Profile, record: InstallRecord, *, certificates: Path | None = None) -> str:
     """The configuration of a node, with the certificates that it has or will have."""
-    values = secure_values(settings_of(layout, record), expected_identities(Pki(certificates or layout.pki)))
+    values = secure_values(
+        settings_of(layout, record), expected_identities(Pki(certificates or layout.pki), record.checkouts)
+    )
     if record.clustered:
         values |= cluster_values(record)
     template = f"mts1b_deploy/nats/{profile.template}"
     return template_environment().get_template(profile.template).render(template=template, **values)
 
 
-def expected_identities(pki: Pki) -> dict[str, str]:
+def expected_identities(pki: Pki, checkouts: Sequence[Path] = ()) -> dict[str, str]:
     """By repo, the identity that it has once every missing certificate was made."""
     found: dict[str, str] = {}
     entries = pki.entries()
-    for repo in (*all_permissions(), AUTH, SYSTEM):
+    for repo in (*all_permissions(declared(checkouts).sources), AUTH, SYSTEM):
         held = pki.find(repo)
         spent = [each.generation for each in entries if each.name == repo]
         found[repo] = held.identity if held else identity_of(repo, max(spent, default=0) + 1)
@@ -107,15 +112,15 @@ def make_certificates(layout: Layout, record: InstallRecord, journal: Journal) -
         _all_there(pki, record)
         return []
     before = {each.name: each.serial for each in pki.current()}
-    issue_all(pki, record.nodes, record.names)
+    issue_all(pki, record.nodes, record.names, record.checkouts)
     return [each.name for each in pki.current() if before.get(each.name) != each.serial]
 
 
-def issue_all(pki: Pki, nodes: Iterable[Peer], names: Iterable[str]) -> None:
+def issue_all(pki: Pki, nodes: Iterable[Peer], names: Iterable[str], checkouts: Sequence[Path] = ()) -> None:
     """Certificates of every node, and of every service; what is good stays as it is."""
     for peer in nodes:
         pki.issue(peer.certificate, hosts=_names(peer))
-    issue_missing(pki, list(names))
+    issue_missing(pki, list(names), checkouts)
 
 
 def make_encryption_key(layout: Layout, record: InstallRecord, journal: Journal) -> None:
@@ -141,7 +146,7 @@ def stand_in(layout: Layout, record: InstallRecord, directory: Path) -> None:
 
 
 def _all_there(pki: Pki, record: InstallRecord) -> None:
-    needed = [server_certificate(record), *all_permissions(), AUTH, SYSTEM]
+    needed = [server_certificate(record), *all_permissions(declared(record.checkouts).sources), AUTH, SYSTEM]
     if missing := [name for name in needed if not pki.pem(name).is_file()]:
         raise PkiError(
             f"{pki.directory} has no certificate of {', '.join(missing)} and no key to make one: copy them from the "

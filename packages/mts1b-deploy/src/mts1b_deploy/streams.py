@@ -66,24 +66,23 @@ async def connect_as(service: str, layout: Layout, record: InstallRecord) -> "Ev
 
 async def _apply(layout: Layout, record: InstallRecord) -> list[AppliedStream]:
     from mts1b_platform.eventbus import apply_streams as apply
-    from mts1b_platform.eventbus.consumers import declared_streams
+    from mts1b_platform.eventbus.declared import declared
     from mts1b_platform.eventbus.dedupe.kv import BUCKET, KvDedupe
     from mts1b_platform.eventbus.jetstream.apply_consumers import apply_consumers
     from mts1b_platform.eventbus.jetstream.apply_streams import wait_for_jetstream
-    from mts1b_platform.eventbus.streams import STREAMS
 
     profile = profile_named(record.profile)
     async with await connect_as_admin(layout, record) as bus:
         await wait_for_jetstream(bus)
-        streams = declared_streams() if profile.secure else STREAMS
-        changes = await apply(bus, profile=profile.name, streams=streams)
+        found = declared(record.checkouts)
+        changes = await apply(bus, profile=profile.name, streams=found.streams)
         done = [AppliedStream(change.stream, change.action) for change in changes]
         if profile.secure:  # elsewhere services make their durables and the bucket of handled events themselves
             made = await KvDedupe(bus).ensure_bucket()
             done.append(AppliedStream(f"bucket {BUCKET}", "created" if made else "unchanged"))
             done += [
                 AppliedStream(f"{change.stream}, durable {change.durable}", change.action)
-                for change in await apply_consumers(bus)
+                for change in await apply_consumers(bus, found.consumers)
             ]
             await KvDedupe(bus).open()  # its bucket is made here: services may only write their keys
     return done

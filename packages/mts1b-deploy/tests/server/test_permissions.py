@@ -10,6 +10,7 @@ from mts1b_deploy.render import validate_nats_conf
 from mts1b_deploy.secure import Callout, SecureSettings, issue_missing, render_single
 from mts1b_foundation.subjects import OMS_FILLS_CREATED, OMS_ORDERS_CREATED, PRODUCERS
 from mts1b_foundation.subjects.algebra import overlaps
+from mts1b_foundation.subjects.contributions import Contribution
 from mts1b_foundation.subjects.sources import Source, load_sources
 from mts1b_platform.eventbus.consumers import reads
 from mts1b_platform.server import find_server
@@ -51,7 +52,28 @@ def test_a_declared_durable_gives_exactly_its_own_rights():
         "$JS.API.CONSUMER.MSG.NEXT.OMS_FILLS.every-fill",
         "$JS.ACK.OMS_FILLS.every-fill.>",
     ]
-    assert not any(subject.startswith("mts.") for subject in audit.publish)
+    assert [subject for subject in audit.publish if subject.startswith("mts.")] == [
+        "mts.v1.audit.deadletters.created"  # what it gives up on it stores, like everybody
+    ]
+    assert "$JS.API.STREAM.MSG.GET.DEADLETTERS" in audit.publish
+    assert not audit.problems
+
+
+def test_dead_letters_lie_below_the_claim_or_the_name_and_never_below_anothers():
+    def permissions_for(repo: str, **producers: str) -> tuple[list[str], tuple[str, ...]]:
+        contribution = Contribution(producers={name.replace("_", "-"): claim for name, claim in producers.items()})
+        reader = Source("x", contribution=contribution, consumers=(reads(repo, "every-fill", OMS_FILLS_CREATED),))
+        found = permissions_of(repo, [*load_sources(), reader])
+        return [each for each in found.publish if each.startswith("mts.")], found.problems
+
+    assert permissions_for("mts1b-gongs", mts1b_gongs="bronze") == (["mts.*.bronze.>"], ())
+    assert permissions_for("mts1b-oms-audit", mts1b_oms_audit="mts.*.audits.oms.>") == (
+        ["mts.*.audits.oms.>", "mts.v1.oms_audit.deadletters.created"],
+        (),
+    )
+    subjects, (problem,) = permissions_for("mts1b-risk")
+    assert subjects == []
+    assert "mts.v1.risk.deadletters.created, which mts1b-riskengine claims" in problem
 
 
 def test_a_durable_on_its_own_events_is_not_granted_and_said_to_be_a_problem():

@@ -7,6 +7,9 @@ from mts1b_deploy.testing import Machine
 
 pytestmark = pytest.mark.slow(seconds=2)
 
+SPEC_READER = str(Path(__file__).parents[4] / "tests" / "checkouts" / "spec-reader")
+"""Declares ``my-consumer``."""
+
 EMIT = """
 import asyncio
 from mts1b_foundation.samples import ORDER
@@ -41,7 +44,7 @@ asyncio.run(main())
 
 def test_a_restored_bus_goes_on_where_the_lost_one_was_and_its_backup_is_checked(machine: Machine):
     saved = machine.home / "saved"
-    machine.deploy("install", "--profile", "single", "--encrypt", "--websocket-port", "0")
+    machine.deploy("install", "--profile", "single", "--encrypt", "--websocket-port", "0", "--checkout", SPEC_READER)
     machine.python(EMIT % 10)
     assert machine.python(READ % 10).split() == [str(n) for n in range(10)]
     machine.python(EMIT % 30)  # the first ten are recognised

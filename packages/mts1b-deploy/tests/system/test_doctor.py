@@ -3,6 +3,7 @@
 import time
 from collections.abc import Collection
 from datetime import timedelta
+from pathlib import Path
 
 import pytest
 from mts1b_deploy.doctor import examine
@@ -14,6 +15,9 @@ from mts1b_deploy.record import record_of
 from mts1b_deploy.streams import connect_as_admin
 from mts1b_deploy.testing import Machine
 from mts1b_platform.eventbus.jetstream.api import js_api
+
+SPEC_READER = str(Path(__file__).parents[4] / "tests" / "checkouts" / "spec-reader")
+"""Declares ``my-consumer``."""
 
 
 def codes(layout: Layout, *, ahead: float = 0.0) -> set[str]:
@@ -46,7 +50,7 @@ async def test_every_deviation_of_a_locked_down_node_is_named_and_an_install_rep
         pytest.fail(f"found {found}, not {wanted}")
 
     layout = machine.layout
-    machine.deploy("install", "--profile", "single", "--websocket-port", "0")
+    machine.deploy("install", "--profile", "single", "--websocket-port", "0", "--checkout", SPEC_READER)
     await finds()
     assert "nothing deviates" in machine.deploy("doctor").stdout
     await finds("clock-skew", ahead=-5.0)

@@ -62,7 +62,7 @@ def report_defect(*found: Defect) -> bool:
 def declaration_site() -> Site:
     """The line that declares the object under construction: the nearest one outside of the machinery.
 
-    Functions of this package that declare on behalf of somebody (``deadletters_of``) and the call machinery of
+    Functions of this package that declare on behalf of somebody (``deadletter_subject``) and the call machinery of
     ``Subject[Order](…)`` are stepped over.
     """
     frame = cast("FrameType", inspect.currentframe())  # None in interpreters without frames only

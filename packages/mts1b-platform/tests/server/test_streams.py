@@ -3,6 +3,7 @@
 import asyncio
 import json
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -140,11 +141,17 @@ async def test_the_command_line_plans_applies_and_lists(
     assert code == 0
     assert {row["action"] for row in json.loads(out)} == {"created"}
     assert (await command("plan"))[0] == 0
-    code, out = await command("ls")
-    assert code == 0
-    assert "OMS_ORDERS" in out
-    assert "MINE" in out
-    assert "not declared" in out
+    bells = str(Path(__file__).parents[4] / "tests" / "server" / "registry" / "bells-repo")
+    assert (await command("plan", "--checkout", bells))[0] == 1
+    assert (await command("apply", "--checkout", bells, "--json"))[0] == 0
+    for options, by in ((), None), (("--checkout", bells), "mts1b-bells"):
+        code, out = await command("ls", "--json", *options)
+        assert code == 0
+        streams = {row["stream"]: (row["status"], row["declared_by"]) for row in json.loads(out)}
+        assert streams["OMS_ORDERS"] == ("ok", "mts1b-platform")
+        assert streams["ADVISORIES"] == ("ok", "mts1b-operations")
+        assert streams["MINE"] == ("undeclared", None)
+        assert streams["BELLS"] == ("ok" if by else "undeclared", by)
     code, out = await command("show", "OMS_ORDERS")
     assert json.loads(out)["name"] == "OMS_ORDERS"
 

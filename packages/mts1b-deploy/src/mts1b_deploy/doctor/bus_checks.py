@@ -26,9 +26,12 @@ _PINGS = 4
 async def check_streams(bus: "EventBus", record: InstallRecord) -> AsyncIterator[Deviation]:
     """Whether every stream is there, as defined, with all of its copies in step."""
     from mts1b_platform.eventbus import plan_streams
+    from mts1b_platform.eventbus.declared import declared
     from mts1b_platform.eventbus.jetstream.api import js_api
 
-    for change in await plan_streams(bus, profile=profile_named(record.profile).name):
+    for change in await plan_streams(
+        bus, profile=profile_named(record.profile).name, streams=declared(record.checkouts).streams
+    ):
         if change.action == "created":
             yield Deviation(
                 "stream-missing",
@@ -53,12 +56,12 @@ async def check_streams(bus: "EventBus", record: InstallRecord) -> AsyncIterator
                 )
 
 
-async def check_durables(bus: "EventBus") -> AsyncIterator[Deviation]:
+async def check_durables(bus: "EventBus", record: InstallRecord) -> AsyncIterator[Deviation]:
     """Whether every declared durable is there: services of a locked-down bus cannot make theirs."""
-    from mts1b_platform.eventbus.consumers import declared_consumers
+    from mts1b_platform.eventbus.declared import declared
     from mts1b_platform.eventbus.jetstream.durables import durable_exists
 
-    for wanted in declared_consumers():
+    for wanted in declared(record.checkouts).consumers:
         if not await durable_exists(bus, wanted.stream, wanted.durable):
             yield Deviation(
                 "durable-missing",

@@ -59,7 +59,7 @@ async def _on_the_bus(layout: Layout, record: InstallRecord, clock: Callable[[],
         async with await connect_as(ADMIN, layout, record) as bus:
             found += [each async for each in bus_checks.check_streams(bus, record)]
             if record.secure:
-                found += [each async for each in bus_checks.check_durables(bus)]
+                found += [each async for each in bus_checks.check_durables(bus, record)]
     except Mts1bError as error:
         found.append(Deviation("bus", f"the bus does not answer as it should: {error}", "`mts1b-deploy logs`"))
     return found

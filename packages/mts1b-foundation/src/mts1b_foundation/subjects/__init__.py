@@ -34,9 +34,8 @@ from mts1b_foundation.subjects.declarations import (
     SUBJECTS,
     TREASURY_DEADLETTERS_CREATED,
     TREASURY_NAV,
-    deadletters_of,
 )
-from mts1b_foundation.subjects.registry import Registry, registry
+from mts1b_foundation.subjects.registry import Registry, deadletters_of, registry
 from mts1b_foundation.subjects.subject import FUND, DurableSubject, Subject, Tier
 from mts1b_foundation.subjects.tokens import decode_token, encode_token
 

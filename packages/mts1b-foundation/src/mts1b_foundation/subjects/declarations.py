@@ -15,6 +15,7 @@ from mts1b_foundation.operations import Alert, HaltClearance, HaltObedience, Hal
 from mts1b_foundation.orders import Order
 from mts1b_foundation.risk import OrderApproval, OrderRejection, RiskEnvelope
 from mts1b_foundation.signals import Signal
+from mts1b_foundation.subjects.deadletters import deadletter_subject
 from mts1b_foundation.subjects.subject import DurableSubject, Subject, Tier
 from mts1b_foundation.treasury import NavSnapshot
 from mts1b_foundation.upcasting import Upcaster
@@ -224,25 +225,17 @@ OMS_HALT_OBEYED = DurableSubject(
 )
 
 
-def deadletters_of(repo: str) -> DurableSubject[DeadLetter]:
-    """The dead-letter subject of ``repo``: the one who gives up on a message says so under its own prefix."""
-    return DurableSubject(
-        f"mts.v1.{PRODUCERS.get(repo, repo.removeprefix('mts1b-').replace('-', '_'))}.deadletters.created",
-        producer=repo,
-        payload=DeadLetter,
-        tier=Tier.AT_LEAST_ONCE,
-        description=f"{repo} gave up on a message.",
-        dedupe_key="{dead_letter_id}",
-    )
+def _deadletters(repo: str) -> DurableSubject[DeadLetter]:
+    return deadletter_subject(repo, PRODUCERS[repo])
 
 
-BROKERS_DEADLETTERS_CREATED = deadletters_of("mts1b-brokers")
-MARKETDATA_DEADLETTERS_CREATED = deadletters_of("mts1b-marketdata")
-OMS_DEADLETTERS_CREATED = deadletters_of("mts1b-oms")
-OPERATIONS_DEADLETTERS_CREATED = deadletters_of("mts1b-operations")
-RESEARCH_DEADLETTERS_CREATED = deadletters_of("mts1b-research")
-RISK_DEADLETTERS_CREATED = deadletters_of("mts1b-riskengine")
-TREASURY_DEADLETTERS_CREATED = deadletters_of("mts1b-treasury")
+BROKERS_DEADLETTERS_CREATED = _deadletters("mts1b-brokers")
+MARKETDATA_DEADLETTERS_CREATED = _deadletters("mts1b-marketdata")
+OMS_DEADLETTERS_CREATED = _deadletters("mts1b-oms")
+OPERATIONS_DEADLETTERS_CREATED = _deadletters("mts1b-operations")
+RESEARCH_DEADLETTERS_CREATED = _deadletters("mts1b-research")
+RISK_DEADLETTERS_CREATED = _deadletters("mts1b-riskengine")
+TREASURY_DEADLETTERS_CREATED = _deadletters("mts1b-treasury")
 
 SUBJECTS: tuple[Subject[Any], ...] = (
     OMS_ORDERS_CREATED,

@@ -16,7 +16,16 @@ from mts1b_foundation.event import Event
 from mts1b_foundation.roundtrip import unread, unreadable
 from mts1b_foundation.subjects.algebra import contains, covers, is_pattern, overlaps
 from mts1b_foundation.subjects.findings import Finding
-from mts1b_foundation.subjects.lint_streams import consumers, filters, stream_patterns, streams
+from mts1b_foundation.subjects.lint_streams import (
+    consumers,
+    deadletters,
+    definitions,
+    filters,
+    overlapping_streams,
+    own_events,
+    stream_patterns,
+    streams,
+)
 from mts1b_foundation.subjects.sources import Source, Sources, registered
 from mts1b_foundation.subjects.subject import Subject
 
@@ -189,8 +198,12 @@ RULES: Final[tuple[Rule, ...]] = (
     prefix,
     streams,
     stream_patterns,
+    definitions,
+    overlapping_streams,
     filters,
     consumers,
+    own_events,
+    deadletters,
     versions,
     schema_ids,
     payloads,

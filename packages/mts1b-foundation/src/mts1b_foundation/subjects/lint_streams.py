@@ -1,15 +1,21 @@
 """The rules about streams and consumers: what is stored where, and who asks for what."""
 
-from collections.abc import Iterator
+import re
+from collections.abc import Callable, Iterator
+from itertools import combinations
+from typing import Final
 
 from mts1b_foundation.subjects.algebra import covers, is_pattern, overlaps
 from mts1b_foundation.subjects.findings import Finding
-from mts1b_foundation.subjects.sources import Sources, StreamSource, registered
+from mts1b_foundation.subjects.sources import Sources, StreamSource, claims_of, deadletters_in, registered
+
+_NAME: Final = re.compile(r"[A-Za-z0-9_-]{1,128}")
+_DURABLE: Final = re.compile(r"(?:(?![.*>/\\])[!-~]){1,128}")
 
 
 def streams(sources: Sources) -> Iterator[Finding]:
     """A durable subject that no stream or more than one captures; a best-effort subject captured by accident."""
-    defined = list(_streams(sources))
+    defined = list({stream.name: stream for stream in _streams(sources)}.values())
     for _, subject in registered(sources):
         for form in subject.patterns:
             touching = [stream for stream in defined if any(overlaps(each, form) for each in stream.subjects)]
@@ -86,11 +92,98 @@ def filters(sources: Sources) -> Iterator[Finding]:
                     )
 
 
+def definitions(sources: Sources) -> Iterator[Finding]:
+    """A stream that nobody could create: no definition, one that does not render, a bad name, a name used twice."""
+    held: dict[str, StreamSource] = {}
+    for stream in _streams(sources):
+        render = getattr(stream.definition, "render", None)
+        if not _NAME.fullmatch(stream.name):
+            yield Finding(
+                stream.site,
+                "stream-broken",
+                f"stream {stream.name!r} has a name that no server takes",
+                "use letters, digits, - and _",
+            )
+        elif render is None:
+            yield Finding(
+                stream.site,
+                "stream-broken",
+                f"stream {stream.name} is a {type(stream.definition).__name__}, which nothing can create",
+                "declare a mts1b_platform.eventbus.StreamDefinition",
+            )
+        elif problem := _problem(render):
+            yield Finding(stream.site, "stream-broken", f"stream {stream.name}: {problem}", "correct the definition")
+        other = held.setdefault(stream.name, stream)
+        if other is not stream and other.definition != stream.definition:
+            yield Finding(
+                stream.last_site,
+                "stream-twice",
+                f"stream {stream.name} is defined here and, otherwise, in {other.path}",
+                "name it after its repo",
+            )
+
+
+def overlapping_streams(sources: Sources) -> Iterator[Finding]:
+    """Two streams that would store the same subjects: the server refuses the second one."""
+    for first, second in combinations(_streams(sources), 2):
+        clash = next(((a, b) for a in first.subjects for b in second.subjects if overlaps(a, b)), None)
+        if clash is not None and first.name != second.name:
+            yield Finding(
+                second.site,
+                "stream-overlap",
+                f"stream {second.name} stores {clash[1]}, which overlaps {clash[0]} of stream {first.name}",
+                "narrow one of them: a server that has the one refuses the other",
+            )
+
+
+def deadletters(sources: Sources) -> Iterator[Finding]:
+    """A reader whose dead letters would pass for another's, so that it may not store them."""
+    claims = {repo: _pattern(claim) for repo, claim in claims_of(sources).items()}
+    consuming = {each.service: each for source in sources for each in source.consumers}
+    for repo, subject in deadletters_in(sources).items():
+        if (consumer := consuming.get(repo)) is None:
+            continue  # it gives nothing up
+        (form,) = subject.patterns
+        owner = next((each for each, claim in claims.items() if each != repo and overlaps(claim, form)), None)
+        if owner is not None:
+            yield Finding(
+                consumer.declared_at,
+                "deadletters-claimed",
+                f"{repo} would store its dead letters under {form}, which {owner} claims",
+                f"list {repo} as a producer with a token of its own, or rename it",
+            )
+
+
+def own_events(sources: Sources) -> Iterator[Finding]:
+    """A durable that reads what its service publishes itself: a locked-down bus does not grant it."""
+    claims = {repo: _pattern(claim) for repo, claim in claims_of(sources).items()}
+    for source in sources:
+        for each in source.consumers:
+            claim = claims.get(each.service)
+            own = [wanted for wanted in each.filters if claim and overlaps(wanted, claim)]
+            if own:
+                yield Finding(
+                    each.declared_at,
+                    "consumer-own",
+                    f"durable {each.durable} of {each.service} reads {', '.join(own)}, which {each.service} publishes "
+                    "itself; on a locked-down bus it gets no right to: pulled with a foreign reply subject, its own "
+                    "event would come out as somebody else's",
+                    "let another service read it",
+                )
+
+
 def consumers(sources: Sources) -> Iterator[Finding]:
-    """Two services that would share one durable, and so steal each other's events."""
+    """A name that no durable can have; two services that would share one durable, and so steal each other's events."""
     held: dict[tuple[str, str], str] = {}
     for source in sources:
         for consumer in source.consumers:
+            if not _DURABLE.fullmatch(consumer.durable):
+                yield Finding(
+                    consumer.declared_at,
+                    "consumer-name",
+                    f"{consumer.durable!r} is no name of a durable",
+                    "use ASCII letters, digits, - and _, 128 of them at most",
+                )
             owner = held.setdefault((consumer.stream, consumer.durable), consumer.service)
             if owner != consumer.service:
                 yield Finding(
@@ -100,6 +193,18 @@ def consumers(sources: Sources) -> Iterator[Finding]:
                     "which would each get a part of the events",
                     "name it after the service",
                 )
+
+
+def _problem(render: Callable[[str], object]) -> str | None:
+    try:
+        render("production")
+    except Exception as error:  # noqa: BLE001 - whatever a definition raises is what is wrong with it
+        return f"it cannot be rendered: {error}"
+    return None
+
+
+def _pattern(claim: str) -> str:
+    return claim if "." in claim else f"mts.*.{claim}.>"
 
 
 def _streams(sources: Sources) -> Iterator[StreamSource]:

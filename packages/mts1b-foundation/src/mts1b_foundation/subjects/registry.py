@@ -4,10 +4,12 @@ from collections.abc import Iterable, Iterator
 from functools import cache
 from typing import Any
 
+from mts1b_foundation.deadletters import DeadLetter
 from mts1b_foundation.errors import InvalidSubject, UnknownSubject
 from mts1b_foundation.subjects.algebra import overlaps
 from mts1b_foundation.subjects.contributions import FOUNDATION, SUBJECTS_GROUP, Contribution, installed
-from mts1b_foundation.subjects.subject import Subject
+from mts1b_foundation.subjects.deadletters import deadletter_subject
+from mts1b_foundation.subjects.subject import DurableSubject, Subject
 from mts1b_foundation.upcasting import Upcaster, Upcasters
 
 _END = "."  # no token is a dot, so the leaf cannot collide with one
@@ -77,13 +79,34 @@ def _walk(node: dict[str, Any], tokens: list[str], depth: int) -> Subject[Any] |
 def registry() -> Registry:
     """The registry of this process: the declarations of the foundation and of every installed contribution.
 
+    The dead-letter subjects of contributing repos are among them, declared or not.
+
     Raises:
         ContributionError: an installed contribution does not load.
         InvalidSubject: two contributions share a wire form.
     """
-    found: list[Contribution] = [each for _, each in installed(SUBJECTS_GROUP)]
-    contributions = [FOUNDATION, *(each for each in found if each is not FOUNDATION)]
+    found = _contributions()
+    subjects = [subject for each in found for subject in each.subjects]
+    declared = {subject.pattern for subject in subjects}
+    letters = [deadletter_subject(repo, claim) for each in found for repo, claim in each.producers.items()]
     return Registry(
-        [subject for each in contributions for subject in each.subjects],
-        [step for each in contributions for step in each.upcasters],
+        [*subjects, *(each for each in letters if each.pattern not in declared)],
+        [step for each in found for step in each.upcasters],
     )
+
+
+@cache
+def deadletters_of(repo: str) -> DurableSubject[DeadLetter]:
+    """The dead-letter subject of ``repo``, a service of the foundation, of an installed contribution, or a reader.
+
+    Raises:
+        ContributionError: an installed contribution does not load.
+    """
+    claims = {producer: claim for each in _contributions() for producer, claim in each.producers.items()}
+    return deadletter_subject(repo, claims.get(repo))
+
+
+@cache
+def _contributions() -> tuple[Contribution, ...]:
+    found: list[Contribution] = [each for _, each in installed(SUBJECTS_GROUP)]
+    return (FOUNDATION, *(each for each in found if each is not FOUNDATION))

@@ -15,6 +15,7 @@ from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from typing import Any, Final
 
+from mts1b_foundation.deadletters import DeadLetter
 from mts1b_foundation.declared import Defect, Site, collecting_defects
 from mts1b_foundation.errors import ContributionError
 from mts1b_foundation.subjects.contributions import (
@@ -27,7 +28,8 @@ from mts1b_foundation.subjects.contributions import (
     Stream,
     load,
 )
-from mts1b_foundation.subjects.subject import Subject
+from mts1b_foundation.subjects.deadletters import deadletter_subject
+from mts1b_foundation.subjects.subject import DurableSubject, Subject
 
 _GROUPS: Final = (SUBJECTS_GROUP, STREAMS_GROUP, CONSUMERS_GROUP)
 FOUNDATION_NAME: Final = "mts1b-foundation"
@@ -40,16 +42,27 @@ class StreamSource:
     name: str
     subjects: tuple[str, ...]
     path: str
+    definition: Stream = field(compare=False)
+    """What the contribution holds: a ``StreamDefinition`` of the platform, or else nobody could create it."""
 
-    @cached_property
+    @property
     def site(self) -> Site:
         """The line that names the stream; only looked for when something is wrong with it."""
+        return self._sites[0]
+
+    @property
+    def last_site(self) -> Site:
+        """The last line that names it, where one file does so twice."""
+        return self._sites[-1]
+
+    @cached_property
+    def _sites(self) -> list[Site]:
         try:
             tree = ast.parse(Path(self.path).read_text())
         except OSError:
-            return Site(self.path, 1)
-        lines = (node.lineno for node in ast.walk(tree) if isinstance(node, ast.Constant) and node.value == self.name)
-        return Site(self.path, min(lines, default=1))
+            return [Site(self.path, 1)]
+        lines = [node.lineno for node in ast.walk(tree) if isinstance(node, ast.Constant) and node.value == self.name]
+        return [Site(self.path, line) for line in sorted(lines) or [1]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +92,22 @@ class Source:
 
 
 Sources = Sequence[Source]
+
+
+def claims_of(sources: Sources) -> dict[str, str]:
+    """By repo, the claim of every producer, as declared: a token or a pattern."""
+    return {
+        repo: claim
+        for source in sources
+        for repo, claim in (source.contribution.producers.items() if source.contribution else ())
+    }
+
+
+def deadletters_in(sources: Sources) -> dict[str, DurableSubject[DeadLetter]]:
+    """By repo, the dead-letter subject of every service that publishes or consumes."""
+    claims = claims_of(sources)
+    readers = [each.service for source in sources for each in source.consumers]
+    return {repo: deadletter_subject(repo, claims.get(repo)) for repo in dict.fromkeys((*claims, *readers))}
 
 
 def registered(sources: Sources) -> Iterator[tuple[Source, Subject[Any]]]:
@@ -175,7 +204,7 @@ def _load(draft: _Draft, earlier: Sequence[Defect]) -> Source:
 
 
 def _stream(stream: Stream, file: str) -> StreamSource:
-    return StreamSource(stream.name, tuple(stream.subjects), file)
+    return StreamSource(stream.name, tuple(stream.subjects), file, stream)
 
 
 def _file_of(entry: EntryPoint, root: Path | None) -> str:

@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from mts1b_foundation.errors import Mts1bError
 from mts1b_foundation.subjects.algebra import covers, is_pattern
-from mts1b_platform.eventbus import STREAMS
+from mts1b_platform.eventbus.declared import declared
 
 
 class RoleError(Mts1bError):
@@ -38,7 +38,7 @@ class Role:
 def streams_of(subjects: Iterable[str]) -> tuple[str, ...]:
     """Streams that hold nothing but what ``subjects`` match."""
     granted = list(subjects)
-    return tuple(each.name for each in STREAMS if all(covers(granted, stored) for stored in each.subjects))
+    return tuple(each.name for each in declared().streams if all(covers(granted, stored) for stored in each.subjects))
 
 
 _MARKET: Final = "mts.*.marketdata.>"

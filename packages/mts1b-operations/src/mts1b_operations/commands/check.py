@@ -9,7 +9,8 @@ from typing import Annotated
 
 import typer
 from mts1b_foundation.errors import Mts1bError
-from mts1b_platform.eventbus import STREAMS, EventBus, connect
+from mts1b_platform.eventbus import EventBus, connect
+from mts1b_platform.eventbus.declared import declared
 from mts1b_platform.output import noun
 
 from mts1b_operations.checks import Checked, Levels, State, judged, recent_deadletters, worst
@@ -90,7 +91,7 @@ def streams(*, servers: Servers = None, form: FormatOption = Format.NAGIOS) -> N
     """
 
     async def gather(bus: EventBus) -> Iterable[Reading]:
-        return missing_streams(await survey(bus), [definition.name for definition in STREAMS])
+        return missing_streams(await survey(bus), [each.name for each in declared().streams])
 
     _check("streams", "", Levels(None, 0), gather, servers, form)
 

@@ -5,7 +5,8 @@ import time
 from collections.abc import Sequence
 
 from mts1b_foundation.operations import Alert
-from mts1b_platform.eventbus import STREAMS, BusClosed, BusError, EventBus
+from mts1b_platform.eventbus import BusClosed, BusError, EventBus
+from mts1b_platform.eventbus.declared import declared
 from mts1b_platform.logs import get_logger
 
 from mts1b_operations.monitor.alerts import Alerts
@@ -91,7 +92,7 @@ class Monitor:
     def _judge(self, seen: Survey) -> list[Reading]:
         settings = self.settings
         expected = settings.expected_streams
-        streams = expected if expected is not None else tuple(definition.name for definition in STREAMS)
+        streams = expected if expected is not None else tuple(each.name for each in declared().streams)
         if settings.remember_consumers:
             self._remembered |= {f"{lag.stream}/{lag.consumer}" for lag in seen.lags if lag.durable}
         return [

@@ -1,16 +1,20 @@
-"""Streams: what is declared, what the server has, and bringing one to the other."""
+"""Streams: what is declared, what the server has, and bringing one to the other.
+
+What is declared: by the foundation and the platform, by installed packages, by checkouts given with ``--checkout``.
+"""
 
 import asyncio
 import getpass
 import sys
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import asdict
+from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
 import typer
 
 from mts1b_platform.config import Profile, Settings
 from mts1b_platform.eventbus import (
-    STREAMS,
     EventBus,
     StreamChange,
     StreamError,
@@ -20,7 +24,7 @@ from mts1b_platform.eventbus import (
     stream_config,
     unknown_streams,
 )
-from mts1b_platform.eventbus.consumers import declared_streams
+from mts1b_platform.eventbus.declared import Declared, declared
 from mts1b_platform.eventbus.dedupe import KvDedupe
 from mts1b_platform.eventbus.jetstream.api import js_api
 from mts1b_platform.eventbus.jetstream.apply_consumers import ConsumerChange, apply_consumers
@@ -36,21 +40,31 @@ Servers = Annotated[str | None, typer.Option("--servers", help="NATS URLs; other
 ProfileOption = Annotated[
     str | None, typer.Option("--profile", help="minimal, single or production; otherwise as configured.")
 ]
+Checkouts = Annotated[
+    list[Path] | None,
+    typer.Option(
+        "--checkout",
+        metavar="DIR",
+        help="A checkout whose streams and durables count as declared, too. Repeatable.",
+        show_default=False,
+    ),
+]
 R = TypeVar("R")
 
 
 @app.command("ls")
-def ls(*, servers: Servers = None, as_json: Json = False) -> None:
-    """List declared streams beside what the server holds; unknown streams on the server too.
+def ls(*, checkout: Checkouts = None, servers: Servers = None, as_json: Json = False) -> None:
+    """List declared streams beside what the server holds; streams that nobody declares, too.
 
     Example: mts1b streams ls --json
     """
+    wanted = declared(checkout or ())
 
     async def rows(bus: EventBus) -> list[dict[str, Any]]:
-        declared = [await _row(bus, definition.name, known=True) for definition in STREAMS]
-        return declared + [await _row(bus, name, known=False) for name in await unknown_streams(bus)]
+        known = [each.name for each in wanted.streams]
+        return [await _row(bus, name, wanted) for name in (*known, *await unknown_streams(bus, wanted.streams))]
 
-    columns = ("stream", "status", "messages", "bytes", "consumers", "replicas")
+    columns = ("stream", "status", "declared_by", "messages", "bytes", "consumers", "replicas")
     print_listing(_on_bus(rows, servers), as_json=as_json, columns=columns)
 
 
@@ -62,18 +76,25 @@ def show(name: Annotated[str, typer.Argument(help="Name of the stream.")], *, se
     """
     config = _on_bus(lambda bus: stream_config(bus, name), servers)
     if config is None:
-        known = ", ".join(definition.name for definition in STREAMS)
+        known = ", ".join(definition.name for definition in declared().streams)
         raise StreamError(f"there is no stream {name!r} on the server (declared: {known}); `mts1b streams apply`")
     print_json(config)
 
 
 @app.command("plan")
-def plan(*, servers: Servers = None, profile: ProfileOption = None, as_json: Json = False) -> None:
+def plan(
+    *,
+    checkout: Checkouts = None,
+    servers: Servers = None,
+    profile: ProfileOption = None,
+    as_json: Json = False,
+) -> None:
     """Say what `apply` would change, field by field, and how dangerous that is. Exit code 1 when something differs.
 
     Example: mts1b streams plan --profile production
     """
-    changes = _on_bus(lambda bus: plan_streams(bus, profile=_profile(bus, profile)), servers)
+    streams = declared(checkout or ()).streams
+    changes = _on_bus(lambda bus: plan_streams(bus, profile=_profile(bus, profile), streams=streams), servers)
     _print_changes(changes, as_json=as_json)
     if any(change.action != "unchanged" for change in changes):
         sys.exit(1)
@@ -82,6 +103,7 @@ def plan(*, servers: Servers = None, profile: ProfileOption = None, as_json: Jso
 @app.command("apply")
 def apply(
     *,
+    checkout: Checkouts = None,
     servers: Servers = None,
     profile: ProfileOption = None,
     allow_destructive: Annotated[
@@ -93,13 +115,13 @@ def apply(
 
     On a secured bus also the durables that services declare and the dedupe bucket, as services may not create any.
 
-    Example: mts1b streams apply
+    Example: mts1b streams apply --checkout ../my-service
     """
+    found = declared(checkout or ())
 
     async def act(bus: EventBus) -> tuple[list[StreamChange], list[ConsumerChange]]:
         wanted = _profile(bus, profile)
-        # Elsewhere services create the streams that are theirs alone when they first need them.
-        streams = STREAMS if wanted == "minimal" else declared_streams()
+        streams = found.streams
         plan = await plan_streams(bus, profile=wanted, streams=streams)
         planned = [change.stream for change in plan if change.action != "unchanged"]
         if planned:
@@ -108,12 +130,10 @@ def apply(
         if wanted == "minimal":  # services make their durables and the bucket of handled events themselves
             return changes, []
         await KvDedupe(bus).ensure_bucket()
-        return changes, await apply_consumers(bus)
+        return changes, await apply_consumers(bus, found.consumers)
 
     changes, durables = _on_bus(act, servers)
-    _print_changes(changes, as_json=as_json)
-    for durable in () if as_json else durables:
-        say(f"{durable.action:<10} {durable.stream}, durable {durable.durable} of {durable.service}")
+    _print_changes(changes, durables, as_json=as_json)
 
 
 def _user() -> str | None:
@@ -139,13 +159,14 @@ def _profile(bus: EventBus, asked: str | None) -> Profile:
     return bus.settings.profile if asked is None else type(bus.settings).load(profile=asked).profile
 
 
-async def _row(bus: EventBus, name: str, *, known: bool) -> dict[str, Any]:
+async def _row(bus: EventBus, name: str, wanted: Declared) -> dict[str, Any]:
     held = await stream_config(bus, name)
     state: dict[str, Any] = (await js_api(bus, f"STREAM.INFO.{name}"))["state"] if held else {}
-    status = ("ok" if held else "missing") if known else "not declared"
+    by = wanted.owner(name)
     return {
         "stream": name,
-        "status": status,
+        "status": "missing" if not held else "ok" if by else "undeclared",
+        "declared_by": by,
         "messages": state.get("messages"),
         "bytes": state.get("bytes"),
         "consumers": state.get("consumer_count"),
@@ -154,24 +175,25 @@ async def _row(bus: EventBus, name: str, *, known: bool) -> dict[str, Any]:
     }
 
 
-def _print_changes(changes: list[StreamChange], *, as_json: bool) -> None:
+def _print_changes(changes: Sequence[StreamChange], durables: Sequence[ConsumerChange] = (), *, as_json: bool) -> None:
     if as_json:
-        print_json(
-            [
-                {
-                    "stream": change.stream,
-                    "action": change.action,
-                    "risk": change.risk,
-                    "fields": [
-                        {"name": f.name, "server": f.held, "wanted": f.wanted, "risk": f.risk, "why": f.why}
-                        for f in change.fields
-                    ],
-                }
-                for change in changes
-            ]
-        )
+        rows = [
+            {
+                "stream": change.stream,
+                "action": change.action,
+                "risk": change.risk,
+                "fields": [
+                    {"name": f.name, "server": f.held, "wanted": f.wanted, "risk": f.risk, "why": f.why}
+                    for f in change.fields
+                ],
+            }
+            for change in changes
+        ]
+        print_json([*rows, *map(asdict, durables)])
         return
     for change in changes:
         say(f"{change.action:<10} {change.stream}")
         for field in change.fields:
             say(f"           {field.name}: {field.held} -> {field.wanted}  [{field.risk}: {field.why}]")
+    for durable in durables:
+        say(f"{durable.action:<10} {durable.stream}, durable {durable.durable} of {durable.service}")

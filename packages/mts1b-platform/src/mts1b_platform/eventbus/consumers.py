@@ -2,7 +2,7 @@
 
 On a secured bus services have no right to create consumers, because whoever may do that can have any stored message
 delivered to any subject. The platform's administration creates them from these declarations (``mts1b streams
-apply``), and the permissions of a service name its own durables one by one.
+apply``), and the permissions of a service name its own durables one by one. On ``minimal`` services make their own.
 
 Other packages declare theirs through the entry point group ``mts1b.consumers``. A service that makes up durables per
 run cannot have that on a secured bus: NATS permissions match whole tokens, so a right to ``desk-*`` does not exist.
@@ -13,11 +13,11 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final, Literal
 
-from mts1b_foundation.subjects import OMS_ORDERS_FILLED, DurableSubject
-from mts1b_foundation.subjects.contributions import CONSUMERS_GROUP, STREAMS_GROUP, ConsumerDeclaration, installed
+from mts1b_foundation.subjects import DurableSubject
+from mts1b_foundation.subjects.contributions import ConsumerDeclaration
 
 from mts1b_platform.eventbus.errors import ConsumeError
-from mts1b_platform.eventbus.streams import STREAMS, StreamDefinition
+from mts1b_platform.eventbus.streams import STREAMS
 
 MAX_ACK_PENDING: Final = 10_000
 """Most events of a durable that may be delivered and not settled at a time, over all its readers."""
@@ -80,21 +80,3 @@ def _stream_of(durable: str, filters: tuple[str, ...]) -> str:
             f"durable {durable!r}: {', '.join(filters)} lie in no single stream of the platform: name one"
         )
     return found[0]
-
-
-CONSUMERS: tuple[ConsumerDefinition, ...] = (
-    # The reader of the specification's example, so that it runs against a fresh install of every profile.
-    reads("mts1b-treasury", "my-consumer", OMS_ORDERS_FILLED),
-)
-"""What the platform itself declares; the services declare theirs."""
-
-
-def declared_consumers() -> tuple[ConsumerDeclaration, ...]:
-    """Every consumer that an installed package declares."""
-    return tuple(each for _, found in installed(CONSUMERS_GROUP) for each in found)
-
-
-def declared_streams() -> tuple[StreamDefinition, ...]:
-    """Every stream that an installed package declares, the platform's own first."""
-    found = [each for _, streams in installed(STREAMS_GROUP) for each in streams]
-    return (*STREAMS, *(each for each in found if each not in STREAMS))

@@ -6,7 +6,8 @@ from typing import Any, Final, Literal
 
 from mts1b_foundation.subjects.contributions import ConsumerDeclaration
 
-from mts1b_platform.eventbus.consumers import MAX_ACK_PENDING, ConsumerDefinition, declared_consumers
+from mts1b_platform.eventbus.consumers import MAX_ACK_PENDING, ConsumerDefinition
+from mts1b_platform.eventbus.declared import declared
 from mts1b_platform.eventbus.errors import ConsumeError
 from mts1b_platform.eventbus.jetstream.api import ApiError, Requester, js_api
 from mts1b_platform.eventbus.jetstream.durables import DEFAULT_ACK_WAIT, ensure_durable
@@ -41,7 +42,7 @@ async def apply_consumers(
         JetStreamUnavailable: the server has no JetStream, or does not answer.
     """
     changes: list[ConsumerChange] = []
-    for wanted in declared_consumers() if consumers is None else consumers:
+    for wanted in declared().consumers if consumers is None else consumers:
         held = await _held(client, wanted)
         full = wanted if isinstance(wanted, ConsumerDefinition) else None
         ack_wait = full.ack_wait if full else DEFAULT_ACK_WAIT

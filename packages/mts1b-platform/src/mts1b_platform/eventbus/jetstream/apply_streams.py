@@ -1,4 +1,4 @@
-"""Bringing the server's streams to what ``streams.py`` says.
+"""Bringing the server's streams to what is declared.
 
 Idempotent: equal configurations send nothing (an update can lose delayed redeliveries). A differing one sends the
 server's own document with only the differing fields replaced, so that nothing else is reset. A change that could
@@ -10,23 +10,25 @@ from collections.abc import Iterable
 from typing import Any
 
 from mts1b_platform.config import Profile
+from mts1b_platform.eventbus.declared import declared
 from mts1b_platform.eventbus.errors import JetStreamUnavailable, StreamError
 from mts1b_platform.eventbus.jetstream.api import ApiError, Requester, js_api
 from mts1b_platform.eventbus.jetstream.durables import is_newer
 from mts1b_platform.eventbus.jetstream.stream_plan import StreamChange, compare
 from mts1b_platform.eventbus.protocol.error_codes import ErrorCode
-from mts1b_platform.eventbus.streams import STREAMS, StreamDefinition
+from mts1b_platform.eventbus.streams import StreamDefinition
 from mts1b_platform.logs import get_logger
 
 log = get_logger("mts1b.eventbus.streams")
 
 
 async def plan_streams(
-    client: Requester, *, profile: Profile = "minimal", streams: Iterable[StreamDefinition] = STREAMS
+    client: Requester, *, profile: Profile = "minimal", streams: Iterable[StreamDefinition] | None = None
 ) -> list[StreamChange]:
     """What :func:`apply_streams` would do; changes nothing.
 
     Raises:
+        ContributionError: without ``streams``, when what packages contribute does not load.
         JetStreamUnavailable: the server has no JetStream, or does not answer.
     """
     changes: list[StreamChange] = []
@@ -41,12 +43,19 @@ async def apply_streams(
     client: Requester,
     *,
     profile: Profile = "minimal",
-    streams: Iterable[StreamDefinition] = STREAMS,
+    streams: Iterable[StreamDefinition] | None = None,
     allow_destructive: bool = False,
 ) -> list[StreamChange]:
     """Create the streams that are missing and update those that differ; one change per definition.
 
+    Args:
+        client: the bus, as somebody who may manage streams.
+        profile: how many replicas.
+        streams: what shall be there; without, everything that is declared.
+        allow_destructive: whether changes may delete stored messages.
+
     Raises:
+        ContributionError: without ``streams``, when what packages contribute does not load.
         StreamError: a change could delete messages and ``allow_destructive`` was not given, or a field cannot be
             changed in place (nothing was touched); or the server refuses one (those before it were applied).
         JetStreamUnavailable: the server has no JetStream, or does not answer.
@@ -64,13 +73,13 @@ async def apply_streams(
     return changes
 
 
-async def unknown_streams(client: Requester, streams: Iterable[StreamDefinition] = STREAMS) -> list[str]:
+async def unknown_streams(client: Requester, streams: Iterable[StreamDefinition] | None = None) -> list[str]:
     """Streams on the server that nobody has declared, sorted; those behind key-value buckets are left out.
 
     Raises:
         JetStreamUnavailable: the server has no JetStream, or does not answer.
     """
-    known = {definition.name for definition in streams}
+    known = {definition.name for definition in (declared().streams if streams is None else streams)}
     names: set[str] = set()
     while True:
         page = await js_api(client, "STREAM.NAMES", {"offset": len(names)})
@@ -126,8 +135,8 @@ def _keep_newer_subjects(wanted: dict[str, Any], held: dict[str, Any] | None) ->
         wanted["subjects"] = [*known, *newer]
 
 
-def _render(streams: Iterable[StreamDefinition], profile: Profile) -> list[dict[str, Any]]:
-    return [definition.render(profile) for definition in streams]
+def _render(streams: Iterable[StreamDefinition] | None, profile: Profile) -> list[dict[str, Any]]:
+    return [definition.render(profile) for definition in (declared().streams if streams is None else streams)]
 
 
 def _permit(change: StreamChange, *, allow_destructive: bool) -> None:

@@ -5,6 +5,6 @@ from mts1b_platform.eventbus import StreamDefinition
 
 STREAMS = (StreamDefinition(name="BELLS", subjects=("mts.v1.bells.rings.*",), description="Every ring."),)
 
-CONSUMERS = (
-    ConsumerDeclaration(durable="sexton", service="mts1b-bells", stream="BELLS", filters=("mts.v1.bells.rings.*",)),
+CONSUMERS = (  # of a service that publishes nothing
+    ConsumerDeclaration(durable="sexton", service="mts1b-belfry", stream="BELLS", filters=("mts.v1.bells.rings.*",)),
 )

@@ -8,7 +8,7 @@ from pathlib import Path
 from mts1b_deploy.errors import PkiError
 from mts1b_deploy.journal import Journal, remove_tree
 from mts1b_deploy.layout import Layout
-from mts1b_deploy.nodes import Peer, peer_named
+from mts1b_deploy.nodes import Peer, address, peer_named
 from mts1b_deploy.permissions import AUTH, all_permissions
 from mts1b_deploy.pki.files import directory, write
 from mts1b_deploy.pki.store import Pki, identity_of
@@ -32,14 +32,14 @@ def settings_of(layout: Layout, record: InstallRecord) -> SecureSettings:
     """What the configuration says beyond permissions."""
     return SecureSettings(
         server_name=record.server_name(layout),
-        listen=f"{record.host}:{record.port}",
+        listen=address(record.host, record.port),
         monitor=f"{LOOPBACK}:{record.monitor_port}",
         pid_file=layout.nats_pid,
         log_file=layout.nats_log,
         store_dir=layout.store,
         tls_ca=Pki(layout.pki).ca,
         tls_pem=Pki(layout.pki).pem(server_certificate(record)),
-        websocket=f"{record.host}:{record.websocket_port}" if record.websocket_port else None,
+        websocket=address(record.host, record.websocket_port) if record.websocket_port else None,
         callout=Callout.read(layout.callout),
         # Relative: the server looks beside the file that names it, whatever is written.
         encryption_key_file=Path(layout.encryption_key.name) if record.encrypted else None,
@@ -162,9 +162,11 @@ def cluster_values(record: InstallRecord) -> dict[str, object]:
     here = _here(record)
     return {
         "cluster_name": CLUSTER_NAME,
-        "cluster_listen": f"{record.host}:{here.cluster_port}",
-        "cluster_advertise": f"{here.host}:{here.cluster_port}",
-        "client_advertise": f"{record.public_host}:{record.port}",
-        "routes": [f"tls://{peer.host}:{peer.cluster_port}" for peer in record.nodes if peer.name != record.node],
+        "cluster_listen": address(record.host, here.cluster_port),
+        "cluster_advertise": address(here.host, here.cluster_port),
+        "client_advertise": address(record.public_host, record.port),
+        "routes": [
+            f"tls://{address(peer.host, peer.cluster_port)}" for peer in record.nodes if peer.name != record.node
+        ],
         "route_name": ROUTE_NAME,
     }

@@ -1,15 +1,15 @@
 """Halts: stop trading of one fund or all, see which services obeyed, resume trading."""
 
-import asyncio
 import getpass
 from collections.abc import Awaitable, Callable
 from datetime import timedelta
 from typing import Annotated, Any, TypeVar
 
 import typer
-from mts1b_platform.eventbus import EventBus, connect
+from mts1b_platform.eventbus import EventBus
 from mts1b_platform.output import Json, noun, print_json, print_listing, say
 
+from mts1b_operations.commands._bus import Servers, on_bus
 from mts1b_operations.halt import REPO, Halt, HaltError, clear_halt, halts_in_force, request_halt, wait_for_obedience
 
 app = noun(__doc__ or "")
@@ -17,7 +17,6 @@ app = noun(__doc__ or "")
 OBEYING = ("mts1b-oms",)
 """Services that confirm a halt."""
 
-Servers = Annotated[str | None, typer.Option("--servers", help="NATS URLs; otherwise as configured.")]
 Actor = Annotated[str | None, typer.Option("--actor", help="Who requests it; otherwise the user of this machine.")]
 R = TypeVar("R")
 
@@ -106,8 +105,4 @@ def _user() -> str:
 
 
 def _on_bus(act: Callable[[EventBus], Awaitable[R]], servers: str | None) -> R:
-    async def run() -> R:
-        async with await connect(servers, service=REPO) as bus:
-            return await act(bus)
-
-    return asyncio.run(run())
+    return on_bus(act, servers, service=REPO, watched=False)  # what the audit log is told, `halt` says itself

@@ -65,7 +65,18 @@ ROLES: Final[Mapping[str, Role]] = MappingProxyType(
                 ("mts.*.risk.>", "mts.*.oms.>", "mts.*.treasury.>", "mts.*.operations.>"),
                 "limits, orders, values, halts and alerts",
             ),
-            Role("operator", ("mts.*.operations.>", "mts.*.*.deadletters.>"), "alerts, halts, dead letters"),
+            Role(
+                "operator",
+                (
+                    "mts.*.operations.>",
+                    "mts.*.*.deadletters.>",
+                    "mts.*.research.>",
+                    "mts.*.risk.>",
+                    "mts.*.oms.>",
+                    "mts.*.brokers.>",
+                ),
+                "alerts, halts and who obeyed them, dead letters, the way of an order",
+            ),
             Role("auditor", ("mts.>",), "everything"),
         )
     }

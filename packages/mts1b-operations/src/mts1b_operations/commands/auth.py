@@ -6,7 +6,9 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from mts1b_platform.config import Settings
 from mts1b_platform.eventbus import connect
+from mts1b_platform.logs import configure_logging
 from mts1b_platform.output import Json, noun, print_listing, say
 
 from mts1b_operations.auth.keys import CalloutKeys, make_keys
@@ -30,7 +32,9 @@ def init(*, directory: Directory = None) -> None:
     place = keys_directory(directory)
     made = make_keys(place)
     say(f"{'made' if made else 'unchanged'}: keys in {place}")
-    say("the server learns of them by `mts1b-deploy install` with its profile; then run `mts1b auth serve`")
+    profile = Settings.load().profile
+    named = "single" if profile == "minimal" else profile
+    say(f"the server learns of them by `mts1b-deploy install --profile {named}`; then run `mts1b auth serve`")
 
 
 @app.command("serve")
@@ -58,6 +62,7 @@ def serve(
     if issuer is not None and jwks is not None:
         issuers.append(Issuer(issuer, jwks, audience=audience, roles_claim=roles_claim, name_claim=name_claim))
     known, keys = load_roles(roles), CalloutKeys.load(place)
+    configure_logging()
 
     async def run() -> None:
         stop = asyncio.Event()

@@ -63,8 +63,8 @@ def desk(machine: Machine) -> Desk:
     machine.deploy("install", "--profile", "single", "--websocket-port", str(websocket))
     made = Desk(machine)
     said = made.mts1b("auth", "init").stdout
-    assert "mts1b-deploy install --profile single" in said
-    machine.deploy("install", "--profile", "single")
+    assert "`mts1b-deploy install`" in said
+    machine.deploy("install")
     return made
 
 

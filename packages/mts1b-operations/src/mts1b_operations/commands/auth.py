@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from mts1b_platform.config import Settings
 from mts1b_platform.eventbus import connect
 from mts1b_platform.logs import configure_logging
 from mts1b_platform.output import Json, noun, print_listing, say
@@ -32,9 +31,7 @@ def init(*, directory: Directory = None) -> None:
     place = keys_directory(directory)
     made = make_keys(place)
     say(f"{'made' if made else 'unchanged'}: keys in {place}")
-    profile = Settings.load().profile
-    named = "single" if profile == "minimal" else profile
-    say(f"the server learns of them by `mts1b-deploy install --profile {named}`; then run `mts1b auth serve`")
+    say("the server learns of them by `mts1b-deploy install`; then run `mts1b auth serve`")
 
 
 @app.command("serve")

@@ -1,6 +1,7 @@
 """People on a fresh installation of profile ``single``, by the commands alone: no certificate, no option twice."""
 
 import asyncio
+import json
 import signal
 import subprocess
 import sys
@@ -10,9 +11,11 @@ from pathlib import Path
 
 import pytest
 from mts1b_deploy.testing import Machine
-from mts1b_foundation.samples import DEAD_LETTER
-from mts1b_foundation.subjects import OMS_DEADLETTERS_CREATED
+from mts1b_foundation.deadletters import DeadLetter, DeadLetterReason
+from mts1b_foundation.samples import ORDER
+from mts1b_foundation.subjects import OMS_ORDERS_CREATED, TREASURY_DEADLETTERS_CREATED
 from mts1b_platform.eventbus import connect
+from mts1b_platform.eventbus.jetstream.stored import read_stored
 from mts1b_platform.testing.ports import free_ports
 from mts1b_platform.testing.programs import run_program
 
@@ -51,10 +54,23 @@ class Desk:
             process.communicate(timeout=PATIENCE)
             assert process.returncode == 0
 
-    async def publish(self) -> None:
+    async def publish(self) -> str:
+        """An order, and the dead letter of it; its id."""
         settings = self.machine.layout.config
-        async with await connect(service="mts1b-oms", config=settings, connect_timeout=20) as oms:
-            await oms.emit(OMS_DEADLETTERS_CREATED, DEAD_LETTER)
+        async with (
+            await connect(service="mts1b-oms", config=settings, connect_timeout=20) as oms,
+            await connect(service="mts1b-treasury", config=settings, connect_timeout=20) as treasury,
+        ):
+            ack = await oms.emit(OMS_ORDERS_CREATED, ORDER)
+            held = await read_stored(oms, ack.stream, seq=ack.seq)
+            assert held is not None
+            letter = DeadLetter.of_stored(
+                subject=ack.subject, headers=held.wire.headers.readable(), payload=held.wire.payload,
+                stream=ack.stream, sequence=ack.seq, stored_at=held.time,
+                consumer="my-consumer", deliveries=1, reason=DeadLetterReason.REJECTED, error="a bug",
+            )  # fmt: skip
+            await treasury.emit(TREASURY_DEADLETTERS_CREATED, letter)
+            return letter.dead_letter_id
 
 
 @pytest.fixture
@@ -68,13 +84,31 @@ def desk(machine: Machine) -> Desk:
     return made
 
 
-def test_a_person_logs_in_from_nothing_and_looks(desk: Desk):
-    asyncio.run(desk.publish())
-    with desk.serving("auth", "serve", until="answering"):
+def test_a_person_logs_in_from_nothing_looks_and_acts(desk: Desk):
+    letter = asyncio.run(desk.publish())
+    with (
+        desk.serving("auth", "serve", until="answering"),
+        desk.serving("look", "serve", until="answering"),
+        desk.serving("act", "serve", until="audit log"),
+    ):
         token = desk.mts1b("token", "issue", "olga", "--role", "operator").stdout
         assert "logged in as olga" in desk.mts1b("login", stdin=token).stdout
         (desk.machine.layout.pki / "mts1b-operations.pem").rename(desk.machine.home / "not-for-people.pem")
         assert "no halt is in force" in desk.mts1b("halt", "ls").stdout
-        assert DEAD_LETTER.dead_letter_id in desk.mts1b("deadletters", "ls").stdout
-        assert DEAD_LETTER.dead_letter_id in desk.mts1b("deadletters", "show", DEAD_LETTER.dead_letter_id).stdout
-        assert "invalid_payload" in desk.mts1b("deadletters", "stats").stdout
+        assert letter in desk.mts1b("deadletters", "ls").stdout
+        assert "a bug" in desk.mts1b("deadletters", "show", letter).stdout
+        assert "rejected" in desk.mts1b("deadletters", "stats").stdout
+        assert "my-consumer" in desk.mts1b("lag").stdout
+        assert "my-consumer" in desk.mts1b("consumers", "ls").stdout
+        assert "OMS_ORDERS" in desk.mts1b("top", "--looks", "1").stdout
+        asked = desk.mts1b("halt", "request", "--fund", "alpha", "--reason", "prices", "--wait", "0", code=1)
+        assert "mts1b-oms has not obeyed" in asked.stdout, asked.stderr
+        (halt,) = json.loads(desk.mts1b("halt", "ls", "--json").stdout)
+        assert (halt["fund"], halt["actor"]) == ("alpha", "olga")
+        assert "is cleared" in desk.mts1b("halt", "clear", halt["halt"], "--reason", "prices checked").stdout
+        away = desk.mts1b("deadletters", "requeue", letter, "--why", "the bug is gone", code=1).stderr
+        assert "mts1b-oms, which alone may publish it again, has not answered for 5 s" in away
+        assert "discarded" in desk.mts1b("deadletters", "discard", letter, "--why", "booked by hand").stdout
+    chain = desk.machine.prefix / "audit" / "mts1b-operations.1"
+    actors = {json.loads(line)["actor"] for path in chain.glob("*.jsonl") for line in path.read_text().splitlines()}
+    assert actors == {"olga"}

@@ -12,12 +12,9 @@ from typing import Any
 from mts1b_platform.eventbus.streams import STREAMS
 
 from mts1b_deploy.errors import ConfigFileError
-from mts1b_deploy.permissions import ADMIN, AUTH, Permissions, all_permissions
+from mts1b_deploy.permissions import ACT, ADMIN, APART, AUTH, LOOK, SYSTEM, Permissions, all_permissions
 from mts1b_deploy.pki.store import Pki, identity_of
 from mts1b_deploy.render import template_environment
-
-SYSTEM = "mts1b-system"
-"""Whose certificate opens the system account: server events, lame duck, no events of the business."""
 
 NOT_FOR_PEOPLE = frozenset({"OPERATIONS_PROBES"})
 """Streams whose history nobody needs to read."""
@@ -85,7 +82,13 @@ def secure_values(
     """
     granted = all_permissions() if permissions is None else permissions
     services = [
-        {"repo": repo, "user": identities[repo], "publish": each.publish, "subscribe": each.subscribe}
+        {
+            "repo": repo,
+            "user": identities[repo],
+            "publish": each.publish,
+            "deny": each.deny,
+            "subscribe": each.subscribe,
+        }
         for repo, each in sorted(granted.items())
         if repo in identities
     ]
@@ -106,6 +109,11 @@ def secure_values(
         "encryption_key_file": settings.encryption_key_file,
         "services": services,
         "system_user": identities.get(SYSTEM),
+        "responders": [
+            {"repo": repo, "user": identities[repo], "answers": answers}
+            for repo, answers in ((LOOK, "look.v1.>"), (ACT, "act.v1.>"))
+            if repo in identities
+        ],
         "history": [each.name for each in STREAMS if each.name not in NOT_FOR_PEOPLE],
     }
 
@@ -131,7 +139,7 @@ def issue_missing(pki: Pki, hosts: list[str]) -> list[str]:
     """
     before = {each.name: each.serial for each in pki.current()}
     pki.issue("server", hosts=hosts)
-    for repo in (*all_permissions(), AUTH, SYSTEM):
+    for repo in (*all_permissions(), *APART):
         pki.issue(repo)
     return [each.name for each in pki.current() if before.get(each.name) != each.serial]
 

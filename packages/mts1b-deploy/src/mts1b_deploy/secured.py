@@ -9,13 +9,13 @@ from mts1b_deploy.errors import PkiError
 from mts1b_deploy.journal import Journal, remove_tree
 from mts1b_deploy.layout import Layout
 from mts1b_deploy.nodes import Peer, address, peer_named
-from mts1b_deploy.permissions import AUTH, all_permissions
+from mts1b_deploy.permissions import APART, all_permissions
 from mts1b_deploy.pki.files import directory, write
 from mts1b_deploy.pki.store import Pki, identity_of
 from mts1b_deploy.profiles import LOOPBACK, Profile
 from mts1b_deploy.record import InstallRecord
 from mts1b_deploy.render import template_environment
-from mts1b_deploy.secure import SYSTEM, Callout, SecureSettings, issue_missing, secure_values
+from mts1b_deploy.secure import Callout, SecureSettings, issue_missing, secure_values
 
 ROUTE_NAME = "route.mts1b.internal"
 """A name that only certificates of nodes carry: whoever shows it may join the cluster."""
@@ -59,7 +59,7 @@ def expected_identities(pki: Pki) -> dict[str, str]:
     """By repo, the identity that it has once every missing certificate was made."""
     found: dict[str, str] = {}
     entries = pki.entries()
-    for repo in (*all_permissions(), AUTH, SYSTEM):
+    for repo in (*all_permissions(), *APART):
         held = pki.find(repo)
         spent = [each.generation for each in entries if each.name == repo]
         found[repo] = held.identity if held else identity_of(repo, max(spent, default=0) + 1)
@@ -141,7 +141,7 @@ def stand_in(layout: Layout, record: InstallRecord, directory: Path) -> None:
 
 
 def _all_there(pki: Pki, record: InstallRecord) -> None:
-    needed = [server_certificate(record), *all_permissions(), AUTH, SYSTEM]
+    needed = [server_certificate(record), *all_permissions(), *APART]
     if missing := [name for name in needed if not pki.pem(name).is_file()]:
         raise PkiError(
             f"{pki.directory} has no certificate of {', '.join(missing)} and no key to make one: copy them from the "

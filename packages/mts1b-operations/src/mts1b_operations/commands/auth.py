@@ -77,12 +77,19 @@ def serve(
 
 @app.command("roles")
 def roles(*, file: RolesFile = None, as_json: Json = False) -> None:
-    """List the roles: what they read as it happens, and whose history.
+    """List the roles: what they read as it happens, whose history, what they look up and have done.
 
     Example: mts1b auth roles --json
     """
     rows = [
-        {"role": role.name, "reads": role.subjects, "history": role.streams, "for": role.description}
+        {
+            "role": role.name,
+            "reads": role.subjects,
+            "history": role.streams,
+            "looks": role.looks,
+            "acts": role.acts,
+            "for": role.description,
+        }
         for role in load_roles(file).values()
     ]
     print_listing(rows, as_json=as_json)

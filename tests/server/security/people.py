@@ -9,7 +9,7 @@ from locked_server import Locked, started
 from mts1b_deploy.secure import Callout
 from mts1b_operations.auth.keys import CalloutKeys, make_keys, token_key
 from mts1b_operations.auth.responder import REPO, Responder
-from mts1b_operations.auth.roles import ROLES
+from mts1b_operations.auth.roles import ROLES, Role
 from mts1b_operations.auth.tokens import LOCAL, Issuer, Verifier, issue_token
 from mts1b_platform.eventbus import AccessDenied, EventBus, connect
 
@@ -20,6 +20,8 @@ class Gate:
     def __init__(self, locked: Locked, keys: Path) -> None:
         self.locked = locked
         self.keys = keys
+        self.roles: dict[str, Role] = dict(ROLES)
+        """What the responders know; a test may add to it."""
         self.responders: list[Responder] = []
         self.late = 0
         """Attempts that the server refused because it had no responder's answer after a second."""
@@ -31,7 +33,7 @@ class Gate:
         """One more responder."""
         bus = await self.locked.bus(REPO)
         verifier = Verifier(Issuer(LOCAL, str(self.keys / "jwks.json")), *more)
-        made = Responder(bus, CalloutKeys.load(self.keys), verifier, ROLES)
+        made = Responder(bus, CalloutKeys.load(self.keys), verifier, self.roles)
         await made.start()
         self.responders.append(made)
         return made

@@ -15,20 +15,32 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import rsa
 from jwt.algorithms import RSAAlgorithm
 from locked_server import PATIENCE
-from mts1b_foundation.samples import FILL, NAV, ORDER, QUOTE
+from mts1b_foundation.operations import HaltObedience
+from mts1b_foundation.samples import DEAD_LETTER, FILL, NAV, ORDER, QUOTE
 from mts1b_foundation.subjects import (
     MARKETDATA_QUOTES,
+    OMS_DEADLETTERS_CREATED,
     OMS_FILLS_CREATED,
+    OMS_HALT_OBEYED,
     OMS_ORDERS_CREATED,
     TREASURY_NAV,
 )
-from mts1b_operations.auth.history import read_history
 from mts1b_operations.auth.tokens import Issuer
-from mts1b_platform.eventbus import AccessDenied
+from mts1b_operations.deadletters import letters
+from mts1b_operations.halt import halts_in_force, request_halt
+from mts1b_platform.eventbus import AccessDenied, EventBus
+from mts1b_platform.eventbus.codec.decoder import Decoder
+from mts1b_platform.eventbus.history.history import open_history
+from mts1b_platform.eventbus.history.recorded import Recorded
 from people import Gate
 
 # nats-py 2.16 calls aiohttp in a way that it deprecates.
 pytestmark = pytest.mark.filterwarnings("ignore:parameter 'timeout' of type 'float':DeprecationWarning")
+
+
+async def read_history(bus: EventBus, stream: str, pattern: str = ">", after: int = 0) -> list[Recorded]:
+    history = await open_history(bus, stream)
+    return [each async for each in history.messages(pattern, after=after)]
 
 
 async def test_a_person_hears_what_the_role_reads(gate: Gate):
@@ -45,12 +57,56 @@ async def test_a_person_reads_history_of_streams_that_the_role_reads_in_full(gat
     ack = await oms.emit(OMS_ORDERS_CREATED, ORDER)
     await oms.emit(OMS_FILLS_CREATED, FILL)
     alice = await gate.let_in(gate.token("alice", "trader"))
-    stored = [each async for each in read_history(alice, "OMS_ORDERS")]
-    assert [(each.subject, each.sequence) for each in stored] == [(ack.subject, ack.seq)]
-    assert type(ORDER).model_validate_json(stored[0].payload) == ORDER
-    assert stored[0].headers["mts-source-repo"] == "mts1b-oms"
-    none = [each async for each in read_history(alice, "OMS_ORDERS", "mts.v1.oms.orders.filled")]
+    stored = await read_history(alice, "OMS_ORDERS")
+    assert [(each.wire.subject.decode(), each.seq) for each in stored] == [(ack.subject, ack.seq)]
+    assert type(ORDER).model_validate_json(stored[0].wire.payload) == ORDER
+    assert stored[0].wire.headers["mts-source-repo"] == "mts1b-oms"
+    none = await read_history(alice, "OMS_ORDERS", "mts.v1.oms.orders.filled")
     assert none == []
+
+
+async def test_history_comes_in_batches_and_as_it_was_published(gate: Gate):
+    oms = await gate.locked.bus("mts1b-oms")
+    orders = [ORDER.model_copy(update={"idempotency_key": f"key-{number}"}) for number in range(25)]
+    await oms.emit_many(OMS_ORDERS_CREATED, orders)
+    alice = await gate.let_in(gate.token("alice", "trader"))
+    sent = alice.connection.stats.out_msgs
+    stored = await read_history(alice, "OMS_ORDERS")
+    assert alice.connection.stats.out_msgs - sent == 3  # where it ends, that it may be read, and all in one batch
+    assert [each.seq for each in stored] == list(range(1, 26))
+    kept = await read_history(alice, "OMS_ORDERS", after=20)
+    assert [each.seq for each in kept] == [21, 22, 23, 24, 25]
+    decoder = Decoder((OMS_ORDERS_CREATED,))
+    assert [decoder.decode(each.wire)[2] for each in stored] == orders
+
+
+async def test_headers_that_a_publisher_made_up_hide_nothing_of_its_history(gate: Gate):
+    """A taken-over service writes what the server says of a stored message into its own headers."""
+    oms = await gate.locked.raw("mts1b-oms")
+    forged = {"Nats-Num-Pending": "0", "Nats-Sequence": "9", "Nats-Subject": "mts.v1.oms.orders.filled"}
+    for number in range(3):
+        await oms.request("mts.v1.oms.orders.created", b"%d" % number, headers=forged)
+    alice = await gate.let_in(gate.token("alice", "trader"))
+    stored = [(each.seq, each.wire.subject, each.wire.payload) for each in await read_history(alice, "OMS_ORDERS")]
+    assert stored == [(number + 1, b"mts.v1.oms.orders.created", b"%d" % number) for number in range(3)]
+
+
+async def test_an_operator_reads_dead_letters_halts_and_who_obeyed_them_and_follows_orders(gate: Gate):
+    oms, operations = await gate.locked.bus("mts1b-oms"), await gate.locked.bus("mts1b-operations")
+    await oms.emit(OMS_DEADLETTERS_CREATED, DEAD_LETTER)
+    halt, _ = await request_halt(operations, fund_id="alpha", reason="prices", actor="olga")
+    olga = await gate.let_in(gate.token("olga", "operator"))
+    async with olga.listen(OMS_HALT_OBEYED) as obeyed:
+        said = HaltObedience(halt_id=halt.halt_id, service="mts1b-oms", obeyed_at=halt.requested_at)
+        await oms.emit(OMS_HALT_OBEYED, said)
+        assert (await asyncio.wait_for(anext(obeyed), PATIENCE)).payload == said
+    (found,) = await halts_in_force(olga)
+    assert (found.request, list(found.obeyed)) == (halt, ["mts1b-oms"])
+    assert [each.letter for each in await letters(olga)] == [DEAD_LETTER]
+    await oms.emit(OMS_ORDERS_CREATED, ORDER)
+    assert len(await read_history(olga, "OMS_ORDERS")) == 1
+    for stream in ("RISK", "BROKERS_FILLS", "RESEARCH_SIGNALS", "OMS_FILLS", "OPERATIONS_ALERTS"):
+        assert await read_history(olga, stream) == []
 
 
 async def test_a_person_does_not_read_outside_the_role(gate: Gate):
@@ -61,7 +117,7 @@ async def test_a_person_does_not_read_outside_the_role(gate: Gate):
         with pytest.raises(AccessDenied, match="alice may not subscribe"):
             await alice.subscribe(pattern)
     with pytest.raises(AccessDenied, match=r"history\.TREASURY_NAV: alice"):
-        _ = [each async for each in read_history(alice, "TREASURY_NAV")]
+        await read_history(alice, "TREASURY_NAV")
     await gate.locked.logged("HUMANS/user:alice")
 
 

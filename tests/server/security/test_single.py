@@ -10,27 +10,33 @@ from pathlib import Path
 
 import pytest
 from locked_server import PATIENCE, Locked
-from mts1b_deploy.permissions import ADMIN
+from mts1b_deploy.permissions import ADMIN, OPERATIONS
 from mts1b_desk.errors import DeskError
 from mts1b_desk.protocol import Progress
 from mts1b_desk.services.requests import NoAnswer, ask, running_desk, serve_endpoints
-from mts1b_foundation.deadletters import DeadLetter
+from mts1b_foundation.deadletters import DeadLetter, DeadLetterReason
 from mts1b_foundation.orders import Order
-from mts1b_foundation.samples import DEAD_LETTER, FILL, ORDER, QUOTE
+from mts1b_foundation.samples import FILL, ORDER, QUOTE
 from mts1b_foundation.subjects import (
     MARKETDATA_QUOTES,
-    OMS_DEADLETTERS_CREATED,
     OMS_FILLS_CREATED,
     OMS_ORDERS_CREATED,
     OMS_ORDERS_FILLED,
     OPERATIONS_DEADLETTERS_CREATED,
+    RESEARCH_DEADLETTERS_CREATED,
+    TREASURY_DEADLETTERS_CREATED,
 )
 from mts1b_operations.deadletters import DeadLetterError, discard, letters, requeue
+from mts1b_operations.deadletters.letters import Letter
 from mts1b_operations.deadletters.mover import Mover
+from mts1b_operations.deadletters.republish import OwnerAway
 from mts1b_operations.halt import clear_halt, halts_in_force, request_halt
 from mts1b_platform.eventbus import AccessDenied, Listener, RetryPolicy
 from mts1b_platform.eventbus.dedupe import KvDedupe
 from mts1b_platform.eventbus.jetstream.api import js_api
+from mts1b_platform.eventbus.jetstream.stored import read_stored
+from mts1b_platform.service import Service
+from mts1b_platform.service.requeue import answer_requeues
 
 EXAMPLES = Path(__file__).parents[3] / "examples"
 
@@ -111,14 +117,96 @@ async def test_the_dead_letter_mover_works_with_what_the_administration_made(loc
     await asyncio.wait_for(moving, PATIENCE)
 
 
-async def test_operations_lists_and_discards_dead_letters_also_after_a_requeue_that_was_refused(locked: Locked):
-    operations, oms = await locked.bus("mts1b-operations"), await locked.bus("mts1b-oms")
-    await oms.emit(OMS_DEADLETTERS_CREATED, DEAD_LETTER)
-    [letter] = await letters(operations)
-    with pytest.raises(DeadLetterError, match="mts1b-operations may not publish on it"):
-        await requeue(operations, letter, to="consumer", actor="alice")
-    assert (await discard(operations, letter, actor="alice", reason="booked by hand")).action == "discarded"
+async def dead_letter_of_an_order(locked: Locked) -> Letter:
+    """The letter of an order that the OMS has published, as the treasury dead-letters it."""
+    oms, treasury = await locked.bus("mts1b-oms"), await locked.bus("mts1b-treasury")
+    ack = await oms.emit(OMS_ORDERS_CREATED, ORDER)
+    held = await read_stored(oms, ack.stream, seq=ack.seq)
+    assert held is not None
+    letter = DeadLetter.of_stored(
+        subject=ack.subject,
+        headers=held.wire.headers.readable(),
+        payload=held.wire.payload,
+        stream=ack.stream,
+        sequence=ack.seq,
+        stored_at=held.time,
+        consumer="my-consumer",
+        deliveries=1,
+        reason=DeadLetterReason.REJECTED,
+        error="a bug",
+    )
+    await treasury.emit(TREASURY_DEADLETTERS_CREATED, letter)
+    (found,) = await letters(await locked.bus("mts1b-operations"))
+    return found
+
+
+async def test_a_requeue_is_published_by_the_service_whose_event_it_is(locked: Locked):
+    letter = await dead_letter_of_an_order(locked)
+    oms, operations = (
+        Service("mts1b-oms", config=locked.empty_config(), servers=locked.url),
+        await locked.bus(OPERATIONS),
+    )
+    running = asyncio.create_task(oms.serve())
+    await oms.started()
+    outcome = await requeue(operations, letter, to="consumer", actor="alice")
+    again = await read_stored(operations, "OMS_ORDERS", seq=2)
+    assert again is not None
+    headers = again.wire.headers
+    assert (again.wire.payload, headers.get("mts-only-durable")) == (letter.letter.payload, "my-consumer")
+    assert headers.get("mts-source-repo") == "mts1b-oms"
+    assert outcome.detail.endswith("OMS_ORDERS:2")
     assert await letters(operations) == []
+    oms.stop()
+    assert await asyncio.wait_for(running, PATIENCE) == 0
+
+
+async def test_a_requeue_whose_owner_is_away_is_refused_in_words_and_deletes_nothing(
+    locked: Locked, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr("mts1b_operations.deadletters.republish.OWNER_WITHIN", 0.3)
+    letter = await dead_letter_of_an_order(locked)
+    operations = await locked.bus(OPERATIONS)
+    with pytest.raises(OwnerAway, match=r"mts1b-oms, which alone may publish it again, has not answered for 0\.3 s"):
+        await requeue(operations, letter, to="consumer", actor="alice")
+    assert await letters(operations) == [letter]
+    assert await read_stored(operations, "OMS_ORDERS", seq=2) is None
+    await answer_requeues(await locked.bus("mts1b-oms"))
+    assert (await requeue(operations, letter, to="subject", actor="alice")).action == "requeued"
+
+
+async def test_a_service_publishes_nothing_again_that_it_has_not_published(locked: Locked):
+    """A forged dead letter is a way to have another publish what one wants, if it believes the letter."""
+    genuine = await dead_letter_of_an_order(locked)
+    operations = await locked.bus(OPERATIONS)
+    await answer_requeues(await locked.bus("mts1b-oms"))
+    await discard(operations, genuine, actor="alice", reason="make room")
+    forger = await locked.bus("mts1b-research")
+    for number, changes in enumerate(
+        [{"sequence": 7}, {"subject": "mts.v1.oms.orders.filled"}, {"subject": "mts.v1.treasury.nav.alpha"}]
+    ):
+        forged = genuine.letter.model_copy(update={"dead_letter_id": f"OMS_ORDERS:{number}:x:0", **changes})
+        await forger.emit(RESEARCH_DEADLETTERS_CREATED, forged)
+    found = await letters(operations)
+    assert len(found) == 3
+    of_the_oms = [letter for letter in found if not letter.letter.subject.startswith("mts.v1.treasury")]
+    for letter in of_the_oms:
+        with pytest.raises(DeadLetterError, match="OMS_ORDERS does not hold the event under"):
+            await requeue(operations, letter, to="consumer", actor="alice", force=True)
+    evil = genuine.letter.model_copy(update={"dead_letter_id": "OMS_ORDERS:1:y:0", "payload": b'{"quantity":"1e9"}'})
+    await forger.emit(RESEARCH_DEADLETTERS_CREATED, evil)
+    (letter,) = [each for each in await letters(operations) if each.id == evil.dead_letter_id]
+    await requeue(operations, letter, to="subject", actor="alice")
+    stored = await read_stored(operations, "OMS_ORDERS", seq=2)
+    assert stored is not None
+    assert stored.wire.payload == genuine.letter.payload
+
+
+async def test_only_operations_may_have_an_event_published_again(locked: Locked):
+    for service in ("mts1b-research", "mts1b-treasury"):
+        bus = await locked.bus(service)
+        for owner in ("oms", "marketdata"):
+            with pytest.raises(AccessDenied, match=f"{service} may not publish"):
+                await bus.request(f"svc.v1.{owner}.requeue", b"{}", timeout=PATIENCE)
 
 
 @asynccontextmanager

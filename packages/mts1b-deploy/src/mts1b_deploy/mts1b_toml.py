@@ -18,7 +18,7 @@ profile = {profile}
 {tls}
 [nats]
 servers = [{servers}]
-monitor = {monitor}
+{people}monitor = {monitor}
 """
 
 
@@ -33,6 +33,8 @@ class Endpoint:
     """Further nodes of a cluster."""
     tls_dir: str | None = None
     """Where certificates are; None: the connection is not encrypted."""
+    people: tuple[str, ...] = ()
+    """Where people connect with a token; empty: nowhere."""
 
 
 def fresh(endpoint: Endpoint) -> str:
@@ -41,6 +43,7 @@ def fresh(endpoint: Endpoint) -> str:
         profile=_string(endpoint.profile),
         tls=f"tls_dir = {_string(endpoint.tls_dir)}\n" if endpoint.tls_dir else "",
         servers=", ".join(map(_string, (endpoint.url, *endpoint.others))),
+        people=f"people = [{', '.join(map(_string, endpoint.people))}]\n" if endpoint.people else "",
         monitor=_string(endpoint.monitor),
     )
 
@@ -87,6 +90,7 @@ def merged(path: Path, text: str, endpoint: Endpoint, previous: Endpoint | None)
         holder = nats if "servers" in nats else document
         holder["servers"] = [endpoint.url if server == previous.url else server for server in servers]
     for where, key, value, was in (
+        (nats, "people", list(endpoint.people) or None, previous and list(previous.people)),
         (nats, "monitor", endpoint.monitor, previous and previous.monitor),
         (document, "profile", endpoint.profile, previous and previous.profile),
         (document, "tls_dir", endpoint.tls_dir, previous and previous.tls_dir),

@@ -13,6 +13,12 @@ QUORUM = 3
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9-]*")
 _HOST = re.compile(r"[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?")
+_BRACKETED = re.compile(r"\[([^]]*)\]((?::[^:]*)*)")
+
+
+def address(host: str, port: int) -> str:
+    """``host:port`` as URLs and configurations spell it: an IPv6 address in brackets."""
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +31,7 @@ class Peer:
     port: int
 
     def __str__(self) -> str:
-        return f"{self.name}={self.host}:{self.cluster_port}:{self.port}"
+        return f"{self.name}={address(self.host, self.cluster_port)}:{self.port}"
 
     @property
     def certificate(self) -> str:
@@ -50,7 +56,7 @@ def peers_named(text: str, *, cluster_port: int, port: int) -> tuple[Peer, ...]:
     peers = tuple(_peer(part.strip(), cluster_port, port) for part in text.split(",") if part.strip())
     for what, values in (
         ("name", [peer.name for peer in peers]),
-        ("address", [f"{peer.host}:{peer.cluster_port}" for peer in peers]),
+        ("address", [address(peer.host, peer.cluster_port) for peer in peers]),
     ):
         if twice := sorted({value for value in values if values.count(value) > 1}):
             raise UnknownName(f"--peers has the {what} {', '.join(twice)} twice: every node needs its own")
@@ -74,8 +80,9 @@ def peer_named(name: str | None, peers: Sequence[Peer]) -> Peer:
 
 
 def _peer(text: str, cluster_port: int, port: int) -> Peer:
-    named, _, address = text.rpartition("=")
-    host, *ports = address.split(":")
+    named, _, place = text.rpartition("=")
+    bracketed = _BRACKETED.fullmatch(place)
+    host, *ports = [bracketed[1], *bracketed[2].split(":")[1:]] if bracketed else place.split(":")
     name = named or host.partition(".")[0].lower()
     try:
         numbers = [int(each) for each in ports]
@@ -83,12 +90,20 @@ def _peer(text: str, cluster_port: int, port: int) -> Peer:
         numbers = [0]
     if (
         not _NAME.fullmatch(name)
-        or not _HOST.fullmatch(host)
+        or not (_is_ipv6(host) if bracketed else _HOST.fullmatch(host))
         or len(numbers) > 2
         or not all(0 < each < 65536 for each in numbers)
     ):
         raise UnknownName(
             f"--peers: {text!r} names no node. Write name=host, or name=host:cluster-port:client-port, with a name of "
-            "lower-case letters, digits and -, and a host name or IPv4 address"
+            "lower-case letters, digits and -, and a host name, an IPv4 address, or an IPv6 address in brackets: "
+            "n1=[fd00::1]:6222"
         )
     return Peer(name, host, *numbers, *(cluster_port, port)[len(numbers) :])
+
+
+def _is_ipv6(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).version == 6
+    except ValueError:
+        return False

@@ -32,6 +32,16 @@ OPERATIONS: Final = "mts1b-operations"
 """Looks at everything, on top of what it publishes itself."""
 AUTH: Final = "mts1b-auth"
 """Lets people in: the auth-callout responder, in an account of its own."""
+READER: Final = "mts1b-reader"
+"""Looks at everything about the bus and publishes no event: what the looks of people are answered from."""
+LOOK: Final = "mts1b-look"
+"""Answers people's questions (``look.v1.>``), in an account that only answers."""
+ACT: Final = "mts1b-act"
+"""Answers people's requests to do something (``act.v1.>``), in the same account."""
+SYSTEM: Final = "mts1b-system"
+"""Whose certificate opens the system account: server events, lame duck, ending a connection; no events."""
+APART: Final = (AUTH, SYSTEM, LOOK, ACT)
+"""Identities outside the account of services."""
 
 _LOOK: Final = (
     "$JS.API.INFO",
@@ -49,7 +59,8 @@ _LOOK: Final = (
 class Grant:
     """One thing that is allowed, and why."""
 
-    action: Literal["publish", "subscribe"]
+    action: Literal["publish", "subscribe", "deny"]
+    """``deny``: may not be published on, though a wider line allows it."""
     subject: str
     why: str
 
@@ -67,6 +78,11 @@ class Permissions:
     def publish(self) -> tuple[str, ...]:
         """Subjects it may publish on."""
         return tuple(grant.subject for grant in self.grants if grant.action == "publish")
+
+    @property
+    def deny(self) -> tuple[str, ...]:
+        """Subjects that it may not publish on, though :attr:`publish` has them."""
+        return tuple(grant.subject for grant in self.grants if grant.action == "deny")
 
     @property
     def subscribe(self) -> tuple[str, ...]:
@@ -87,11 +103,11 @@ def all_permissions(sources: Sources | None = None) -> dict[str, Permissions]:
     consumers = [each for source in found for each in source.consumers]
     stored = {stream.name: stream.subjects for source in found for stream in source.streams}
     granted: dict[str, Permissions] = {}
-    for repo in sorted({*letters, OPERATIONS} - {ADMIN, AUTH}):
+    for repo in sorted({*letters, OPERATIONS} - {ADMIN, READER, *APART}):
         (letter,) = letters[repo].patterns
         others = [each for each, claim in claims.items() if each != repo and overlaps(claim, letter)]
         granted[repo] = _of(repo, claims.get(repo), letter, others, _own(repo, consumers), stored)
-    return granted | {ADMIN: _admin()}
+    return granted | {READER: _reader(), ADMIN: _admin()}
 
 
 def permissions_of(repo: str, sources: Sources | None = None) -> Permissions:
@@ -167,6 +183,7 @@ def _of(
         subscribe("$JS.EVENT.ADVISORY.>", "what JetStream reports")
     else:
         publish("svc.v1.marketdata.*", "ask for market data again")
+        grants.append(Grant("deny", "svc.v1.*.requeue", "to have an event published again is the operations' alone"))
     publish("_SVC.>", "answer services that asked")
     subscribe("mts.>", "every event")
     subscribe(f"{inbox_prefix(repo)}.>", "acks and answers of the server")
@@ -174,6 +191,18 @@ def _of(
     subscribe(f"svc.v1.{repo.removeprefix('mts1b-')}.>", "questions to it")
     subscribe("$SRV.>", "be found")
     return Permissions(repo, tuple(grants), tuple(problems))
+
+
+def _reader() -> Permissions:
+    return Permissions(
+        READER,
+        (
+            *(Grant("publish", subject, "lag, drift, dead letters, halts") for subject in _LOOK),
+            Grant("publish", "$SRV.>", "find services"),
+            Grant("subscribe", f"{inbox_prefix(READER)}.>", "answers of the server"),
+            Grant("subscribe", f"_SVC.{READER}.>", "answers of services"),
+        ),
+    )
 
 
 def _admin() -> Permissions:

@@ -129,7 +129,7 @@ def _record(request: Request, profile: Profile, previous: InstallRecord | None, 
     names: tuple[str, ...] = ()
     websocket_port = request.websocket_port
     if profile.secure:
-        own = here.host if here else gethostname() if host == "0.0.0.0" else host  # noqa: S104 - compared with
+        own = here.host if here else gethostname() if host in ("0.0.0.0", "::") else host  # noqa: S104 - compared with
         names = request.names or (previous.names if previous else ()) or (own,)
         names = tuple(dict.fromkeys((*names, LOOPBACK, "localhost")))
         if websocket_port is None:
@@ -315,7 +315,14 @@ def _still_ours(path: Path, change: FileChange, known: str) -> FileChange:
 
 def _endpoint(layout: Layout, record: InstallRecord) -> Endpoint:
     tls_dir = str(layout.pki) if record.secure else None
-    return Endpoint(record.profile, record.url, record.monitor, others=record.urls[1:], tls_dir=tls_dir)
+    return Endpoint(
+        record.profile,
+        record.url,
+        record.monitor,
+        others=record.urls[1:],
+        tls_dir=tls_dir,
+        people=record.people_urls,
+    )
 
 
 def _check_ports(**ports: int | None) -> None:

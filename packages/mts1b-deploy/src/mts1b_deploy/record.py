@@ -8,13 +8,13 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from mts1b_deploy.errors import ConfigFileError, NotInstalled
 from mts1b_deploy.layout import Layout
-from mts1b_deploy.nodes import DEFAULT_CLUSTER_PORT, Peer, peers_named
+from mts1b_deploy.nodes import DEFAULT_CLUSTER_PORT, Peer, address, peers_named
 from mts1b_deploy.profiles import LOOPBACK
 
 SupervisorName = Literal["systemd", "systemd-system", "detached"]
 """A user unit, a unit of the whole machine (root only), or a process of its own."""
 
-_EVERYWHERE = "0.0.0.0"  # noqa: S104 - compared with, not bound to
+_EVERYWHERE = {"0.0.0.0": LOOPBACK, "::": "::1"}  # noqa: S104 - compared with, not bound to
 
 
 class InstallRecord(BaseModel):
@@ -60,7 +60,7 @@ class InstallRecord(BaseModel):
     @property
     def probe_host(self) -> str:
         """Where this machine itself reaches the server."""
-        return LOOPBACK if self.host == _EVERYWHERE else self.host
+        return _EVERYWHERE.get(self.host, self.host)
 
     @property
     def public_host(self) -> str:
@@ -70,7 +70,7 @@ class InstallRecord(BaseModel):
     @property
     def url(self) -> str:
         """What clients connect to."""
-        return f"{'tls' if self.secure else 'nats'}://{self.public_host}:{self.port}"
+        return f"{'tls' if self.secure else 'nats'}://{address(self.public_host, self.port)}"
 
     @property
     def nodes(self) -> tuple[Peer, ...]:
@@ -80,8 +80,16 @@ class InstallRecord(BaseModel):
     @property
     def urls(self) -> tuple[str, ...]:
         """What clients may connect to: this node first."""
-        others = [f"tls://{peer.host}:{peer.port}" for peer in self.nodes if peer.name != self.node]
+        others = [f"tls://{address(peer.host, peer.port)}" for peer in self.nodes if peer.name != self.node]
         return (self.url, *others)
+
+    @property
+    def people_urls(self) -> tuple[str, ...]:
+        """Where people may connect: this node first. The others are taken to listen on the same port."""
+        if not self.websocket_port:
+            return ()
+        hosts = [self.public_host, *(peer.host for peer in self.nodes if peer.name != self.node)]
+        return tuple(f"wss://{address(host, self.websocket_port)}" for host in hosts)
 
     def server_name(self, layout: Layout) -> str:
         """The server's name."""

@@ -13,12 +13,9 @@ from mts1b_foundation.subjects.algebra import contains
 from mts1b_platform.eventbus.declared import declared
 
 from mts1b_deploy.errors import ConfigFileError
-from mts1b_deploy.permissions import ADMIN, AUTH, Permissions, all_permissions
+from mts1b_deploy.permissions import ACT, ADMIN, APART, AUTH, LOOK, SYSTEM, Permissions, all_permissions
 from mts1b_deploy.pki.store import Pki, identity_of
 from mts1b_deploy.render import template_environment
-
-SYSTEM = "mts1b-system"
-"""Whose certificate opens the system account: server events, lame duck, no events of the business."""
 
 NOT_FOR_PEOPLE = frozenset({"OPERATIONS_PROBES"})
 """Streams whose history nobody needs to read."""
@@ -88,7 +85,13 @@ def secure_values(
     """
     granted = all_permissions(declared(settings.checkouts).sources) if permissions is None else permissions
     services = [
-        {"repo": repo, "user": identities[repo], "publish": each.publish, "subscribe": each.subscribe}
+        {
+            "repo": repo,
+            "user": identities[repo],
+            "publish": each.publish,
+            "deny": each.deny,
+            "subscribe": each.subscribe,
+        }
         for repo, each in sorted(granted.items())
         if repo in identities
     ]
@@ -109,6 +112,11 @@ def secure_values(
         "encryption_key_file": settings.encryption_key_file,
         "services": services,
         "system_user": identities.get(SYSTEM),
+        "responders": [
+            {"repo": repo, "user": identities[repo], "answers": answers}
+            for repo, answers in ((LOOK, "look.v1.>"), (ACT, "act.v1.>"))
+            if repo in identities
+        ],
         "history": [
             each.name
             for each in declared(settings.checkouts).streams
@@ -138,7 +146,7 @@ def issue_missing(pki: Pki, hosts: list[str], checkouts: Sequence[Path] = ()) ->
     """
     before = {each.name: each.serial for each in pki.current()}
     pki.issue("server", hosts=hosts)
-    for repo in (*all_permissions(declared(checkouts).sources), AUTH, SYSTEM):
+    for repo in (*all_permissions(declared(checkouts).sources), *APART):
         pki.issue(repo)
     return [each.name for each in pki.current() if before.get(each.name) != each.serial]
 

@@ -10,14 +10,14 @@ from mts1b_platform.eventbus.declared import declared
 from mts1b_deploy.errors import PkiError
 from mts1b_deploy.journal import Journal, remove_tree
 from mts1b_deploy.layout import Layout
-from mts1b_deploy.nodes import Peer, peer_named
-from mts1b_deploy.permissions import AUTH, all_permissions
+from mts1b_deploy.nodes import Peer, address, peer_named
+from mts1b_deploy.permissions import APART, all_permissions
 from mts1b_deploy.pki.files import directory, write
 from mts1b_deploy.pki.store import Pki, identity_of
 from mts1b_deploy.profiles import LOOPBACK, Profile
 from mts1b_deploy.record import InstallRecord
 from mts1b_deploy.render import template_environment
-from mts1b_deploy.secure import SYSTEM, Callout, SecureSettings, issue_missing, secure_values
+from mts1b_deploy.secure import Callout, SecureSettings, issue_missing, secure_values
 
 ROUTE_NAME = "route.mts1b.internal"
 """A name that only certificates of nodes carry: whoever shows it may join the cluster."""
@@ -34,14 +34,14 @@ def settings_of(layout: Layout, record: InstallRecord) -> SecureSettings:
     """What the configuration says beyond permissions."""
     return SecureSettings(
         server_name=record.server_name(layout),
-        listen=f"{record.host}:{record.port}",
+        listen=address(record.host, record.port),
         monitor=f"{LOOPBACK}:{record.monitor_port}",
         pid_file=layout.nats_pid,
         log_file=layout.nats_log,
         store_dir=layout.store,
         tls_ca=Pki(layout.pki).ca,
         tls_pem=Pki(layout.pki).pem(server_certificate(record)),
-        websocket=f"{record.host}:{record.websocket_port}" if record.websocket_port else None,
+        websocket=address(record.host, record.websocket_port) if record.websocket_port else None,
         callout=Callout.read(layout.callout),
         # Relative: the server looks beside the file that names it, whatever is written.
         encryption_key_file=Path(layout.encryption_key.name) if record.encrypted else None,
@@ -64,7 +64,7 @@ def expected_identities(pki: Pki, checkouts: Sequence[Path] = ()) -> dict[str, s
     """By repo, the identity that it has once every missing certificate was made."""
     found: dict[str, str] = {}
     entries = pki.entries()
-    for repo in (*all_permissions(declared(checkouts).sources), AUTH, SYSTEM):
+    for repo in (*all_permissions(declared(checkouts).sources), *APART):
         held = pki.find(repo)
         spent = [each.generation for each in entries if each.name == repo]
         found[repo] = held.identity if held else identity_of(repo, max(spent, default=0) + 1)
@@ -146,7 +146,7 @@ def stand_in(layout: Layout, record: InstallRecord, directory: Path) -> None:
 
 
 def _all_there(pki: Pki, record: InstallRecord) -> None:
-    needed = [server_certificate(record), *all_permissions(declared(record.checkouts).sources), AUTH, SYSTEM]
+    needed = [server_certificate(record), *all_permissions(declared(record.checkouts).sources), *APART]
     if missing := [name for name in needed if not pki.pem(name).is_file()]:
         raise PkiError(
             f"{pki.directory} has no certificate of {', '.join(missing)} and no key to make one: copy them from the "
@@ -167,9 +167,11 @@ def cluster_values(record: InstallRecord) -> dict[str, object]:
     here = _here(record)
     return {
         "cluster_name": CLUSTER_NAME,
-        "cluster_listen": f"{record.host}:{here.cluster_port}",
-        "cluster_advertise": f"{here.host}:{here.cluster_port}",
-        "client_advertise": f"{record.public_host}:{record.port}",
-        "routes": [f"tls://{peer.host}:{peer.cluster_port}" for peer in record.nodes if peer.name != record.node],
+        "cluster_listen": address(record.host, here.cluster_port),
+        "cluster_advertise": address(here.host, here.cluster_port),
+        "client_advertise": address(record.public_host, record.port),
+        "routes": [
+            f"tls://{address(peer.host, peer.cluster_port)}" for peer in record.nodes if peer.name != record.node
+        ],
         "route_name": ROUTE_NAME,
     }

@@ -8,6 +8,7 @@ from mts1b_foundation.errors import Mts1bError
 
 from mts1b_deploy.errors import StreamsFailed
 from mts1b_deploy.layout import Layout
+from mts1b_deploy.nodes import address
 from mts1b_deploy.profiles import profile_named
 from mts1b_deploy.record import InstallRecord
 
@@ -54,7 +55,7 @@ async def connect_as(service: str, layout: Layout, record: InstallRecord) -> "Ev
     # Imported here: `status`, `stop` and `logs` start twice as fast without the bus.
     from mts1b_platform.eventbus import connect
 
-    here = f"{'tls' if record.secure else 'nats'}://{record.probe_host}:{record.port}"
+    here = f"{'tls' if record.secure else 'nats'}://{address(record.probe_host, record.port)}"
     return await connect(
         servers=here,
         service=service if record.secure else None,

@@ -14,9 +14,11 @@ import asyncio
 import contextlib
 import json
 import secrets
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import Mapping, Sequence
+from contextlib import aclosing
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Any, NamedTuple
 
 from mts1b_foundation.event import utc_now
@@ -30,8 +32,10 @@ from mts1b_foundation.subjects import (
 from mts1b_platform.eventbus import BusError, EventBus
 from mts1b_platform.eventbus.codec.decoder import Decoder, Refused
 from mts1b_platform.eventbus.errors import NoResponders
-from mts1b_platform.eventbus.jetstream.stored import StoredMessage, read_stored
+from mts1b_platform.eventbus.history.history import open_history
 from mts1b_platform.logs import get_logger
+from mts1b_platform.observability.audit import AuditError, audit_action
+from mts1b_platform.threads import in_thread
 
 log = get_logger("mts1b.operations.halt")
 
@@ -41,6 +45,8 @@ _STREAM = "OPERATIONS_HALTS"
 _HOLD = "svc.v1.oms.hold"
 _HOLD_WITHIN = 1.0
 """Seconds that a halt waits for the order management at most."""
+_NOTED_WITHIN = 0.25
+"""Seconds that a halt waits for the audit log at most."""
 _LOOK_AGAIN = 0.5
 """Seconds after which the stream is read again for who has obeyed, whether a live event came or not."""
 
@@ -76,24 +82,49 @@ class Halt:
         return "every fund" if self.request.fund_id is None else f"fund {self.request.fund_id}"
 
 
-async def request_halt(bus: EventBus, *, fund_id: str | None, reason: str, actor: str) -> Requested:
+async def request_halt(
+    bus: EventBus, *, fund_id: str | None, reason: str, actor: str, halt_id: str | None = None, **noted: Any
+) -> Requested:
     """Halt ``fund_id``, or every fund when it is None. The halt is stored, and in force, when this returns.
+
+    It is recorded in the audit log, where there is one, before and after. An audit log that fails, or takes longer
+    than a quarter of a second, holds up no halt: that is logged as an error.
+
+    Args:
+        bus: the connection.
+        fund_id: whom to halt.
+        reason: why, for everybody whom it concerns.
+        actor: who halts.
+        halt_id: under which it is known; the same one twice is one halt. Made up when left out.
+        noted: what else the audit log shall say of it.
 
     Raises:
         BusError: it could not be stored.
     """
-    request = HaltRequest(
-        halt_id=f"halt-{secrets.token_hex(4)}", fund_id=fund_id, reason=reason, actor=actor, requested_at=utc_now()
-    )
+    halt_id = halt_id or f"halt-{secrets.token_hex(4)}"
+    request = HaltRequest(halt_id=halt_id, fund_id=fund_id, reason=reason, actor=actor, requested_at=utc_now())
+    noted |= {"actor": actor, "halt_id": halt_id, "fund_id": fund_id, "reason": reason}
+    await _note(bus, "halt.request", noted)
     hold = _Hold(bus, request)
     await hold.begin()
     keeping = asyncio.create_task(hold.keep())
     try:
-        await bus.emit(OPERATIONS_HALT_REQUESTED, request)
+        ack = await bus.emit(OPERATIONS_HALT_REQUESTED, request)
         held = hold.lasts
     finally:
         keeping.cancel()
+    await _note(bus, "halt.requested", {**noted, "stored": f"{ack.stream}:{ack.seq}", "held": held})
     return Requested(request, held)
+
+
+async def _note(bus: EventBus, action: str, noted: Mapping[str, Any]) -> None:
+    """Record what a halt does; the trouble of it is nobody's who wants to halt."""
+    try:
+        async with asyncio.timeout(_NOTED_WITHIN):
+            await in_thread(partial(audit_action, bus, action, **noted))
+    except (AuditError, TimeoutError) as error:
+        why = str(error) or f"it took longer than {_NOTED_WITHIN:g} s"
+        log.error("the audit log misses a halt", action=action, error=why, **noted)
 
 
 class _Hold:
@@ -142,11 +173,12 @@ def _seconds_of(answer: bytes) -> float:
         return 0.0
 
 
-async def clear_halt(bus: EventBus, halt_id: str, *, reason: str, actor: str) -> HaltClearance:
-    """End the halt ``halt_id``.
+async def clear_halt(bus: EventBus, halt_id: str, *, reason: str, actor: str, **noted: Any) -> HaltClearance:
+    """End the halt ``halt_id``. It is recorded in the audit log first, where there is one.
 
     Raises:
         HaltError: no such halt is in force.
+        AuditError: it cannot be recorded; the halt stays in force.
     """
     in_force = {halt.request.halt_id: halt for halt in await halts_in_force(bus)}
     if halt_id not in in_force:
@@ -159,6 +191,8 @@ async def clear_halt(bus: EventBus, halt_id: str, *, reason: str, actor: str) ->
         actor=actor,
         cleared_at=utc_now(),
     )
+    noted |= {"actor": actor, "halt_id": halt_id, "fund_id": clearance.fund_id, "reason": reason}
+    audit_action(bus, "halt.clear", **noted)
     await bus.emit(OPERATIONS_HALT_CLEARED, clearance)
     return clearance
 
@@ -167,25 +201,16 @@ async def halts_in_force(bus: EventBus) -> Sequence[Halt]:
     """Every halt that was requested and not cleared, oldest first, with who obeyed it."""
     found: dict[str, Halt] = {}
     decoder = Decoder(_SUBJECTS)
-    async for message in _stored(bus):
-        try:
-            _, _, payload, _ = decoder.decode(message.wire)
-        except Refused as refused:
-            log.warning("a message among the halts is none", reason=str(refused))
-            continue
-        _fold(found, payload, message.time)
+    history = await open_history(bus, _STREAM)
+    async with aclosing(history.messages()) as stored:
+        async for message in stored:
+            try:
+                _, _, payload, _ = decoder.decode(message.wire)
+            except Refused as refused:
+                log.warning("a message among the halts is none", reason=str(refused))
+                continue
+            _fold(found, payload, message.time)
     return tuple(found.values())
-
-
-async def _stored(bus: EventBus) -> AsyncIterator[StoredMessage]:
-    """Everything in the stream of halts, in order.
-
-    Read message by message, as on a secured bus nobody but the administration may create a consumer.
-    """
-    seq = 1
-    while (message := await read_stored(bus, _STREAM, seq=seq, next_by="mts.>")) is not None:
-        yield message
-        seq = message.seq + 1
 
 
 async def wait_for_obedience(

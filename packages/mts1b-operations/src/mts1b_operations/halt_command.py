@@ -1,24 +1,27 @@
 """Halts: stop trading of one fund or all, see which services obeyed, resume trading."""
 
-import asyncio
 import getpass
 from collections.abc import Awaitable, Callable
 from datetime import timedelta
 from typing import Annotated, Any, TypeVar
 
 import typer
-from mts1b_platform.eventbus import EventBus, connect
+from mts1b_platform.eventbus import EventBus
 from mts1b_platform.output import Json, noun, print_json, print_listing, say
 
-from mts1b_operations.halt import REPO, Halt, HaltError, clear_halt, halts_in_force, request_halt, wait_for_obedience
+from mts1b_operations.commands._bus import Servers, on_bus
+from mts1b_operations.halt import REPO, Halt, HaltError
+from mts1b_operations.people import views
 
 app = noun(__doc__ or "")
 
 OBEYING = ("mts1b-oms",)
 """Services that confirm a halt."""
 
-Servers = Annotated[str | None, typer.Option("--servers", help="NATS URLs; otherwise as configured.")]
 Actor = Annotated[str | None, typer.Option("--actor", help="Who requests it; otherwise the user of this machine.")]
+RequestId = Annotated[
+    str | None, typer.Option("--request-id", help="Of a person: goes on with a request that was not answered.")
+]
 R = TypeVar("R")
 
 
@@ -30,6 +33,7 @@ def request(
     every: Annotated[bool, typer.Option("--all", help="Halt every fund.")] = False,
     wait: Annotated[float, typer.Option("--wait", help="Seconds to wait for the services' obedience.")] = 3.0,
     actor: Actor = None,
+    request_id: RequestId = None,
     servers: Servers = None,
 ) -> None:
     """Stop trading now. The halt holds until it is cleared, also for services that start later.
@@ -42,11 +46,11 @@ def request(
         raise HaltError("nothing to halt was named: give either --fund ID or --all")
 
     async def act(bus: EventBus) -> tuple[Halt, Any]:
-        halt, held = await request_halt(bus, fund_id=fund, reason=reason, actor=actor or _user())
+        halt, held = await views.halt(bus, fund=fund, reason=reason, actor=actor or _user(), request_id=request_id)
         say(f"halt {halt.halt_id} is in force; end it with `mts1b halt clear {halt.halt_id}`")
         if not held:
             say("the order management did not hold: what it accepts until it reads the halt is canceled then")
-        return await wait_for_obedience(bus, halt, OBEYING, timeout=timedelta(seconds=wait))
+        return await views.obedience(bus, halt, OBEYING, timeout=timedelta(seconds=wait))
 
     halt, silent = _on_bus(act, servers)
     for service, (obedience, at) in halt.obeyed.items():
@@ -62,25 +66,39 @@ def request(
 def clear(
     halt_id: Annotated[str, typer.Argument(help="The halt, as `mts1b halt ls` shows it.")],
     *,
-    reason: Annotated[str, typer.Option("--reason", help="Reason to resume trading.")] = "cleared by hand",
+    reason: Annotated[
+        str, typer.Option("--reason", help="Reason to resume trading; of a person ten letters or more.")
+    ] = "cleared by hand",
+    fund: Annotated[
+        str | None, typer.Option("--fund", help="For a role that may clear halts of this fund only.")
+    ] = None,
     actor: Actor = None,
+    request_id: RequestId = None,
     servers: Servers = None,
 ) -> None:
     """Clear a halt, so that trading resumes.
 
     Example: mts1b halt clear halt-1f9c22ab --reason "prices checked"
     """
-    clearance = _on_bus(lambda bus: clear_halt(bus, halt_id, reason=reason, actor=actor or _user()), servers)
-    say(f"halt {clearance.halt_id} is cleared")
+
+    def work(bus: EventBus) -> Awaitable[str]:
+        return views.clear(bus, halt_id, reason=reason, actor=actor or _user(), fund=fund, request_id=request_id)
+
+    say(_on_bus(work, servers))
 
 
 @app.command("ls")
-def ls(*, servers: Servers = None, as_json: Json = False) -> None:
+def ls(
+    *,
+    fund: Annotated[str | None, typer.Option("--fund", help="Those that concern this fund.")] = None,
+    servers: Servers = None,
+    as_json: Json = False,
+) -> None:
     """List the halts in force and who has obeyed them.
 
     Example: mts1b halt ls --json
     """
-    halts = _on_bus(halts_in_force, servers)
+    halts = _on_bus(lambda bus: views.halts(bus, fund), servers)
     rows = [
         {
             "halt": halt.request.halt_id,
@@ -106,8 +124,4 @@ def _user() -> str:
 
 
 def _on_bus(act: Callable[[EventBus], Awaitable[R]], servers: str | None) -> R:
-    async def run() -> R:
-        async with await connect(servers, service=REPO) as bus:
-            return await act(bus)
-
-    return asyncio.run(run())
+    return on_bus(act, servers, service=REPO, watched=False)  # what the audit log is told, `halt` says itself

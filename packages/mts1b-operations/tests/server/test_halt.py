@@ -2,8 +2,10 @@
 
 import asyncio
 import json
+import threading
 from collections.abc import Sequence
 from datetime import timedelta
+from pathlib import Path
 
 import pytest
 from mts1b_foundation.event import utc_now
@@ -13,6 +15,7 @@ from mts1b_operations.halt import Halt, HaltError, clear_halt, halts_in_force, r
 from mts1b_platform.cli import run
 from mts1b_platform.eventbus import Event, EventBus, apply_streams
 from mts1b_platform.eventbus.connection.messages import Message
+from mts1b_platform.observability.audit import AuditError, search
 from mts1b_platform.server import NatsServer
 from mts1b_platform.testing.bus import ConnectBus
 
@@ -107,6 +110,56 @@ async def test_waiting_for_a_halt_that_nobody_requested_is_an_error(operations: 
     ghost = HaltRequest(halt_id="halt-x", reason="a", actor="me", requested_at=utc_now())
     with pytest.raises(HaltError, match="halt halt-x is not in force"):
         await wait_for_obedience(operations, ghost, (), timeout=timedelta(seconds=1))
+
+
+@pytest.mark.usefixtures("operations")
+async def test_the_audit_log_says_who_halted_and_cleared_and_why(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, connect_bus: ConnectBus
+):
+    monkeypatch.setenv("MTS1B_AUDIT_DIR", str(tmp_path))
+    audited = await connect_bus("mts1b-operations", watched=False)
+    halt, _ = await request_halt(audited, fund_id="alpha", reason="prices look wrong", actor="olga")
+    await clear_halt(audited, halt.halt_id, reason="prices checked", actor="otto")
+    found = [
+        (each["action"], each["actor"], each["fund_id"], each["reason"])
+        for each in search(tmp_path, halt_id=halt.halt_id)
+    ]
+    assert found == [
+        ("halt.request", "olga", "alpha", "prices look wrong"),
+        ("halt.requested", "olga", "alpha", "prices look wrong"),
+        ("halt.clear", "otto", "alpha", "prices checked"),
+    ]
+
+
+async def test_a_halt_is_not_held_up_by_an_audit_log_that_fails_or_stands_still(
+    operations: EventBus, nats_server: NatsServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    (tmp_path / "file").write_text("no directory")
+    monkeypatch.setenv("MTS1B_AUDIT_DIR", str(tmp_path / "file" / "audit"))
+    words = ["halt", "request", "--all", "--reason", "x", "--wait", "0", "--servers", nats_server.url]
+    assert await asyncio.to_thread(run, words) == 1  # nobody is there to obey
+    release = threading.Event()
+
+    def stand_still(*_: object, **__: object) -> bool:
+        return release.wait()
+
+    monkeypatch.setattr("mts1b_operations.halt.audit_action", stand_still)
+    monkeypatch.setattr("mts1b_operations.halt._NOTED_WITHIN", 0.01)
+    await request_halt(operations, fund_id="beta", reason="y", actor="me")
+    release.set()
+    assert [halt.request.reason for halt in await halts_in_force(operations)] == ["x", "y"]
+
+
+async def test_a_halt_is_not_cleared_without_a_record(
+    operations: EventBus, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, connect_bus: ConnectBus
+):
+    halt, _ = await request_halt(operations, fund_id=None, reason="a", actor="me")
+    (tmp_path / "file").write_text("no directory")
+    monkeypatch.setenv("MTS1B_AUDIT_DIR", str(tmp_path / "file" / "audit"))
+    unable = await connect_bus("mts1b-operations", watched=False)
+    with pytest.raises(AuditError):
+        await clear_halt(unable, halt.halt_id, reason="ok", actor="me")
+    assert len(await halts_in_force(operations)) == 1
 
 
 async def test_looking_leaves_no_consumer_behind(operations: EventBus):

@@ -20,13 +20,13 @@ from mts1b_foundation.subjects import (
 )
 from mts1b_operations.deadletters import DeadLetterError, discard, letters, requeue
 from mts1b_operations.deadletters.advisories import nameable
-from mts1b_operations.deadletters.republish import carried
 from mts1b_platform.cli import run
 from mts1b_platform.eventbus import EventBus, Reject, apply_streams
 from mts1b_platform.eventbus.dedupe.kv import BUCKET, KvDedupe
 from mts1b_platform.eventbus.streams import STREAMS
 from mts1b_platform.observability.audit import search
 from mts1b_platform.server import NatsServer
+from mts1b_platform.service.requeue import carried
 from mts1b_platform.testing.bus import ConnectBus
 
 WAIT = 60.0
@@ -86,7 +86,7 @@ def killed_in(step: str, *, after: bool) -> Generator[None]:
 @pytest.mark.parametrize("to", ["consumer", "subject"])
 @pytest.mark.parametrize(
     ("step", "after"),
-    [("_publish", False), ("store", False), ("store", True), ("_delete", False), ("_delete", True)],
+    [("_publish", False), ("publish_again", False), ("publish_again", True), ("_delete", False), ("_delete", True)],
     ids=["begun", "before storing", "stored", "before removing", "removed"],
 )
 async def test_a_requeue_that_is_killed_and_done_again_acts_once(
@@ -106,7 +106,7 @@ async def test_a_requeue_that_is_killed_and_done_again_acts_once(
 async def test_a_letter_that_is_being_requeued_is_not_discarded(operations: EventBus, connect_bus: ConnectBus):
     await dead(connect_bus, "treasury")
     [letter] = await letters(operations)
-    with killed_in("store", after=True):
+    with killed_in("publish_again", after=True):
         await requeue(operations, letter, to="consumer", actor="ann")
     with pytest.raises(DeadLetterError, match=r"requeue for treasury by ann, begun .* not finished"):
         await discard(operations, letter, actor="bob", reason="booked by hand")

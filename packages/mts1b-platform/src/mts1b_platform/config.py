@@ -43,6 +43,10 @@ class Settings(BaseSettings):
         (DEFAULT_SERVER,), validation_alias=AliasChoices("servers", "MTS1B_NATS_URL")
     )
     """NATS URLs, tried in turn. ``$MTS1B_NATS_URL`` holds them separated by commas."""
+    people: Annotated[tuple[str, ...], NoDecode] = Field(
+        (), validation_alias=AliasChoices("people", "MTS1B_NATS_PEOPLE")
+    )
+    """Where people connect (``wss://``). Dialled in place of ``servers`` from the file when there is a token."""
     monitor: str | None = Field(None, validation_alias=AliasChoices("monitor", "MTS1B_NATS_MONITOR"))
     """Base URL of the server's monitoring endpoint, for tools."""
     service: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]*$")] | None = None
@@ -87,7 +91,12 @@ class Settings(BaseSettings):
         """Whether every bus shall be watched from its connecting on: for the audit log, or for traces."""
         return self.audit_dir is not None or self.otlp_endpoint is not None
 
-    @field_validator("servers", mode="before")
+    @property
+    def is_person(self) -> bool:
+        """Whether this process comes with a person's token."""
+        return self.token is not None or self.token_file is not None
+
+    @field_validator("servers", "people", mode="before")
     @classmethod
     def _split(cls, value: object) -> object:
         if isinstance(value, str):
@@ -100,9 +109,14 @@ class Settings(BaseSettings):
 
     @field_validator("servers")
     @classmethod
-    def _urls(cls, servers: tuple[str, ...]) -> tuple[str, ...]:
+    def _some(cls, servers: tuple[str, ...]) -> tuple[str, ...]:
         if not servers:
             raise ValueError("at least one NATS URL is needed, such as nats://127.0.0.1:4222")
+        return servers
+
+    @field_validator("servers", "people")
+    @classmethod
+    def _urls(cls, servers: tuple[str, ...]) -> tuple[str, ...]:
         return tuple(_url(server) for server in servers)
 
     @classmethod
@@ -129,9 +143,12 @@ class Settings(BaseSettings):
         given = {name: value for name, value in arguments.items() if value is not None}
         try:
             environment = cls(**given).model_dump(exclude_unset=True)
-            return cls(**{**from_file, **environment, **given})
+            merged = cls(**{**from_file, **environment, **given})
         except ValidationError as error:
             raise ConfigError(_explain(error, path)) from None
+        if merged.is_person and merged.people and "servers" not in environment:
+            return merged.model_copy(update={"servers": merged.people})
+        return merged
 
 
 def user_config() -> Path:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from mts1b_deploy.doctor.deviation import Deviation
 from mts1b_deploy.doctor.server_checks import Ping
 from mts1b_deploy.layout import Layout
+from mts1b_deploy.permissions import SYSTEM
 from mts1b_deploy.profiles import profile_named
 from mts1b_deploy.record import InstallRecord
 from mts1b_deploy.streams import connect_as
@@ -16,7 +17,6 @@ from mts1b_deploy.streams import connect_as
 if TYPE_CHECKING:
     from mts1b_platform.eventbus import EventBus
 
-SYSTEM = "mts1b-system"
 _PATIENCE = 2.0
 """Seconds that the nodes may take to answer one ping."""
 _PINGS = 4

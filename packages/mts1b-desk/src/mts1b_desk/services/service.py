@@ -7,6 +7,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from mts1b_platform.eventbus import EventBus
+from mts1b_platform.service.requeue import answer_requeues
 from pydantic import BaseModel
 
 from mts1b_desk.protocol import Durable, Progress, Status
@@ -54,6 +55,7 @@ class Service:
         micro: Micro | None = None
         try:
             async with asyncio.TaskGroup() as group:
+                await answer_requeues(self.bus)
                 await self.prepare()
                 micro = await self._answer()
                 jobs = [group.create_task(job()) for job in self.jobs()]

@@ -60,9 +60,11 @@ def read_question(data: bytes) -> Question:
 
 
 def admit(question: Question, person: Person, roles: Collection[Role], key: AccountKey) -> str:
-    """The answer that authorizes ``person`` to read what any of ``roles`` may read."""
+    """The answer that authorizes ``person`` to read, look up and have done what any of ``roles`` may."""
     subjects = sorted({subject for role in roles for subject in role.subjects})
-    asks = [f"history.{stream}" for stream in streams_of(subjects)]
+    looks = sorted({f"look.v1.{look}" for role in roles for look in role.looks})
+    acts = sorted({f"act.v1.{act}" for role in roles for act in role.acts})
+    asks = [*(f"history.{stream}" for stream in streams_of(subjects)), *looks, *acts]
     permissions: dict[str, Any] = {
         "sub": {"allow": [*subjects, f"_INBOX_{encode_token(person.name)}.>"]},
         # An empty list of what is allowed would mean everything.

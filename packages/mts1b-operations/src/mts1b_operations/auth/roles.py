@@ -1,7 +1,10 @@
-"""Roles: what people may read. A connection by token may publish no event, whatever its role.
+"""Roles: what people may read, look up and have done. A connection by token may publish no event, whatever its role.
 
 Live events are limited to the role's subjects. History is read from the streams themselves, and a stream is opened
 only to a role that may read all of it: what is asked of a stream stands in the request, where no permission can look.
+
+What a person looks up (``look.v1.…``) and has done (``act.v1.…``) is a question to a responder. Its subject says what,
+and for which fund, so that the server itself confines a role to its fund.
 """
 
 import tomllib
@@ -9,7 +12,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from mts1b_foundation.errors import Mts1bError
 from mts1b_foundation.subjects.algebra import covers, is_pattern
@@ -28,6 +31,10 @@ class Role:
     subjects: tuple[str, ...]
     """NATS patterns below ``mts.``."""
     description: str = ""
+    looks: tuple[str, ...] = ()
+    """What it may look up: patterns below ``look.v1.``, such as ``halts.fund.alpha`` or ``consumers.all``."""
+    acts: tuple[str, ...] = ()
+    """What it may have done: patterns below ``act.v1.``, such as ``halt.request.fund.alpha`` or ``halt.>``."""
 
     @property
     def streams(self) -> tuple[str, ...]:
@@ -59,14 +66,31 @@ ROLES: Final[Mapping[str, Role]] = MappingProxyType(
                     "mts.*.operations.halt.>",
                 ),
                 "the way of an order from the signal to the fill, and halts",
+                looks=("halts.>", "find.>"),
+                acts=("halt.request.>",),
             ),
             Role(
                 "risk",
                 ("mts.*.risk.>", "mts.*.oms.>", "mts.*.treasury.>", "mts.*.operations.>"),
                 "limits, orders, values, halts and alerts",
+                looks=("halts.>", "find.>", "survey.>", "consumers.>"),
+                acts=("halt.>",),
             ),
-            Role("operator", ("mts.*.operations.>", "mts.*.*.deadletters.>"), "alerts, halts, dead letters"),
-            Role("auditor", ("mts.>",), "everything"),
+            Role(
+                "operator",
+                (
+                    "mts.*.operations.>",
+                    "mts.*.*.deadletters.>",
+                    "mts.*.research.>",
+                    "mts.*.risk.>",
+                    "mts.*.oms.>",
+                    "mts.*.brokers.>",
+                ),
+                "alerts, halts and who obeyed them, dead letters, the way of an order",
+                looks=("halts.>", "find.>", "survey.>", "consumers.>", "deadletters.>", "alerts.>"),
+                acts=("halt.>", "deadletters.>"),
+            ),
+            Role("auditor", ("mts.>",), "everything", looks=(">",)),
         )
     }
 )
@@ -80,7 +104,9 @@ def load_roles(path: Path | None) -> Mapping[str, Role]:
 
         [roles.desk-alpha]
         subjects = ["mts.v1.oms.orders.*.fund.alpha", "mts.v1.oms.fills.*.fund.alpha"]
-        description = "what happens in fund alpha"
+        looks = ["halts.fund.alpha"]
+        acts = ["halt.request.fund.alpha"]
+        description = "what happens in fund alpha, and stopping it"
 
     Raises:
         RoleError: the file cannot be read, or a role in it is none.
@@ -89,17 +115,35 @@ def load_roles(path: Path | None) -> Mapping[str, Role]:
         return ROLES
     try:
         declared = tomllib.loads(path.read_text()).get("roles", {})
-    except (OSError, tomllib.TOMLDecodeError) as error:
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise RoleError(f"{path} cannot be read as roles: {error}") from None
     return {**ROLES, **{name: _role(path, name, facts) for name, facts in declared.items()}}
 
 
 def _role(path: Path, name: str, facts: Any) -> Role:
-    subjects = facts.get("subjects") if isinstance(facts, dict) else None  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType]
-    if not isinstance(subjects, list) or not subjects:
+    given: Mapping[str, Any] = cast("dict[str, Any]", facts) if isinstance(facts, dict) else dict[str, Any]()
+    if unknown := sorted(set(given) - {"subjects", "looks", "acts", "description"}):
+        raise RoleError(
+            f"{path}: [roles.{name}] has {', '.join(unknown)}; known are subjects, looks, acts, description"
+        )
+    subjects = _patterns(path, name, given, "subjects", below="")
+    if not subjects:
         raise RoleError(f"{path}: [roles.{name}] needs subjects, a list of patterns such as mts.v1.oms.>")
-    patterns = tuple(str(each) for each in subjects)  # pyright: ignore[reportUnknownVariableType, reportUnknownArgumentType]
+    return Role(
+        name,
+        subjects,
+        str(given.get("description", "")),
+        looks=_patterns(path, name, given, "looks", below="look.v1."),
+        acts=_patterns(path, name, given, "acts", below="act.v1."),
+    )
+
+
+def _patterns(path: Path, name: str, facts: Mapping[str, Any], key: str, *, below: str) -> tuple[str, ...]:
+    listed = facts.get(key, [])
+    if not isinstance(listed, list):
+        raise RoleError(f"{path}: [roles.{name}] {key} = {listed!r} should be a list of patterns")
+    patterns = tuple(map(str, cast("list[object]", listed)))
     for pattern in patterns:
-        if not is_pattern(pattern) or not pattern.startswith("mts."):
-            raise RoleError(f"{path}: [roles.{name}] has {pattern!r}, which is no pattern below mts.")
-    return Role(name, patterns, str(facts.get("description", "")))  # pyright: ignore[reportUnknownMemberType, reportUnknownArgumentType]
+        if not is_pattern(below + pattern) or not (below + pattern).startswith(below or "mts."):
+            raise RoleError(f"{path}: [roles.{name}] has {pattern!r}, which is no pattern below {below or 'mts.'}")
+    return patterns

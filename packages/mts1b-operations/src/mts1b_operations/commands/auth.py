@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 from mts1b_platform.eventbus import connect
+from mts1b_platform.logs import configure_logging
 from mts1b_platform.output import Json, noun, print_listing, say
 
 from mts1b_operations.auth.keys import CalloutKeys, make_keys
@@ -30,7 +31,7 @@ def init(*, directory: Directory = None) -> None:
     place = keys_directory(directory)
     made = make_keys(place)
     say(f"{'made' if made else 'unchanged'}: keys in {place}")
-    say("the server learns of them by `mts1b-deploy install` with its profile; then run `mts1b auth serve`")
+    say("the server learns of them by `mts1b-deploy install`; then run `mts1b auth serve`")
 
 
 @app.command("serve")
@@ -58,6 +59,7 @@ def serve(
     if issuer is not None and jwks is not None:
         issuers.append(Issuer(issuer, jwks, audience=audience, roles_claim=roles_claim, name_claim=name_claim))
     known, keys = load_roles(roles), CalloutKeys.load(place)
+    configure_logging()
 
     async def run() -> None:
         stop = asyncio.Event()
@@ -75,12 +77,19 @@ def serve(
 
 @app.command("roles")
 def roles(*, file: RolesFile = None, as_json: Json = False) -> None:
-    """List the roles: what they read as it happens, and whose history.
+    """List the roles: what they read as it happens, whose history, what they look up and have done.
 
     Example: mts1b auth roles --json
     """
     rows = [
-        {"role": role.name, "reads": role.subjects, "history": role.streams, "for": role.description}
+        {
+            "role": role.name,
+            "reads": role.subjects,
+            "history": role.streams,
+            "looks": role.looks,
+            "acts": role.acts,
+            "for": role.description,
+        }
         for role in load_roles(file).values()
     ]
     print_listing(rows, as_json=as_json)

@@ -6,7 +6,7 @@ import typer
 from mts1b_platform.output import Json, noun, print_listing
 
 from mts1b_operations.commands._bus import Servers, on_bus
-from mts1b_operations.lag import consumer_lags
+from mts1b_operations.people.views import lags
 
 app = noun(__doc__ or "")
 
@@ -35,7 +35,7 @@ def ls(
             "paused": lag.paused,
             "filters": lag.filters,
         }
-        for lag in on_bus(lambda bus: consumer_lags(bus, stream=stream), servers)
+        for lag in on_bus(lambda bus: lags(bus, stream=stream), servers)
     ]
     columns = ("stream", "consumer", "lag_seconds", "messages", "ack_pending", "pulls_waiting", "filters")
     print_listing(rows, as_json=as_json, columns=columns, empty="no consumers")

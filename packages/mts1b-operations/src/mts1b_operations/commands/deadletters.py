@@ -15,6 +15,8 @@ from mts1b_operations.commands._bus import Servers, on_bus
 from mts1b_operations.deadletters.letters import STREAM, Letter, Selection, each_letter, grouped, letters, only
 from mts1b_operations.deadletters.mover import Mover
 from mts1b_operations.deadletters.requeue import DeadLetterError, Outcome, discard, requeue
+from mts1b_operations.people.asked import Scope
+from mts1b_operations.people.letters import Asking
 
 app = noun(__doc__ or "")
 
@@ -25,6 +27,7 @@ BySubject = Annotated[str | None, typer.Option("--subject", help="With a subject
 ByReason = Annotated[str | None, typer.Option("--reason", help="For this reason, such as rejected.")]
 ByError = Annotated[str | None, typer.Option("--error", help="With this text in the error.")]
 All = Annotated[bool, typer.Option("--all", help="Every dead letter there is.")]
+Fund = Annotated[str | None, typer.Option("--fund", help="For a role that may do it in this fund only.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would be done, and do nothing.")]
 Actor = Annotated[str | None, typer.Option(help="Who acts, for the audit log. Default: the user logged in.")]
 
@@ -115,6 +118,10 @@ def requeue_command(
     dry_run: DryRun = False,
     keep: Annotated[bool, typer.Option(help="Leave the dead letters where they are.")] = False,
     force: Annotated[bool, typer.Option(help="Also what was requeued too often.")] = False,
+    why: Annotated[
+        str | None, typer.Option(help="Why they are requeued, for the audit log; a person has to say.")
+    ] = None,
+    fund: Fund = None,
     actor: Actor = None,
     servers: Servers = None,
     as_json: Json = False,
@@ -130,7 +137,8 @@ def requeue_command(
     async def act(bus: EventBus, one: Letter) -> Outcome:
         return await requeue(bus, one, to=to, actor=actor or getpass.getuser(), dry_run=dry_run, keep=keep, force=force)
 
-    _on_each(wanted, act, servers, as_json=as_json)
+    asked = Asking("deadletters.requeue", Scope(fund), why, dry_run, {"to": to, "force": force or None})
+    _on_each(wanted, act, asked, servers, as_json=as_json)
 
 
 @app.command("discard")
@@ -145,6 +153,7 @@ def discard_command(
     error: ByError = None,
     everything: All = False,
     dry_run: DryRun = False,
+    fund: Fund = None,
     actor: Actor = None,
     servers: Servers = None,
     as_json: Json = False,
@@ -158,7 +167,8 @@ def discard_command(
     async def act(bus: EventBus, one: Letter) -> Outcome:
         return await discard(bus, one, actor=actor or getpass.getuser(), reason=why, dry_run=dry_run)
 
-    _on_each(wanted, act, servers, as_json=as_json)
+    asked = Asking("deadletters.discard", Scope(fund), why, dry_run, {})
+    _on_each(wanted, act, asked, servers, as_json=as_json)
 
 
 @app.command("move")
@@ -183,13 +193,16 @@ def _selection(ids: list[str] | None, *by: str | None, everything: bool) -> Sele
     return wanted
 
 
-def _on_each(wanted: Selection, act: Any, servers: str | None, *, as_json: bool) -> None:
+def _on_each(wanted: Selection, act: Any, asked: Asking, servers: str | None, *, as_json: bool) -> None:
     unreadable: list[int] = []
     done: list[dict[str, Any]] = []
     problems: list[str] = []
 
     async def work(bus: EventBus) -> None:
         known: set[str] = set()
+        if bus.identity.has_token:
+            await asked.by_person(bus, wanted, done, problems, unreadable)
+            return
         try:
             async for one in each_letter(bus, wanted, unreadable):
                 known.update(one.names)

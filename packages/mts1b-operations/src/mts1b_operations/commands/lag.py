@@ -6,7 +6,8 @@ import typer
 from mts1b_platform.output import Json, noun, print_listing
 
 from mts1b_operations.commands._bus import Servers, on_bus
-from mts1b_operations.lag import ConsumerLag, consumer_lags
+from mts1b_operations.lag import ConsumerLag
+from mts1b_operations.people.views import lags
 
 app = noun(__doc__ or "", verbs=False)
 
@@ -23,8 +24,8 @@ def lag(
 
     Example: mts1b lag --behind 5
     """
-    lags = on_bus(lambda bus: consumer_lags(bus, stream=stream), servers)
-    worst = sorted((one for one in lags if one.seconds >= behind), key=lambda one: -one.seconds)
+    found = on_bus(lambda bus: lags(bus, stream=stream), servers)
+    worst = sorted((one for one in found if one.seconds >= behind), key=lambda one: -one.seconds)
     print_listing([_row(one) for one in worst], as_json=as_json, empty="no consumer lags that much")
 
 

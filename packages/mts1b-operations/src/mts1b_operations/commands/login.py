@@ -1,6 +1,7 @@
 """Log in: keep a token for this user's commands and programs, once the server has accepted it."""
 
 import asyncio
+import json
 import os
 import sys
 from pathlib import Path
@@ -8,6 +9,7 @@ from typing import Annotated
 
 import typer
 from mts1b_foundation.errors import Mts1bError
+from mts1b_platform.config import Settings, find_config, user_config
 from mts1b_platform.eventbus import connect
 from mts1b_platform.output import noun, say
 
@@ -33,11 +35,14 @@ def login(
     out: Annotated[Path | None, typer.Option("--out", help="Where to keep it; otherwise as configured.")] = None,
     check: Annotated[bool, typer.Option(help="Ask the server whether it accepts the token.")] = True,
 ) -> None:
-    """Read a token, try it, and keep it where `connect()` looks (token_file), readable by you alone.
+    """Read a token, try it, and keep it, readable by you alone: `mts1b` then acts as you until it ends.
 
-    Programs that run with the token before take the new one when theirs ends.
+    Programs that run with the token before take the new one when theirs ends. Where no settings lead to the bus yet,
+    they are written, so that nothing has to be given twice.
 
-    Example: mts1b token issue alice --role trader | mts1b login --servers wss://bus.example.org:4443
+    Examples: mts1b token issue alice --role trader | mts1b login
+
+    mts1b login --servers wss://bus.example.org:8443 --ca ca.crt < token
     """
     token = (file.read_text() if file else _from_stdin()).strip()
     if not token:
@@ -49,14 +54,40 @@ def login(
 
     name = asyncio.run(try_it()) if check else "unchecked"
     place = out or token_file()
-    place.parent.mkdir(parents=True, exist_ok=True)
-    draft = place.with_name(f".{place.name}.new")
-    draft.unlink(missing_ok=True)
-    with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as opened:
-        opened.write(token + "\n")
-    draft.replace(place)
+    _write(place, token + "\n", 0o600)
     say(f"logged in as {name}; the token is in {place}")
-    say("programs use it with token_file in mts1b.toml, or MTS1B_TOKEN_FILE")
+    if out is None:
+        _lead_there(servers, ca, place)
+
+
+def _lead_there(servers: str | None, ca: Path | None, place: Path) -> None:
+    """Have the commands and programs to come find the bus without being told."""
+    known, path = Settings.load(), find_config()
+    if servers is not None and not known.people:
+        lines = [f"people = {json.dumps([each.strip() for each in servers.split(',')])}"]
+        outside = [f"tls_ca = {json.dumps(str(ca.absolute()))}"] if ca is not None else []
+        if path is None:
+            path = user_config()
+            head = ["# written by mts1b login; edit freely", 'profile = "single"', *outside]
+            text = "\n".join([*head, f"token_file = {json.dumps(str(place))}", "", "[nats]", *lines, ""])
+            _write(path, text, 0o644)
+            say(f"{path} now leads to {servers}")
+        else:
+            say(f"so that --servers need not be given again, add to {path}:\n  " + "\n  ".join(
+                [*outside, "[nats]", *lines]
+            ))  # fmt: skip
+    elif not known.is_person:
+        say("`mts1b` acts as you; programs do with MTS1B_TOKEN_FILE set to that file")
+
+
+def _write(path: Path, text: str, mode: int) -> None:
+    """Write beside and move there, so that readers see all or nothing."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    draft = path.with_name(f".{path.name}.new")
+    draft.unlink(missing_ok=True)
+    with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "w") as opened:
+        opened.write(text)
+    draft.replace(path)
 
 
 def _from_stdin() -> str:

@@ -7,16 +7,18 @@ from collections.abc import Sequence
 from typing import Annotated
 
 import typer
-from mts1b_platform.eventbus import BusError, EventBus, connect
+from mts1b_foundation.errors import Mts1bError
+from mts1b_platform.eventbus import EventBus, connect
 from mts1b_platform.output import noun
 from rich.console import Console, Group
 from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from mts1b_operations.commands._bus import Servers
+from mts1b_operations.commands._bus import Servers, who
 from mts1b_operations.lag import ConsumerLag
-from mts1b_operations.monitor.survey import Survey, survey
+from mts1b_operations.monitor.survey import Survey
+from mts1b_operations.people.views import whole
 
 app = noun(__doc__ or "", verbs=False)
 
@@ -41,7 +43,7 @@ def top(
 
 async def _top(interval: float, looks: int | None, servers: str | None) -> None:
     console = Console()
-    async with await connect(servers) as bus:
+    async with await connect(servers, **who()) as bus:
         with Live(console=console, screen=console.is_terminal and looks is None, auto_refresh=False) as live:
             before: dict[str, int] = {}
             began = time.monotonic()
@@ -58,8 +60,8 @@ async def _top(interval: float, looks: int | None, servers: str | None) -> None:
 async def _view(bus: EventBus, before: dict[str, int], began: float) -> tuple[Group, dict[str, int], float]:
     """What to show, and the values that the next refresh is compared with. A failed refresh is shown as such."""
     try:
-        seen = await survey(bus)
-    except BusError as error:
+        seen = await whole(bus)
+    except Mts1bError as error:
         return Group(Text(str(error), style="bold red")), before, began
     now = time.monotonic()
     last = {name: int(info["state"]["last_seq"]) for name, info in seen.streams.items()}

@@ -1,23 +1,19 @@
 """Reading the dead letters: all of them, some of them, and in groups by consumer and error."""
 
-import asyncio
 import re
 from collections.abc import AsyncGenerator, Iterable, Sequence
+from contextlib import aclosing
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Final
 
 from mts1b_foundation.deadletters import DeadLetter
 from mts1b_platform.eventbus import EventBus
-from mts1b_platform.eventbus.errors import JetStreamUnavailable, NoStream
-from mts1b_platform.eventbus.jetstream.api import ApiError, js_api
-from mts1b_platform.eventbus.jetstream.stored import StoredMessage, read_stored
+from mts1b_platform.eventbus.history.history import open_history
 from mts1b_platform.eventbus.protocol.envelope import REQUEUES
-from mts1b_platform.eventbus.protocol.error_codes import ErrorCode
 from pydantic import ValidationError
 
 STREAM: Final = "DEADLETTERS"
-_ATTEMPTS: Final = 4
 _SUBJECTS: Final = "mts.v1.*.deadletters.created"
 _VARIABLE: Final = re.compile(r"0x[0-9a-f]+|'[^']*'|\"[^\"]*\"|\d+(\.\d+)?")
 
@@ -121,8 +117,7 @@ async def letters(bus: EventBus, selection: Selection | None = None) -> list[Let
 async def each_letter(bus: EventBus, selection: Selection, unreadable: list[int]) -> AsyncGenerator[Letter, None]:
     """The dead letters that ``selection`` selects, oldest first, one at a time.
 
-    What the stream holds now is read message by message, as on a secured bus nobody but the administration may create
-    a consumer.
+    That is what the stream holds now: what is dead-lettered meanwhile is not followed.
 
     Args:
         bus: the connection.
@@ -132,37 +127,16 @@ async def each_letter(bus: EventBus, selection: Selection, unreadable: list[int]
     Raises:
         BusError: as :func:`letters`.
     """
-    try:
-        last = int((await js_api(bus, f"STREAM.INFO.{STREAM}"))["state"]["last_seq"])
-    except ApiError as error:
-        if error.err_code == ErrorCode.STREAM_NOT_FOUND:
-            raise NoStream(f"there is no stream {STREAM}: create the streams with `mts1b streams apply`") from None
-        raise
-    seq = 1
-    while seq <= last and (message := await _next(bus, seq)) is not None:
-        if message.seq > last:
-            return
-        seq = message.seq + 1
-        try:
-            found = Letter(message.seq, DeadLetter.model_validate_json(message.wire.payload))
-        except ValidationError:
-            unreadable.append(message.seq)
-            continue
-        if selection.matches(found):
-            yield found
-
-
-async def _next(bus: EventBus, seq: int) -> StoredMessage | None:
-    """The first message from ``seq`` on; a server that is away for a moment is asked again."""
-    for attempt in range(_ATTEMPTS):
-        try:
-            return await read_stored(bus, STREAM, seq=seq, next_by=_SUBJECTS)
-        except JetStreamUnavailable:
-            if attempt == _ATTEMPTS - 1:
-                raise
-            await bus.wait_connected(1.0)
-            await asyncio.sleep(0.2)
-    return None
+    history = await open_history(bus, STREAM)
+    async with aclosing(history.messages(_SUBJECTS)) as stored:
+        async for message in stored:
+            try:
+                found = Letter(message.seq, DeadLetter.model_validate_json(message.wire.payload))
+            except ValidationError:
+                unreadable.append(message.seq)
+                continue
+            if selection.matches(found):
+                yield found
 
 
 def grouped(found: Iterable[Letter]) -> list[Group]:

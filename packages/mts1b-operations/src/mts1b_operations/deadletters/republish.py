@@ -1,43 +1,35 @@
-"""Publishing the message of a dead letter again: what is carried over, and whether it is stored already."""
+"""Having the message of a dead letter published again: by us where we may, else by the service whose event it is."""
 
 import asyncio
 import json
-import re
 from collections.abc import Mapping
 from typing import Any, Final
 
 from mts1b_foundation.deadletters import DeadLetter
+from mts1b_foundation.subjects import registry
 from mts1b_platform.eventbus import EventBus
-from mts1b_platform.eventbus.errors import (
-    AccessDenied,
-    NoResponders,
-    OutboundBufferFull,
-    PayloadTooLarge,
-    RequestTimeout,
-    ServerUnavailable,
-)
+from mts1b_platform.eventbus.errors import NoResponders, RequestTimeout, ServerUnavailable
 from mts1b_platform.eventbus.jetstream.api import ApiError, js_api
-from mts1b_platform.eventbus.jetstream.stored import read_stored
-from mts1b_platform.eventbus.protocol.envelope import (
-    ACTOR,
-    CONTENT_TYPE,
-    MSG_ID,
-    ORIGINAL_MSG_ID,
-    SCHEMA,
-    SOURCE_REPO,
-    TRACE_ID,
-    TRACEPARENT,
-)
+from mts1b_platform.eventbus.protocol.envelope import MSG_ID, ONLY_DURABLE, REQUEUES, canonical
 from mts1b_platform.eventbus.protocol.error_codes import ErrorCode
+from mts1b_platform.service.requeue import MaybeStored, NotStored, carried, requeue_subject, store, stored_after
 
 from mts1b_operations.deadletters.advisories import read_original
 from mts1b_operations.deadletters.ends import DeadLetterError, NotRequeued
 
-_ATTEMPTS: Final = 10
-_TIMEOUT: Final = 2.0
-_ENVELOPE: Final = frozenset({ACTOR, CONTENT_TYPE, SCHEMA, SOURCE_REPO, TRACE_ID, TRACEPARENT})
-_OWN: Final = re.compile(r"(?!nats-|mts-)[a-z0-9_-]+", re.IGNORECASE)
-"""Headers that publishers add. Those that begin with ``Nats-`` tell the server what to do with a message."""
+OWNER_WITHIN: Final = 5.0
+"""Seconds for which the service whose event it is may be away."""
+_AGAIN: Final = 0.25
+_ANSWER: Final = 30.0
+"""Seconds that it may take to have the event stored."""
+
+
+class OwnerAway(NotRequeued):
+    """The service that may publish the message again does not answer."""
+
+    def __init__(self, words: str, owner: str) -> None:
+        super().__init__(words)
+        self.owner = owner
 
 
 async def message_of(bus: EventBus, dead: DeadLetter) -> tuple[Mapping[str, str], bytes]:
@@ -58,18 +50,6 @@ async def message_of(bus: EventBus, dead: DeadLetter) -> tuple[Mapping[str, str]
     return original.headers, original.payload
 
 
-def carried(headers: Mapping[str, str]) -> dict[str, str]:
-    """Those of ``headers`` that a requeued message keeps: its envelope, its identity, and what its publisher added."""
-    kept = {name: value for name, value in headers.items() if name.lower() in _ENVELOPE or _OWN.fullmatch(name)}
-    first = header(headers, ORIGINAL_MSG_ID) or header(headers, MSG_ID)
-    return kept | {ORIGINAL_MSG_ID: first} if first else kept
-
-
-def header(headers: Mapping[str, str], name: str) -> str | None:
-    """The header ``name``, in whatever case it was sent."""
-    return next((value for key, value in headers.items() if key.lower() == name.lower()), None)
-
-
 async def last_of(bus: EventBus, stream: str) -> int:
     """The last sequence of ``stream``; 0 when there is no such stream."""
     try:
@@ -80,48 +60,92 @@ async def last_of(bus: EventBus, stream: str) -> int:
         raise
 
 
-async def stored_after(bus: EventBus, stream: str, subject: str, after: int, msg_id: str) -> int | None:
-    """Where ``stream`` holds the message with ``msg_id`` on ``subject``, stored after the sequence ``after``."""
-    seq = after + 1
-    while (message := await read_stored(bus, stream, seq=seq, next_by=subject)) is not None:
-        if header(message.wire.headers.readable(), MSG_ID) == msg_id:
-            return message.seq
-        seq = message.seq + 1
-    return None
+async def publish_again(
+    bus: EventBus, dead: DeadLetter, *, msg_id: str, requeues: int, only: str | None, after: int | None
+) -> int:
+    """Store the message of ``dead`` once more, under ``msg_id``; its sequence.
 
-
-async def store(bus: EventBus, subject: str, payload: bytes, headers: dict[str, str]) -> int:
-    """Publish until the stream has it; its sequence.
+    Args:
+        bus: the connection.
+        dead: the dead letter.
+        msg_id: the id of the new message.
+        requeues: how often the message was requeued, this time included.
+        only: the durable that shall handle it; None for everyone.
+        after: when it may be stored already: the last sequence before that.
 
     Raises:
-        NotRequeued: no stream took it.
+        NotRequeued: no stream took it, or the service whose event it is refuses.
+        OwnerAway: that service does not answer.
         DeadLetterError: the stream did not answer: it may have it or not.
     """
-    problem, asked = "no connection", False
-    for attempt in range(_ATTEMPTS):
-        await bus.wait_connected(_TIMEOUT)
-        try:
-            answer = await bus.request(subject, payload, timeout=_TIMEOUT, headers=headers)
-            document: dict[str, Any] = json.loads(answer.data)
-        except (NoResponders, OutboundBufferFull, RequestTimeout, ServerUnavailable) as error:
-            asked = asked or not isinstance(error, (NoResponders, OutboundBufferFull))
-            problem = str(error)
-            await asyncio.sleep(0.1 * attempt)
-        except (AccessDenied, PayloadTooLarge) as error:
-            raise NotRequeued(
-                f"{subject}: the message was not stored again ({error}); the dead letter stays"
-            ) from error
-        except ValueError:
-            problem = "what answers on the subject is no stream"
-            break
-        else:
-            if (refused := document.get("error")) is None:
-                return int(document["seq"])
-            problem = f"{refused.get('description')} (error {refused.get('err_code')})"
-            break
-    if asked:
+    try:
+        if (owner := _owner(bus, dead.subject)) is not None:
+            return await _ask(bus, owner, dead, msg_id=msg_id, requeues=requeues, only=only, after=after)
+        if after is not None:
+            found = await stored_after(bus, dead.stream, dead.subject, after, msg_id)
+            if found is not None:
+                return found
+        own, payload = await message_of(bus, dead)
+        to = {ONLY_DURABLE: only} if only else {}
+        headers = canonical(carried(own) | {REQUEUES: str(requeues), MSG_ID: msg_id} | to)
+        return await store(bus, dead.subject, payload, headers)
+    except NotStored as error:
+        raise NotRequeued(
+            f"{dead.subject}: the message was not stored again ({error}); the dead letter stays"
+        ) from error
+    except MaybeStored as error:
         raise DeadLetterError(
-            f"{subject}: it is not known whether the message was stored again ({problem}); the dead letter stays, and "
-            "requeuing it once more finds out"
-        )
-    raise NotRequeued(f"{subject}: the message was not stored again ({problem}); the dead letter stays")
+            f"{dead.subject}: it is not known whether the message was stored again ({error}); the dead letter stays, "
+            "and requeuing it once more finds out"
+        ) from error
+
+
+def _owner(bus: EventBus, subject: str) -> str | None:
+    """The service that must be asked; None where there are no identities, or the event is our own."""
+    if bus.identity.certificate is None:
+        return None
+    declared = registry().find(subject)
+    return None if declared is None or declared.producer == bus.service else declared.producer
+
+
+async def _ask(
+    bus: EventBus, owner: str, dead: DeadLetter, *, msg_id: str, requeues: int, only: str | None, after: int | None
+) -> int:
+    body = json.dumps(
+        {
+            "stream": dead.stream,
+            "sequence": dead.sequence,
+            "stored_at": dead.stored_at.isoformat(),
+            "subject": dead.subject,
+            "msg_id": msg_id,
+            "requeues": requeues,
+            "only": only,
+            "after": after,
+        }
+    ).encode()
+    loop = asyncio.get_running_loop()
+    end = loop.time() + OWNER_WITHIN
+    while True:
+        try:
+            answer = await bus.request(requeue_subject(owner), body, timeout=_ANSWER)
+            break
+        except NoResponders:
+            if loop.time() > end:
+                raise OwnerAway(
+                    f"{dead.subject}: {owner}, which alone may publish it again, has not answered for "
+                    f"{OWNER_WITHIN:g} s; nothing was published and the dead letter stays. Start {owner} and requeue "
+                    "it again",
+                    owner,
+                ) from None
+            await asyncio.sleep(_AGAIN)
+        except (RequestTimeout, ServerUnavailable) as error:
+            raise MaybeStored(str(error)) from error
+    try:
+        said: dict[str, Any] = json.loads(answer.data)
+        if "seq" in said:
+            return int(said["seq"])
+    except (ValueError, TypeError) as error:
+        raise MaybeStored(f"{owner} answered something else than whether it did") from error
+    if "refused" in said:
+        raise NotStored(str(said["refused"]))
+    raise MaybeStored(str(said.get("unknown", "no reason was given")))

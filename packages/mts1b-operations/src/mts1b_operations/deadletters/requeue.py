@@ -17,13 +17,14 @@ from mts1b_foundation.subjects import registry
 from mts1b_platform.eventbus import EventBus
 from mts1b_platform.eventbus.jetstream.api import ApiError, js_api
 from mts1b_platform.eventbus.jetstream.stored import read_stored
-from mts1b_platform.eventbus.protocol.envelope import MSG_ID, ONLY_DURABLE, REQUEUES, TRACE_ID, canonical
+from mts1b_platform.eventbus.protocol.envelope import TRACE_ID
 from mts1b_platform.eventbus.protocol.error_codes import ErrorCode
 from mts1b_platform.observability.audit import AuditError, audit_action
+from mts1b_platform.service.requeue import header
 
 from mts1b_operations.deadletters.ends import DeadLetterError, Ends, NotRequeued, Turn
 from mts1b_operations.deadletters.letters import STREAM, Letter
-from mts1b_operations.deadletters.republish import carried, header, last_of, message_of, store, stored_after
+from mts1b_operations.deadletters.republish import last_of, message_of, publish_again
 
 __all__ = ["DeadLetterError", "Outcome", "Target", "discard", "requeue"]
 
@@ -58,7 +59,7 @@ async def requeue(
     Of a message that several durables gave up, ``to="subject"`` publishes one for all of their letters.
 
     Args:
-        bus: a connection that may publish on the subject.
+        bus: a connection of the operations. Where there are identities the service whose event it is publishes it.
         letter: the dead letter.
         to: ``consumer``: only the durable that gave up handles it (others of this project acknowledge it unseen);
             ``subject``: everyone who reads the subject.
@@ -69,6 +70,7 @@ async def requeue(
 
     Raises:
         DeadLetterError: it was requeued too often, another end was begun, or the message could not be stored again.
+        OwnerAway: the service whose event it is has not answered for five seconds; nothing was done.
         AuditError: the action cannot be recorded; it was not taken.
         StoreError: what is begun cannot be recorded; it was not begun.
     """
@@ -88,9 +90,9 @@ async def requeue(
     try:
         if to == "consumer":
             msg_id = f"requeue:{letter.id}:{turn.record.turn}"
-            seq = await _publish(bus, dead, turn, msg_id, {REQUEUES: str(count), ONLY_DURABLE: dead.consumer})
+            seq = await _publish(bus, dead, turn, msg_id, count, only=dead.consumer)
         else:
-            seq = await _for_everyone(bus, ends, letter, turn, {REQUEUES: str(count)})
+            seq = await _for_everyone(bus, ends, letter, turn, count)
     except NotRequeued:
         await ends.finish(turn)
         raise
@@ -149,17 +151,15 @@ async def _audit_first(bus: EventBus, ends: Ends, turn: Turn, action: str, **det
         raise
 
 
-async def _publish(bus: EventBus, dead: DeadLetter, turn: Turn, msg_id: str, headers: dict[str, str]) -> int:
-    """Store the message of ``turn`` once, with ``headers`` beside its own; its sequence."""
-    if turn.again:
-        found = await stored_after(bus, dead.stream, dead.subject, turn.record.after, msg_id)
-        if found is not None:
-            return found
-    own, payload = await message_of(bus, dead)
-    return await store(bus, dead.subject, payload, canonical(carried(own) | headers | {MSG_ID: msg_id}))
+async def _publish(
+    bus: EventBus, dead: DeadLetter, turn: Turn, msg_id: str, requeues: int, *, only: str | None = None
+) -> int:
+    """Store the message of ``turn`` once; its sequence."""
+    after = turn.record.after if turn.again else None
+    return await publish_again(bus, dead, msg_id=msg_id, requeues=requeues, only=only, after=after)
 
 
-async def _for_everyone(bus: EventBus, ends: Ends, letter: Letter, own: Turn, headers: dict[str, str]) -> int:
+async def _for_everyone(bus: EventBus, ends: Ends, letter: Letter, own: Turn, requeues: int) -> int:
     """Store the message once for all the letters about it; its sequence.
 
     A letter that is requeued a second time, having been kept, has it stored a second time.
@@ -176,7 +176,7 @@ async def _for_everyone(bus: EventBus, ends: Ends, letter: Letter, own: Turn, he
             continue
         turn = await ends.begin(name, own.record.what, own.record.actor, after=own.record.after)
         try:
-            seq = await _publish(bus, dead, turn, f"requeue:{name}:{turn.record.turn}", headers)
+            seq = await _publish(bus, dead, turn, f"requeue:{name}:{turn.record.turn}", requeues)
         except NotRequeued:
             await ends.finish(turn)
             raise

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 
 from mts1b_foundation.subjects.algebra import overlaps
 from mts1b_platform.eventbus import AccessDenied, BusError, EventBus, NoStream
-from mts1b_platform.eventbus.consumers import declared_streams
+from mts1b_platform.eventbus.declared import declared
 from mts1b_platform.eventbus.history.history import History, open_history
 
 from mts1b_operations.lag import stream_infos
@@ -24,7 +24,7 @@ async def known_streams(bus: EventBus) -> dict[str, tuple[str, ...]]:
             }
         except AccessDenied:
             pass
-    return {each.name: each.subjects for each in declared_streams()}
+    return {each.name: each.subjects for each in declared().streams}
 
 
 async def open_streams(

@@ -36,6 +36,7 @@ async def connect(
     token: str | None = None,
     token_file: Path | None = None,
     name: str | None = None,
+    watched: bool = True,
     ping_interval: float = 1.0,
     reconnect_wait: float = 0.1,
     buffer_size: int = 2 * 1024 * 1024,
@@ -61,6 +62,8 @@ async def connect(
         token: a person's token.
         token_file: file with a person's token, read anew at every connect.
         name: what the server shows for this connection; the service's name when left out.
+        watched: whether the audit log and traces that the settings ask for watch this bus. Without, a connection does
+            not depend on either.
         ping_interval: seconds between looks for a sign of life from the server; after three without one the connection
             is made anew.
         reconnect_wait: seconds between two attempts to reach a server that is away, with jitter.
@@ -101,7 +104,8 @@ async def connect(
     except BusError as error:
         raise bus.identity.expired() or _explain(bus, error) from None
     try:
-        _attach_hooks(bus)
+        if watched:
+            _attach_hooks(bus)
     except BaseException:
         await bus.close()
         raise
@@ -138,7 +142,10 @@ def _explain(bus: EventBus, error: BusError) -> BusError:
 
 def _remedy(bus: EventBus) -> str:
     if bus.identity.has_token:
-        return "its token is not accepted; `mts1b login` gets a new one"
+        return (
+            "its token is not accepted, or nobody answers for people (`mts1b auth serve` does, and logs why); "
+            "`mts1b token show` says what is in it, `mts1b login` takes a new one"
+        )
     if bus.identity.certificate is None:
         return "it has no certificate; set MTS1B_SERVICE and MTS1B_TLS_DIR (or MTS1B_TLS_CERT), or `mts1b login`"
     return (

@@ -49,6 +49,7 @@ from mts1b_platform.eventbus.events.once import DedupeStore, Opens
 from mts1b_platform.logs import configure_logging, get_logger
 from mts1b_platform.observability.observe import observe
 from mts1b_platform.service.health import stores_end_to_end
+from mts1b_platform.service.requeue import answer_requeues
 from mts1b_platform.threads import call, is_plain
 
 log = get_logger("mts1b.service")
@@ -256,6 +257,7 @@ class Service:
             observed.check("service", self._ready)
             observed.check("streams", lambda: stores_end_to_end(self.bus))
             self.health_address = observed.endpoint.address if observed.endpoint else None
+            await answer_requeues(self._bus)
             for hook in self._on_start:
                 await hook()
             failure: BaseException | None = None

@@ -66,7 +66,7 @@ class Identity:
     @property
     def has_token(self) -> bool:
         """Whether this is a person, who comes with a token."""
-        return self._settings.token is not None or self._settings.token_file is not None
+        return self._settings.is_person
 
     @property
     def inbox_prefix(self) -> str:
@@ -149,8 +149,7 @@ def _certificate_files(settings: Settings) -> tuple[Path | None, Path | None]:
         return settings.tls_cert, settings.tls_key
     if settings.tls_key is not None:
         raise ConfigError(f"setting tls_key names {settings.tls_key}, but tls_cert is missing: set MTS1B_TLS_CERT")
-    person = settings.token is not None or settings.token_file is not None
-    if settings.tls_dir is None or settings.service is None or person:
+    if settings.tls_dir is None or settings.service is None or settings.is_person:
         return None, None
     return settings.tls_dir / f"{settings.service}.pem", None
 

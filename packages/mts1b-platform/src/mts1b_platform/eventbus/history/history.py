@@ -11,13 +11,15 @@ direct get                 any replica answers with a whole batch for one reques
 """
 
 from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from datetime import datetime
 from typing import Final, NamedTuple, Protocol
 
 from mts1b_platform.eventbus.connection.client import BusClient
 from mts1b_platform.eventbus.errors import BusError, JetStreamUnavailable, NoResponders, NoStream, RequestTimeout
 from mts1b_platform.eventbus.history.direct_get import DirectGet
 from mts1b_platform.eventbus.history.message_get import MessageGet
-from mts1b_platform.eventbus.history.recorded import Recorded
+from mts1b_platform.eventbus.history.recorded import Recorded, nanoseconds
 from mts1b_platform.eventbus.jetstream.api import ApiError, no_jetstream
 from mts1b_platform.eventbus.protocol.error_codes import ErrorCode
 
@@ -88,6 +90,25 @@ class History:
         """
         return self._way.batches(first, last, pattern)
 
+    async def messages(
+        self, pattern: str = ">", *, after: int = 0, since: datetime | None = None
+    ) -> AsyncGenerator[Recorded, None]:
+        """What the stream holds now of what ``pattern`` matches, oldest first.
+
+        Args:
+            pattern: a subject or pattern.
+            after: begin behind this sequence.
+            since: begin at this moment, in place of a sequence.
+        """
+        newest = await self._way.last()
+        first = after + 1 if since is None else await self.first_since(nanoseconds(since))
+        if newest is None or first is None:
+            return
+        async with aclosing(self.batches(first, newest.seq, pattern)) as batches:
+            async for batch in batches:
+                for message in batch:
+                    yield message
+
 
 async def open_history(client: BusClient, stream: str) -> History:
     """The history of ``stream``, by the way that this identity has.
@@ -121,7 +142,10 @@ async def open_history(client: BusClient, stream: str) -> History:
         await way.last()
     except ApiError as error:
         if error.err_code == ErrorCode.STREAM_NOT_FOUND:
-            raise NoStream(f"there is no stream {stream}: `mts1b streams ls` lists those that are") from None
+            raise NoStream(
+                f"there is no stream {stream}: `mts1b streams ls` lists those that are, and `mts1b streams apply` "
+                "creates those that are declared"
+            ) from None
         raise
     return History(stream, way)
 

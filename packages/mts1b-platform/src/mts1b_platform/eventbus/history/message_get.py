@@ -5,6 +5,7 @@ from collections.abc import AsyncGenerator
 from typing import Final
 
 from mts1b_platform.eventbus.connection.client import BusClient
+from mts1b_platform.eventbus.errors import JetStreamUnavailable
 from mts1b_platform.eventbus.history.recorded import Recorded, stamp_of
 from mts1b_platform.eventbus.jetstream.api import js_api
 from mts1b_platform.eventbus.jetstream.stored import StoredMessage, read_stored
@@ -13,6 +14,9 @@ _WINDOW: Final = 1_024
 """Sequences that are read at a time."""
 _LANES: Final = 32
 """Requests under way at a time."""
+_ATTEMPTS: Final = 4
+_PATIENCE: Final = 5.0
+"""Seconds to wait for a connection before a question that nobody answered is asked again."""
 
 
 class MessageGet:
@@ -29,14 +33,17 @@ class MessageGet:
 
     async def first(self, *, seq: int = 1, since_ns: int | None = None, pattern: str = ">") -> Recorded | None:
         """The first message from ``seq``, or from a moment, on; None when there is none."""
-        found = await read_stored(
-            self._client,
-            self._stream,
-            seq=max(1, seq) if since_ns is None else None,
-            start=None if since_ns is None else stamp_of(since_ns),
-            next_by=pattern,
-        )
-        return None if found is None else self._recorded(found)
+        at, start = (max(1, seq), None) if since_ns is None else (None, stamp_of(since_ns))
+        for attempt in range(1, _ATTEMPTS + 1):
+            try:
+                found = await read_stored(self._client, self._stream, seq=at, start=start, next_by=pattern)
+            except JetStreamUnavailable:
+                if attempt == _ATTEMPTS:
+                    raise
+                await self._client.wait_connected(_PATIENCE)
+            else:
+                return None if found is None else self._recorded(found)
+        return None
 
     async def last(self) -> Recorded | None:
         """The newest message; None in an empty stream."""

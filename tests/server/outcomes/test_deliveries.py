@@ -2,15 +2,18 @@
 
 import asyncio
 from collections import Counter
+from collections.abc import AsyncGenerator, Callable
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 from mts1b_foundation.subjects import OMS_ORDERS_CREATED
-from mts1b_platform.eventbus import Event, RetryPolicy
+from mts1b_platform.eventbus import Event, EventBus, Reject, Retry, RetryPolicy
 from mts1b_platform.eventbus.consuming import tries
 from mts1b_platform.eventbus.dedupe.kv import BUCKET, KvDedupe
 from mts1b_platform.eventbus.dedupe.sqlite import SqliteDedupe
+from mts1b_platform.eventbus.errors import AlreadyDone
 from outcome_readers import SURFACES, reading
 from outcome_world import DURABLE, World, eventually, names
 
@@ -94,6 +97,94 @@ async def test_an_event_whose_effect_is_stored_is_no_dead_letter(world: World, t
         assert await world.settled(within=20)
     assert await world.lost() == []
     assert reader.handled == []
+
+
+def lose_acks(bus: EventBus, monkeypatch: pytest.MonkeyPatch) -> list[bytes]:
+    """The server hears no ack of ``bus``, as when it is killed before it has written them down; those it misses."""
+    send, lost = bus.connection.send, list[bytes]()
+
+    def unless_ack(frame: bytes) -> None:
+        if frame.endswith(b"+ACK\r\n"):
+            lost.append(frame)
+        else:
+            send(frame)
+
+    monkeypatch.setattr(bus.connection, "send", unless_ack)
+    return lost
+
+
+async def dead_at_once(_event: Event[Any]) -> None:
+    raise ZeroDivisionError
+
+
+async def rejected_at_once(_event: Event[Any]) -> None:
+    raise Reject("as its payload says")
+
+
+@pytest.mark.parametrize("surface", SURFACES)
+@pytest.mark.parametrize("handler", [dead_at_once, rejected_at_once])
+async def test_a_dead_letter_is_not_tried_again_though_its_ack_was_lost(
+    surface: str, handler: Callable[[Event[Any]], Any], world: World, monkeypatch: pytest.MonkeyPatch
+):
+    await world.emit(0)
+    async with reading(world, surface, handler, policy=TWICE, ack_wait=0.4) as first:
+        assert first.bus is not None
+        lost = lose_acks(first.bus, monkeypatch)
+        assert await world.comes(lambda: bool(lost))
+    async with reading(world, surface, policy=TWICE, ack_wait=0.4) as second:
+        assert await world.settled(within=20)
+    assert second.begun == []
+    assert len(await world.lost()) == 1
+
+
+@pytest.mark.parametrize("surface", SURFACES)
+async def test_a_handler_that_asks_for_another_time_spends_no_try_of_an_event_that_was_delivered_before(
+    surface: str, world: World
+):
+    seen: list[int] = []
+
+    async def later(event: Event[Any]) -> None:
+        seen.append(event.tries)
+        if len(seen) <= 3:
+            raise Retry(0.02)
+
+    await world.emit(0)
+    await crash(world)
+    async with reading(world, surface, later, policy=TWICE, ack_wait=0.4) as reader:
+        assert await reader.has_handled(1), seen
+    assert seen == [1] * 4
+
+
+class Busy:
+    """A dedupe store in which another instance has been at every event for long, until it is ``done``."""
+
+    def __init__(self) -> None:
+        self.asked = 0
+        self.done = False
+
+    @asynccontextmanager
+    async def once(self, consumer: str, key: str) -> AsyncGenerator[None, None]:
+        self.asked += 1
+        if self.done:
+            raise AlreadyDone(f"{key} was handled by {consumer}")
+        raise Retry(0.1, f"{key} is being handled by another instance")
+        yield
+
+    async def close(self) -> None:
+        """Nothing."""
+
+
+async def test_an_event_that_another_instance_is_at_is_no_dead_letter(world: World):
+    await world.emit(0)
+    for _ in range(3):
+        await crash(world)
+    store = Busy()
+    async with reading(world, "Service", store=store, policy=TWICE, ack_wait=0.4) as reader:
+        assert await world.comes(lambda: store.asked > 2), repr(reader.failure)
+        store.done = True
+        assert await world.settled()
+    assert await world.lost() == []
+    assert reader.begun == []
 
 
 async def test_tries_are_stored_again_when_their_bucket_is_back(world: World, monkeypatch: pytest.MonkeyPatch):

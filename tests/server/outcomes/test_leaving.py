@@ -3,13 +3,14 @@
 import asyncio
 import gc
 from collections.abc import AsyncGenerator
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from typing import Any
 
 import pytest
 from mts1b_foundation.orders import Order
 from mts1b_foundation.subjects import OMS_ORDERS_CREATED
-from mts1b_platform.eventbus import Consumer
+from mts1b_platform.eventbus import Consumer, Event, RetryPolicy
+from mts1b_platform.eventbus.consuming.tries import Tries
 from outcome_world import DURABLE, World, eventually, names
 
 KEYS = pytest.mark.parametrize("options", [{}, {"ordered_by": "fund_id"}], ids=["consume", "ordered_by"])
@@ -88,3 +89,36 @@ async def test_an_event_whose_generator_is_left_by_break_is_given_to_the_next(op
         await anext(other.consume(OMS_ORDERS_CREATED, durable=DURABLE, **options)) as event,
     ):
         assert event.payload.order_id == "order-0"
+
+
+@KEYS
+async def test_who_stops_waiting_for_an_event_spends_no_try_and_keeps_it_from_nobody(
+    options: Any, world: World, monkeypatch: pytest.MonkeyPatch
+):
+    await world.emit(0)
+    policy = RetryPolicy(max_deliveries=2, base=0.05, jitter=0)
+    gone = await world.connect()
+    await first(gone.consume(OMS_ORDERS_CREATED, durable=DURABLE, ack_wait=0.5, policy=policy))
+    await gone.close()
+    begin, begun = Tries.begin, list[str]()
+
+    async def slowly(tries: Tries, event: Event[Any], most: int) -> int:
+        begun.append(event.payload.order_id)
+        if len(begun) <= 3:
+            await asyncio.sleep(0.2)
+        return await begin(tries, event, most)
+
+    monkeypatch.setattr(Tries, "begin", slowly)
+    consumer = world.bus.consume(OMS_ORDERS_CREATED, durable=DURABLE, policy=policy, **options)
+
+    async def impatient() -> bool:
+        with suppress(TimeoutError):
+            async with asyncio.timeout(0.1), await anext(consumer) as event:
+                assert event.tries == 1
+                return True
+        return False
+
+    assert await world.comes(impatient)
+    assert len(begun) == 4
+    assert await world.settled()
+    assert await world.lost() == []

@@ -1,13 +1,15 @@
 """Starting waits where waiting helps."""
 
 import asyncio
-from collections.abc import Coroutine
+from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any
 
+import pytest
 from mts1b_foundation.subjects import OMS_ORDERS_CREATED
-from mts1b_platform.eventbus import Event, apply_streams
+from mts1b_platform.eventbus import Event, EventBus, apply_streams
+from mts1b_platform.eventbus.errors import ConsumerGone, NoStream
 from mts1b_platform.service import Service
-from outcome_world import World
+from outcome_world import DURABLE, STREAM, World
 
 
 async def test_a_server_that_is_away_for_a_moment_is_waited_for(world: World):
@@ -52,3 +54,36 @@ async def test_a_server_that_is_away_for_a_moment_is_waited_for(world: World):
     service.stop()
     await asyncio.gather(serving, return_exceptions=True)
     assert ended == {}
+
+
+KEYS = pytest.mark.parametrize("options", [{}, {"ordered_by": "fund_id"}], ids=["consume", "ordered_by"])
+
+
+def then(bus: EventBus, question: str, act: Callable[[], Awaitable[object]], monkeypatch: pytest.MonkeyPatch) -> None:
+    """When ``bus`` has asked the server this, somebody acts before it goes on."""
+    request = bus.request
+
+    async def meddled(subject: str, *args: Any, **options: Any) -> Any:
+        answer = await request(subject, *args, **options)
+        if subject.startswith(f"$JS.API.{question}."):
+            await act()
+        return answer
+
+    monkeypatch.setattr(bus, "request", meddled)
+
+
+@KEYS
+async def test_a_stream_that_is_deleted_while_a_reader_starts_is_named(
+    options: Any, world: World, monkeypatch: pytest.MonkeyPatch
+):
+    then(world.bus, "CONSUMER.INFO", lambda: world.js.delete_stream(STREAM), monkeypatch)
+    with pytest.raises(NoStream, match=f"{STREAM} does not exist.*streams apply"):
+        await world.bus.consume(OMS_ORDERS_CREATED, durable=DURABLE, **options).start()
+
+
+async def test_a_durable_that_is_deleted_while_its_reader_starts_is_named(
+    world: World, monkeypatch: pytest.MonkeyPatch
+):
+    then(world.bus, "CONSUMER.CREATE", lambda: world.js.delete_consumer(STREAM, DURABLE), monkeypatch)
+    with pytest.raises(ConsumerGone, match=f"{DURABLE}.*was deleted"):
+        await world.bus.consume(OMS_ORDERS_CREATED, durable=DURABLE, ordered_by="fund_id").start()

@@ -6,7 +6,7 @@ from typing import Final, NamedTuple
 
 from simulation.evidence import Evidence
 from simulation.plan import Plan
-from simulation.record import Reader
+from simulation.record import Ended, Reader
 
 
 class Violation(NamedTuple):
@@ -23,8 +23,12 @@ _BREAKS: Final = frozenset(
 _NEW_STREAM: Final = frozenset({"rollback", "recreate"})
 _DOCUMENTED_ENDS: Final = {"ConsumerGone": frozenset({"recreate", "rollback"}), "NoStream": frozenset({"recreate"})}
 """Errors that a process may end with, by the faults that explain them."""
+_NOBODY_ANSWERS: Final = frozenset({"JetStreamUnavailable", "StoreError"})
+"""Errors of a start that nobody answers; the second is that of a store in the bus."""
 _ASKED_FOR: Final = 4.0
-"""Seconds that a starting consumer asks for at least, before it says that nobody answers."""
+"""Seconds out of those it asks in for which nobody must have answered a start that gives up."""
+_BEFORE_ITS_END: Final = 10.0
+"""Seconds before its end within which a process that gives up has asked; it may have to drain afterwards."""
 _KEEP_AWAY: Final = {
     "freeze": (0.5, 10.0),
     "freeze_server": (0.2, 6.0),
@@ -35,6 +39,8 @@ _KEEP_AWAY: Final = {
     "narrow": (1.0, 3.0),
 }
 """Seconds that a fault keeps the server's answers away: at least, and with all of it how many more."""
+_OF_ONE: Final = frozenset({"freeze", "half", "lag", "narrow"})
+"""Those of them that concern one process."""
 
 
 def judge(evidence: Evidence) -> list[Violation]:
@@ -180,15 +186,22 @@ def _unknown(evidence: Evidence, reader: Reader, order: int) -> bool:
 def _documented_ends(evidence: Evidence) -> Iterator[Violation]:
     """A process ends by itself only with an error that is documented for what happened."""
     for ended in evidence.record.ended:
-        if ended.error == "JetStreamUnavailable" and _away(evidence.plan) > _ASKED_FOR:
+        unanswered = ended.error in _NOBODY_ANSWERS and "did not answer" in ended.words
+        if unanswered and _away(evidence.plan, ended) > _ASKED_FOR:
             continue
         if not _DOCUMENTED_ENDS.get(ended.error, frozenset()) & evidence.plan.kinds:
             yield Violation(f"process ended: {ended.error}", f"{ended.process} at {ended.at}: {ended.words}")
 
 
-def _away(plan: Plan) -> float:
-    """Most seconds in all that faults keep the server's answers away."""
-    return sum(least + most * fault.x for fault in plan.faults for least, most in [_KEEP_AWAY.get(fault.kind, (0, 0))])
+def _away(plan: Plan, ended: Ended) -> float:
+    """Seconds in all for which faults kept the server's answers away from a process that ended, before it did."""
+    role, _, _ = ended.process.partition("#")
+    since, seconds = ended.at - _BEFORE_ITS_END, 0.0
+    for fault in plan.faults:
+        if fault.kind in _KEEP_AWAY and (fault.kind not in _OF_ONE or fault.who == role):
+            least, more = _KEEP_AWAY[fault.kind]
+            seconds += max(0.0, min(ended.at, fault.at + least + more * fault.x) - max(since, fault.at))
+    return seconds
 
 
 def _nothing_unretrieved(evidence: Evidence) -> Iterator[Violation]:

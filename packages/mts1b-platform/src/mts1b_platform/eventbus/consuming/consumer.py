@@ -154,6 +154,7 @@ class Consumer(Generic[T]):
         Raises:
             ConsumerConflict: the durable exists and reads something else.
             NoStream: the stream does not exist.
+            ConsumerGone: the durable was deleted meanwhile.
             JetStreamUnavailable: JetStream does not answer.
         """
         async with self._start_lock:
@@ -221,8 +222,13 @@ class Consumer(Generic[T]):
         pause = self._settler.pause
         while not self._stopping:
             event: Event[T] | None = None
-            if pause.reason is not None and (event := await pause.next()) is None and self._stopping:
-                break
+            if pause.reason is not None:
+                event = await pause.next()
+                if event is not None and event.tries > self.policy.max_deliveries:
+                    await self._settler.tried_enough(event)
+                    continue
+                if event is None and self._stopping:
+                    break
             if event is None:
                 try:
                     event = self._take_fast() or await self._next()

@@ -20,7 +20,7 @@ from mts1b_platform.eventbus.consuming.pulls import PullEvent, PullEventKind, Pu
 from mts1b_platform.eventbus.consuming.start_hold import StartHold
 from mts1b_platform.eventbus.errors import AccessDenied, BusClosed, BusError, ConsumerGone, JetStreamUnavailable
 from mts1b_platform.eventbus.jetstream.api import ApiError
-from mts1b_platform.eventbus.jetstream.consumer_state import consumer_state
+from mts1b_platform.eventbus.jetstream.consumer_state import consumer_state, gone
 from mts1b_platform.eventbus.jetstream.durables import durable_exists
 from mts1b_platform.eventbus.protocol.acks import nak_frame, progress_frame
 from mts1b_platform.eventbus.protocol.message import RawMsg
@@ -212,12 +212,6 @@ class Prefetch:
         self.failure = self.failure or error
         self._wake()
 
-    def _gone(self) -> ConsumerGone:
-        return ConsumerGone(
-            f"{self._name()} was deleted while in use; its position is lost. Consuming again creates it anew and "
-            "starts from its beginning"
-        )
-
     def _name(self) -> str:
         return f"durable {self._durable!r} on {self._stream}"
 
@@ -225,7 +219,7 @@ class Prefetch:
         level = log.debug if event.kind in _QUIET else log.warning
         level("pull", durable=self._durable, stream=self._stream, what=event.kind.value, server=event.description)
         if event.kind is PullEventKind.CONSUMER_DELETED:
-            self._fail(self._gone())
+            self._fail(gone(self._stream, self._durable))
         elif event.kind is PullEventKind.REFUSED:
             self._fail(
                 ConsumerGone(f"{self._name()}: {event.description}; it is no pull consumer that this bus can read")
@@ -238,7 +232,7 @@ class Prefetch:
     async def _check_it_exists(self) -> None:
         try:
             if not await durable_exists(self._client, self._stream, self._durable):
-                self._fail(self._gone())
+                self._fail(gone(self._stream, self._durable))
         except AccessDenied as denied:
             self._fail(denied)
         except (JetStreamUnavailable, ApiError, BusClosed) as error:

@@ -20,7 +20,7 @@ from mts1b_platform.eventbus.consuming.retry import RetryPolicy
 from mts1b_platform.eventbus.consuming.retry_decision import decide
 from mts1b_platform.eventbus.consuming.store_pause import StorePause
 from mts1b_platform.eventbus.consuming.tries import Tries
-from mts1b_platform.eventbus.errors import AlreadyDone, BusError, StoreError
+from mts1b_platform.eventbus.errors import BusError
 from mts1b_platform.eventbus.events.event import Event
 from mts1b_platform.eventbus.events.once import DedupeStore
 from mts1b_platform.eventbus.protocol.acks import again_in
@@ -103,6 +103,7 @@ class Settler:
         self._remember(reply)
         if event.tries != 1 or event is self._suspect:
             self._end_tries(event)
+            self._suspect_settled.set()
         if self.stopping:
             self._release_if_done()
         self._consumed[event.registered.pattern] += 1
@@ -162,7 +163,6 @@ class Settler:
         log.warning("a handler is still at work; its event comes again by itself", **log_fields(event))
         self.decided(event)
         self.forget(event.reply)
-        self._suspect_settled.set()
 
     # Tries.
 
@@ -180,47 +180,53 @@ class Settler:
 
         One such event at a time is with a handler, so that a crash is blamed on what was being handled.
         """
-        while self._suspect is not None and not self._suspect.settled:
-            self._suspect_settled.clear()
-            await self._suspect_settled.wait()
-        self._suspect = event
-        if self.tries is not None:
-            event.tries = await self.tries.begin(event, self.policy.max_deliveries)
-        if event.tries <= self.policy.max_deliveries:
-            return True
         try:
-            had_its_effect = await self._has_had_its_effect(event)
-        except StoreError as error:
-            await self._store_away(event, error)
-            return False
-        if had_its_effect:
-            self._client.counters.deduplicated[event.registered.pattern] += 1
-            self.settle(event, b"+ACK")
-        else:
-            await self.give_up(event, DeadLetterReason.MAX_DELIVERIES, crashed(event.tries - 1))
-        await self.room()
-        return False
+            while self._suspect is not None and not self._suspect.settled:
+                self._suspect_settled.clear()
+                await self._suspect_settled.wait()
+            self._suspect = event
+            await self._count_try(event)
+            if event.tries > self.policy.max_deliveries:
+                await self.tried_enough(event)
+        except asyncio.CancelledError:  # who asked for an event has stopped waiting for it
+            if not event.settled:
+                await self._undo_try(event)
+                await self.nak(event, 0)
+            raise
+        return not event.settled and event.tries <= self.policy.max_deliveries
 
-    async def _has_had_its_effect(self, event: Event[Any]) -> bool:
-        if self.effects is None:
-            return False
+    async def _count_try(self, event: Event[Any]) -> None:
+        """Store that a handler begins with ``event``; when cancelled, what was stored is known all the same."""
+        if self.tries is None:
+            return
+        counting = asyncio.ensure_future(self.tries.begin(event, self.policy.max_deliveries))
         try:
-            async with event.once(self.effects):
-                raise _NotDone
-        except AlreadyDone:
-            return True
+            event.tries = await asyncio.shield(counting)
+        except asyncio.CancelledError:
+            event.tries = await counting
+            raise
+
+    async def tried_enough(self, event: Event[Any]) -> None:
+        """Settle ``event``, which was begun as often as it may be: acknowledged when its effect is there, else dead."""
+        try:
+            if self.effects is not None:
+                async with event.once(self.effects):
+                    raise _NotDone
         except _NotDone:
-            return False
+            pass
+        except Exception as error:  # noqa: BLE001 - it is done, or its store is away, or another is at it
+            await self.failed(event, error)
+            return
+        await self.give_up(event, DeadLetterReason.MAX_DELIVERIES, crashed(event.tries - 1))
 
     async def _undo_try(self, event: Event[Any]) -> None:
         if self.tries is not None:
             await self.tries.undo(event)
 
     def _end_tries(self, event: Event[Any]) -> None:
-        """``event``, which was tried more than once, is off the consumer."""
+        """``event``, of which a try may be stored, is off the consumer."""
         if self.tries is not None:
             self.tries.forget(event)
-        self._suspect_settled.set()
 
     async def _store_away(self, event: Event[Any], error: Exception) -> None:
         """Hand ``event`` out again when its store may be back; a consumer that stops gives it back."""
@@ -266,9 +272,11 @@ class Settler:
             raise
         if not stored:
             await self.nak(event, None)
-        else:
-            self.settle(event, b"+ACK")
-            await self.room()
+            return
+        if self.tries is not None:  # should the ack be lost, it is not tried again
+            await self.tries.use_up(event, self.policy.max_deliveries)
+        self.settle(event, b"+ACK", dead=True)
+        await self.room()
 
     async def _dead_letter(
         self, msg: WireMsg, pattern: str, position: Position, reason: DeadLetterReason, error: BaseException | str
@@ -286,6 +294,8 @@ class Settler:
     def decided(self, event: Event[Any]) -> None:
         """Mark ``event`` as decided on."""
         event.settled = True
+        if event is self._suspect:
+            self._suspect_settled.set()
         if self._client.hooks is not None:
             self._tell_hooks(event)
 
@@ -296,15 +306,17 @@ class Settler:
         except Exception:
             log.exception("a hook failed", **log_fields(event))
 
-    def settle(self, event: Event[Any], answer: bytes) -> None:
-        """Decide on ``event`` by ``answer``; who settles often waits for :meth:`room` afterwards."""
+    def settle(self, event: Event[Any], answer: bytes, *, dead: bool = False) -> None:
+        """Decide on ``event`` by ``answer``; who settles often waits for :meth:`room` afterwards.
+
+        The tries of one that is ``dead``, stored as a dead letter, are remembered.
+        """
         self.decided(event)
         self.answer(event.reply, answer)
         if answer == b"+ACK":
             self._remember(event.reply)
-            if event.tries != 1:
+            if not dead and (event.tries != 1 or event is self._suspect):
                 self._end_tries(event)
-        self._suspect_settled.set()
         if self.stopping:
             self._release_if_done()
 

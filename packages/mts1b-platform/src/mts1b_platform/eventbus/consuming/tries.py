@@ -74,6 +74,13 @@ class Tries:
         """The try of ``event`` does not count: its handler asked for another time, or was cancelled."""
         if event.tries > 1:
             await self._write(event, event.tries - 1)
+        elif event.deliveries > 1:
+            self.forget(event)
+
+    async def use_up(self, event: Event[Any], most: int) -> None:
+        """``event`` is a dead letter: no reader that it is delivered to once more tries it again."""
+        if event.tries == 1 or event.tries < most:
+            await self._write(event, most)
 
     def forget(self, event: Event[Any]) -> None:
         """``event`` is settled for good."""

@@ -3,7 +3,9 @@
 from collections.abc import Mapping
 from typing import Any, NamedTuple, Self
 
-from mts1b_platform.eventbus.jetstream.api import Requester, js_api
+from mts1b_platform.eventbus.errors import ConsumerGone
+from mts1b_platform.eventbus.jetstream.api import ApiError, Requester, js_api
+from mts1b_platform.eventbus.protocol.error_codes import ErrorCode
 
 
 class ConsumerState(NamedTuple):
@@ -31,7 +33,20 @@ async def consumer_state(client: Requester, stream: str, durable: str) -> Consum
     """Ask the server where a durable stands.
 
     Raises:
-        ApiError: it does not exist.
+        ConsumerGone: it does not exist any more, or its stream does not.
         JetStreamUnavailable: nobody answered.
     """
-    return ConsumerState.of(await js_api(client, f"CONSUMER.INFO.{stream}.{durable}"))
+    try:
+        return ConsumerState.of(await js_api(client, f"CONSUMER.INFO.{stream}.{durable}"))
+    except ApiError as error:
+        if error.err_code in (ErrorCode.CONSUMER_NOT_FOUND, ErrorCode.STREAM_NOT_FOUND):
+            raise gone(stream, durable) from None
+        raise
+
+
+def gone(stream: str, durable: str) -> ConsumerGone:
+    """The durable was deleted, by itself or with its stream."""
+    return ConsumerGone(
+        f"durable {durable!r} on {stream} was deleted while in use; its position is lost. Consuming again creates it "
+        "anew and starts from its beginning"
+    )

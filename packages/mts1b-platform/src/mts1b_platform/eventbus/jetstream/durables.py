@@ -83,10 +83,7 @@ async def ensure_durable(
         held = (await js_api(client, f"CONSUMER.INFO.{stream}.{durable}"))["config"]
     except ApiError as error:
         if error.err_code == ErrorCode.STREAM_NOT_FOUND:
-            raise NoStream(
-                f"stream {stream} does not exist on the server, so durable {durable!r} cannot read it; create the "
-                "streams with `mts1b streams apply`"
-            ) from None
+            raise _no_stream(stream, durable) from None
         if error.err_code != ErrorCode.CONSUMER_NOT_FOUND:
             raise ConsumeError(f"durable {durable!r} on {stream}: {error}") from error
     else:
@@ -112,8 +109,17 @@ async def ensure_durable(
         if "already exists" in error.description:  # another instance was faster, with other settings
             held = (await js_api(client, f"CONSUMER.INFO.{stream}.{durable}"))["config"]
             return _checked(stream, durable, held, filters, ack_wait, inactive_threshold)
+        if error.err_code == ErrorCode.STREAM_NOT_FOUND:  # deleted since it was asked for
+            raise _no_stream(stream, durable) from None
         raise ConsumeError(f"durable {durable!r} on {stream}: {error}") from error
     return ack_wait or DEFAULT_ACK_WAIT
+
+
+def _no_stream(stream: str, durable: str) -> NoStream:
+    return NoStream(
+        f"stream {stream} does not exist on the server, so durable {durable!r} cannot read it; create the streams with "
+        "`mts1b streams apply`"
+    )
 
 
 def held_filters(held: dict[str, Any]) -> list[str]:

@@ -105,6 +105,12 @@ class OrderedConsumer(Consumer[T]):
 
     async def _in_order(self, event: Event[T]) -> Event[T] | None:
         """``event`` when it is handed out now; None when it waits for others, is here already or was done before."""
+        if await self._hold(event) or not await self._enter(event):
+            return None
+        return await self._its_turn(event)
+
+    async def _hold(self, event: Event[T]) -> bool:
+        """Whether ``event`` is not to be handed out: it was done before, is here already, or waits for older ones."""
         order, settler = self._order, self._settler
         if order.was_done(event):
             self._client.counters.deduplicated[event.registered.pattern] += 1
@@ -115,9 +121,9 @@ class OrderedConsumer(Consumer[T]):
         elif order.guard.up:
             if (earlier := order.guard.hold(event.key, event)) is not None:
                 settler.forget(earlier.reply)
-        elif await self._enter(event):
-            return await self._its_turn(event)
-        return None
+        else:
+            return False
+        return True
 
     async def _enter(self, event: Event[T]) -> bool:
         """Whether ``event`` may be handed out now; one whose key cannot be told becomes a dead letter.
@@ -152,7 +158,7 @@ class OrderedConsumer(Consumer[T]):
         self._resolver = GapResolver(
             self._order.guard,
             self.durable,
-            state=partial(consumer_state, self._client, self._stream, self.durable),
+            state=self._state,
             here=self._order.here,
             ack_again=partial(_ack_again, self._client, self._order),
             patience=2 * self._ack_wait + self.policy.cap + 1,  # its ack wait, or a delay, is over then
@@ -160,6 +166,14 @@ class OrderedConsumer(Consumer[T]):
         if self._unhook is None:
             self._unhook = self._client.connection.on_break(weakly(self._broke))
         await self._resolver.look_once()
+
+    async def _state(self) -> ConsumerState:
+        """Where the durable stands; what has arrived is taken in, however long the handlers are at work."""
+        state = await consumer_state(self._client, self._stream, self.durable)
+        while self._order.guard.up and self._prefetch is not None and (msg := self._prefetch.take()) is not None:
+            if (event := await self._admit(WireMsg(*msg))) is not None:
+                await self._hold(event)
+        return state
 
     def _broke(self) -> None:
         """The connection broke: what was on its way is lost."""

@@ -72,9 +72,9 @@ class OrderedSettler(Settler):
         self._order.put_off(position.key)
         await super().leave_to_newer(msg, position)
 
-    def settle(self, event: Event[Any], answer: bytes) -> None:
+    def settle(self, event: Event[Any], answer: bytes, *, dead: bool = False) -> None:
         """Decide on ``event`` by ``answer``."""
-        super().settle(event, answer)
+        super().settle(event, answer, dead=dead)
         self._order.leave(event, done=answer == b"+ACK")
 
 

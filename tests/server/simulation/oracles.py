@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from typing import Final, NamedTuple
 
-from simulation.evidence import Evidence
+from simulation.evidence import DeadLetter, Evidence
 from simulation.plan import Plan
 from simulation.record import Ended, Reader
 
@@ -143,44 +143,48 @@ def _booked_once(evidence: Evidence) -> Iterator[Violation]:
 
 
 def _one_end(evidence: Evidence) -> Iterator[Violation]:
-    """What was handled is no dead letter; unless the ack was lost, and a later try of it failed, without a store."""
+    """What was handled is no dead letter, but for what nobody can know (:func:`_unknown`)."""
     if evidence.plan.kinds & _NEW_STREAM:
         return
     for durable, reader in evidence.record.readers.items():
         letters = evidence.letters[durable]
-        if both := [order for order in sorted(reader.done & letters.keys()) if not _unknown(evidence, reader, order)]:
+        both = sorted(reader.done & letters.keys())
+        if both := [order for order in both if not _unknown(evidence, reader, order, letters[order])]:
             yield Violation("handled and dead letter", f"{durable}: orders {both[:8]}: {letters[both[0]].error}")
+
+
+def _unknown(evidence: Evidence, reader: Reader, order: int, letter: DeadLetter) -> bool:
+    """Whether an order may be handled and a dead letter, because something broke.
+
+    Without a SQL store: its ack was lost, and a later try of it failed. With one: its last try was at work in a process
+    that the server did not hear for an ack wait, and another one had to give it up.
+    """
+    if not evidence.plan.kinds & _BREAKS:
+        return False
+    if reader.once:
+        return letter.error.startswith("begun") and reader.begun[order] >= evidence.plan.max_deliveries
+    return reader.failures[order] + reader.crashes[order] > 0
 
 
 def _only_failures_count(evidence: Evidence) -> Iterator[Violation]:
     """A dead letter for too many deliveries stands for as many failures of its handler, crashes included.
 
-    A process may be killed when a try is stored and its handler not called yet: each kill explains one missing failure.
+    Where something broke, for as many handlers that were begun: the end of one may have remained unknown. A process may
+    be killed when a try is stored and its handler not called yet: each kill explains one missing try.
     """
-    most = evidence.plan.max_deliveries
-    kills = sum(fault.kind == "kill" for fault in evidence.plan.faults)
+    plan = evidence.plan
+    kills = sum(fault.kind == "kill" for fault in plan.faults)
     for durable, reader in evidence.record.readers.items():
+        tries = reader.begun if plan.kinds & _BREAKS else reader.failures + reader.crashes
         unexplained = kills
         for order, letter in evidence.letters[durable].items():
-            blame = _blame(reader, order)
-            if _unknown(evidence, reader, order):
-                blame += sum(effect.order == order for effect in reader.effects)
-            if letter.reason != "max_deliveries" or blame >= most:
+            if letter.reason != "max_deliveries" or tries[order] >= plan.max_deliveries:
                 continue
-            unexplained -= most - blame
+            unexplained -= plan.max_deliveries - tries[order]
             if unexplained < 0:
-                facts = f"failed {blame} times of {most}, {letter.deliveries} deliveries"
+                facts = f"tried {tries[order]} times of {plan.max_deliveries}, {letter.deliveries} deliveries"
                 yield Violation("deliveries taken for failures", f"{durable}: order {order} {facts}: {letter.error}")
                 break
-
-
-def _blame(reader: Reader, order: int) -> int:
-    return reader.failures[order] + reader.crashes[order]
-
-
-def _unknown(evidence: Evidence, reader: Reader, order: int) -> bool:
-    """Whether nobody can know that this order was handled: its ack may be lost, no store has it, and it also failed."""
-    return bool(evidence.plan.kinds & _BREAKS) and not reader.once and _blame(reader, order) > 0
 
 
 def _documented_ends(evidence: Evidence) -> Iterator[Violation]:

@@ -45,6 +45,8 @@ class Reader:
     booked: Counter[int] = field(default_factory=Counter)
     """By order how often its effect is written; of one that is ``once``."""
     effects: list[Effect] = field(default_factory=list)
+    begun: Counter[int] = field(default_factory=Counter)
+    """By order how often its handler was called."""
     failures: Counter[int] = field(default_factory=Counter)
     """By order how often its handler raised."""
     crashes: Counter[int] = field(default_factory=Counter)
@@ -59,6 +61,7 @@ class Reader:
 
     def begin(self, process: str, order: int) -> None:
         """A handler is called."""
+        self.begun[order] += 1
         self.inside.append((process, order))
 
     def handled(self, effect: Effect) -> None:

@@ -103,7 +103,7 @@ class Settler:
         self._remember(reply)
         if event.tries != 1 or event is self._suspect:
             self._end_tries(event)
-            self._suspect_settled.set()
+            self._let_the_next_begin(event)
         if self.stopping:
             self._release_if_done()
         self._consumed[event.registered.pattern] += 1
@@ -206,6 +206,11 @@ class Settler:
             event.tries = await counting
             raise
 
+    def _let_the_next_begin(self, event: Event[Any]) -> None:
+        """``event`` is decided on: another one that was delivered before may be tried."""
+        if event is self._suspect:
+            self._suspect_settled.set()
+
     async def tried_enough(self, event: Event[Any]) -> None:
         """Settle ``event``, which was begun as often as it may be: acknowledged when its effect is there, else dead."""
         try:
@@ -294,8 +299,7 @@ class Settler:
     def decided(self, event: Event[Any]) -> None:
         """Mark ``event`` as decided on."""
         event.settled = True
-        if event is self._suspect:
-            self._suspect_settled.set()
+        self._let_the_next_begin(event)
         if self._client.hooks is not None:
             self._tell_hooks(event)
 

@@ -8,11 +8,12 @@ from typing import Any
 import pytest
 from mts1b_foundation.errors import Mts1bError
 from mts1b_foundation.samples import NAV
-from mts1b_foundation.subjects import OMS_ORDERS_CREATED, TREASURY_NAV
+from mts1b_foundation.subjects import OMS_ORDERS_CREATED, TREASURY_NAV, encode_token
 from mts1b_foundation.treasury import NavSnapshot
 from mts1b_platform.eventbus import Event, Reject
+from mts1b_platform.eventbus.dedupe.kv import BUCKET, KvDedupe
 from outcome_readers import SURFACES, reading
-from outcome_world import STREAM, World, header_block, names, order
+from outcome_world import DURABLE, STREAM, World, header_block, names, order
 
 MTS1B = Path(sys.executable).with_name("mts1b")
 
@@ -121,3 +122,42 @@ async def test_a_durable_whose_dead_letters_cannot_be_stored_is_refused(surface:
         refused = error
     assert isinstance(refused, Mts1bError)
     assert [consumer.name for consumer in await world.js.consumers_info(STREAM)] == []
+
+
+GARBAGE = (b"\xff\x00", b"[]", b'"done"', b'{"state": "done"}', b"null")
+
+
+@pytest.mark.parametrize("surface", SURFACES)
+async def test_a_mark_that_is_none_costs_its_own_event_only(surface: str, world: World):
+    """Whether that event was handled nobody knows: it is not handled again, and not lost."""
+    await KvDedupe(world.bus).open()
+    marks = await world.js.key_value(BUCKET)
+    for number, garbage in enumerate(GARBAGE):
+        await marks.put(f"{DURABLE}.{encode_token(f'{OMS_ORDERS_CREATED.pattern}|intent-{number}')}", garbage)
+    await world.emit(*range(len(GARBAGE) + 1))
+    async with reading(world, surface, store=KvDedupe(world.bus)) as reader:
+        assert await world.settled(within=20), repr(reader.failure)
+    assert reader.handled == names(len(GARBAGE))
+    letters = await world.letters()
+    assert len(letters) == len(GARBAGE)
+    assert all("something else than a mark" in each.error and "delete the key" in each.error for each in letters)
+
+
+async def test_garbage_among_the_dead_letters_is_in_nobodys_way(
+    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """Others may write there: what is no letter is named, and the rest is listed, requeued, added to."""
+    monkeypatch.setenv("MTS1B_AUDIT_DIR", str(tmp_path / "audit"))
+    for garbage in (b"", *GARBAGE):
+        await world.js.publish("mts.v1.oms.deadletters.created", garbage)
+    await world.emit(0)
+    async with reading(world, "consume", refuse):
+        assert await world.settled(within=20)
+    code, said = await mts1b("deadletters", "ls", "--servers", world.server.url)
+    assert code == 1, said
+    assert "Traceback" not in said
+    assert "OMS_ORDERS" in said
+    code, said = await mts1b("deadletters", "requeue", "--all", "--servers", world.server.url)
+    assert "Traceback" not in said
+    async with reading(world, "consume") as reader:
+        assert await reader.has_handled(1)

@@ -20,11 +20,7 @@ class Known(NamedTuple):
     """The only one that has it, if so."""
 
 
-KNOWN: Final[tuple[Known, ...]] = (
-    # A lease in the dedupe bucket ends by the server's wall clock: set back, it lasts that much longer.
-    Known("lease by the server's clock", "never settled", frozenset({"wall"}), workload="service"),
-    Known("lease by the server's clock", "never handled", frozenset({"wall"}), workload="service"),
-)
+KNOWN: Final[tuple[Known, ...]] = ()
 
 
 def known(plan: Plan, violation: Violation) -> str | None:

@@ -12,12 +12,18 @@ import pytest
 from mts1b_foundation.deadletters import DeadLetter, DeadLetterReason
 from mts1b_foundation.fills import Fill
 from mts1b_foundation.samples import DEAD_LETTER, FILL
-from mts1b_foundation.subjects import OMS_DEADLETTERS_CREATED, OMS_FILLS_CREATED, OPERATIONS_DEADLETTERS_CREATED
+from mts1b_foundation.subjects import (
+    OMS_DEADLETTERS_CREATED,
+    OMS_FILLS_CREATED,
+    OPERATIONS_DEADLETTERS_CREATED,
+    encode_token,
+)
 from mts1b_operations.deadletters import DeadLetterError, discard, letters, requeue
 from mts1b_operations.deadletters.advisories import nameable
 from mts1b_operations.deadletters.republish import carried
 from mts1b_platform.cli import run
 from mts1b_platform.eventbus import EventBus, Reject, apply_streams
+from mts1b_platform.eventbus.dedupe.kv import BUCKET, KvDedupe
 from mts1b_platform.eventbus.streams import STREAMS
 from mts1b_platform.observability.audit import search
 from mts1b_platform.server import NatsServer
@@ -281,3 +287,23 @@ async def test_all_of_many_large_letters_are_listed_and_discarded(
     assert "1 messages among the dead letters are none" in said.err
     assert await asyncio.to_thread(run, ["deadletters", "discard", "--all", "--why", "x", *servers]) == 1
     assert await letters(operations) == []
+
+
+@pytest.mark.parametrize("garbage", [b"\xff\x00", b"[]", b'{"what": 1}', b"null"])
+async def test_a_record_that_is_none_is_named_and_once_it_is_deleted_the_letter_is_requeued(
+    operations: EventBus, connect_bus: ConnectBus, garbage: bytes
+):
+    await dead(connect_bus, "treasury")
+    [letter] = await letters(operations)
+    key = f"deadletter-mover.{encode_token(letter.id)}"
+    await KvDedupe(operations).open()
+    bucket = await operations.jetstream(timeout=WAIT).key_value(BUCKET)
+    await bucket.put(key, garbage)
+    with pytest.raises(DeadLetterError, match=r"holds something else than a record.*delete the key"):
+        await requeue(operations, letter, to="consumer", actor="ann")
+    with pytest.raises(DeadLetterError, match="holds something else than a record"):
+        await discard(operations, letter, actor="ann", reason="booked by hand")
+    await bucket.delete(key)
+    async with asyncio.timeout(WAIT):
+        await requeue(operations, letter, to="consumer", actor="ann")
+    assert await stored(operations) == 2

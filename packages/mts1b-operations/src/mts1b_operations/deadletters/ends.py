@@ -18,13 +18,14 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Final
 
 from mts1b_foundation.errors import Mts1bError
 from mts1b_foundation.subjects import encode_token
 from mts1b_platform.eventbus import EventBus
 from mts1b_platform.eventbus.dedupe.cells import Cells, Conflict
 from mts1b_platform.eventbus.dedupe.kv import BUCKET, KvDedupe
+from pydantic import TypeAdapter, ValidationError
 
 from mts1b_operations.declared import DURABLE
 
@@ -65,6 +66,9 @@ class Record:
         return f"{self.what} by {self.actor}, {'done' if self.done else 'begun'} {self.since}"
 
 
+_RECORD: Final = TypeAdapter(Record)
+
+
 @dataclass(frozen=True, slots=True)
 class Turn:
     """A record as it is stored, and whether it was begun before, by somebody who may have been killed."""
@@ -86,14 +90,11 @@ class Ends:
         """The record of ``name``: a letter's id, or a message.
 
         Raises:
+            DeadLetterError: something else is stored under its key.
             StoreError: the bucket cannot be read.
         """
-        await self._bucket.open()
-        key = f"{encode_token(DURABLE)}.{encode_token(name)}"
-        cell = await self._cells.read(key)
-        if cell is None:
-            return None
-        return Turn(key, cell.revision, Record(**json.loads(cell.value)), again=True)
+        key, revision, record = await self._read(name)
+        return Turn(key, revision, record, again=True) if record is not None else None
 
     async def begin(self, name: str, what: str, actor: str, *, after: int) -> Turn:
         """Begin to do ``what``, or go on with it where it was begun before.
@@ -103,18 +104,15 @@ class Ends:
             StoreError: the bucket cannot be used.
         """
         while True:
-            held = await self.find(name)
-            if held is not None and not held.record.done:
-                if held.record.what != what:
-                    raise DeadLetterError(
-                        f"{name}: {held.record}, and not finished; do that again to finish it, then {what}"
-                    )
-                return held
+            key, revision, held = await self._read(name)
+            if held is not None and not held.done:
+                if held.what != what:
+                    raise DeadLetterError(f"{name}: {held}, and not finished; do that again to finish it, then {what}")
+                return Turn(key, revision, held, again=True)
             record = Record(what, actor, datetime.now(UTC).isoformat(timespec="seconds"), after=after)
             if held is not None:
-                record = replace(record, turn=held.record.turn + 1)
-            key = held.key if held else f"{encode_token(DURABLE)}.{encode_token(name)}"
-            turn = Turn(key, held.revision if held else 0, record, again=False)
+                record = replace(record, turn=held.turn + 1)
+            turn = Turn(key, revision, record, again=False)
             if (begun := await self.write(turn, record)) is not None:
                 return begun
 
@@ -130,3 +128,19 @@ class Ends:
     async def finish(self, turn: Turn, **changes: Any) -> None:
         """Mark ``turn`` as done; who went on with the same one may have done so already."""
         await self.write(turn, replace(turn.record, done=True, **changes))
+
+    async def _read(self, name: str) -> tuple[str, int, Record | None]:
+        """The key of ``name``, its revision and record; a key that was deleted has a revision and no record."""
+        await self._bucket.open()
+        key = f"{encode_token(DURABLE)}.{encode_token(name)}"
+        cell = await self._cells.read(key)
+        if cell is None or not cell.value:
+            return key, cell.revision if cell else 0, None
+        try:
+            return key, cell.revision, _RECORD.validate_json(cell.value)
+        except ValidationError as error:
+            raise DeadLetterError(
+                f"{name}: bucket {BUCKET} holds something else than a record under {key}, so nobody knows what was "
+                f"begun with this letter: look whether its stream holds it again, then delete the key "
+                f"({error.errors()[0]['msg']})"
+            ) from None

@@ -2,15 +2,16 @@
 
 ::
 
-    free ──claim──► claimed (a lease that the server's clock ends) ──done──► done (kept as long as the memory says)
-                       │ ▲                                   │
-              lease ends │ renewed while the handler works   └─ handler raised ──► free
-                       ▼
-                     free
+    free ──claim──► claimed (a lease, renewed while the handler works) ──done──► done (kept as long as the memory says)
+     ▲                 │                              │
+     └─ handler raised ┘                              └─ stood still for a lease ──► claimed by who has watched it
+
+A lease is over when its cell has not changed for its length by the monotonic clock of who wants it: no clock that
+jumps, not the server's either, ends it or makes it longer.
 
 Guarantee: the effect happens at least once, and once in everything but two windows:
 
-- a crash after the effect and before ``done`` is stored: the event comes again, and when the lease has ended the
+- a crash after the effect and before ``done`` is stored: the event comes again, and when the lease is over the
   effect is repeated (a bucket that cannot be written then is no crash: this process remembers what it did);
 - an owner that stands still for longer than the lease (a suspended machine) and then goes on: somebody else took
   over meanwhile. The owner finds out when it wants to store ``done`` (:class:`LeaseLost`), after its effect.
@@ -24,13 +25,13 @@ import secrets
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from mts1b_foundation.subjects import encode_token
 
 from mts1b_platform.eventbus.connection.client import BusClient
-from mts1b_platform.eventbus.dedupe.cells import Cells, Conflict
-from mts1b_platform.eventbus.dedupe.store import Memory
+from mts1b_platform.eventbus.dedupe.cells import Cell, Cells, Conflict
+from mts1b_platform.eventbus.dedupe.store import DAY, Memory
 from mts1b_platform.eventbus.errors import (
     AlreadyDone,
     BusClosed,
@@ -39,8 +40,10 @@ from mts1b_platform.eventbus.errors import (
     LeaseLost,
     Retry,
     StoreError,
+    StoreMisused,
 )
 from mts1b_platform.eventbus.jetstream.api import ApiError, js_api
+from mts1b_platform.eventbus.lease import Lease, Watched
 from mts1b_platform.eventbus.protocol.error_codes import ErrorCode
 from mts1b_platform.logs import get_logger
 
@@ -49,6 +52,16 @@ log = get_logger("mts1b.eventbus.dedupe")
 BUCKET = "MTS1B_DEDUPE"
 _POLL = 0.1
 _SECOND = 1_000_000_000
+_SWEPT = DAY
+"""Seconds after which the server removes a claim or a free cell that nobody has touched; it decides nothing."""
+
+
+class _Mark(NamedTuple):
+    """A cell of the bucket: ``free``, ``claimed`` or ``done``; by whom, and with which lease in seconds."""
+
+    state: str
+    token: str
+    lease: float
 
 
 @dataclass(slots=True)
@@ -68,8 +81,8 @@ class KvDedupe:
     Args:
         bus: the connection to use.
         bucket: name of the bucket; created at first use when missing, which needs an identity that may do so.
-        lease: seconds after which a crashed owner's event may be handled by another; at least 1. A living owner
-            renews it three times within.
+        lease: seconds after which a crashed owner's event may be handled by another, from when that one first asks for
+            it; at least 1. A living owner renews it three times within.
         memory: how much is remembered; enforced by the server.
         replicas: copies that a cluster keeps of a bucket created here; 3 under the profile production.
     """
@@ -84,7 +97,7 @@ class KvDedupe:
         replicas: int | None = None,
     ) -> None:
         if lease < 1:
-            raise InvalidArgument(f"lease is {lease:g} s: the server ends leases by whole seconds, give at least 1")
+            raise InvalidArgument(f"lease is {lease:g} s: a renewal may take that long, give at least 1")
         self.bucket = bucket
         self.lease = lease
         self.memory = memory or Memory()
@@ -163,19 +176,27 @@ class KvDedupe:
             await self._done(acted)
             raise AlreadyDone(f"{name} was handled before, when the bucket could not be written")
         claim = Claim(name, secrets.token_hex(8))
-        end = asyncio.get_running_loop().time() + self.lease + 2  # the server ends leases a moment late
         while not await self._put(claim, "claimed"):
+            claim.revision = await self._free_at(name)
+        return claim
+
+    async def _free_at(self, name: str) -> int:
+        """Wait until another's claim on ``name`` is given back or over; the revision at which it may be taken."""
+        held, clock = Watched(), asyncio.get_running_loop()
+        since = clock.time()
+        while True:
             cell = await self._cells.read(name)
-            state = json.loads(cell.value)["state"] if cell else None
-            if state == "done":
+            mark, revision = self._mark(name, cell), cell.revision if cell else 0
+            if mark.state == "done":
                 raise AlreadyDone(f"{name} was handled before")
-            if cell is None or state == "free":
-                claim.revision = cell.revision if cell else 0
-                continue
-            if asyncio.get_running_loop().time() > end:
+            if mark.state == "free":
+                return revision
+            if held.is_over(Lease(mark.token, revision, mark.lease)):
+                log.warning("claim taken over: its owner did not renew it", key=name, lease_seconds=mark.lease)
+                return revision
+            if clock.time() - since > mark.lease + 2:
                 raise Retry(self.lease, f"{name} is being handled by another instance")
             await asyncio.sleep(_POLL)
-        return claim
 
     async def _renew(self, claim: Claim) -> None:
         while True:
@@ -205,8 +226,8 @@ class KvDedupe:
 
     async def _put(self, claim: Claim, state: str) -> bool:
         """Bring the claim's cell to ``state``; False when somebody else holds it."""
-        ttl = None if state == "done" else self.lease
-        value = json.dumps({"state": state, "token": claim.token}).encode()
+        ttl = None if state == "done" else _SWEPT
+        value = json.dumps({"state": state, "token": claim.token, "lease": self.lease}).encode()
         while True:
             try:
                 claim.revision = await self._cells.write(claim.key, value, claim.revision, ttl=ttl)
@@ -214,12 +235,30 @@ class KvDedupe:
                 cell = await self._cells.read(claim.key)
             else:
                 return True
-            if cell is not None and json.loads(cell.value)["token"] != claim.token:
+            mark = self._mark(claim.key, cell)
+            if mark.token not in ("", claim.token):
                 return False
-            # Ours after all: the ack of a write was lost, or a renewal was cut short; or nobody's: the lease ended.
+            # Ours after all: the ack of a write was lost, or a renewal was cut short; or nobody's: it was removed.
             claim.revision = cell.revision if cell else 0
-            if cell is not None and json.loads(cell.value)["state"] == state:
+            if mark.state == state:
                 return True
+
+    def _mark(self, name: str, cell: Cell | None) -> _Mark:
+        """What ``cell`` says.
+
+        Raises:
+            StoreMisused: something else is stored there.
+        """
+        if cell is None or not cell.value:
+            return _Mark("free", "", 0.0)
+        try:
+            document = json.loads(cell.value)
+            return _Mark(str(document["state"]), str(document["token"]), float(document.get("lease", self.lease)))
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise StoreMisused(
+                f"dedupe {name}: bucket {self.bucket} holds something else than a mark under this key, so nobody knows "
+                f"whether the event was handled: delete the key if it was not ({type(error).__name__}: {error})"
+            ) from error
 
     def _definition(self) -> dict[str, Any]:
         return {

@@ -26,7 +26,7 @@ from mts1b_foundation.subjects import DurableSubject
 from mts1b_foundation.subjects.subject import T
 
 from mts1b_platform.eventbus.errors import StoreError, StoreMisused
-from mts1b_platform.eventbus.outbox.lease import Lease, Renewed, Watched
+from mts1b_platform.eventbus.lease import Lease, Renewed, Watched
 from mts1b_platform.eventbus.outbox.message import Backlog, Row, seal
 from mts1b_platform.eventbus.sqlite_file import SqliteFile, is_outage
 from mts1b_platform.logs import get_logger

@@ -1,8 +1,8 @@
-"""When a lease that is written in a file is over, whatever the machine's clock says or said.
+"""When a lease that is stored in a file or a bucket is over, whatever any machine's clock says or said.
 
-The clock that a lease was taken by may have been hours ahead, and so may the one that it is read by. What counts is
-what was observed: a lease that nobody has renewed for its whole length, by the monotonic clock of who watches it, is
-over.
+The clock that a lease was taken by may have been hours ahead, and so may the one that it is read by, and a server's.
+What counts is what was observed: a lease that nobody has renewed for its whole length, by the monotonic clock of who
+watches it, is over.
 """
 
 import time
@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 
 class Lease(NamedTuple):
-    """A lease as it stands in the file; each renewal writes another ``stamp``."""
+    """A lease as it is stored; each renewal gives it another ``stamp``."""
 
     owner: str
     stamp: float

@@ -243,8 +243,7 @@ def _simulate(plan: Plan, verbose: bool) -> Result:
         violations = judge(run.evidence())
     finally:
         root.handlers[:] = before
-    for process in world.processes:
-        process.end()
+    world.end()
     run.workload.close()
     effects = sum(len(reader.effects) for reader in run.record.readers.values())
     return Result(plan, violations, world.checksum, list(world.lines), world.now, world.steps, effects, world.injected)
@@ -263,10 +262,13 @@ def _undisturbed() -> Generator[None]:
     finally:
         sys.unraisablehook = _say_nothing
         logging.disable()
+        outer = asyncio._get_running_loop()
+        asyncio._set_running_loop(asyncio.AbstractEventLoop())  # a task that such a block begins is held by none
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             gc.collect()
             gc.collect()  # what was begun by the end of a coroutine
+        asyncio._set_running_loop(outer)
         logging.disable(logging.NOTSET)
         sys.unraisablehook = hook
         gc.unfreeze()

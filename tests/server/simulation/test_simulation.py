@@ -13,7 +13,7 @@ from simulation.run import simulate
 from simulation.world import World
 
 _CORPUS = sorted((Path(__file__).parent / "corpus").glob("*.json"))
-_SEEDS = 67
+_SEEDS = 48
 """Of each profile: a thousand in all."""
 
 

@@ -17,6 +17,7 @@ from mts1b_platform.eventbus.events.event import Event, LiveEvent
 from mts1b_platform.eventbus.jetstream.api import ApiError, Requester
 from mts1b_platform.eventbus.lease import Lease, Watched
 from mts1b_platform.eventbus.protocol import parser
+from mts1b_platform.eventbus.protocol.position import MessageKey, Position
 from mts1b_platform.handling import handled
 
 from simulation.plan import Plan, make_plan
@@ -99,6 +100,11 @@ class _NoRefusal(Exception):
     """No answer of the server is one."""
 
 
+def _sequence_alone(position: Position) -> MessageKey:
+    """A message is named by its sequence, whenever it was stored."""
+    return position.seq, 0
+
+
 async def _ask_once(
     client: Requester, verb: str, body: dict[str, Any] | None = None, *, timeout: float = 5.0
 ) -> dict[str, Any]:
@@ -159,7 +165,10 @@ MENDS = {
         8, {"consuming.consumer._abandon": _go_on_reading}, "dropped", "left behind"
     ),
     "a suspect ends": Mend(
-        9, {"consuming.settling.Settler._let_the_next_begin": _tell_nobody}, "crash", "never handled"
+        2, {"consuming.settling.Settler._let_the_next_begin": _tell_nobody}, "crash", "never handled"
+    ),
+    "a sequence is no identity": Mend(
+        9, {"protocol.position.Position.key": property(_sequence_alone)}, "rollback", "acknowledged unseen"
     ),
     "a reader sorts at its start": Mend(
         10, {"consuming.prefetch.Prefetch._hold_what_was_under_way": _hold_nothing}, "stops", "order of the stream"

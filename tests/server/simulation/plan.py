@@ -5,9 +5,10 @@ import random
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Final, Literal, Self
 
-Workload = Literal["orders", "outbox", "service"]
+Workload = Literal["orders", "outbox", "service", "books"]
+Reading = Literal["run", "generator", "dropped"]
 
-MODES: Final = frozenset({"block", "fail", "slow", "abort"})
+MODES: Final = frozenset({"block", "fail", "slow", "abort", "generator", "dropped"})
 """What holds for a whole simulation; everything else happens at a time."""
 ONCE: Final = frozenset({"rollback", "recreate"})
 """What happens once at most."""
@@ -31,15 +32,28 @@ PROFILES: Final[dict[str, tuple[str, ...]]] = {
     "leases": ("wall", "kill"),
     "outbox": ("cut", "half", "kill_server", "kill", "graceful", "freeze", "leader", "wall", "block", "fail", "abort"),
     "service": ("cut", "half", "kill_server", "kill", "graceful", "freeze", "leader", "wall", "fail", "slow"),
+    "claims": ("wall", "kill", "kill_server"),
+    "drain": ("graceful",),
+    "contexts": ("generator",),
+    "dropped": ("dropped",),
+    "bytes": ("bytes", "graceful", "slow"),
+    "full": ("full", "slow"),
 }
 """By profile the faults that a seed may use; each seed draws some of them."""
 
-_WORKLOADS: Final[dict[str, Workload]] = {"outbox": "outbox", "leases": "outbox", "service": "service"}
+_WORKLOADS: Final[dict[str, Workload]] = {
+    "outbox": "outbox",
+    "leases": "outbox",
+    "service": "service",
+    "claims": "service",
+    "drain": "books",
+}
 """Of profiles whose workload is another than orders."""
 _ROLES: Final[dict[Workload, tuple[str, ...]]] = {
     "orders": ("oms", "plain", "ordered"),
     "outbox": ("oms", "relay", "reader-a", "reader-b"),
     "service": ("oms", "service-a", "service-b"),
+    "books": ("oms", "service-a"),
 }
 
 
@@ -79,12 +93,18 @@ class Plan:
     """Share of handlings that raise."""
     abort: float = 0.0
     """Share of business transactions that are rolled back."""
+    reading: Reading = "run"
+    """How readers read: by ``run``, through a generator each step of which is asked for in a task of its own, or a few
+    events each time, from a consumer that is then dropped."""
+    deadline: float = 60.0
+    """Seconds that the producer gives an emit before it begins anew."""
     faults: tuple[Fault, ...] = field(default=())
 
     @property
     def kinds(self) -> frozenset[str]:
         """The kinds of its faults, modes included."""
         modes = {"block": self.block, "fail": self.fail, "slow": self.work, "abort": self.abort}
+        modes |= {"generator": self.reading == "generator", "dropped": self.reading == "dropped"}
         return frozenset({fault.kind for fault in self.faults} | {name for name, much in modes.items() if much})
 
     @property
@@ -125,6 +145,7 @@ def make_plan(seed: int, profile: str) -> Plan:
         block=rng.choice((0.02, 0.1, 0.3)) if "block" in chosen else 0.0,
         fail=rng.choice((0.05, 0.3)) if "fail" in chosen else 0.0,
         abort=0.2 if "abort" in chosen else 0.0,
+        reading="generator" if "generator" in chosen else "dropped" if "dropped" in chosen else "run",
     )
     happen = [kind for kind in chosen if kind not in MODES]
     plan = replace(plan, faults=_faults(rng, happen, _ROLES[workload], span=_span(rng, plan)))
@@ -141,11 +162,20 @@ def make_plan(seed: int, profile: str) -> Plan:
             Fault(round(rng.uniform(0.001, 0.01), 4), "graceful", "plain", 0.5),
         )
         return replace(plan, faults=tuple(sorted(faults, key=lambda fault: fault.at)))
-    if profile == "leases":  # a relay dies, and then the clock goes back
-        died = round(rng.uniform(0, plan.events * plan.pace + 0.3), 3)
+    if profile in {"leases", "claims"}:  # who holds a lease dies, and then the clock goes back
+        who = "relay" if profile == "leases" else "service-a"
+        plan = plan if profile == "leases" else replace(plan, work=0.2)
+        died = round(rng.uniform(0, plan.events * max(plan.pace, plan.work / 2) + 0.3), 3)
         x = round(rng.random(), 4)
-        faults = (Fault(died, "kill", "relay", x), Fault(round(died + 0.1, 3), "wall", "relay", x / 2))
+        faults = (Fault(died, "kill", who, x), Fault(round(died + 0.1, 3), "wall", who, x / 2))
+        if profile == "claims":
+            faults += (Fault(round(died + 0.2, 3), "kill_server", who, x),)
         return replace(plan, faults=faults)
+    if profile == "drain":  # handlers that take longer than a service that ends gives them
+        stops = tuple(Fault(round(at + rng.random(), 3), "graceful", "service-a", 0.5) for at in (0.2, 4.0))
+        return replace(plan, events=10, concurrency=3, work=1.5, faults=stops)
+    if profile == "full":
+        return replace(plan, deadline=1.0, pace=0.1)
     return plan
 
 

@@ -1,6 +1,7 @@
 """A simulated operating system process: a loop of its own, that can be killed, frozen and blocked."""
 
 import asyncio
+from collections import Counter
 from collections.abc import Callable, Coroutine
 from typing import Any, Final
 
@@ -85,6 +86,11 @@ class Process:
         if self.alive:
             self.world.note("unhandled", message, repr(error))
             self.complaints.append((message, error))
+
+    def doubled_tasks(self) -> list[str]:
+        """The names of tasks that keep a reader's events, of which there is more than one."""
+        names = Counter(task.get_name() for task in asyncio.all_tasks(self.loop))
+        return [f"{count} tasks {name!r}" for name, count in names.items() if name.startswith("keep ") and count > 1]
 
     def _gone(self) -> None:
         self.alive = False

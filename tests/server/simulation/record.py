@@ -98,6 +98,10 @@ class Record:
         """Orders that a fault took off the stream."""
         self.readers: dict[str, Reader] = {}
         self.ended: list[Ended] = []
+        self.refused: list[tuple[int, str]] = []
+        """Orders that an emit gave up, with the error."""
+        self.drained: list[tuple[str, float]] = []
+        """Processes that were asked to end, and how many seconds they took."""
 
     def emit_returned(self, order: int, acked: Acked) -> None:
         """An event is stored."""

@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, Final, cast
 
@@ -29,13 +30,13 @@ from simulation.settings import isolated_settings
 from simulation.sqlite import open_database, simulated_sqlite
 from simulation.workloads.orders import Orders
 from simulation.workloads.outbox import Outbox
-from simulation.workloads.service import Services
+from simulation.workloads.service import Books, Services
 from simulation.workloads.workload import Workload
 from simulation.world import LogLines, World
 
 QUIET_WITHIN: Final = 150.0
 """Seconds after the last fault within which everything must be handled, beside the work itself."""
-_WORKLOADS: Final[dict[str, type[Workload]]] = {"orders": Orders, "outbox": Outbox, "service": Services}
+_WORKLOADS: Final[dict[str, type[Workload]]] = {"orders": Orders, "outbox": Outbox, "service": Services, "books": Books}
 _RESTART: Final = 0.5
 _LOOK: Final = 0.5
 
@@ -137,7 +138,11 @@ class Run:
         if process is None or seat is None or seat.stop is None or seat.stop.is_set():
             return False
         process.inside(seat.stop.set)
+        process.at_exit.append(partial(self._drained, process.name, self.world.now))
         return True
+
+    def _drained(self, process: str, since: float) -> None:
+        self.record.drained.append((process, self.world.now - since))
 
     def start_again(self, role: str, when: float) -> None:
         """Not before then."""
@@ -178,6 +183,8 @@ class Run:
             {name: f"{held.info()['ack_floor']}, {held.pending}" for name, held in consumers.items() if not held.done},
             [f"{process.name}: {message}: {error!r}" for process in processes for message, error in process.complaints],
             [f"{process.name}: {process.busiest} turns" for process in processes if process.busiest > BUSY],
+            [f"{process.name}: {left}" for process in processes if process.alive for left in process.doubled_tasks()],
+            self.workload.drain_budget,
         )
 
     def _start(self, role: str) -> None:
@@ -243,8 +250,7 @@ def _simulate(plan: Plan, verbose: bool) -> Result:
         violations = judge(run.evidence())
     finally:
         root.handlers[:] = before
-    for process in world.processes:
-        process.end()
+    world.end()
     run.workload.close()
     effects = sum(len(reader.effects) for reader in run.record.readers.values())
     return Result(plan, violations, world.checksum, list(world.lines), world.now, world.steps, effects, world.injected)
@@ -263,10 +269,13 @@ def _undisturbed() -> Generator[None]:
     finally:
         sys.unraisablehook = _say_nothing
         logging.disable()
+        outer = asyncio._get_running_loop()
+        asyncio._set_running_loop(asyncio.AbstractEventLoop())  # a task that such a block begins is held by none
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             gc.collect()
             gc.collect()  # what was begun by the end of a coroutine
+        asyncio._set_running_loop(outer)
         logging.disable(logging.NOTSET)
         sys.unraisablehook = hook
         gc.unfreeze()

@@ -84,6 +84,14 @@ class World:
             call(*args)
         self.now = max(self.now, until)
 
+    def end(self) -> None:
+        """It is over; what nobody runs any more is let go."""
+        for process in self.processes:
+            process.end()
+        self.processes.clear()
+        self.listeners.clear()
+        self._heap.clear()
+
 
 class LogLines(logging.Handler):
     """Log lines of the bus, in the world's transcript, with virtual times and the names of processes."""

@@ -434,3 +434,56 @@ async def a_payload_that_is_too_large(client: Client, name: str) -> None:
     client.publish(f"{name}.m", b"x" * ((1 << 20) + 1))
     await client.hear(1)
     client.tell()
+
+
+@scene
+async def spaces_and_tabs_alone_part_words(client: Client, name: str) -> None:
+    await make(client, name, 0)
+    for odd in ("\x0b", "\x0c", "\x1c", "\x85", "\x01", "é"):
+        client.note(await client.ask(f"{name}.a{odd}b", repr(odd).encode(), {"A": "b"}))
+    pull(client, name, 20)
+    await client.hear(6)
+    client.tell()
+    client.write(f"SUB\t{name}.t\t\t99\r\nPUB  {name}.t \t 1\r\nx\r\n".encode())
+    await client.hear(1)
+    client.tell("with tabs")
+
+
+@scene
+async def header_blocks_are_not_read_by_the_server(client: Client, name: str) -> None:
+    await make(client, name, 0)
+    blocks = (
+        b"A: b\r\nA: c\r\n",
+        b"A: \xff\xfe\r\n",
+        b": b\r\n",
+        b"no colon\r\n",
+        b"A : b\r\n",
+        b"A:\tb \r\n",
+        b"\r\n",
+    )
+    for number, block in enumerate(blocks):
+        head = b"NATS/1.0\r\n" + block + b"\r\n"
+        client.write(f"HPUB {name}.m {len(head)} {len(head) + 1}\r\n".encode() + head + b"%d\r\n" % number)
+    for message_id in ("x", "x", ""):
+        client.note(await client.ask(f"{name}.m", b"x", {"nats-msg-id": message_id}))
+    head = b"NATS/1.0\r\nNats-Msg-Id: y\r\nNats-Msg-Id: z\r\n\r\n"
+    for _ in "12":
+        client.write(f"HPUB {name}.m {len(head)} {len(head) + 1}\r\n".encode() + head + b"d\r\n")
+    pull(client, name, 40)
+    await client.hear(len(blocks))
+    client.tell()
+    state = (await client.document(f"$JS.API.STREAM.INFO.{name}"))["state"]
+    client.note(state["messages"])
+
+
+@scene
+async def a_full_stream_refuses(client: Client, name: str) -> None:
+    await make_stream(client, name, max_msgs=2, discard="new")
+    for number in range(4):
+        client.note(await client.ask(f"{name}.m", b"x", {"Nats-Msg-Id": f"k{number}"}))
+    client.note(await client.ask(f"{name}.m", b"x", {"Nats-Msg-Id": "k1"}))
+    client.note(await client.ask(f"$JS.API.STREAM.MSG.DELETE.{name}", {"seq": 1}))
+    for number in (2, 3):
+        client.note(await client.ask(f"{name}.m", b"x", {"Nats-Msg-Id": f"k{number}"}))
+    state = (await client.document(f"$JS.API.STREAM.INFO.{name}"))["state"]
+    client.note({field: state[field] for field in ("messages", "first_seq", "last_seq")})

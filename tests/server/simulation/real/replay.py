@@ -178,6 +178,8 @@ class Replay:
             unsettled,
             [],
             [],
+            [],
+            self.workload.drain_budget,
         )
 
 

@@ -34,7 +34,7 @@ def answer(server: "NatsModel", verb: str, data: bytes) -> Document:
     if verb == "STREAM.NAMES":
         return _names(server, body.get("subject"))
     kind = ".".join(words[:3] if words[:2] == ["STREAM", "MSG"] else words[:2])
-    name = words[3] if kind == "STREAM.MSG.GET" else words[2]
+    name = words[3] if kind.startswith("STREAM.MSG.") else words[2]
     if kind == "STREAM.CREATE":
         return _create_stream(server, name, body)
     stream = server.streams.get(name)
@@ -74,6 +74,13 @@ def _stream_info(_: "NatsModel", stream: Stream, body: Document) -> Document:
 
 def _delete_stream(server: "NatsModel", stream: Stream, _: Document) -> Document:
     server.delete_stream(stream.name)
+    return {"success": True}
+
+
+def _delete_message(_: "NatsModel", stream: Stream, body: Document) -> Document:
+    if body["seq"] not in stream.messages:
+        return _error(400, 10057, "sequence not found")
+    stream.remove(body["seq"])
     return {"success": True}
 
 
@@ -135,6 +142,7 @@ _STREAM_CALLS: Final[dict[str, Callable[["NatsModel", Stream, Document], Documen
     "STREAM.INFO": _stream_info,
     "STREAM.DELETE": _delete_stream,
     "STREAM.MSG.GET": _get_message,
+    "STREAM.MSG.DELETE": _delete_message,
 }
 _CONSUMER_CALLS: Final[dict[str, Callable[[Stream, str, Document], Document]]] = {
     "CONSUMER.CREATE": _create_consumer,

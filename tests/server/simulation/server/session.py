@@ -1,12 +1,17 @@
 """The server's side of one connection: the wire protocol."""
 
-from typing import TYPE_CHECKING
+import re
+from typing import TYPE_CHECKING, Final
 
 from simulation.network import Socket
 from simulation.server.subjects import Subscription
 
 if TYPE_CHECKING:
     from simulation.server.model import NatsModel
+
+
+_WORDS: Final = re.compile(rb"[^ \t]+")
+"""Only spaces and tabs part the words of a line."""
 
 
 class Session:
@@ -65,8 +70,8 @@ class Session:
         while self.alive and (end := rest.find(b"\r\n", at)) >= 0:
             line = rest[at:end]
             verb = line[:4].upper()
-            if verb in {b"PUB ", b"HPUB"}:
-                words = line.split()
+            if verb in {b"PUB ", b"PUB\t", b"HPUB"}:
+                words = _WORDS.findall(line)
                 size = int(words[-1])
                 begin = end + 2
                 if len(rest) < begin + size + 2:
@@ -94,15 +99,15 @@ class Session:
     def _said(self, verb: bytes, line: bytes) -> None:
         if verb == b"PING":
             self.send(b"PONG\r\n")
-        elif verb == b"SUB ":
-            words = line.split()
+        elif verb in {b"SUB ", b"SUB\t"}:
+            words = _WORDS.findall(line)
             sid = words[-1]
             if sid not in self._subscriptions:
                 queue = words[2].decode() if len(words) == 4 else ""
                 made = self._subscriptions[sid] = Subscription(self, sid, words[1].decode(), queue)
                 self.server.interest.add(made)
         elif verb == b"UNSU":
-            words = line.split()
+            words = _WORDS.findall(line)
             subscription = self._subscriptions.get(words[1])
             if subscription is not None and len(words) == 3:
                 subscription.left = int(words[2])

@@ -25,14 +25,16 @@ def store(server: "NatsModel", stream: Stream, subject: str, reply: str, head: b
         server.soon(lambda: server.interest.route(reply, "", b"", payload))
 
 
-def _refused(stream: Stream, err_code: int, words: str) -> dict[str, Any]:
-    return {"error": {"code": 400, "err_code": err_code, "description": words}, "stream": stream.name, "seq": 0}
+def _refused(stream: Stream, err_code: int, words: str, code: int = 400) -> dict[str, Any]:
+    return {"error": {"code": code, "err_code": err_code, "description": words}, "stream": stream.name, "seq": 0}
 
 
 def _single(stream: Stream, subject: str, head: bytes, data: bytes, headers: dict[str, str]) -> dict[str, Any]:
     message_id = headers.get("nats-msg-id")
     if message_id and (seq := stream.known(message_id)):
         return {"stream": stream.name, "seq": seq, "duplicate": True}
+    if stream.is_full:
+        return _refused(stream, 10077, "maximum messages exceeded", code=503)
     if (wrong := _unexpected(stream, subject, headers)) is not None:
         return wrong
     return {"stream": stream.name, "seq": stream.append(subject, head, data, headers)}

@@ -62,6 +62,13 @@ class Stream:
         self._window: float = config.get("duplicate_window", 120 * SECOND) / SECOND
         self._per_subject: int = config.get("max_msgs_per_subject", -1)
         self._of_subject: dict[str, list[int]] = {}
+        self.most: int | None = config["max_msgs"] if config.get("discard") == "new" and "max_msgs" in config else None
+        """Messages from which on it is full; None when old ones give way."""
+
+    @property
+    def is_full(self) -> bool:
+        """Whether it takes no more."""
+        return self.most is not None and len(self.messages) >= self.most >= 0
 
     def stores(self, tokens: list[str]) -> bool:
         """Whether it stores this subject."""

@@ -1,6 +1,7 @@
 """One producer emits orders; a plain and an ordered durable read them."""
 
 import asyncio
+from collections.abc import AsyncGenerator, Callable, Coroutine
 from datetime import UTC, datetime
 from decimal import Decimal
 from functools import partial
@@ -8,11 +9,11 @@ from typing import Any, Final
 
 from mts1b_foundation.orders import Order, Side
 from mts1b_foundation.subjects import OMS_ORDERS_CREATED
-from mts1b_platform.eventbus import RetryPolicy
+from mts1b_platform.eventbus import Consumer, PublishError, RetryPolicy
 
 from simulation.plan import Plan
 from simulation.record import Acked, Reader, Record
-from simulation.workloads.handling import handle
+from simulation.workloads.handling import handle, number_of
 from simulation.workloads.stage import Stage
 from simulation.workloads.workload import Workload
 
@@ -59,7 +60,13 @@ async def produce(stage: Stage) -> None:
     while record.emitted < plan.events:
         number = record.emitted
         fund = key_of(plan, number)
-        ack = await bus.emit(OMS_ORDERS_CREATED, order(number, fund), deadline=_PATIENCE)
+        try:
+            ack = await bus.emit(OMS_ORDERS_CREATED, order(number, fund), deadline=plan.deadline)
+        except PublishError as error:
+            if plan.deadline >= _PATIENCE:
+                raise
+            record.refused.append((number, type(error).__name__))
+            continue
         record.emit_returned(number, Acked(fund, ack.seq, record.era))
         if plan.pace:
             await asyncio.sleep(plan.pace)
@@ -72,16 +79,19 @@ async def read(stage: Stage, durable: str) -> None:
     plan, reader = stage.plan, stage.record.readers[durable]
     bus = await stage.connect("mts1b-treasury")
     options: dict[str, Any] = {"ordered_by": "fund_id"} if reader.ordered else {}
-    consumer = bus.consume(
-        OMS_ORDERS_CREATED,
-        durable=durable,
-        ack_wait=plan.ack_wait,
-        prefetch=plan.prefetch,
-        policy=RetryPolicy(max_deliveries=plan.max_deliveries, base=0.1, cap=0.5),
-        **options,
-    )
+
+    def consume() -> Consumer[Order]:
+        return bus.consume(
+            OMS_ORDERS_CREATED,
+            durable=durable,
+            ack_wait=plan.ack_wait,
+            prefetch=plan.prefetch,
+            policy=RetryPolicy(max_deliveries=plan.max_deliveries, base=0.1, cap=0.5),
+            **options,
+        )
+
     stop = stage.stop = asyncio.Event()
-    running = asyncio.create_task(consumer.run(partial(handle, stage, reader), concurrency=plan.concurrency))
+    running = asyncio.create_task(_READ[plan.reading](stage, reader, consume, stop))
     stopping = asyncio.create_task(stop.wait())
     await asyncio.wait([running, stopping], return_when=asyncio.FIRST_COMPLETED)
     if stop.is_set():
@@ -91,3 +101,47 @@ async def read(stage: Stage, durable: str) -> None:
     else:
         await running
         raise RuntimeError("run() has ended though nobody stopped it")
+
+
+Consume = Callable[[], Consumer[Order]]
+
+
+async def _run(stage: Stage, reader: Reader, consume: Consume, _: asyncio.Event) -> None:
+    await consume().run(partial(handle, stage, reader), concurrency=stage.plan.concurrency)
+
+
+async def _through_a_generator(stage: Stage, reader: Reader, consume: Consume, _: asyncio.Event) -> None:
+    """Each step in a task of its own, as ``asyncio.wait_for`` takes it on Python 3.11."""
+
+    async def handled() -> AsyncGenerator[int]:
+        async for event in consume():
+            async with event:
+                await handle(stage, reader, event)
+                yield number_of(event)
+
+    source = handled()
+    while await asyncio.create_task(anext(source, None)) is not None:  # pyright: ignore[reportArgumentType] - it is one
+        pass
+
+
+async def _a_few_at_a_time(stage: Stage, reader: Reader, consume: Consume, stop: asyncio.Event) -> None:
+    """Leave the loop after every third event, and the consumer to nobody."""
+
+    async def some() -> None:
+        left = 3
+        async for event in consume():
+            async with event:
+                await handle(stage, reader, event)
+            left -= 1
+            if not left:
+                break
+
+    while not stop.is_set():
+        await some()
+
+
+_READ: Final[dict[str, Callable[[Stage, Reader, Consume, asyncio.Event], Coroutine[Any, Any, None]]]] = {
+    "run": _run,
+    "generator": _through_a_generator,
+    "dropped": _a_few_at_a_time,
+}

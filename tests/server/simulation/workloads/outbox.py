@@ -105,6 +105,12 @@ async def publish(stage: Stage, path: Path) -> None:
     await bus.drain()
 
 
+async def write(db: Any, event: Event[Order], who: str) -> None:
+    """The effect of an order, in the transaction of its mark."""
+    await db.execute("CREATE TABLE IF NOT EXISTS effects (number INTEGER, who TEXT)")
+    await db.execute("INSERT INTO effects VALUES (?, ?)", (number_of(event), who))
+
+
 async def book(stage: Stage, path: Path) -> None:
     """Book each order once, in one transaction with its mark, until told to stop."""
     plan, reader = stage.plan, stage.record.readers[READERS]
@@ -122,8 +128,7 @@ async def book(stage: Stage, path: Path) -> None:
         reader.begin(stage.name, number_of(event))
         try:
             async with event.once(store) as db:
-                await db.execute("CREATE TABLE IF NOT EXISTS effects (number INTEGER, who TEXT)")
-                await db.execute("INSERT INTO effects VALUES (?, ?)", (number_of(event), stage.name))
+                await write(db, event, stage.name)
                 await act(stage, reader, event)
         finally:
             reader.leave(stage.name, number_of(event))

@@ -24,6 +24,9 @@ class Workload:
         self.bystanders: tuple[str, ...] = ()
         """Further streams that the server has."""
 
+    drain_budget = 10.0
+    """Seconds that its processes have to end."""
+
     def waiting(self) -> int:
         """Events that are committed and not published."""
         return 0

@@ -238,7 +238,7 @@ class BusClient:
         self.denials.check(action, subject)
 
     def new_inbox(self) -> str:
-        """A subject to receive answers on, which nobody can guess."""
+        """A subject to receive answers on, which cannot be guessed."""
         return self.connection.new_inbox()
 
     # Life.
@@ -279,7 +279,7 @@ class BusClient:
         self._up.set()
 
     def was_closed(self) -> None:
-        """The connection is closed for good: nobody shall wait for it."""
+        """The connection is closed for good: wake whoever waits for it."""
         if self.hooks is not None:
             self.hooks.closed()
         self._up.set()  # who waits for the connection looks, and finds it closed

@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 
 class Hooks:
-    """Calls each of its functions; one that fails is reported and holds nobody up."""
+    """Calls each of its functions; one that fails is reported, and the others are called."""
 
     __slots__ = ("_functions", "_report")
 

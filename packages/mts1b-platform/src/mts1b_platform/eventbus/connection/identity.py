@@ -1,8 +1,8 @@
-"""Who this process is on the bus: a service by its certificate, a person by a token.
+"""The identity of this process on the bus: a service has a certificate, a person a token.
 
 Certificates and tokens are short-lived and renewed in place: both are read again whenever a connection is made, so
-that a process which runs for months needs nobody to restart it. A connection that stands outlives the certificate
-that it was made with; with a token it ends when the token does.
+that a process may run for months without a restart. A connection stays when its certificate expires; it ends when its
+token does.
 """
 
 import json
@@ -25,7 +25,7 @@ _EARLY = 1.0
 
 
 class Identity:
-    """What of the settings says who connects. Made once per bus; asked again at every connect.
+    """Certificate or token as the settings name them. Made once for each bus, read again at each connect.
 
     Raises:
         ConfigError: a file that the settings name cannot be read or does not fit.
@@ -46,7 +46,7 @@ class Identity:
 
     @property
     def name(self) -> str:
-        """Whom an error names: the person, the service, or that nobody was named. Never a secret."""
+        """The name for error messages: the person, the service, or that none is set. Never a secret."""
         if (claims := self.claims()) is not None:
             return str(claims.get("sub") or "somebody with a token")
         return self._settings.service or "no service set"

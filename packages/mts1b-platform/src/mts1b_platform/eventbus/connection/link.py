@@ -85,7 +85,7 @@ class Link(asyncio.BufferedProtocol):
         self.over = False
         """Whether it has ended; the same as ``ended.done()``."""
         self.heard = True
-        """Whether anything arrived since somebody looked and set it to False."""
+        """Whether anything has arrived since this was last set to False."""
         self.pings = 0
         """PINGs for a sign of life that nothing came after."""
         self.server_info: dict[str, Any] = {}

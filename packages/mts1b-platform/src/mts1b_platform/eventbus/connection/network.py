@@ -106,7 +106,7 @@ class Chance(Protocol):
     """Where random choices come from."""
 
     def token(self) -> str:
-        """22 characters, of letters and digits, that nobody can guess."""
+        """22 characters, letters and digits, which cannot be guessed."""
         ...
 
     def uniform(self, low: float, high: float) -> float:

@@ -75,7 +75,7 @@ class ConnectionOptions:
 
 
 def _ignore(*_: object) -> None:
-    """Nobody wants to know."""
+    """Does nothing."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

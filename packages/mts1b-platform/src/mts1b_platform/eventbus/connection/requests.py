@@ -37,7 +37,7 @@ class Requests:
         """Where answers arrive; made by the first question."""
 
     def new_inbox(self) -> str:
-        """A subject to receive answers on, which nobody can guess."""
+        """A subject to receive answers on, which cannot be guessed."""
         return f"{self._prefix}.{self._chance.token()}"
 
     async def ask(self, subject: str, payload: bytes, timeout: float, headers: bytes) -> WireMsg:

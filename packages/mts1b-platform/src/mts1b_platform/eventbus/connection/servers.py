@@ -114,11 +114,11 @@ class ServerPool:
         return sorted(dict.fromkeys(in_turn), key=lambda address: self._failed.get(address, 0))
 
     def failed(self, address: str) -> None:
-        """Nobody useful answered there."""
+        """Note that dialling this address has failed."""
         self._failed[address] = next(self._failures)
 
     def answered(self, address: str) -> None:
-        """Somebody did."""
+        """Note that this address has let us in."""
         self._failed.pop(address, None)
 
 

@@ -281,6 +281,7 @@ class Consumer(Generic[T]):
         if concurrency == 1:
             await work()
             return
+        self._settler.pause.several_at_work = True
         workers = [asyncio.create_task(work(), name=f"{self.durable} {number}") for number in range(concurrency)]
         try:
             await asyncio.wait(workers, return_when=asyncio.FIRST_COMPLETED)

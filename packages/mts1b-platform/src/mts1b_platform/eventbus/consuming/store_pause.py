@@ -16,6 +16,8 @@ log = get_logger("mts1b.eventbus.consumer")
 
 _PAUSE: Final = 1.0
 """Seconds between two tries of the oldest event: how often a store is asked, and how late work goes on at most."""
+_LOOK: Final = 0.05
+"""Seconds between two looks at the event that is tried, while others wait for its outcome."""
 _REMIND: Final = 30.0
 """Seconds between two log lines about the same outage."""
 
@@ -32,6 +34,8 @@ class StorePause:
         self._began = 0.0
         self._reminded = 0.0
         self._ended = asyncio.Event()
+        self.several_at_work = False
+        """Whether others than who tries the oldest event ask for one meanwhile; they wait for the outcome."""
         self.reason: str | None = None
         """What the store says, from the first event that it failed until one is settled again."""
 
@@ -58,16 +62,16 @@ class StorePause:
     async def next(self) -> Event[Any] | None:
         """The event to hand out next, after the pause; None when there is none or the consumer stops."""
         self._look()
-        while self._waiting and not self._ended.is_set():
+        while (self._waiting or (self.several_at_work and self.reason is not None)) and not self._ended.is_set():
             rest = self._until - asyncio.get_running_loop().time()
-            if rest <= 0:
+            if self._waiting and rest <= 0 and not (self.several_at_work and self._tried is not None and self.reason):
                 self._tried = self._waiting.pop(0)
                 return self._tried
             try:
-                async with asyncio.timeout(rest):
+                async with asyncio.timeout(rest if rest > 0 else _LOOK):
                     await self._ended.wait()
             except TimeoutError:
-                continue
+                self._look()
         return None
 
     def end(self) -> list[Event[Any]]:

@@ -40,6 +40,12 @@ class Snapshot(NamedTuple):
     arrivals: int
 
 
+_REMEDY: Final = (
+    "only one instance at a time may read a durable in order: if there are several, stop all but one, or give each a "
+    "durable of its own, for other keys"
+)
+
+
 class GapGuard(Generic[Item]):
     """Up from the start, and from every doubt on, until an answer shows that nothing is missing."""
 
@@ -203,7 +209,13 @@ class GapResolver(Generic[Item]):
         self._least = missing
         self._looks += 1
         if self._looks == 2:  # at first there may be acks that are on their way
-            log.warning("waiting for what is under way", durable=self._durable, events=missing, at_most=self._patience)
+            log.warning(
+                "waiting for what is under way",
+                durable=self._durable,
+                events=missing,
+                at_most=self._patience,
+                remedy=_REMEDY,
+            )
             if ack_again:
                 await self._ack_again(state)
 
@@ -213,5 +225,6 @@ class GapResolver(Generic[Item]):
                 "what was under way has not come again: another instance may be at work on it, and order is not kept",
                 durable=self._durable,
                 missing=self._least,
+                remedy=_REMEDY,
             )
             self._guard.give_up()

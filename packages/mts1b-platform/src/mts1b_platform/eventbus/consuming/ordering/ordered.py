@@ -10,6 +10,7 @@ Guarantees, beside those of ``consumer.py``:
 """
 
 import asyncio
+import weakref
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
@@ -28,7 +29,7 @@ from mts1b_platform.eventbus.consuming.ordering.key_order import Key, KeyOrder
 from mts1b_platform.eventbus.consuming.ordering.ordered_settling import OrderedSettler
 from mts1b_platform.eventbus.consuming.prefetch import Prefetch
 from mts1b_platform.eventbus.consuming.settling import log_fields
-from mts1b_platform.eventbus.errors import BusError
+from mts1b_platform.eventbus.errors import BusClosed, BusError
 from mts1b_platform.eventbus.events.event import Event
 from mts1b_platform.eventbus.jetstream.consumer_state import ConsumerState, consumer_state
 from mts1b_platform.eventbus.protocol.message import WireMsg
@@ -158,7 +159,7 @@ class OrderedConsumer(Consumer[T]):
         self._resolver = GapResolver(
             self._order.guard,
             self.durable,
-            state=self._state,
+            state=partial(_state, weakref.ref(self), self._client, self._stream, self.durable),
             here=self._order.here,
             ack_again=partial(_ack_again, self._client, self._order),
             patience=2 * self._ack_wait + self.policy.cap + 1,  # its ack wait, or a delay, is over then
@@ -167,13 +168,11 @@ class OrderedConsumer(Consumer[T]):
             self._unhook = self._client.connection.on_break(weakly(self._broke))
         await self._resolver.look_once()
 
-    async def _state(self) -> ConsumerState:
-        """Where the durable stands; what has arrived is taken in, however long the handlers are at work."""
-        state = await consumer_state(self._client, self._stream, self.durable)
+    async def take_in(self) -> None:
+        """Hold what has arrived, however long the handlers are at work: it is not missing."""
         while self._order.guard.up and self._prefetch is not None and (msg := self._prefetch.take()) is not None:
             if (event := await self._admit(WireMsg(*msg))) is not None:
                 await self._hold(event)
-        return state
 
     def _broke(self) -> None:
         """The connection broke: what was on its way is lost."""
@@ -184,16 +183,22 @@ class OrderedConsumer(Consumer[T]):
 
     def _resolve_gaps(self) -> None:
         """The guard is up: see to it that it comes down."""
-        if self._prefetch is None or (self._resolving is not None and not self._resolving.done()):
+        if self._prefetch is None or self._resolver is None:
+            return
+        if self._resolving is not None and not self._resolving.done():
             return
         self._prefetch.make_room(MAX_ACK_PENDING)  # however much newer is held, what is missing must get in
-        self._resolving = asyncio.create_task(self._resolve(), name=f"order {self.durable}")
-        self._resolving.add_done_callback(lambda _: self._wake.set())
+        work = _resolve(weakref.ref(self), self._resolver)
+        self._resolving = asyncio.create_task(work, name=f"order {self.durable}")
+        self._resolving.add_done_callback(weakly(self._was_resolved))
 
-    async def _resolve(self) -> None:
-        if self._resolver is None or self._prefetch is None:
+    def _was_resolved(self, _: object) -> None:
+        self._wake.set()
+
+    async def go_on(self, held: list[Event[T]]) -> None:
+        """Nothing is missing any more: ``held`` is handed out, in order."""
+        if self._prefetch is None:
             return
-        held = await self._resolver.look()
         for event in self._order.guard.take_forgotten():
             self._settler.forget(event.reply)
         for event in held:
@@ -206,6 +211,31 @@ class OrderedConsumer(Consumer[T]):
             self._resolving.cancel()
         if self._unhook is not None:
             self._unhook()
+
+
+# A consumer that nobody refers to any more is not kept alive by what it waits for.
+
+
+async def _resolve(reader: "weakref.ref[OrderedConsumer[T]]", resolver: GapResolver[Event[T]]) -> None:
+    """Wait until nothing is missing."""
+    held = await resolver.look()
+    if (consumer := reader()) is not None:
+        await consumer.go_on(held)
+
+
+async def _state(
+    reader: "weakref.ref[OrderedConsumer[Any]]", client: BusClient, stream: str, durable: str
+) -> ConsumerState:
+    """Where the durable stands, once what has arrived is taken in.
+
+    Raises:
+        BusClosed: nobody reads any more.
+    """
+    state = await consumer_state(client, stream, durable)
+    if (consumer := reader()) is None:
+        raise BusClosed(f"nobody refers to the reader of {durable!r} any more")
+    await consumer.take_in()
+    return state
 
 
 async def _ack_again(client: BusClient, order: KeyOrder[Any], state: ConsumerState) -> None:

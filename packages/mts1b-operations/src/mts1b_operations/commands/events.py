@@ -70,6 +70,7 @@ def tail(
     or a pipe, and with --json (one document a line), everything goes.
 
     Example: mts1b events tail oms.orders.created
+
     Example: mts1b events tail 'mts.v1.>' -q '-subject:marketdata.> fund:alpha'
     """
     wanted, decoders = understood(query), Decoders(registry())
@@ -154,7 +155,7 @@ def find(
     servers: Servers = None,
     as_json: Json = False,
 ) -> None:
-    r"""Find stored events, newest first; says how far it has searched and how to go on.
+    """Find stored events, newest first; says how far it has searched and how to go on.
 
     A query is made of comparisons and text, side by side for and, with or, parentheses, and - for not:
 
@@ -166,8 +167,9 @@ def find(
       "insufficient margin"                       text anywhere in subject, headers, payload
 
     Example: mts1b events find order:desk-1.ma_cross.2.alpha
+
     Example: mts1b events find 'subject:oms.orders.rejected -fund:beta "notional"' --from 1h
-    """
+    """  # noqa: D301 - the command line's mark for lines that stay as they are
     wanted, decoders = understood(query), Decoders(registry())
     lines = Lines(width())
     found: list[Seen] = []
@@ -249,6 +251,7 @@ def export(
     its fields.
 
     Example: mts1b events export 'subject:oms.fills.created fund:alpha' fills.parquet --from 1d
+
     Example: mts1b events export 'trace:5f0c...' story.jsonl
     """
     wanted, decoders = understood(query), Decoders(registry())

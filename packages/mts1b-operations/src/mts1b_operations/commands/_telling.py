@@ -9,15 +9,18 @@ from mts1b_platform.output import print_json, say
 
 from mts1b_operations.commands._bus import on_bus
 from mts1b_operations.commands._events_options import nanoseconds_at, tell
+from mts1b_operations.commands._finding import the_index
 from mts1b_operations.commands._story import lines
 from mts1b_operations.history.search import MOST
 from mts1b_operations.history.seen import Decoders
 from mts1b_operations.history.streams import open_streams
-from mts1b_operations.story.gather import BySearch
+from mts1b_operations.index.find import ByIndex
+from mts1b_operations.story.gather import BySearch, Finder
 from mts1b_operations.story.names import Name
 from mts1b_operations.story.story import Story
 from mts1b_operations.story.story import tell as tell_story
 
+_MOST = MOST * 10
 MISSING = 3
 """The exit code when something is missing."""
 
@@ -28,10 +31,14 @@ def told(about: Name, *, since: str | None, within: float, servers: str | None, 
 
     async def work(bus: EventBus) -> Story:
         histories, hidden = await open_streams(bus, patterns=["mts.>"])
-        finder = BySearch(
-            histories, decoders, most=MOST * 10, within=within, since_ns=nanoseconds_at(since), hidden=hidden
-        )
-        return await tell_story(bus, about, finder, decoders, {each.stream: each for each in histories})
+        named = {each.stream: each for each in histories}
+        with the_index() as index:
+            finder: Finder = (
+                BySearch(histories, decoders, most=_MOST, within=within, since_ns=nanoseconds_at(since), hidden=hidden)
+                if index is None
+                else ByIndex(index, named, decoders, most=_MOST, within=within, hidden=hidden)
+            )
+            return await tell_story(bus, about, finder, decoders, named)
 
     story = on_bus(work, servers)
     if as_json:

@@ -10,7 +10,6 @@ from mts1b_operations.history.seen import Seen
 from mts1b_operations.story.expected import Owed
 from mts1b_operations.story.readers import Reader, State
 
-
 _HOPELESS: Final = ("gave_up", "no_reader", "nobody_reads", "paused")
 _SOON: Final = 1.0
 

@@ -19,7 +19,7 @@ class Name(NamedTuple):
 
 ORDER: Final = "order_id"
 SIGNAL: Final = "signal_id"
-_FIELDS: Final = {TRACE: "trace"}
+_FIELDS: Final = {TRACE: "trace", "message_id": "id"}
 """What a query calls a kind, where it is not the kind itself."""
 
 

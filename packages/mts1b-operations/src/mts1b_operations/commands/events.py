@@ -30,6 +30,7 @@ from mts1b_operations.commands._events_options import (
     width,
 )
 from mts1b_operations.commands._finding import the_index
+from mts1b_operations.commands._replaying import record, replay
 from mts1b_operations.export.columns import Table
 from mts1b_operations.export.csv_file import CsvFile
 from mts1b_operations.export.json_lines import JsonLinesFile
@@ -400,3 +401,7 @@ def _tell_counts(sampler: Sampler, heard: Tail) -> None:
     tell("; ".join(said))
     for pattern, count in sampler.subjects.most_common(20):
         tell(f"  {count:>9,}  {pattern}")
+
+
+app.command("record")(record)
+app.command("replay")(replay)

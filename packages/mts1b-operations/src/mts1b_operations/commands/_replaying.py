@@ -11,7 +11,7 @@ import typer
 from mts1b_foundation.subjects import registry
 from mts1b_platform.config import Settings
 from mts1b_platform.eventbus import EventBus, apply_streams, connect
-from mts1b_platform.eventbus.consumers import declared_streams
+from mts1b_platform.eventbus.declared import declared
 from mts1b_platform.eventbus.history.recorded import Recorded
 from mts1b_platform.output import Json, print_json, say
 from mts1b_platform.server import NatsServer
@@ -154,7 +154,7 @@ async def _target(stack: AsyncExitStack, into: str | None) -> EventBus:
         return await connect(into)
     server = await stack.enter_async_context(NatsServer())
     bus = await connect(server.url)
-    await apply_streams(bus, streams=declared_streams())
+    await apply_streams(bus, streams=declared().streams)
     tell(f"started a server of the replay's own at {server.url}, with all streams")
     return bus
 

@@ -7,7 +7,7 @@ from enum import StrEnum
 from typing import Any
 
 from mts1b_foundation.subjects.algebra import matches
-from mts1b_platform.eventbus.consumers import declared_consumers
+from mts1b_platform.eventbus.declared import declared
 from mts1b_platform.eventbus.jetstream.durables import SERVICE
 
 from mts1b_operations.history.seen import Seen
@@ -73,7 +73,7 @@ class Reader:
 
 def services_of_durables() -> dict[tuple[str, str], str]:
     """The services of the declared durables, by stream and durable."""
-    return {(each.stream, each.durable): each.service for each in declared_consumers()}
+    return {(each.stream, each.durable): each.service for each in declared().consumers}
 
 
 def readers_of(seen: Seen, infos: Iterable[Mapping[str, Any]], services: Mapping[tuple[str, str], str]) -> list[Reader]:

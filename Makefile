@@ -128,6 +128,10 @@ bench: $(READY) ## measure the bus beside raw nats-py and its peers; results und
 bench-instructions: $(READY) ## count the instructions of a JetStream event with valgrind: not disturbed by other work (ARGS="--only bus")
 	@python benchmarks/instructions.py --json var/bench/instructions.json $(ARGS)
 
+.PHONY: bench-seeing
+bench-seeing: $(READY) ## finding, exporting and indexing a million stored events (ARGS=100000 for fewer)
+	@python benchmarks/bench_seeing.py $(ARGS)
+
 .PHONY: fuzz
 fuzz: $(READY) ## fuzz the wire code against nats-py's parser (ARGS=-max_total_time=600; a minute by default)
 	@"$(UV)" sync --locked --all-packages --all-extras --group fuzz --inexact --python "$(PYTHON)" --quiet

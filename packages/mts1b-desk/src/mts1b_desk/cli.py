@@ -25,10 +25,12 @@ from mts1b_desk.ledger import print_ledger
 from mts1b_desk.protocol import SERVICES
 from mts1b_desk.run.children import SETTINGS, prepare
 from mts1b_desk.settings import (
+    BEFORE_ANY_MARKET,
     SIMULATION_START,
     BrokerSettings,
     DeskSettings,
     FundSettings,
+    HeardSettings,
     ReplaySettings,
     SimulationSettings,
     StrategySettings,
@@ -63,6 +65,10 @@ def run(
         typer.Option(
             help="Quotes, trades or bars: a file, or a folder with one per symbol. Without: a simulated market."
         ),
+    ] = None,
+    replayed: Annotated[
+        str | None,
+        typer.Option(help="Hear the quotes of this session on the bus, as `mts1b events replay` publishes them."),
     ] = None,
     symbol: Symbol = None,
     utc: Utc = False,
@@ -130,20 +136,24 @@ def run(
 
     def _begun() -> "tuple[DeskSettings, Summary | None]":
         summary = None
-        source: ReplaySettings | SimulationSettings = SimulationSettings(seed=seed, quotes=quotes)
+        source: ReplaySettings | SimulationSettings | HeardSettings = SimulationSettings(seed=seed, quotes=quotes)
+        if replayed is not None:
+            source = HeardSettings()
         if data is not None:
             source = ReplaySettings(path=data.resolve(), symbol=symbol, utc=utc, sort=sort)
             summary = _check(source)
             for line in summary.columns_in_short():
                 console.print(line, highlight=False, soft_wrap=True)
         own: dict[str, Any] = {
-            "session": secrets.token_hex(4),
+            "session": replayed or secrets.token_hex(4),
             "source": source,
             "speed": _speed(speed, SIMULATED_SPEED if summary is None else None),
             "state": state.resolve() if state is not None else None,
             "database": database,
             "market_start": SIMULATION_START if summary is None else summary.first,
         }
+        if replayed is not None:
+            own |= {"speed": None, "market_start": BEFORE_ANY_MARKET}
         if start_within is not None:
             own["start_within"] = start_within
         if file is not None:
@@ -414,10 +424,14 @@ def _source(settings: DeskSettings) -> str:
     source = settings.source
     if isinstance(source, ReplaySettings):
         return f"replay of {source.path.name}"
+    if isinstance(source, HeardSettings):
+        return "quotes that are replayed on the bus"
     return f"SIMULATED market, seed {source.seed}"
 
 
 def _title(settings: DeskSettings, summary: "Summary | None") -> str:
+    if isinstance(settings.source, HeardSettings):
+        return f"Desk {settings.session}: waits for its quotes; publish them with `mts1b events replay`"
     pace = "full speed" if settings.speed is None else f"{settings.speed:g}x"
     if summary is None:
         made = " (no real prices)" if isinstance(settings.source, SimulationSettings) else ""

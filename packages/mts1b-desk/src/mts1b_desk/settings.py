@@ -20,6 +20,9 @@ from mts1b_desk.errors import DeskError
 SIMULATION_START = datetime(2024, 1, 1, tzinfo=UTC)
 """Market time at which the simulated market opens: fixed, so that a seed gives the same market every day."""
 
+BEFORE_ANY_MARKET = datetime(1970, 1, 1, tzinfo=UTC)
+"""When a run begins whose first quote is not known."""
+
 READERS = ("research", "brokers", "treasury")
 """The services that read market data, which a replay at full speed waits for."""
 
@@ -99,6 +102,15 @@ class SimulationSettings(_Frozen):
     """Market time between two quotes of the whole market, on average."""
 
 
+class HeardSettings(_Frozen):
+    """The quotes of another run, as they are replayed on the bus (`mts1b events replay`).
+
+    The run has the other one's session, as its quotes name it.
+    """
+
+    kind: Literal["heard"] = "heard"
+
+
 class DeskSettings(_Frozen):
     """One run of the desk."""
 
@@ -109,7 +121,9 @@ class DeskSettings(_Frozen):
     funds: Annotated[tuple[FundSettings, ...], Field(min_length=1)] = (FundSettings(fund_id="alpha"),)
     brokers: Annotated[tuple[BrokerSettings, ...], Field(min_length=1)] = (BrokerSettings(),)
     strategies: Annotated[tuple[StrategySettings, ...], Field(min_length=1)] = (StrategySettings(),)
-    source: ReplaySettings | SimulationSettings = Field(default_factory=SimulationSettings, discriminator="kind")
+    source: ReplaySettings | SimulationSettings | HeardSettings = Field(
+        default_factory=SimulationSettings, discriminator="kind"
+    )
     speed: Annotated[float, Field(gt=0)] | None = None
     """Market seconds per second; None: as fast as the readers follow."""
     intervals: Annotated[tuple[Interval, ...], Field(min_length=1)] = ("1s",)

@@ -81,6 +81,8 @@ class Settings(BaseSettings):
     """Directory of the audit log. None: no audit log."""
     audit_max_bytes: Annotated[int, Field(ge=1_000)] = 100_000_000
     """Size at which a file of the audit log is closed and the next one begun."""
+    index_file: Path | None = None
+    """The index of events that `mts1b index run` keeps, and `mts1b order` finds by. None: they search the streams."""
     trace_ratio: Annotated[float, Field(ge=0, le=1)] = 1.0
     """Share of traces that are recorded; the same traces in every service that has the same share."""
     otlp_endpoint: str | None = None

@@ -19,7 +19,7 @@ from pydantic import BaseModel
 
 from mts1b_desk.cores.marketdata import Marketdata
 from mts1b_desk.data.source import open_source
-from mts1b_desk.data.tick import BarTick, Tick
+from mts1b_desk.data.tick import BarTick, Source, Tick
 from mts1b_desk.errors import DeskError
 from mts1b_desk.protocol import Bars, HistoryRequest, Progress, Quotes, RetransmitRequest, Status
 from mts1b_desk.services.archive import Archive
@@ -56,12 +56,20 @@ class MarketdataService(Service):
         self._before = 0  # quotes that were published in an earlier life, at the least
         self._last: int | None = None  # the last quote of the session, once that is decided
         self._saved = 0.0
-        self._source = open_source(settings)
+        self._source: Source = self._open()
         self._core = Marketdata(settings, self._source.label)
         self._archive = Archive(settings)
         self._closing = asyncio.Event()
         self._closed = False
         self._time: datetime | None = None
+
+    def _open(self) -> Source:
+        """Where the ticks come from.
+
+        Raises:
+            DataError: the file cannot be read.
+        """
+        return open_source(self.settings)
 
     @property
     def market_time(self) -> datetime | None:

@@ -23,7 +23,7 @@ from mts1b_desk.services.research import ResearchService
 from mts1b_desk.services.service import Fatal, Service
 from mts1b_desk.services.treasury import TreasuryService
 from mts1b_desk.services.wiring import CORES
-from mts1b_desk.settings import DeskSettings
+from mts1b_desk.settings import DeskSettings, HeardSettings
 from mts1b_desk.state.choose import make_store
 
 log = get_logger("mts1b.desk.process")
@@ -47,6 +47,10 @@ def make_service(name: str, bus: EventBus, settings: DeskSettings, directory: Pa
     store = make_store(name, repo_of(name), settings, directory)
     if name != "marketdata":
         return _SERVICES.get(name, CoreService)(CORES[name](settings), bus, settings, store)
+    if isinstance(settings.source, HeardSettings):
+        from mts1b_desk.services.heard_market import HeardMarket
+
+        return HeardMarket(bus, settings, store)
     from mts1b_desk.services.marketdata import MarketdataService  # it alone reads files
 
     return MarketdataService(bus, settings, store)

@@ -16,6 +16,7 @@ from typing import Any, Final, Protocol
 from mts1b_foundation.declared import Site, declaration_site
 from mts1b_foundation.errors import ContributionError
 from mts1b_foundation.subjects.declarations import PRODUCERS, SUBJECTS, UPCASTERS
+from mts1b_foundation.subjects.flows import FLOWS, Step
 from mts1b_foundation.subjects.subject import Subject
 from mts1b_foundation.upcasting import Upcaster
 
@@ -36,11 +37,13 @@ class Contribution:
             a value with a dot in it is a claim of its own, such as ``"mts.*.oms.audit.>"``.
         subjects: the subjects.
         upcasters: how events of older versions of their payloads are read.
+        flows: what should come after what.
     """
 
     producers: Mapping[str, str] = field(default_factory=dict[str, str])
     subjects: Sequence[Subject[Any]] = ()
     upcasters: Sequence[Upcaster[Any, Any]] = ()
+    flows: Sequence[Step] = ()
     declared_at: Site = field(default_factory=declaration_site, compare=False)
 
 
@@ -76,7 +79,7 @@ class Stream(Protocol):
         ...
 
 
-FOUNDATION: Final = Contribution(producers=PRODUCERS, subjects=SUBJECTS, upcasters=UPCASTERS)
+FOUNDATION: Final = Contribution(producers=PRODUCERS, subjects=SUBJECTS, upcasters=UPCASTERS, flows=FLOWS)
 """What MTS1B itself declares."""
 
 

@@ -9,6 +9,7 @@ from mts1b_foundation.errors import InvalidSubject, UnknownSubject
 from mts1b_foundation.subjects.algebra import overlaps
 from mts1b_foundation.subjects.contributions import FOUNDATION, SUBJECTS_GROUP, Contribution, installed
 from mts1b_foundation.subjects.deadletters import deadletter_subject
+from mts1b_foundation.subjects.flows import Step
 from mts1b_foundation.subjects.subject import DurableSubject, Subject
 from mts1b_foundation.upcasting import Upcaster, Upcasters
 
@@ -22,8 +23,15 @@ class Registry:
         InvalidSubject: when two declarations share a wire form.
     """
 
-    def __init__(self, subjects: Iterable[Subject[Any]], upcasters: Iterable[Upcaster[Any, Any]] = ()) -> None:
+    def __init__(
+        self,
+        subjects: Iterable[Subject[Any]],
+        upcasters: Iterable[Upcaster[Any, Any]] = (),
+        flows: Iterable[Step] = (),
+    ) -> None:
         self.upcasters = Upcasters(upcasters)
+        self.flows = tuple(flows)
+        """What should come after what."""
         self._by_pattern: dict[str, Subject[Any]] = {}
         self._tree: dict[str, Any] = {}
         for subject in subjects:
@@ -92,6 +100,7 @@ def registry() -> Registry:
     return Registry(
         [*subjects, *(each for each in letters if each.pattern not in declared)],
         [step for each in found for step in each.upcasters],
+        [step for each in found for step in each.flows],
     )
 
 

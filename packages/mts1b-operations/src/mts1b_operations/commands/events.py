@@ -4,6 +4,7 @@ import asyncio
 import json
 import shlex
 import sys
+from collections.abc import Callable
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -28,19 +29,23 @@ from mts1b_operations.commands._events_options import (
     understood,
     width,
 )
+from mts1b_operations.commands._finding import the_index
+from mts1b_operations.commands._replaying import record, replay
 from mts1b_operations.export.columns import Table
 from mts1b_operations.export.csv_file import CsvFile
 from mts1b_operations.export.json_lines import JsonLinesFile
 from mts1b_operations.export.run import ExportError, ExportStopped, Forwards, payload_of
 from mts1b_operations.export.run import export as write_all
 from mts1b_operations.history.lines import Lines
-from mts1b_operations.history.matching import patterns_of, streams_of
+from mts1b_operations.history.matching import matches, patterns_of, streams_of
 from mts1b_operations.history.query import Query
 from mts1b_operations.history.sampling import Sampler
 from mts1b_operations.history.search import MOST, WITHIN, Search, Searched
 from mts1b_operations.history.seen import Decoders, Seen
 from mts1b_operations.history.streams import open_streams
 from mts1b_operations.history.tail import Tail, patterns_to_hear
+from mts1b_operations.index.find import ByIndex, name_in
+from mts1b_operations.story.names import Name
 
 if TYPE_CHECKING:  # an extra: loaded when it is asked for
     from mts1b_operations.export.parquet import ParquetFile
@@ -70,6 +75,7 @@ def tail(
     or a pipe, and with --json (one document a line), everything goes.
 
     Example: mts1b events tail oms.orders.created
+
     Example: mts1b events tail 'mts.v1.>' -q '-subject:marketdata.> fund:alpha'
     """
     wanted, decoders = understood(query), Decoders(registry())
@@ -154,7 +160,7 @@ def find(
     servers: Servers = None,
     as_json: Json = False,
 ) -> None:
-    r"""Find stored events, newest first; says how far it has searched and how to go on.
+    """Find stored events, newest first; says how far it has searched and how to go on.
 
     A query is made of comparisons and text, side by side for and, with or, parentheses, and - for not:
 
@@ -166,31 +172,48 @@ def find(
       "insufficient margin"                       text anywhere in subject, headers, payload
 
     Example: mts1b events find order:desk-1.ma_cross.2.alpha
+
     Example: mts1b events find 'subject:oms.orders.rejected -fund:beta "notional"' --from 1h
-    """
+    """  # noqa: D301 - the command line's mark for lines that stay as they are
     wanted, decoders = understood(query), Decoders(registry())
     lines = Lines(width())
     found: list[Seen] = []
 
+    def show(seen: Seen) -> None:
+        found.append(seen)
+        if not as_json:
+            for line in lines.of(seen):
+                say(line)
+
     async def work(bus: EventBus) -> Searched:
         names = streams or streams_of(wanted)
         histories, skipped = await open_streams(bus, names=names, patterns=patterns_of(wanted))
+        since_ns, until_ns = nanoseconds_at(since), nanoseconds_at(until)
+        if (name := name_in(wanted)) is not None:
+            with the_index() as index:
+                if index is not None:
+                    finder = ByIndex(
+                        index,
+                        {each.stream: each for each in histories},
+                        decoders,
+                        most=most,
+                        within=within,
+                        hidden=skipped,
+                    )
+                    return await indexed(finder, wanted, name, since_ns, until_ns, limit, show)
         search = Search(
             histories,
             wanted,
             decoders,
-            since_ns=nanoseconds_at(since),
-            until_ns=nanoseconds_at(until),
+            since_ns=since_ns,
+            until_ns=until_ns,
             most=most,
             within=within,
             limit=limit,
         )
         search.searched.skipped = skipped
         async for seen in search.run():
-            found.append(seen)
-            if not as_json:
-                for line in lines.of(seen):
-                    say(line)
+            show(seen)
         return search.searched
 
     searched = on_bus(work, servers)
@@ -201,6 +224,7 @@ def find(
         print_json(
             {
                 "events": [seen.to_json() for seen in found],
+                "how": searched.how,
                 "searched": searched.looked_at,
                 "of": searched.of,
                 "complete": searched.complete,
@@ -213,6 +237,9 @@ def find(
         return
     for name, why in searched.skipped.items():
         tell(f"{name} was not searched: {why}")
+    if searched.how == "index":
+        tell(f"{len(found)} found by the index" + ("" if go_on is None else f"; go on with\n  {go_on}"))
+        return
     what = f"{len(found)} found; searched {searched.looked_at:,} of {searched.of:,}"
     if go_on is None:
         tell(f"{what}: everything that was asked for")
@@ -249,6 +276,7 @@ def export(
     its fields.
 
     Example: mts1b events export 'subject:oms.fills.created fund:alpha' fills.parquet --from 1d
+
     Example: mts1b events export 'trace:5f0c...' story.jsonl
     """
     wanted, decoders = understood(query), Decoders(registry())
@@ -318,6 +346,38 @@ def _go_on(query: str, since: str | None, streams: list[str] | None, limit: int,
     return shlex.join(parts)
 
 
+async def indexed(
+    finder: ByIndex,
+    query: Query,
+    name: Name,
+    since_ns: int | None,
+    until_ns: int | None,
+    limit: int,
+    show: Callable[[Seen], object],
+) -> Searched:
+    """Find through the index, newest first."""
+    low, high = since_ns or 0, until_ns if until_ns is not None else 1 << 63
+    found = await finder.find([name])
+    meant = sorted(
+        (seen for seen in found.events if low <= seen.recorded.time_ns <= high and matches(query, seen)),
+        key=lambda seen: -seen.recorded.time_ns,
+    )
+    for seen in meant[:limit]:
+        show(seen)
+    last = meant[limit - 1].recorded.time_ns if len(meant) > limit else None
+    complete = last is None and found.complete
+    back = last - 1 if last is not None else None
+    return Searched(
+        of=len(found.events),
+        looked_at=len(found.events),
+        complete=complete,
+        back_to_ns=back,
+        streams=tuple(sorted({seen.recorded.stream for seen in meant})),
+        skipped=found.hidden,
+        how="index",
+    )
+
+
 def _printed(seen: Seen, lines: Lines, *, as_json: bool) -> list[str]:
     return [json.dumps(seen.to_json(), default=str)] if as_json else list(lines.of(seen))
 
@@ -341,3 +401,7 @@ def _tell_counts(sampler: Sampler, heard: Tail) -> None:
     tell("; ".join(said))
     for pattern, count in sampler.subjects.most_common(20):
         tell(f"  {count:>9,}  {pattern}")
+
+
+app.command("record")(record)
+app.command("replay")(replay)

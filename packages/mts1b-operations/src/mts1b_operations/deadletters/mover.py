@@ -75,6 +75,7 @@ class Mover:
             ack_wait=self._ack_wait,
             deliver="all",
             max_ack_pending=1000,
+            service="mts1b-operations",
         )
 
     async def run(self) -> None:

@@ -161,9 +161,9 @@ class Table:
 
 def _ids(head: bytes) -> tuple[str | None, str | None]:
     """Message id and trace id; looked for as our own publishers write them, and else by reading all headers."""
-    lowered = head.lower()
-    if lowered.count(_MSG_ID.lower()) <= 1 and lowered.count(_TRACE_ID.lower()) == 1 and _TRACE_ID in head:
-        return _value(head, _MSG_ID), _value(head, _TRACE_ID)
+    trace_id = _value(head, _TRACE_ID)
+    if trace_id is not None:
+        return _value(head, _MSG_ID), trace_id
     try:
         ids = read_ids(head) if head else None
     except HeaderError:

@@ -6,7 +6,7 @@ complete down to where the search stops.
 """
 
 import heapq
-from collections.abc import AsyncGenerator, Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from time import monotonic
 from typing import Final
@@ -42,6 +42,8 @@ class Searched:
     streams: tuple[str, ...] = ()
     skipped: dict[str, str] = field(default_factory=dict[str, str])
     """Streams that could not be read, and why."""
+    how: str = "search"
+    """``search``, or ``index``: then only what the index knows of was looked at."""
 
 
 @dataclass(slots=True)
@@ -74,6 +76,7 @@ class Search:
         most: messages that are looked at.
         within: seconds that it takes.
         limit: events that are found; a few more when the last of them were stored in the same nanosecond.
+        behind: sequences, by stream: only what lies behind them is searched.
         progress: is told how far the search is, before each window.
     """
 
@@ -88,6 +91,7 @@ class Search:
         most: int = MOST,
         within: float = WITHIN,
         limit: int | None = None,
+        behind: Mapping[str, int] | None = None,
         progress: Callable[[Searched], object] = lambda _: None,
     ) -> None:
         self._histories = histories
@@ -97,6 +101,7 @@ class Search:
         self._decoders = decoders
         self._since, self._until = since_ns, until_ns
         self._most, self._within, self._limit = most, within, limit
+        self._behind = behind or {}
         self._progress = progress
         self.searched = Searched(streams=tuple(each.stream for each in histories))
 
@@ -139,6 +144,7 @@ class Search:
     async def _open(self, history: History) -> _Backwards | None:
         """Where the search begins and ends in a stream; None when nothing lies in between."""
         low, high = await history.extent()
+        low = max(low, self._behind.get(history.stream, 0) + 1)
         if high < low:
             return None
         if self._since is not None:

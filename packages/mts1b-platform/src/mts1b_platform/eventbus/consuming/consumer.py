@@ -169,6 +169,7 @@ class Consumer(Generic[T]):
                     deliver=self._deliver,
                     max_ack_pending=MAX_ACK_PENDING,
                     inactive_threshold=self._inactive_threshold,
+                    service=self._client.settings.service,
                 )
                 self._first_delivery = first_delivery(self._stream, self.durable)
                 self._settler.tries = Tries(self._client, self._stream, self.durable)

@@ -55,6 +55,7 @@ async def apply_consumers(
             ack_wait=ack_wait,
             deliver=full.deliver if full else "all",
             max_ack_pending=MAX_ACK_PENDING,
+            service=wanted.service,
         )
         action = "created" if held is None else "updated" if updated else "unchanged"
         changes.append(ConsumerChange(wanted.stream, wanted.durable, wanted.service, action))

@@ -16,6 +16,8 @@ from mts1b_platform.eventbus.streams import STREAMS
 
 _SECOND = 1_000_000_000
 _VERSIONED: Final = re.compile(r"mts\.v(?P<version>\d+)\.(?P<rest>.+)")
+SERVICE: Final = "mts-service"
+"""In the metadata of a durable: the repo that reads with it."""
 DEFAULT_ACK_WAIT: Final = 30.0
 """Seconds after which an event of a crashed process is given to another, when nobody says otherwise."""
 
@@ -60,6 +62,7 @@ async def ensure_durable(
     deliver: Deliver,
     max_ack_pending: int,
     inactive_threshold: float | None = None,
+    service: str | None = None,
 ) -> float:
     """Create the durable, or check that the one that exists keeps what is promised; its ack wait in seconds.
 
@@ -71,6 +74,8 @@ async def ensure_durable(
 
     One that reads newer versions of the same subjects as well is left as it is: this is an older release beside, or
     after, a newer one. What it cannot read waits for the newer one.
+
+    ``service`` goes into the metadata of one that is created, for people who look at it.
 
     Redelivery is unlimited on the server: the consumer counts tries, and dead-letters before it gives up.
 
@@ -100,6 +105,8 @@ async def ensure_durable(
         "filter_subjects": list(filters),
         **_start(deliver),
     }
+    if service is not None:
+        config["metadata"] = {SERVICE: service}
     if inactive_threshold is not None:
         config["inactive_threshold"] = int(inactive_threshold * _SECOND)
     body = {"stream_name": stream, "config": config, "action": "create"}

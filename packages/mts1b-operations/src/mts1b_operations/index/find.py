@@ -1,0 +1,104 @@
+"""Finding events by name through the index; what it has not reached yet is searched in the streams."""
+
+import asyncio
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Final
+
+from mts1b_foundation.subjects.flows import TRACE
+from mts1b_platform.eventbus.history.history import History
+
+from mts1b_operations.history.matching import NAMED, matches
+from mts1b_operations.history.query import And, Compare, Query
+from mts1b_operations.history.search import Search
+from mts1b_operations.history.seen import Decoders, Seen
+from mts1b_operations.index.feed import valid_marks
+from mts1b_operations.index.keys import MESSAGE, key_of
+from mts1b_operations.index.store import IndexStore
+from mts1b_operations.story.gather import MOST_EVENTS, Found
+from mts1b_operations.story.names import Name, query_of
+
+_AT_ONCE: Final = 64
+"""Events that are fetched at a time."""
+
+
+class ByIndex:
+    """Finds by the index, and by a search of what came after it. It never says less than a search of everything would.
+
+    Args:
+        store: the index.
+        histories: the streams that this identity reads, by name.
+        decoders: what strict consumers make of a message.
+        most: messages that are searched beyond the index.
+        within: seconds that this takes at most.
+        hidden: streams that cannot be read, and why.
+        heard: is told of each event as it is found.
+    """
+
+    def __init__(
+        self,
+        store: IndexStore,
+        histories: Mapping[str, History],
+        decoders: Decoders,
+        *,
+        most: int,
+        within: float,
+        hidden: dict[str, str] | None = None,
+        heard: Callable[[Seen], object] = lambda _: None,
+    ) -> None:
+        self._store = store
+        self._histories = histories
+        self._decoders = decoders
+        self._most, self._within = most, within
+        self._hidden = hidden or {}
+        self._heard = heard
+        self._positions: dict[str, int] | None = None
+
+    async def find(self, names: Iterable[Name], *, around: Sequence[Seen] = ()) -> Found:
+        """The events that are about any of ``names``; ``around`` is not needed."""
+        del around
+        wanted = set(names)
+        query = query_of(wanted)
+        if self._positions is None:
+            self._positions = await valid_marks(self._histories, self._store)
+        pointers = {place for name in wanted for place in self._store.find(key_of(name.kind, name.value))}
+        hidden = dict(self._hidden)
+        for stream in {stream for stream, _ in pointers} - self._histories.keys():
+            count = sum(1 for place in pointers if place[0] == stream)
+            hidden[stream] = f"{count} events may be there: {hidden.get(stream, 'not for this identity')}"
+        readable = [
+            (stream, seq) for stream, seq in pointers if stream in self._histories and seq <= self._positions[stream]
+        ]
+        gate = asyncio.Semaphore(_AT_ONCE)
+
+        async def fetch(stream: str, seq: int) -> Seen | None:
+            async with gate:
+                found = await self._histories[stream].get(seq)
+            return None if found is None else Seen(found, self._decoders)
+
+        fetched = await asyncio.gather(*(fetch(*place) for place in sorted(readable)[:MOST_EVENTS]))
+        events = [seen for seen in fetched if seen is not None and matches(query, seen)]
+        search = Search(
+            list(self._histories.values()),
+            query,
+            self._decoders,
+            most=self._most,
+            within=self._within,
+            behind=self._positions,
+        )
+        events += [seen async for seen in search.run()]
+        for seen in events:
+            self._heard(seen)
+        complete = search.searched.complete and len(readable) <= MOST_EVENTS
+        return Found(events, "index", complete, None, hidden)
+
+
+def name_in(query: Query) -> Name | None:
+    """A name that everything which ``query`` means is about, so that the index knows the places; None without one."""
+    for part in query.parts if isinstance(query, And) else (query,):
+        if isinstance(part, Compare) and part.operator == ":" and part.value and "*" not in part.value:
+            kind = {"trace": TRACE, "id": MESSAGE, **NAMED}.get(part.field)
+            if kind is None and part.field in NAMED.values():
+                kind = part.field
+            if kind is not None:
+                return Name(kind, part.value)
+    return None

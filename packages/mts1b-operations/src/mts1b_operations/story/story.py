@@ -1,0 +1,129 @@
+"""The whole story: the events, who has handled each, what is missing and why. Usable without a terminal."""
+
+import asyncio
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from time import time_ns
+from typing import Any
+
+from mts1b_foundation.deadletters import DeadLetter
+from mts1b_platform.eventbus import AccessDenied, EventBus
+from mts1b_platform.eventbus.history.history import History
+
+from mts1b_operations.history.seen import Decoders, Seen
+from mts1b_operations.history.streams import known_streams
+from mts1b_operations.lag import consumer_infos, lags_of
+from mts1b_operations.story.expected import Owed, owed
+from mts1b_operations.story.explain import Missing, explain
+from mts1b_operations.story.gather import Finder, Found, gather
+from mts1b_operations.story.names import Name
+from mts1b_operations.story.readers import Reader, readers_of, services_of_durables
+from mts1b_operations.story.usual import newest, streams_of, usual
+
+
+@dataclass(slots=True)
+class Story:
+    """What happened to one order, in one trace, to one halt."""
+
+    about: Name
+    found: Found
+    now_ns: int
+    readers: dict[str, list[Reader]] | None = None
+    """The durables that read each event, by its place; None when this identity may not ask for them."""
+    missing: list[Missing] = field(default_factory=list[Missing])
+
+    @property
+    def events(self) -> list[Seen]:
+        """The events, in the order of time."""
+        return self.found.events
+
+    def to_json(self) -> dict[str, Any]:
+        """It as a JSON document."""
+        return {
+            self.about.kind: self.about.value,
+            "events": [
+                {
+                    **seen.to_json(),
+                    "readers": None
+                    if self.readers is None
+                    else [each.to_json() for each in self.readers.get(seen.place, ())],
+                }
+                for seen in self.events
+            ],
+            "missing": [each.to_json() for each in self.missing],
+            "hidden": self.found.hidden,
+            "searched": {"how": self.found.how, "complete": self.found.complete, "back_to": self.found.back_to},
+        }
+
+
+async def tell(
+    bus: EventBus, about: Name, finder: Finder, decoders: Decoders, histories: Mapping[str, History]
+) -> Story:
+    """The story of ``about``.
+
+    Args:
+        bus: the connection.
+        about: the order, trace or halt.
+        finder: what finds its events.
+        decoders: what strict consumers make of a message.
+        histories: the streams that this identity reads, by name.
+
+    Raises:
+        BusError: the server does not answer.
+    """
+    found = await gather(about, finder)
+    story = Story(about, found, time_ns())
+    infos = await _consumers(bus, {seen.recorded.stream for seen in found.events})
+    if infos is not None:
+        services = services_of_durables()
+        story.readers = {
+            seen.place: readers_of(seen, infos.get(seen.recorded.stream, ()), services) for seen in found.events
+        }
+    letters = [seen for seen in found.events if isinstance(seen.payload, DeadLetter)]
+    measured = _Measured(bus, decoders, histories)
+    for each in owed(found.events, decoders.registry.flows):
+        readers = None if story.readers is None else story.readers[each.after.place]
+        first = explain(each, readers=readers, letters=letters, now_ns=story.now_ns, usual=None, lag=None)
+        if first is not None:
+            usually, lag = await measured.usual(each), await measured.lag(each, first.durable)
+            whole = explain(each, readers=readers, letters=letters, now_ns=story.now_ns, usual=usually, lag=lag)
+            story.missing += [whole] if whole is not None else []
+    return story
+
+
+async def _consumers(bus: EventBus, streams: set[str]) -> dict[str, list[dict[str, Any]]] | None:
+    if bus.identity.has_token:
+        return None
+    names = sorted(streams)
+    try:
+        listed = await asyncio.gather(*(consumer_infos(bus, name) for name in names))
+    except AccessDenied:
+        return None
+    return dict(zip(names, listed, strict=True))
+
+
+class _Measured:
+    """What is measured once for all steps that are missing."""
+
+    def __init__(self, bus: EventBus, decoders: Decoders, histories: Mapping[str, History]) -> None:
+        self._bus = bus
+        self._decoders = decoders
+        self._histories = histories
+        self._newest: dict[str, list[Seen]] = {}
+        self._lags: dict[str, dict[str, float]] = {}
+
+    async def usual(self, each: Owed) -> float | None:
+        events: list[Seen] = []
+        for name in sorted(streams_of(each.step, await known_streams(self._bus)) & self._histories.keys()):
+            if name not in self._newest:
+                self._newest[name] = await newest([self._histories[name]], self._decoders)
+            events += self._newest[name]
+        return usual(each.step, events)
+
+    async def lag(self, each: Owed, durable: str) -> float | None:
+        if not durable or self._bus.identity.has_token:
+            return None
+        stream = each.after.recorded.stream
+        if stream not in self._lags:
+            self._lags[stream] = {lag.consumer: lag.seconds for lag in await lags_of(self._bus, [stream])}
+        return self._lags[stream].get(durable)

@@ -1,0 +1,133 @@
+"""Trouble on a locked-down install, seen from a terminal: each situation by one command, within one's rights."""
+
+import asyncio
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from locked_server import Locked
+from mts1b_foundation.deadletters import DeadLetter, DeadLetterReason
+from mts1b_foundation.event import utc_now
+from mts1b_foundation.orders import OrderType
+from mts1b_foundation.samples import NAV, ORDER, ORDER_APPROVAL
+from mts1b_foundation.subjects import (
+    OMS_ORDERS_ACCEPTED,
+    OMS_ORDERS_CREATED,
+    OMS_ORDERS_FILLED,
+    RISK_GATE_PASSED,
+    TREASURY_DEADLETTERS_CREATED,
+    TREASURY_NAV,
+    registry,
+)
+from mts1b_operations.history.seen import Decoders
+from mts1b_operations.history.streams import open_streams
+from mts1b_operations.index.feed import Feed
+from mts1b_operations.index.store import IndexStore
+from mts1b_operations.story.gather import BySearch
+from mts1b_operations.story.names import ORDER as ORDER_ID
+from mts1b_operations.story.names import Name
+from mts1b_operations.story.story import Story, tell
+from mts1b_platform.cli import run
+from mts1b_platform.eventbus import EventBus
+from people import Gate
+
+# nats-py 2.16 calls aiohttp in a way that it deprecates.
+pytestmark = pytest.mark.filterwarnings("ignore:parameter 'timeout' of type 'float':DeprecationWarning")
+
+_DECODERS = Decoders(registry())
+_MARKET = ORDER.model_copy(update={"order_type": OrderType.MARKET, "limit_price": None})
+
+
+async def trade(locked: Locked) -> None:
+    """A day's worth of a desk that is in trouble: a stuck order, a dead letter, an event of a later schema."""
+    oms, risk, treasury = [await locked.bus(f"mts1b-{each}") for each in ("oms", "riskengine", "treasury")]
+    await oms.emit(OMS_ORDERS_CREATED, _MARKET)
+    await risk.emit(RISK_GATE_PASSED, ORDER_APPROVAL.model_copy(update={"order_id": ORDER.order_id}))
+    await oms.emit(OMS_ORDERS_ACCEPTED, _MARKET.accept(_MARKET.created_at))
+    await treasury.emit(TREASURY_NAV, NAV)
+    other = _MARKET.model_copy(update={"order_id": "ord-x", "idempotency_key": "x"}).accept(_MARKET.created_at)
+    filled = other.fill(other.quantity, other.reference_price or other.quantity, other.created_at)
+    await oms.emit(OMS_ORDERS_FILLED, filled)
+    headers = {"mts-schema": "mts1b_foundation.orders.Order:v9", "mts-source-repo": "mts1b-oms"}
+    await oms.request("mts.v1.oms.orders.rejected", b"{}", timeout=20, headers=headers)
+    letter = DeadLetter.of_stored(
+        subject="mts.v1.oms.orders.filled", headers={}, payload=filled.model_dump_json().encode(),
+        stream="OMS_ORDERS", sequence=3, stored_at=utc_now(), consumer="my-consumer", deliveries=5,
+        reason=DeadLetterReason.MAX_DELIVERIES, error="division by zero",
+    )  # fmt: skip
+    await treasury.emit(TREASURY_DEADLETTERS_CREATED, letter)
+
+
+async def story(bus: EventBus, order_id: str = ORDER.order_id) -> Story:
+    histories, hidden = await open_streams(bus, patterns=["mts.>"])
+    finder = BySearch(histories, _DECODERS, most=10_000, within=30, hidden=hidden)
+    return await tell(bus, Name(ORDER_ID, order_id), finder, _DECODERS, {each.stream: each for each in histories})
+
+
+async def test_six_situations_are_one_command_each(
+    locked: Locked, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    await trade(locked)
+    monkeypatch.setenv("MTS1B_CONFIG", str(locked.empty_config()))
+    monkeypatch.setenv("MTS1B_SERVICE", "mts1b-operations")
+
+    async def one(*words: str) -> tuple[int, str]:
+        code = await asyncio.to_thread(run, [*words, "--servers", locked.url] if words[1] != "certificates" else words)
+        return code, capsys.readouterr().out
+
+    code, text = await one("order", ORDER.order_id)  # an order is stuck
+    assert code in (0, 3)  # as soon as a second has passed
+    assert "a fill or a cancel" in text
+    assert "owes it  mts1b-brokers: no durable of mts1b-brokers reads mts.v1.oms.orders.accepted" in text
+    assert "start mts1b-brokers" in text
+
+    _, text = await one("deadletters", "ls")  # a poison message
+    assert "max_deliveries" in text
+    assert "my-consumer" in text
+
+    code, text = await one("lag", "--json")  # a slow consumer
+    (mine,) = [each for each in json.loads(text) if each["consumer"] == "my-consumer"]
+    assert mine["lag_seconds"] > 0
+
+    code, text = await one("check", "limits")  # a stream is about to discard unread messages
+    assert code == 0
+    assert "OMS_ORDERS/my-consumer" in text
+
+    code, text = await one("check", "certificates", str(locked.pki.pem("mts1b-oms")))  # a certificate expires
+    assert "mts1b-oms.pem" in text
+
+    code, text = await one("events", "find", "refused:yes")  # a schema mismatch after a deploy
+    assert code == 0
+    assert "REFUSED schema_mismatch" in text
+    assert "Order:v9" in text
+    assert "expected mts1b_foundation.orders.Order:v1" in text
+
+
+async def test_operations_reads_every_stream_and_builds_the_index_without_a_consumer(locked: Locked, tmp_path: Path):
+    await trade(locked)
+    operations = await locked.bus("mts1b-operations")
+    told = await story(operations)
+    assert [each.subject for each in told.events] == [
+        "mts.v1.oms.orders.created.fund.alpha", "mts.v1.risk.gate.passed.fund.alpha",
+        "mts.v1.oms.orders.accepted.fund.alpha",
+    ]  # fmt: skip
+    assert [each.kind for each in told.missing] == ["no_reader"]
+    assert told.found.hidden == {}
+    with IndexStore(tmp_path / "index.db", write=True) as store:
+        feed = Feed(operations, store, _DECODERS)
+        await feed.catch_up()
+        assert feed.indexed.messages == 7
+    assert not operations.denials.recent
+
+
+async def test_a_person_sees_what_the_role_reads_and_what_it_does_not(gate: Gate):
+    await trade(gate.locked)
+    trader = await gate.let_in(gate.token("alice", "trader"))
+    told = await story(trader)
+    assert len(told.events) == 3
+    assert told.found.hidden["TREASURY_NAV"] == "not for this identity"
+    auditor = await gate.let_in(gate.token("olga", "auditor"))
+    found: dict[str, Any] = (await story(auditor, "ord-x")).to_json()
+    # the dead letter is about the order that its message was about
+    assert [each["stream"] for each in found["events"]] == ["OMS_ORDERS", "DEADLETTERS"]

@@ -1,11 +1,12 @@
 """Repos of others are services like ours: their streams, durables, dead letters and readiness, on a locked-down bus."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 from locked_server import SPEC_READER, Locked, started
 from mts1b_foundation.event import utc_now
-from mts1b_foundation.subjects import deadletters_of
+from mts1b_foundation.subjects import DurableSubject, deadletters_of
 from mts1b_operations.deadletters.letters import letters
 from mts1b_platform.eventbus import EventBus, Reject, apply_streams, connect
 from mts1b_platform.eventbus.declared import declared
@@ -16,17 +17,19 @@ from mts1b_platform.testing import ConnectBus, StartNatsServer
 BELLS = Path(__file__).parents[1] / "registry" / "bells-repo"
 
 
-async def ring(bus: EventBus) -> None:
-    declared((BELLS,))  # a checkout that is given can be imported
-    from mts1b_bells.subjects import BELLS_RUNG, Ring
+def rung() -> DurableSubject[Any]:
+    """The subject of the checkout."""
+    (subject,) = (each for source in declared((BELLS,)).sources if source.root == BELLS for each in source.subjects)
+    assert isinstance(subject, DurableSubject)
+    return subject
 
-    await bus.emit(BELLS_RUNG, Ring(ring_id="1", bell="great", rung_at=utc_now()))
+
+async def ring(bus: EventBus) -> None:
+    await bus.emit(rung(), rung().payload(ring_id="1", bell="great", rung_at=utc_now()))
 
 
 async def give_up(bus: EventBus) -> None:
-    from mts1b_bells.subjects import BELLS_RUNG
-
-    async with bus.consume(BELLS_RUNG, durable="sexton") as rings, await anext(rings):
+    async with bus.consume(rung(), durable="sexton") as rings, await anext(rings):
         raise Reject("nobody was to ring")
 
 

@@ -87,5 +87,10 @@ async def test_administration_and_operations_commands_find_their_certificates(ru
         applied = await run("streams", "apply", "--checkout", str(SPEC_READER), environment=environment)
         assert "unchanged  OMS_ORDERS, durable my-consumer of mts1b-treasury" in applied
         assert "my-consumer" in await run("lag", environment=environment)
+        sure = ("--declared", "--reason", "a test", "--confirm", "OMS_ORDERS/my-consumer")
+        known = {**environment, "MTS1B_CHECKOUTS": str(SPEC_READER)}
+        paused = ("consumers", "pause", "OMS_ORDERS", "my-consumer", "--for", "1h")
+        assert "declared by mts1b-treasury" in await run(*paused, *sure[1:], environment=known, code=1)
+        assert "done: consumers pause" in await run(*paused, *sure, environment=known)
         refused = await run("streams", "apply", environment={**environment, "MTS1B_SERVICE": "mts1b-research"}, code=1)
         assert "mts1b-research may not publish" in refused

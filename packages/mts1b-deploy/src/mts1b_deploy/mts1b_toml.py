@@ -15,7 +15,7 @@ from mts1b_deploy.errors import ConfigFileError
 _FRESH = """\
 # written by mts1b-deploy install; edit freely, a second install keeps your edits
 profile = {profile}
-{tls}
+{tls}{checkouts}
 [nats]
 servers = [{servers}]
 {people}monitor = {monitor}
@@ -35,6 +35,8 @@ class Endpoint:
     """Where certificates are; None: the connection is not encrypted."""
     people: tuple[str, ...] = ()
     """Where people connect with a token; empty: nowhere."""
+    checkouts: tuple[str, ...] = ()
+    """Checkouts that count as declared."""
 
 
 def fresh(endpoint: Endpoint) -> str:
@@ -42,6 +44,7 @@ def fresh(endpoint: Endpoint) -> str:
     return _FRESH.format(
         profile=_string(endpoint.profile),
         tls=f"tls_dir = {_string(endpoint.tls_dir)}\n" if endpoint.tls_dir else "",
+        checkouts=f"checkouts = [{', '.join(map(_string, endpoint.checkouts))}]\n" if endpoint.checkouts else "",
         servers=", ".join(map(_string, (endpoint.url, *endpoint.others))),
         people=f"people = [{', '.join(map(_string, endpoint.people))}]\n" if endpoint.people else "",
         monitor=_string(endpoint.monitor),
@@ -94,6 +97,7 @@ def merged(path: Path, text: str, endpoint: Endpoint, previous: Endpoint | None)
         (nats, "monitor", endpoint.monitor, previous and previous.monitor),
         (document, "profile", endpoint.profile, previous and previous.profile),
         (document, "tls_dir", endpoint.tls_dir, previous and previous.tls_dir),
+        (document, "checkouts", list(endpoint.checkouts) or None, previous and list(previous.checkouts)),
     ):
         if value is None:
             continue

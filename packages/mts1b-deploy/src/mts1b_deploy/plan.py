@@ -322,6 +322,7 @@ def _endpoint(layout: Layout, record: InstallRecord) -> Endpoint:
         others=record.urls[1:],
         tls_dir=tls_dir,
         people=record.people_urls,
+        checkouts=tuple(map(str, record.checkouts)),
     )
 
 

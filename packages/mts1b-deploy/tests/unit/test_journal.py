@@ -2,6 +2,8 @@
 
 import os
 import threading
+import tomllib
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -109,3 +111,13 @@ def test_a_moved_endpoint_is_followed_only_where_it_was_ours():
     assert 'servers = ["nats://127.0.0.1:5222", "nats://other:4222"]' in moved
     assert "http://mine:1" in moved
     assert merged(Path("f"), text, THERE, None) == (text, False)
+
+
+def test_checkouts_are_written_into_a_file_that_has_none_and_follow_the_next_install():
+    with_bells = replace(HERE, checkouts=("/bells",))
+    text, leads_here = merged(Path("f"), fresh(HERE), with_bells, HERE)
+    assert leads_here
+    assert tomllib.loads(text)["checkouts"] == ["/bells"]
+    moved, _ = merged(Path("f"), text, replace(HERE, checkouts=("/gongs",)), with_bells)
+    assert tomllib.loads(moved)["checkouts"] == ["/gongs"]
+    assert tomllib.loads(fresh(with_bells))["checkouts"] == ["/bells"]

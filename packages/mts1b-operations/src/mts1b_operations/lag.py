@@ -79,7 +79,7 @@ async def lags_of(bus: EventBus, streams: Iterable[str]) -> list[ConsumerLag]:
 
     async def one(info: dict[str, Any]) -> ConsumerLag:
         async with gate:
-            return await _lag(bus, info)
+            return await lag_of(bus, info)
 
     listed = await asyncio.gather(*(consumer_infos(bus, name) for name in streams))
     lags = await asyncio.gather(*(one(info) for infos in listed for info in infos))
@@ -115,7 +115,8 @@ async def consumer_infos(bus: EventBus, stream: str) -> list[dict[str, Any]]:
     return found
 
 
-async def _lag(bus: EventBus, info: dict[str, Any]) -> ConsumerLag:
+async def lag_of(bus: EventBus, info: dict[str, Any]) -> ConsumerLag:
+    """The lag of the consumer that the server described as ``info``."""
     config = info["config"]
     several: list[str] = config.get("filter_subjects") or []
     filters = tuple(several or ([one] if (one := config.get("filter_subject")) else []))

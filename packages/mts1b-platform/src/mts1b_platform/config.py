@@ -71,6 +71,10 @@ class Settings(BaseSettings):
     token_file: Path | None = None
     """File that holds a person's token, as `mts1b login` writes it; read anew whenever a connection is made."""
 
+    checkouts: Annotated[tuple[Path, ...], NoDecode] = ()
+    """Checkouts whose subjects, streams and durables count as declared beside those of installed packages, for commands
+    and the monitor; `mts1b-deploy install --checkout` writes them. ``$MTS1B_CHECKOUTS`` separates them by commas."""
+
     metrics_port: Annotated[int, Field(ge=0, le=65_535)] | None = None
     """Port of ``/metrics``, ``/healthz`` and ``/readyz`` of this process. 0: any free one. None: no endpoint."""
     metrics_host: str = "127.0.0.1"
@@ -108,6 +112,13 @@ class Settings(BaseSettings):
         if not isinstance(value, tuple):
             raise ValueError("give NATS URLs as text, such as nats://127.0.0.1:4222")
         return cast("tuple[object, ...]", value)
+
+    @field_validator("checkouts", mode="before")
+    @classmethod
+    def _split_checkouts(cls, value: object) -> object:
+        if isinstance(value, str):
+            return tuple(part.strip() for part in value.split(",") if part.strip())
+        return tuple(cast("list[object]", value)) if isinstance(value, list) else value
 
     @field_validator("servers")
     @classmethod

@@ -91,7 +91,7 @@ def streams(*, servers: Servers = None, form: FormatOption = Format.NAGIOS) -> N
     """
 
     async def gather(bus: EventBus) -> Iterable[Reading]:
-        return missing_streams(await survey(bus), [each.name for each in declared().streams])
+        return missing_streams(await survey(bus), [each.name for each in declared(bus.settings.checkouts).streams])
 
     _check("streams", "", Levels(None, 0), gather, servers, form)
 

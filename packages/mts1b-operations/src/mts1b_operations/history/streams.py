@@ -24,7 +24,7 @@ async def known_streams(bus: EventBus) -> dict[str, tuple[str, ...]]:
             }
         except AccessDenied:
             pass
-    return {each.name: each.subjects for each in declared().streams}
+    return {each.name: each.subjects for each in declared(bus.settings.checkouts).streams}
 
 
 async def open_streams(

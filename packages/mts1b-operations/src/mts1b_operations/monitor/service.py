@@ -92,7 +92,11 @@ class Monitor:
     def _judge(self, seen: Survey) -> list[Reading]:
         settings = self.settings
         expected = settings.expected_streams
-        streams = expected if expected is not None else tuple(each.name for each in declared().streams)
+        streams = (
+            expected
+            if expected is not None
+            else tuple(each.name for each in declared(self._bus.settings.checkouts).streams)
+        )
         if settings.remember_consumers:
             self._remembered |= {f"{lag.stream}/{lag.consumer}" for lag in seen.lags if lag.durable}
         return [

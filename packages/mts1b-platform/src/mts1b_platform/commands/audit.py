@@ -1,7 +1,8 @@
 """Check and search the audit log."""
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -89,7 +90,7 @@ def search(
     rows = [
         {
             "at": record["at"],
-            "what": record.get("subject") or record.get("action") or record["kind"],
+            "what": record.get("subject") or _action(record) or record["kind"],
             "stored": f"{record.get('stream')}:{record['seq']}" if "seq" in record else "",
             "actor": record.get("actor", ""),
             "order": record.get("order_id", ""),
@@ -98,6 +99,10 @@ def search(
         for record in found
     ]
     print_table(rows, empty="no record matches")
+
+
+def _action(record: Mapping[str, Any]) -> str:
+    return " ".join(str(record[each]) for each in ("action", "target") if record.get(each))
 
 
 def _directory(given: Path | None) -> Path:

@@ -3,40 +3,47 @@
 What is declared: by the foundation and the platform, by installed packages, by checkouts given with ``--checkout``.
 """
 
-import asyncio
-import getpass
 import sys
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any
 
 import typer
 
-from mts1b_platform.config import Profile, Settings
+from mts1b_platform.by_hand import (
+    Actor,
+    Choices,
+    Confirm,
+    DeclaredToo,
+    DryRun,
+    Reason,
+    Servers,
+    as_admin,
+    by_hand,
+    declared_here,
+    user,
+)
+from mts1b_platform.commands import _streams_by_hand as hand
+from mts1b_platform.config import Profile
 from mts1b_platform.eventbus import (
     EventBus,
     StreamChange,
     StreamError,
     apply_streams,
-    connect,
     plan_streams,
     stream_config,
     unknown_streams,
 )
-from mts1b_platform.eventbus.declared import Declared, declared
+from mts1b_platform.eventbus.declared import Declared
 from mts1b_platform.eventbus.dedupe import KvDedupe
 from mts1b_platform.eventbus.jetstream.api import js_api
 from mts1b_platform.eventbus.jetstream.apply_consumers import ConsumerChange, apply_consumers
 from mts1b_platform.observability.audit import audit_action
 from mts1b_platform.output import Json, noun, print_json, print_listing, say
 
-ADMIN = "mts1b-deploy"
-"""Who may manage streams and consumers on a secured bus."""
-
 app = noun(__doc__ or "")
 
-Servers = Annotated[str | None, typer.Option("--servers", help="NATS URLs; otherwise as configured.")]
 ProfileOption = Annotated[
     str | None, typer.Option("--profile", help="minimal, single or production; otherwise as configured.")
 ]
@@ -49,7 +56,6 @@ Checkouts = Annotated[
         show_default=False,
     ),
 ]
-R = TypeVar("R")
 
 
 @app.command("ls")
@@ -58,14 +64,14 @@ def ls(*, checkout: Checkouts = None, servers: Servers = None, as_json: Json = F
 
     Example: mts1b streams ls --json
     """
-    wanted = declared(checkout or ())
+    wanted = declared_here(checkout)
 
     async def rows(bus: EventBus) -> list[dict[str, Any]]:
         known = [each.name for each in wanted.streams]
         return [await _row(bus, name, wanted) for name in (*known, *await unknown_streams(bus, wanted.streams))]
 
     columns = ("stream", "status", "declared_by", "messages", "bytes", "consumers", "replicas")
-    print_listing(_on_bus(rows, servers), as_json=as_json, columns=columns)
+    print_listing(as_admin(rows, servers), as_json=as_json, columns=columns)
 
 
 @app.command("show")
@@ -74,9 +80,9 @@ def show(name: Annotated[str, typer.Argument(help="Name of the stream.")], *, se
 
     Example: mts1b streams show OMS_ORDERS
     """
-    config = _on_bus(lambda bus: stream_config(bus, name), servers)
+    config = as_admin(lambda bus: stream_config(bus, name), servers)
     if config is None:
-        known = ", ".join(definition.name for definition in declared().streams)
+        known = ", ".join(definition.name for definition in declared_here().streams)
         raise StreamError(f"there is no stream {name!r} on the server (declared: {known}); `mts1b streams apply`")
     print_json(config)
 
@@ -93,8 +99,8 @@ def plan(
 
     Example: mts1b streams plan --profile production
     """
-    streams = declared(checkout or ()).streams
-    changes = _on_bus(lambda bus: plan_streams(bus, profile=_profile(bus, profile), streams=streams), servers)
+    streams = declared_here(checkout).streams
+    changes = as_admin(lambda bus: plan_streams(bus, profile=_profile(bus, profile), streams=streams), servers)
     _print_changes(changes, as_json=as_json)
     if any(change.action != "unchanged" for change in changes):
         sys.exit(1)
@@ -117,7 +123,7 @@ def apply(
 
     Example: mts1b streams apply --checkout ../my-service
     """
-    found = declared(checkout or ())
+    found = declared_here(checkout)
 
     async def act(bus: EventBus) -> tuple[list[StreamChange], list[ConsumerChange]]:
         wanted = _profile(bus, profile)
@@ -125,34 +131,81 @@ def apply(
         plan = await plan_streams(bus, profile=wanted, streams=streams)
         planned = [change.stream for change in plan if change.action != "unchanged"]
         if planned:
-            audit_action(bus, "streams apply", actor=_user(), streams=planned, allow_destructive=allow_destructive)
+            audit_action(bus, "streams apply", actor=user(), streams=planned, allow_destructive=allow_destructive)
         changes = await apply_streams(bus, profile=wanted, streams=streams, allow_destructive=allow_destructive)
         if wanted == "minimal":  # services make their durables and the bucket of handled events themselves
             return changes, []
         await KvDedupe(bus).ensure_bucket()
         return changes, await apply_consumers(bus, found.consumers)
 
-    changes, durables = _on_bus(act, servers)
+    changes, durables = as_admin(act, servers)
     _print_changes(changes, durables, as_json=as_json)
 
 
-def _user() -> str | None:
-    try:
-        return getpass.getuser()
-    except (KeyError, OSError):  # a container without a user database
-        return None
+@app.command("purge")
+def purge(
+    name: Annotated[str, typer.Argument(help="Name of the stream.")],
+    *,
+    subject: Annotated[
+        str | None, typer.Option(help="Only messages on this subject or pattern.", show_default=False)
+    ] = None,
+    keep: Annotated[int | None, typer.Option(min=1, help="Keep so many of the newest.", show_default=False)] = None,
+    reason: Reason = None,
+    confirm: Confirm = None,
+    declared_too: DeclaredToo = False,
+    dry_run: DryRun = False,
+    actor: Actor = None,
+    servers: Servers = None,
+    as_json: Json = False,
+) -> None:
+    """Delete messages of a stream for good. Shows what would go; needs a reason and the name typed.
+
+    What is stored after it was shown stays. Exit code 1 when nothing was done.
+
+    Example: mts1b streams purge BENCH --reason "left by a measurement" --confirm BENCH
+    """
+    choices = Choices(
+        reason=reason,
+        confirm=confirm,
+        declared=declared_too,
+        dry_run=dry_run,
+        actor=actor,
+        servers=servers,
+        as_json=as_json,
+    )
+    wanted = declared_here()
+    by_hand(lambda bus: hand.look_at_purge(bus, name, wanted, subject=subject, keep=keep), hand.purge, choices)
 
 
-def _on_bus(work: Callable[[EventBus], Awaitable[R]], servers: str | None) -> R:
-    settings = Settings.load()
-    # On a secured bus only the administration may manage streams, and this command is its.
-    service = ADMIN if settings.tls_dir is not None and settings.service is None else None
+@app.command("rm")
+def rm(
+    name: Annotated[str, typer.Argument(help="Name of the stream.")],
+    *,
+    reason: Reason = None,
+    confirm: Confirm = None,
+    declared_too: DeclaredToo = False,
+    dry_run: DryRun = False,
+    actor: Actor = None,
+    servers: Servers = None,
+    as_json: Json = False,
+) -> None:
+    """Delete a stream with its messages and consumers. Shows what would go; needs a reason and the name typed.
 
-    async def run() -> R:
-        async with await connect(servers, service=service) as bus:
-            return await work(bus)
+    Refused when something was stored since it was shown. Exit code 1 when nothing was done.
 
-    return asyncio.run(run())
+    Example: mts1b streams rm OLD_ORDERS --dry-run
+    """
+    choices = Choices(
+        reason=reason,
+        confirm=confirm,
+        declared=declared_too,
+        dry_run=dry_run,
+        actor=actor,
+        servers=servers,
+        as_json=as_json,
+    )
+    wanted = declared_here()
+    by_hand(lambda bus: hand.look_at_removal(bus, name, wanted), hand.remove, choices)
 
 
 def _profile(bus: EventBus, asked: str | None) -> Profile:

@@ -9,6 +9,7 @@ from locked_server import Locked, started
 from mts1b_deploy.secure import Callout
 from mts1b_operations.auth.keys import CalloutKeys, make_keys, token_key
 from mts1b_operations.auth.responder import REPO, Responder
+from mts1b_operations.auth.revoked import Revoked
 from mts1b_operations.auth.roles import ROLES, Role
 from mts1b_operations.auth.tokens import LOCAL, Issuer, Verifier, issue_token
 from mts1b_platform.eventbus import AccessDenied, EventBus, connect
@@ -33,7 +34,7 @@ class Gate:
         """One more responder."""
         bus = await self.locked.bus(REPO)
         verifier = Verifier(Issuer(LOCAL, str(self.keys / "jwks.json")), *more)
-        made = Responder(bus, CalloutKeys.load(self.keys), verifier, self.roles)
+        made = Responder(bus, CalloutKeys.load(self.keys), verifier, self.roles, Revoked(self.keys))
         await made.start()
         self.responders.append(made)
         return made

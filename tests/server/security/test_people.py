@@ -209,6 +209,7 @@ async def test_tokens_of_an_openid_provider_are_believed_by_its_published_keys(g
                 "iss": "https://login.example.org",
                 "aud": ["mts1b-bus", "account"],
                 "email": "carol@example.org",
+                "sub": "f81d4fae",
                 "realm_access": {"roles": ["offline_access", "market"]},
                 "iat": now,
                 "exp": now + 600,

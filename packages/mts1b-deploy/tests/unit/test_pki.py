@@ -9,10 +9,16 @@ from pathlib import Path
 import pytest
 from cryptography import x509
 from cryptography.x509.oid import ExtendedKeyUsageOID
-from mts1b_deploy.errors import PkiError
+from mts1b_deploy.doctor.file_checks import check_certificates
+from mts1b_deploy.errors import PkiError, UnknownName
+from mts1b_deploy.layout import Layout
+from mts1b_deploy.nodes import peers_named
 from mts1b_deploy.pki import certificates as make
 from mts1b_deploy.pki.files import authority
 from mts1b_deploy.pki.store import Pki, identity_of
+from mts1b_deploy.record import InstallRecord
+from mts1b_deploy.secure import issue_missing
+from mts1b_deploy.secured import settings_of
 
 
 @pytest.fixture
@@ -156,3 +162,50 @@ def test_the_register_is_plain_json(pki: Pki):
     pki.issue("mts1b-oms")
     assert [row["name"] for row in json.loads(pki.register.read_text())] == ["mts1b-oms"]
     assert authority(pki.ca.read_bytes(), pki.ca_key.read_bytes(), pki.ca) is not None
+
+
+def test_nobody_is_shut_out_unseen_by_a_revocation(tmp_path: Path):
+    """Revoked and forgotten, issued anew but with another identity than the server knows, or taken away."""
+    layout = Layout(tmp_path)
+    pki = Pki(layout.pki)
+    pki.init()
+    issue_missing(pki, ["127.0.0.1"])
+
+    def shut_out() -> list[str]:
+        return [
+            each.what for each in check_certificates(layout, datetime.now(UTC)) if each.code == "certificate-missing"
+        ]
+
+    assert shut_out() == []
+    before = pki.pem("mts1b-oms").read_bytes()
+    pki.revoke("mts1b-oms")
+    assert shut_out() == ["the certificate of mts1b-oms was revoked and not issued anew: it does not get onto the bus"]
+    pki.rotate()
+    assert len(shut_out()) == 1
+    pki.issue("mts1b-oms")
+    assert shut_out() == []
+    pki.pem("mts1b-oms").write_bytes(before)  # an old copy
+    (problem,) = shut_out()
+    assert "names spiffe://mts1b/mts1b-oms, and the server knows mts1b-oms as spiffe://mts1b/mts1b-oms/2" in problem
+    pki.pem("mts1b-auth").unlink()
+    assert any("mts1b-auth is not there" in each for each in shut_out())
+
+
+def test_addresses_of_ipv6_stand_in_brackets(tmp_path: Path):
+    peers = peers_named("n1=[fd00::1],n2=[fd00::2]:7000,n3=[fd00::3]:7000:5000", cluster_port=6222, port=4222)
+    assert [(peer.host, peer.cluster_port, peer.port) for peer in peers] == [
+        ("fd00::1", 6222, 4222), ("fd00::2", 7000, 4222), ("fd00::3", 7000, 5000),
+    ]  # fmt: skip
+    assert str(peers[2]) == "n3=[fd00::3]:7000:5000"
+    assert peers_named(str(peers[2]), cluster_port=1, port=1) == (peers[2],)
+    assert peers[0].listen_host == "fd00::1"
+    for wrong in ("n1=fd00::1", "n1=[fd00::zz]", "n1=[fd00::1]x", "n1=[]"):
+        with pytest.raises(UnknownName, match="IPv6 address in brackets"):
+            peers_named(wrong, cluster_port=6222, port=4222)
+    record = InstallRecord(
+        mts1b_version="1", profile="single", include=("nats",), host="::", port=4222, monitor_port=8222,
+        supervisor="detached", server_version="2", server_source="x", names=("fd00::1",), websocket_port=8443, files={},
+    )  # fmt: skip
+    assert (record.url, record.people_urls) == ("tls://[fd00::1]:4222", ("wss://[fd00::1]:8443",))
+    assert record.probe_host == "::1"
+    assert settings_of(Layout(tmp_path), record).websocket == "[::]:8443"

@@ -11,10 +11,12 @@ from cryptography import x509
 from mts1b_deploy.doctor.deviation import Deviation
 from mts1b_deploy.layout import Layout
 from mts1b_deploy.lifecycle import configured_digest, running_digest
+from mts1b_deploy.pki.files import certificates, uris
 from mts1b_deploy.pki.store import Pki
 from mts1b_deploy.plan import render_conf
 from mts1b_deploy.profiles import profile_named
 from mts1b_deploy.record import InstallRecord
+from mts1b_deploy.secured import expected_identities
 
 
 def check_configuration(layout: Layout, record: InstallRecord, *, running: bool) -> Iterator[Deviation]:
@@ -53,6 +55,7 @@ def check_certificates(layout: Layout, now: datetime) -> Iterator[Deviation]:
                 f"the certificate of {entry.name} {'ended' if state == 'expired' else 'ends'} at {entry.not_after}",
                 f"`mts1b-deploy pki rotate {entry.name}`",
             )
+    yield from _shut_out(pki)
     for ca in x509.load_pem_x509_certificates(pki.ca.read_bytes()) if pki.exists else ():
         if (ca.not_valid_after_utc - now).days < 90:
             yield Deviation(
@@ -63,6 +66,29 @@ def check_certificates(layout: Layout, now: datetime) -> Iterator[Deviation]:
     for path in sorted(layout.pki.rglob("*")) if pki.exists else ():
         if path.is_file() and path.stat().st_mode & 0o077:
             yield Deviation("key-readable", f"{path} can be read by others than its owner", f"chmod 600 {path}")
+
+
+def _shut_out(pki: Pki) -> Iterator[Deviation]:
+    """Whether somebody who belongs on the bus has no certificate that the server would take."""
+    for repo, identity in expected_identities(pki).items():
+        held, there = pki.find(repo), pki.pem(repo).is_file()
+        if held is None or not there:
+            revoked = any(each.name == repo for each in pki.entries()) and held is None
+            why = "was revoked and not issued anew" if revoked else "is not there"
+            yield Deviation(
+                "certificate-missing",
+                f"the certificate of {repo} {why}: it does not get onto the bus",
+                f"`mts1b-deploy pki issue {repo}`, then `mts1b-deploy install`",
+            )
+            continue
+        shown = uris(certificates(pki.pem(repo).read_bytes(), pki.pem(repo))[0])
+        if identity not in shown:
+            yield Deviation(
+                "certificate-missing",
+                f"{pki.pem(repo)} names {', '.join(shown) or 'nobody'}, and the server knows {repo} as {identity}: it "
+                "does not get onto the bus",
+                f"`mts1b-deploy pki rotate {repo}`, then `mts1b-deploy install`",
+            )
 
 
 def check_presented(layout: Layout, record: InstallRecord, certificate: str) -> Iterator[Deviation]:

@@ -37,7 +37,7 @@ from mts1b_foundation.subjects.declarations import (
 )
 from mts1b_foundation.subjects.registry import Registry, deadletters_of, registry
 from mts1b_foundation.subjects.subject import FUND, DurableSubject, Subject, Tier
-from mts1b_foundation.subjects.tokens import decode_token, encode_token
+from mts1b_foundation.subjects.tokens import decode_token, encode_token, inbox_of_person
 
 __all__ = [
     "BROKERS_DEADLETTERS_CREATED",
@@ -81,5 +81,6 @@ __all__ = [
     "deadletters_of",
     "decode_token",
     "encode_token",
+    "inbox_of_person",
     "registry",
 ]

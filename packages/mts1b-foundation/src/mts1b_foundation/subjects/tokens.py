@@ -4,6 +4,8 @@ Bytes outside ``[A-Za-z0-9_-]`` become ``=XX`` (upper-case hexadecimal of the UT
 a dot stays one token and a wildcard character is never a wildcard: ``BRK.B`` is ``BRK=2EB``.
 """
 
+import hashlib
+import json
 import re
 from functools import lru_cache
 
@@ -51,3 +53,11 @@ def decode_token(token: str) -> str:
     if encode_token(value) != token:
         raise InvalidToken(f"{token!r} is not the canonical token of {value!r}: {encode_token(value)!r} is")
     return value
+
+
+def inbox_of_person(issuer: str, subject: str) -> str:
+    """First token of the subjects on which a person receives answers; two issuers' people of one name are apart.
+
+    Made of what a token says (its claims ``iss`` and ``sub``), so that the client and whoever admits it agree.
+    """
+    return f"_INBOX_{hashlib.sha256(json.dumps([issuer, subject]).encode()).hexdigest()[:24]}"

@@ -9,15 +9,12 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from mts1b_foundation.errors import Mts1bError
-from mts1b_foundation.subjects import encode_token
 
 from mts1b_operations.auth.keys import AccountKey
 from mts1b_operations.auth.roles import Role, streams_of
 from mts1b_operations.auth.tokens import Person
 
 ACCOUNT: Final = "HUMANS"
-_SUBSCRIPTIONS: Final = 500
-_PAYLOAD: Final = 4096
 
 
 class BadRequest(Mts1bError):
@@ -66,7 +63,7 @@ def admit(question: Question, person: Person, roles: Collection[Role], key: Acco
     acts = sorted({f"act.v1.{act}" for role in roles for act in role.acts})
     asks = [*(f"history.{stream}" for stream in streams_of(subjects)), *looks, *acts]
     permissions: dict[str, Any] = {
-        "sub": {"allow": [*subjects, f"_INBOX_{encode_token(person.name)}.>"]},
+        "sub": {"allow": [*subjects, f"{person.inbox}.>"]},
         # An empty list of what is allowed would mean everything.
         "pub": {"allow": asks} if asks else {"deny": [">"]},
     }
@@ -77,9 +74,10 @@ def admit(question: Question, person: Person, roles: Collection[Role], key: Acco
         "exp": int(person.expires_at),
         "nats": {
             **permissions,
-            "subs": _SUBSCRIPTIONS,
+            # The server does not enforce these of a callout's user: the account's limits in its configuration hold.
+            "subs": -1,
             "data": -1,
-            "payload": _PAYLOAD,
+            "payload": -1,
             "allowed_connection_types": ["WEBSOCKET"],
             "type": "user",
             "version": 2,

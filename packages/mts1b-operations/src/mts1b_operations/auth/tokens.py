@@ -7,20 +7,20 @@ A token is believed when it is signed by a key of the issuer it names, with the 
 RS256, never what the token asks for), names our audience, and is in its time.
 """
 
-import json
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from pathlib import Path
+from dataclasses import dataclass
 from typing import Any, Final
-from urllib.error import URLError
-from urllib.request import Request, urlopen
+from urllib.parse import quote
 
 import jwt
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from mts1b_foundation.errors import Mts1bError
+from mts1b_foundation.subjects import inbox_of_person
 
+from mts1b_operations.auth.issuer_keys import IssuerKeys, TokenRefused
 from mts1b_operations.auth.keys import jwks as public_keys
+
+__all__ = ["AUDIENCE", "LOCAL", "LONGEST", "Issuer", "Person", "TokenRefused", "Verifier", "issue_token", "name_of"]
 
 LOCAL: Final = "mts1b"
 """The local issuer's name."""
@@ -28,15 +28,9 @@ AUDIENCE: Final = "mts1b-bus"
 """For whom a token must be."""
 LONGEST: Final = 24 * 3600.0
 """Seconds that a token may last, however long its issuer says."""
-
-_ALGORITHMS: Final = {"OKP": "EdDSA", "RSA": "RS256"}
-_REFETCH: Final = 10.0
-_KEEP: Final = 600.0
-_MOST_BYTES: Final = 1_000_000
-
-
-class TokenRefused(Mts1bError):
-    """A token was refused; the message says why, and never holds the token."""
+_LONGEST_NAME: Final = 200
+_PLAIN: Final = "!$&'()*+,-./:;=?@_~"
+"""What stands in a name as it is, beside letters and digits. The rest is escaped: spaces, control characters, ``|``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,10 +38,19 @@ class Person:
     """The person that a verified token names."""
 
     name: str
+    """As :func:`name_of` gives it: those of two issuers are never the same."""
     roles: tuple[str, ...]
     expires_at: float
     """Seconds since 1970."""
     issuer: str
+    inbox: str
+    """Where answers reach this person and nobody else."""
+
+
+def name_of(name: str, issuer: str) -> str:
+    """By what a person is known on the bus: ``alice``, or ``alice|login.example.org`` of an issuer that is not ours."""
+    escaped = quote(name, safe=_PLAIN)
+    return escaped if issuer == LOCAL else f"{escaped}|{issuer.removeprefix('https://')}"
 
 
 def issue_token(
@@ -73,7 +76,7 @@ def issue_token(
     return jwt.encode(claims, key, algorithm="EdDSA", headers={"kid": public_keys(key)["keys"][0]["kid"]})
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class Issuer:
     """An issuer whose tokens are accepted.
 
@@ -90,47 +93,17 @@ class Issuer:
     audience: str = AUDIENCE
     roles_claim: str = "roles"
     name_claim: str = "sub"
-    _held: dict[str, Any] = field(default_factory=dict[str, Any], repr=False)
-    _read_at: float = field(default=float("-inf"), repr=False)
-
-    def key(self, kid: str | None) -> jwt.PyJWK:
-        """The key that ``kid`` names; blocking when it has to be fetched.
-
-        Raises:
-            TokenRefused: the issuer has no such key, or cannot be asked.
-        """
-        for fresh in (False, True):
-            self._refresh(at_most=_REFETCH if fresh else _KEEP)
-            for each in self._held.get("keys", ()):
-                if each.get("kid") == kid and each.get("kty") in _ALGORITHMS:
-                    return jwt.PyJWK(each, algorithm=_ALGORITHMS[each["kty"]])
-        raise TokenRefused(f"{self.name} has no key {kid!r}")
-
-    def _refresh(self, *, at_most: float) -> None:
-        now = time.monotonic()
-        remote = self.keys.startswith(("https://", "http://127.0.0.1:", "http://localhost:"))
-        if remote and now - self._read_at < at_most:
-            return
-        try:
-            if remote:
-                with urlopen(Request(self.keys), timeout=3) as answer:  # noqa: S310 - the scheme was looked at
-                    document = json.loads(answer.read(_MOST_BYTES))
-            else:
-                document = json.loads(Path(self.keys).read_bytes())
-        except (OSError, URLError, ValueError) as error:
-            if self._held:
-                return  # what was known goes on; the issuer may be down for a while
-            raise TokenRefused(f"the keys of {self.name} cannot be read from {self.keys}: {error}") from None
-        self._held, self._read_at = document, now
 
 
 class Verifier:
-    """Verifies tokens of ``issuers``. It blocks, so call it in a thread."""
+    """Verifies tokens of ``issuers``."""
 
     def __init__(self, *issuers: Issuer) -> None:
-        self._issuers: Mapping[str, Issuer] = {issuer.name: issuer for issuer in issuers}
+        self._issuers: Mapping[str, tuple[Issuer, IssuerKeys]] = {
+            issuer.name: (issuer, IssuerKeys(issuer.name, issuer.keys)) for issuer in issuers
+        }
 
-    def verify(self, token: str) -> Person:
+    async def verify(self, token: str) -> Person:
         """The person that ``token`` names.
 
         Raises:
@@ -139,14 +112,16 @@ class Verifier:
         try:
             header = jwt.get_unverified_header(token)
             named = jwt.decode(token, options={"verify_signature": False}).get("iss")
-        except jwt.PyJWTError as error:
+        except (jwt.PyJWTError, ValueError, RecursionError) as error:
             raise TokenRefused(f"it is no JWT: {error}") from None
-        issuer = self._issuers.get(named) if isinstance(named, str) else None
-        if issuer is None:
+        found = self._issuers.get(named) if isinstance(named, str) else None
+        if found is None:
             raise TokenRefused(
                 f"its issuer {named!r} is not trusted here (trusted: {', '.join(self._issuers) or 'none'})"
             )
-        key = issuer.key(header.get("kid"))
+        issuer, keys = found
+        kid = header.get("kid")
+        key = await keys.find(kid if isinstance(kid, str) else None)
         try:
             claims = jwt.decode(
                 token,
@@ -154,15 +129,19 @@ class Verifier:
                 algorithms=[key.algorithm_name],
                 audience=issuer.audience,
                 issuer=issuer.name,
-                options={"require": ["exp", "iat", "aud", "iss", issuer.name_claim]},
+                options={"require": ["exp", "iat", "aud", "iss", "sub", issuer.name_claim]},
             )
         except (jwt.PyJWTError, ValueError) as error:
             raise TokenRefused(f"{error} (issuer {issuer.name})") from None
-        name = claims.get(issuer.name_claim)
-        if not isinstance(name, str) or not name:
-            raise TokenRefused(f"its claim {issuer.name_claim} names nobody")
+        name, subject = claims.get(issuer.name_claim), claims.get("sub")
+        if not isinstance(name, str) or not name or not isinstance(subject, str) or not subject:
+            raise TokenRefused(f"its claims sub and {issuer.name_claim} name nobody")
+        known_as = name_of(name, issuer.name)
+        if len(known_as) > _LONGEST_NAME:
+            raise TokenRefused(f"its name is longer than {_LONGEST_NAME} letters")
         expires_at = min(float(claims["exp"]), time.time() + LONGEST)
-        return Person(name, _roles(claims, issuer.roles_claim), expires_at, issuer.name)
+        roles = _roles(claims, issuer.roles_claim)
+        return Person(known_as, roles, expires_at, issuer.name, inbox_of_person(issuer.name, subject))
 
 
 def _roles(claims: Mapping[str, Any], path: str) -> tuple[str, ...]:

@@ -1,5 +1,6 @@
 """Connecting: settings in, a bus out, or an error that says what to start."""
 
+import re
 import ssl
 from collections.abc import Sequence
 from importlib.metadata import entry_points
@@ -16,6 +17,8 @@ from mts1b_platform.eventbus.errors import AccessDenied, BusError, ServerUnavail
 from mts1b_platform.logs import get_logger
 
 log = get_logger("mts1b.eventbus.connection")
+
+_FULL: Final = re.compile(r"maximum (account active )?connections exceeded", re.IGNORECASE)
 
 HOOKS_GROUP: Final = "mts1b.hooks"
 """Entry point group of functions that are given each new bus and may set hooks on it."""
@@ -126,6 +129,16 @@ def _explain(bus: EventBus, error: BusError) -> BusError:
     seen = [error, *bus.dial_errors]
     if any(map(is_refusal, seen)):
         return AccessDenied(f"the NATS server at {servers} refuses this identity ({bus.identity.name}): {_remedy(bus)}")
+    if bus.identity.has_token and any("maximum control line" in str(each).lower() for each in seen):
+        return AccessDenied(
+            f"the token has {len(bus.identity.token())} bytes, more than the server takes in a line "
+            f"(max_control_line in its configuration): have the provider put less into it"
+        )
+    if (full := next((each for each in seen if _FULL.search(str(each))), None)) is not None:
+        return ServerUnavailable(
+            f"the NATS server at {servers} takes no further connection ({full}): end some (`mts1b auth sessions` lists "
+            "those of people), or raise the limit in its configuration"
+        )
     distrust = next((each for each in seen if isinstance(each, ssl.SSLCertVerificationError)), None)
     if distrust is not None:
         return ServerUnavailable(

@@ -4,6 +4,7 @@ Blocking and small on purpose: supervisors, command lines and fixtures use it wh
 nothing of it goes through a proxy from the environment. Every timeout is in seconds.
 """
 
+import errno
 import http.client
 import socket
 from typing import Any, cast
@@ -70,13 +71,14 @@ def is_healthy(host: str, port: int, timeout: float = 1.0) -> bool:
 
 def address_in_use(host: str, port: int) -> bool:
     """Whether something else holds this TCP address right now."""
-    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.socket(family, socket.SOCK_STREAM) as probe:
         # As nats-server does: an address whose last connections are only winding down is free.
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind((host, port))
         except PermissionError:
             raise
-        except OSError:
-            return True
+        except OSError as error:
+            return error.errno == errno.EADDRINUSE  # an address that is not this machine's the server itself names
     return False

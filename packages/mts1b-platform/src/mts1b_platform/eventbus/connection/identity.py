@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, cast
 from urllib.parse import urlsplit
 
-from mts1b_foundation.subjects import encode_token
+from mts1b_foundation.subjects import encode_token, inbox_of_person
 
 from mts1b_platform.config import ConfigError, Settings
 from mts1b_platform.eventbus.connection.options import Credentials
@@ -72,8 +72,9 @@ class Identity:
     def inbox_prefix(self) -> str:
         """First tokens of the subjects on which this identity may receive answers."""
         claims = self.claims()
-        owner = self._settings.service if claims is None else claims.get("sub")
-        return f"_INBOX_{encode_token(str(owner))}" if owner else "_INBOX"
+        if claims is not None:
+            return inbox_of_person(str(claims.get("iss")), str(claims.get("sub")))
+        return f"_INBOX_{encode_token(self._settings.service)}" if self._settings.service else "_INBOX"
 
     def credentials(self) -> Credentials:
         """What is presented to a server now.

@@ -5,8 +5,8 @@ It publishes no quote. What it heard it keeps for readers that missed some; what
 
 from collections.abc import Iterator
 
-from mts1b_foundation.marketdata import Bar, Quote
-from mts1b_foundation.subjects import MARKETDATA_BARS, MARKETDATA_QUOTES, MARKETDATA_SESSIONS_CLOSED
+from mts1b_foundation.marketdata import BarV2, QuoteV2
+from mts1b_foundation.subjects import MARKETDATA_BARS_V2, MARKETDATA_QUOTES_V2, MARKETDATA_SESSIONS_CLOSED_V2
 from mts1b_platform.eventbus import Listener
 from mts1b_platform.logs import get_logger
 from pydantic import BaseModel
@@ -22,7 +22,7 @@ log = get_logger("mts1b.desk.marketdata")
 class HeardMarket(MarketdataService):
     """The market data of a desk that runs on replayed quotes."""
 
-    _heard: Listener[Quote]
+    _heard: Listener[QuoteV2]
 
     async def prepare(self) -> None:
         """Listen, before the service says that it is there.
@@ -33,7 +33,7 @@ class HeardMarket(MarketdataService):
         await super().prepare()
         if self._before:
             raise DeskError("a run on replayed quotes cannot be gone on with: begin another, and replay them once more")
-        self._heard = self.bus.listen(MARKETDATA_QUOTES, limit=1_000_000)
+        self._heard = self.bus.listen(MARKETDATA_QUOTES_V2, limit=1_000_000)
         await self._heard.start()
 
     def jobs(self) -> list[Job]:
@@ -55,14 +55,14 @@ class HeardMarket(MarketdataService):
                     "run, and replay them once more, slower"
                 )
             for item in self._core.on_tick(_tick(quote)):
-                self._archive.add(item if isinstance(item, Bar) else quote)
-                if isinstance(item, Bar):
-                    await self.bus.emit(MARKETDATA_BARS, item, trace_id=heard.trace_id)
+                self._archive.add(item if isinstance(item, BarV2) else quote)
+                if isinstance(item, BarV2):
+                    await self.bus.emit(MARKETDATA_BARS_V2, item, trace_id=heard.trace_id)
             self._time = quote.timestamp
             if self._complete:
                 return
         if not self._closed and self._core.quotes:  # somebody closes the session before its end
-            await self.bus.emit(MARKETDATA_SESSIONS_CLOSED, self._core.close())
+            await self.bus.emit(MARKETDATA_SESSIONS_CLOSED_V2, self._core.close())
         self._closed = True
 
     async def _close(self, _: bytes) -> BaseModel:
@@ -71,7 +71,7 @@ class HeardMarket(MarketdataService):
 
     async def _end(self) -> None:
         """The session's own end is replayed behind its quotes."""
-        async with self.bus.listen(MARKETDATA_SESSIONS_CLOSED) as ends:
+        async with self.bus.listen(MARKETDATA_SESSIONS_CLOSED_V2) as ends:
             async for end in ends:
                 if end.payload.session == self.settings.session:
                     self._last = sum(mark.quotes for mark in end.payload.marks)
@@ -98,5 +98,5 @@ class _Elsewhere:
         return iter(())
 
 
-def _tick(quote: Quote) -> Tick:
+def _tick(quote: QuoteV2) -> Tick:
     return Tick(quote.symbol, quote.timestamp, quote.bid, quote.ask, quote.bid_size, quote.ask_size)

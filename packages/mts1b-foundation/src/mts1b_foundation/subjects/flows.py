@@ -28,7 +28,7 @@ from mts1b_foundation.subjects.declarations import (
     RISK_GATE_PASSED,
     TREASURY_NAV,
 )
-from mts1b_foundation.subjects.subject import DurableSubject
+from mts1b_foundation.subjects.subject import DurableSubject, Subject
 
 TRACE: Final = "trace_id"
 """As a tie: the two events belong to one trace."""
@@ -66,6 +66,14 @@ class Step:
     tie: str = "order_id"
     within: float = 1.0
     certain: Callable[[Any], bool] = always
+
+    def begins(self, subject: Subject[Any] | None) -> bool:
+        """Whether an event of ``subject`` is what it begins with, whatever the version of its payload."""
+        return subject is not None and self.after in subject.lineage
+
+    def ends(self, subject: Subject[Any] | None) -> bool:
+        """Whether an event of ``subject`` settles it, whatever the version of its payload."""
+        return subject is not None and any(each in self.expects for each in subject.lineage)
 
 
 _ENDS: Final = (OMS_ORDERS_REJECTED, OMS_ORDERS_FILLED, OMS_ORDERS_CANCELED)

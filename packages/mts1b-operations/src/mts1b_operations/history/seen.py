@@ -80,6 +80,10 @@ class Seen:
         """The registered subject; None when nobody registered it."""
         return self._decoders.subject(self.recorded.wire.subject)
 
+    def is_of(self, subject: Subject[Any]) -> bool:
+        """Whether it is an event of ``subject``, whatever the version of its payload."""
+        return self.registered is not None and subject in self.registered.lineage
+
     @cached_property
     def headers(self) -> dict[str, str]:
         """The headers as far as they can be read, as they were spelled."""

@@ -25,9 +25,9 @@ def usual(step: Step, events: Iterable[Seen]) -> float | None:
         tie = tie_of(seen, step)
         if tie is None:
             continue
-        if seen.registered == step.after:
+        if step.begins(seen.registered):
             began[tie] = seen.recorded.time_ns
-        elif seen.registered in step.expects and tie in began:
+        elif tie in began and step.ends(seen.registered):
             took.append(seen.recorded.time_ns - began.pop(tie))
     return median(took) / 1e9 if len(took) >= _LEAST else None
 

@@ -18,7 +18,8 @@ from mts1b_desk.report.collect import collect
 from mts1b_desk.settings import DeskSettings, FundSettings, ReplaySettings
 from mts1b_foundation.subjects import OMS_FILLS_CREATED_V2, TREASURY_NAV_V2
 from mts1b_foundation.treasury import NavSnapshotV2
-from mts1b_platform.eventbus import STREAMS, apply_streams, connect
+from mts1b_platform.eventbus import apply_streams, connect
+from mts1b_platform.eventbus.declared import declared
 from mts1b_platform.server import NatsServer
 
 from ..chaos_desk.desk_chaos import services_of  # noqa: TID252 - tests are in no package that could be named
@@ -164,7 +165,7 @@ async def test_the_report_of_a_session_that_is_over_says_what_its_ledger_says(fi
 
 
 def test_a_run_leaves_no_consumer_and_no_process(finished: Finished):
-    assert finished.consumers.keys() == {stream.name for stream in STREAMS}
+    assert finished.consumers.keys() == {stream.name for stream in declared().streams}
     assert set(finished.consumers.values()) == {0}
     assert not finished.processes
 

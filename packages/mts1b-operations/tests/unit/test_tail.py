@@ -56,12 +56,13 @@ def test_more_refused_than_room_are_bounded():
 def test_a_line_fits_the_terminal_and_cannot_move_its_cursor():
     lines = Lines(100)
     day, first = lines.of(quote(1))
-    (second,) = lines.of(quote(2, broken=True))
+    second, why = lines.of(quote(2, broken=True))
     assert day == "2026-11-29 (UTC)"
     assert first.startswith("03:12:03.1Z")
     assert " ! " in second
     assert max(map(len, (first, second))) <= 100
-    assert "\x1b" not in second
+    assert "REFUSED invalid_payload" in why
+    assert "\x1b" not in second + why
 
 
 def test_both_forms_of_a_verb_subject_are_heard():

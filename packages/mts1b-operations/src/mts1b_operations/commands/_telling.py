@@ -15,6 +15,7 @@ from mts1b_operations.history.search import MOST
 from mts1b_operations.history.seen import Decoders
 from mts1b_operations.history.streams import open_streams
 from mts1b_operations.index.find import ByIndex
+from mts1b_operations.people.finding import consumers_for_anybody
 from mts1b_operations.story.gather import BySearch, Finder
 from mts1b_operations.story.names import Name
 from mts1b_operations.story.story import Story
@@ -32,13 +33,13 @@ def told(about: Name, *, since: str | None, within: float, servers: str | None, 
     async def work(bus: EventBus) -> Story:
         histories, hidden = await open_streams(bus, patterns=["mts.>"])
         named = {each.stream: each for each in histories}
-        with the_index() as index:
+        async with the_index(bus) as index:
             finder: Finder = (
                 BySearch(histories, decoders, most=_MOST, within=within, since_ns=nanoseconds_at(since), hidden=hidden)
                 if index is None
                 else ByIndex(index, named, decoders, most=_MOST, within=within, hidden=hidden)
             )
-            return await tell_story(bus, about, finder, decoders, named)
+            return await tell_story(bus, about, finder, decoders, named, consumers=consumers_for_anybody)
 
     story = on_bus(work, servers)
     if as_json:

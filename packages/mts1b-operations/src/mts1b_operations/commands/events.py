@@ -190,7 +190,7 @@ def find(
         histories, skipped = await open_streams(bus, names=names, patterns=patterns_of(wanted))
         since_ns, until_ns = nanoseconds_at(since), nanoseconds_at(until)
         if (name := name_in(wanted)) is not None:
-            with the_index() as index:
+            async with the_index(bus) as index:
                 if index is not None:
                     finder = ByIndex(
                         index,

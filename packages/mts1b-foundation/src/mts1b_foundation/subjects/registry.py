@@ -115,7 +115,6 @@ def deadletters_of(repo: str) -> DurableSubject[DeadLetter]:
     return deadletter_subject(repo, claims.get(repo))
 
 
-@cache
 def _contributions() -> tuple[Contribution, ...]:
     found: list[Contribution] = [each for _, each in installed(SUBJECTS_GROUP)]
     return (FOUNDATION, *(each for each in found if each is not FOUNDATION))

@@ -50,7 +50,8 @@ def told(about: Name, *, since: str | None, within: float, servers: str | None, 
     if not story.events:
         kind = about.kind.removesuffix("_id")
         where = f"back to {story.found.back_to}" if story.found.back_to else "in all that is stored"
-        tell(f"mts1b: no event is about {kind} {about.value}, {where}; ids are matched whole, * stands for any text")
+        tell(f"mts1b: no event is about {kind} {about.value}, {where}; ids are matched whole")
+        tell(f"`mts1b events find {kind}:PART*` finds by a part")
         raise typer.Exit(1)
     if any(each.late for each in story.missing):
         raise typer.Exit(MISSING)

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable
 from enum import StrEnum
 from pathlib import Path
+from time import monotonic
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -39,7 +40,7 @@ from mts1b_operations.export.run import export as write_all
 from mts1b_operations.history.lines import Lines
 from mts1b_operations.history.matching import matches, patterns_of, streams_of
 from mts1b_operations.history.query import Query
-from mts1b_operations.history.sampling import Sampler
+from mts1b_operations.history.sampling import Rate, Sampler
 from mts1b_operations.history.search import MOST, WITHIN, Search, Searched
 from mts1b_operations.history.seen import Decoders, Seen
 from mts1b_operations.history.streams import open_streams
@@ -84,6 +85,7 @@ def tail(
     lines = Lines(width())
 
     async def work(bus: EventBus) -> None:
+        rate = Rate(monotonic)
         stop = stopped_by_signals()
         if seconds is not None:
             asyncio.get_running_loop().call_later(seconds, stop.set)
@@ -99,8 +101,8 @@ def tail(
                     if limit is not None and sampler.events >= limit:
                         stop.set()
                         break
-                    if sampler.one_in > 1 and len(frame) > _ROOM:
-                        tell(f"  {len(frame) * 10:,}/s, one in {sampler.one_in:.0f} is shown")
+                    if said := rate.said(sampler):
+                        tell(f"  {said}")
             finally:
                 _tell_counts(sampler, heard)
 

@@ -8,7 +8,7 @@ from mts1b_platform.eventbus import EventBus
 from mts1b_platform.output import print_json, say
 
 from mts1b_operations.commands._bus import on_bus
-from mts1b_operations.commands._events_options import nanoseconds_at, tell
+from mts1b_operations.commands._events_options import Searching, nanoseconds_at, tell
 from mts1b_operations.commands._finding import the_index
 from mts1b_operations.commands._story import lines
 from mts1b_operations.history.search import MOST
@@ -33,13 +33,23 @@ def told(about: Name, *, since: str | None, within: float, servers: str | None, 
     async def work(bus: EventBus) -> Story:
         histories, hidden = await open_streams(bus, patterns=["mts.>"])
         named = {each.stream: each for each in histories}
-        async with the_index(bus) as index:
-            finder: Finder = (
-                BySearch(histories, decoders, most=_MOST, within=within, since_ns=nanoseconds_at(since), hidden=hidden)
-                if index is None
-                else ByIndex(index, named, decoders, most=_MOST, within=within, hidden=hidden)
-            )
-            return await tell_story(bus, about, finder, decoders, named, consumers=consumers_for_anybody)
+        since_ns = nanoseconds_at(since)
+        with Searching() as progress:
+            async with the_index(bus) as index:
+                finder: Finder = (
+                    BySearch(
+                        histories,
+                        decoders,
+                        most=_MOST,
+                        within=within,
+                        since_ns=since_ns,
+                        hidden=hidden,
+                        progress=progress,
+                    )
+                    if index is None
+                    else ByIndex(index, named, decoders, most=_MOST, within=within, hidden=hidden, progress=progress)
+                )
+                return await tell_story(bus, about, finder, decoders, named, consumers=consumers_for_anybody)
 
     story = on_bus(work, servers)
     if as_json:

@@ -21,6 +21,7 @@ from mts1b_operations.commands._bus import Servers, on_bus
 from mts1b_operations.commands._events_options import (
     From,
     QueryError,
+    Searching,
     Streams,
     To,
     nanoseconds_at,
@@ -181,9 +182,12 @@ def find(
     lines = Lines(width())
     found: list[Seen] = []
 
+    progress = Searching()
+
     def show(seen: Seen) -> None:
         found.append(seen)
         if not as_json:
+            progress.clear()
             for line in lines.of(seen):
                 say(line)
 
@@ -203,19 +207,21 @@ def find(
                         hidden=skipped,
                     )
                     return await indexed(finder, wanted, name, since_ns, until_ns, limit, show)
-        search = Search(
-            histories,
-            wanted,
-            decoders,
-            since_ns=since_ns,
-            until_ns=until_ns,
-            most=most,
-            within=within,
-            limit=limit,
-        )
-        search.searched.skipped = skipped
-        async for seen in search.run():
-            show(seen)
+        with progress:
+            search = Search(
+                histories,
+                wanted,
+                decoders,
+                since_ns=since_ns,
+                until_ns=until_ns,
+                most=most,
+                within=within,
+                limit=limit,
+                progress=progress,
+            )
+            search.searched.skipped = skipped
+            async for seen in search.run():
+                show(seen)
         return search.searched
 
     searched = on_bus(work, servers)

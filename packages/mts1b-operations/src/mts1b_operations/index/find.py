@@ -9,7 +9,7 @@ from mts1b_platform.eventbus.history.history import History
 
 from mts1b_operations.history.matching import NAMED, matches
 from mts1b_operations.history.query import And, Compare, Query
-from mts1b_operations.history.search import Search
+from mts1b_operations.history.search import Search, Searched
 from mts1b_operations.history.seen import Decoders, Seen
 from mts1b_operations.index.feed import valid_marks
 from mts1b_operations.index.keys import MESSAGE, key_of
@@ -54,7 +54,7 @@ class ByIndex:
         most: messages that are searched beyond the index.
         within: seconds that this takes at most.
         hidden: streams that cannot be read, and why.
-        heard: is told of each event as it is found.
+        progress: is told how far the search is.
     """
 
     def __init__(
@@ -66,14 +66,14 @@ class ByIndex:
         most: int,
         within: float,
         hidden: dict[str, str] | None = None,
-        heard: Callable[[Seen], object] = lambda _: None,
+        progress: Callable[[Searched], object] = lambda _: None,
     ) -> None:
         self._point = point
         self._histories = histories
         self._decoders = decoders
         self._most, self._within = most, within
         self._hidden = hidden or {}
-        self._heard = heard
+        self._progress = progress
 
     async def find(self, names: Iterable[Name], *, around: Sequence[Seen] = ()) -> Found:
         """The events that are about any of ``names``; ``around`` is not needed."""
@@ -103,10 +103,9 @@ class ByIndex:
             most=self._most,
             within=self._within,
             behind=positions,
+            progress=self._progress,
         )
         events += [seen async for seen in search.run()]
-        for seen in events:
-            self._heard(seen)
         complete = search.searched.complete and len(readable) <= MOST_EVENTS
         return Found(events, "index", complete, None, hidden)
 

@@ -111,10 +111,11 @@ def explain(
         )
     reader = min(mine, key=lambda each: list(_URGENCY).index(each.state))
     look = f"mts1b lag --stream {reader.stream}"
+    resume = f"mts1b consumers resume {reader.stream} {reader.durable}"
     position = f"{reader.durable} has reached {reader.reached:,}, the event is {after.recorded.seq:,}"
     if reader.state is State.WAITING:
         if reader.paused:
-            return missing("paused", reader.durable, f"{position}; it is paused", f"resume {reader.durable}", look)
+            return missing("paused", reader.durable, f"{position}; it is paused", resume, look)
         if not reader.pulls:
             since = f" since {reader.last_active:%H:%M:%S}Z" if reader.last_active else ", and never did"
             return missing(

@@ -24,7 +24,7 @@ from mts1b_operations.history.query import parse
 from mts1b_operations.history.search import Search
 from mts1b_operations.history.seen import Decoders
 from mts1b_operations.index.feed import Feed
-from mts1b_operations.index.find import ByIndex
+from mts1b_operations.index.find import ByIndex, pointing
 from mts1b_operations.index.store import IndexStore
 from mts1b_operations.story.names import Name
 from mts1b_platform.eventbus import EventBus, apply_streams, connect
@@ -86,7 +86,7 @@ async def measured(bus: EventBus, count: int, place: Path) -> None:
         keys = store.keys()
     with IndexStore(place / "index.db") as store:
         print(f"{'index':36} {store.bytes / keys:8.1f} bytes a key, {keys:,} keys")
-        finder = ByIndex(store, {STREAM: history}, decoders, most=200_000, within=5)
+        finder = ByIndex(pointing(store), {STREAM: history}, decoders, most=200_000, within=5)
         began = time.perf_counter()
         events = (await finder.find([Name("order_id", middle)])).events
         print(f"{'find an order by the index':36} {time.perf_counter() - began:8.4f} s  ({len(events)} found)")

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,10 @@ from mts1b_foundation.subjects import (
 from mts1b_operations.history.seen import Decoders
 from mts1b_operations.history.streams import open_streams
 from mts1b_operations.index.feed import Feed
+from mts1b_operations.index.find import ByIndex
 from mts1b_operations.index.store import IndexStore
+from mts1b_operations.people.finding import consumers_for_anybody, looked_up, may_look_up
+from mts1b_operations.people.serve import looking
 from mts1b_operations.story.gather import BySearch
 from mts1b_operations.story.names import ORDER as ORDER_ID
 from mts1b_operations.story.names import Name
@@ -127,7 +131,35 @@ async def test_a_person_sees_what_the_role_reads_and_what_it_does_not(gate: Gate
     told = await story(trader)
     assert len(told.events) == 3
     assert told.found.hidden["TREASURY_NAV"] == "not for this identity"
+    assert told.readers is None
     auditor = await gate.let_in(gate.token("olga", "auditor"))
     found: dict[str, Any] = (await story(auditor, "ord-x")).to_json()
     # the dead letter is about the order that its message was about
     assert [each["stream"] for each in found["events"]] == ["OMS_ORDERS", "DEADLETTERS"]
+
+
+async def test_a_person_finds_by_the_index_of_the_looks_and_sees_who_has_handled_what(gate: Gate, tmp_path: Path):
+    await trade(gate.locked)
+    file = tmp_path / "index.db"
+    with IndexStore(file, write=True) as store:
+        await Feed(await gate.locked.bus("mts1b-operations"), store, _DECODERS).catch_up()
+    olga = await gate.let_in(gate.token("olga", "operator"))
+    assert not await may_look_up(olga)  # nobody answers yet
+    config = gate.locked.empty_config()
+    indexed = config.with_name("indexed.toml")
+    await asyncio.to_thread(indexed.write_text, f'{config.read_text()}index_file = "{file}"\n')
+    async with looking(servers=gate.locked.url, config=indexed):
+        assert await may_look_up(olga)
+        histories, hidden = await open_streams(olga, patterns=["mts.>"])
+        named = {each.stream: each for each in histories}
+        finder = ByIndex(partial(looked_up, olga), named, _DECODERS, most=10_000, within=30, hidden=hidden)
+        told = await tell(
+            olga, Name(ORDER_ID, ORDER.order_id), finder, _DECODERS, named, consumers=consumers_for_anybody
+        )
+        assert (told.found.how, len(told.events)) == ("index", 3)
+        assert told.readers is not None
+        assert [each.kind for each in told.missing] == ["no_reader"]
+        filled = await tell(olga, Name(ORDER_ID, "ord-x"), finder, _DECODERS, named, consumers=consumers_for_anybody)
+        assert filled.readers is not None
+        ((reader,),) = [each for place, each in filled.readers.items() if place.startswith("OMS_ORDERS")]
+        assert (reader.service, reader.state.value) == ("mts1b-treasury", "waiting")

@@ -19,6 +19,7 @@ from typing import Any
 
 from mts1b_platform.eventbus import EventBus, StreamError
 from mts1b_platform.eventbus.jetstream.api import ApiError, js_api
+from mts1b_platform.eventbus.jetstream.durables import SERVICE
 from mts1b_platform.eventbus.jetstream.stored import StoredMessage, read_stored
 from mts1b_platform.eventbus.protocol.error_codes import ErrorCode
 
@@ -43,6 +44,13 @@ class ConsumerLag:
         filters: the subjects that the consumer asked for; empty for all.
         durable: whether it outlives its reader.
         paused: whether it was paused on purpose.
+        service: the repo that reads with it, by its metadata; empty when nobody says.
+        reached: the last sequence that was delivered.
+        floor: up to this sequence all is acknowledged.
+        pending: matching messages that were not delivered yet.
+        created: when it was made, RFC 3339.
+        deliver: where it began: ``all``, ``new``, ``by_start_time`` …
+        last_active: when it was last given a message, RFC 3339; None when never.
     """
 
     stream: str
@@ -57,6 +65,13 @@ class ConsumerLag:
     filters: tuple[str, ...]
     durable: bool
     paused: bool
+    service: str = ""
+    reached: int = 0
+    floor: int = 0
+    pending: int = 0
+    created: str = ""
+    deliver: str = "all"
+    last_active: str | None = None
 
 
 async def consumer_lags(bus: EventBus, *, stream: str | None = None) -> list[ConsumerLag]:
@@ -120,6 +135,7 @@ async def lag_of(bus: EventBus, info: dict[str, Any]) -> ConsumerLag:
     config = info["config"]
     several: list[str] = config.get("filter_subjects") or []
     filters = tuple(several or ([one] if (one := config.get("filter_subject")) else []))
+    metadata: dict[str, str] = config.get("metadata") or {}
     oldest = await _oldest(bus, info, filters)
     return ConsumerLag(
         stream=info["stream_name"],
@@ -134,6 +150,13 @@ async def lag_of(bus: EventBus, info: dict[str, Any]) -> ConsumerLag:
         filters=filters,
         durable="durable_name" in config,
         paused=bool(info.get("paused")),
+        service=metadata.get(SERVICE, ""),
+        reached=info["delivered"]["stream_seq"],
+        floor=info["ack_floor"]["stream_seq"],
+        pending=info["num_pending"],
+        created=info["created"],
+        deliver=config.get("deliver_policy", "all"),
+        last_active=info["delivered"].get("last_active"),
     )
 
 

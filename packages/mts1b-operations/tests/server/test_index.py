@@ -21,7 +21,7 @@ from mts1b_operations.history.seen import Decoders
 from mts1b_operations.history.streams import open_streams
 from mts1b_operations.index import store as store_module
 from mts1b_operations.index.feed import Feed
-from mts1b_operations.index.find import ByIndex
+from mts1b_operations.index.find import ByIndex, pointing
 from mts1b_operations.index.store import IndexFileError, IndexStore
 from mts1b_operations.story.gather import Found
 from mts1b_operations.story.names import Name
@@ -57,7 +57,7 @@ async def index(bus: EventBus, file: Path) -> Feed:
 async def find(bus: EventBus, file: Path, kind: str, value: str) -> Found:
     histories, _ = await open_streams(bus, patterns=["mts.>"])
     with IndexStore(file) as store:
-        finder = ByIndex(store, {each.stream: each for each in histories}, _DECODERS, most=1_000, within=5)
+        finder = ByIndex(pointing(store), {each.stream: each for each in histories}, _DECODERS, most=1_000, within=5)
         return await finder.find([Name(kind, value)])
 
 

@@ -1,6 +1,7 @@
 """What an order still waits for, who owes it, and why it does not come: decided from events and consumers alone."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from decimal import Decimal
 from typing import Any
 
@@ -27,6 +28,7 @@ from mts1b_foundation.subjects import (
 )
 from mts1b_operations.commands._story import duration
 from mts1b_operations.history.seen import Decoders, Seen
+from mts1b_operations.lag import ConsumerLag
 from mts1b_operations.story.expected import owed
 from mts1b_operations.story.explain import Missing, explain
 from mts1b_operations.story.names import ORDER as ORDER_ID
@@ -112,34 +114,39 @@ def test_only_the_newest_part_of_an_order_waits():
     assert owes(PARTIAL, again) == [("brokers", "a further fill, or the cancel of the rest")]
 
 
-def info(durable: str = "broker-orders", service: str = "mts1b-brokers", **values: Any) -> dict[str, Any]:
-    return {
-        "stream_name": "OMS_ORDERS",
-        "name": durable,
+def lag(durable: str = "broker-orders", service: str = "mts1b-brokers", **values: Any) -> ConsumerLag:
+    facts: dict[str, Any] = {
+        "stream": "OMS_ORDERS",
+        "consumer": durable,
+        "service": service,
+        "seconds": 41.0,
+        "messages": 12,
+        "filters": ("mts.v1.oms.orders.accepted", "mts.v1.oms.orders.accepted.fund.*"),
+        "durable": True,
+        "paused": False,
+        "reached": 12_031,
+        "floor": 12_031,
+        "pending": 12,
+        "ack_pending": 0,
+        "redelivered": 0,
+        "waiting": 0,
+        "oldest_seq": 12_032,
+        "oldest_subject": "x",
         "created": "2020-01-01T00:00:00Z",
-        "config": {
-            "durable_name": durable,
-            "filter_subjects": ["mts.v1.oms.orders.accepted", "mts.v1.oms.orders.accepted.fund.*"],
-            "metadata": {"mts-service": service},
-        },
-        "delivered": {"stream_seq": values.pop("delivered", 12_031), "last_active": "2026-11-29T03:12:01Z"},
-        "ack_floor": {"stream_seq": values.pop("floor", 12_031)},
-        "num_pending": 12,
-        "num_ack_pending": 0,
-        "num_redelivered": 0,
-        "num_waiting": 0,
-    } | values
+        "last_active": "2026-11-29T03:12:01Z",
+    }
+    return ConsumerLag(**(facts | values))
 
 
-def why(*infos: dict[str, Any], letters: Sequence[Seen] = (), events: Sequence[Seen] = (ACCEPTED,)) -> Missing | None:
+def why(*infos: ConsumerLag, letters: Sequence[Seen] = (), events: Sequence[Seen] = (ACCEPTED,)) -> Missing | None:
     (each,) = owed(events, registry().flows)
     readers = readers_of(each.after, infos, {})
     now = each.after.recorded.time_ns + 41_000_000_000
-    return explain(each, readers=readers, letters=letters, now_ns=now, usual=0.4, lag=41.0)
+    return explain(each, readers=readers, letters=letters, now_ns=now, usual=0.4)
 
 
 def test_a_dead_reader_is_named_with_its_position():
-    found = why(info(), info("risk", "mts1b-riskengine"))
+    found = why(lag(), lag("risk", "mts1b-riskengine"))
     assert found is not None
     assert (found.kind, found.durable, found.late) == ("nobody_reads", "broker-orders", True)
     assert found.why == "broker-orders has reached 12,031, the event is 12,044; nobody reads it since 03:12:01Z"
@@ -151,16 +158,16 @@ def test_a_dead_reader_is_named_with_its_position():
     ("infos", "kind"),
     [
         ((), "no_reader"),
-        ((info(service=""),), "no_reader"),
-        ((info(num_waiting=1),), "behind"),
-        ((info(paused=True),), "paused"),
-        ((info(delivered=12_050, num_ack_pending=3),), "under_way"),
-        ((info(delivered=12_050, floor=12_044, num_ack_pending=3),), "nothing_came"),
-        ((info(delivered=12_050),), "nothing_came"),
-        ((info(delivered=12_050), info("second")), "nobody_reads"),
+        ((lag(service=""),), "no_reader"),
+        ((lag(waiting=1),), "behind"),
+        ((lag(paused=True),), "paused"),
+        ((lag(reached=12_050, ack_pending=3),), "under_way"),
+        ((lag(reached=12_050, floor=12_044, ack_pending=3),), "nothing_came"),
+        ((lag(reached=12_050),), "nothing_came"),
+        ((lag(reached=12_050), lag("second")), "nobody_reads"),
     ],
 )
-def test_why_it_does_not_come(infos: tuple[dict[str, Any], ...], kind: str):
+def test_why_it_does_not_come(infos: tuple[ConsumerLag, ...], kind: str):
     found = why(*infos)
     assert found is not None
     assert found.kind == kind
@@ -170,8 +177,8 @@ def test_why_it_does_not_come(infos: tuple[dict[str, Any], ...], kind: str):
 def test_an_order_that_rests_is_owed_nothing_once_its_broker_has_it():
     rests = _IOC.model_copy(update={"time_in_force": TimeInForce.GTC}).accept(_IOC.created_at)
     events = [seen(OMS_ORDERS_ACCEPTED, rests, 30, seq=12_044)]
-    assert why(info(delivered=12_050), events=events) is None
-    found = why(info(), events=events)
+    assert why(lag(reached=12_050), events=events) is None
+    found = why(lag(), events=events)
     assert found is not None
     assert found.kind == "nobody_reads"
 
@@ -191,32 +198,29 @@ def test_an_event_that_was_given_up_is_the_reason():
     )
     given_up = seen(OPERATIONS_DEADLETTERS_CREATED, letter, 35)
     assert given_up.names["order_id"] == ORDER.order_id
-    found = why(info(delivered=12_050), letters=[given_up])
+    found = why(lag(reached=12_050), letters=[given_up])
     assert found is not None
     assert found.kind == "gave_up"
     assert "after 5 deliveries: division by zero" in found.why
     assert found.do[0] == f"mts1b deadletters show {letter.dead_letter_id}"
     other = letter.model_copy(update={"sequence": 7})
-    assert (why(info(), letters=[seen(OPERATIONS_DEADLETTERS_CREATED, other, 35)]) or found).kind == "nobody_reads"
+    assert (why(lag(), letters=[seen(OPERATIONS_DEADLETTERS_CREATED, other, 35)]) or found).kind == "nobody_reads"
 
 
 def test_who_has_handled_an_event():
-    later = info("late", created="2030-01-01T00:00:00Z", delivered=12_050)
-    later["config"]["deliver_policy"] = "new"
-    other = info("fills")
-    other["config"]["filter_subjects"] = ["mts.v1.oms.orders.filled"]
-    everything = info("all", delivered=12_044, floor=12_044, num_ack_pending=1)
-    del everything["config"]["filter_subjects"]
-    passing = info("passing")
-    del passing["config"]["durable_name"]
-    found = {each.durable: each.state for each in readers_of(ACCEPTED, [info(), later, other, everything, passing], {})}
+    readers = [
+        lag(),
+        lag("late", created="2030-01-01T00:00:00Z", deliver="new", reached=12_050),
+        lag("fills", filters=("mts.v1.oms.orders.filled",)),
+        lag("all", filters=(), reached=12_044, floor=12_044, ack_pending=1),
+        replace(lag("passing"), durable=False),
+    ]
+    found = {each.durable: each.state for each in readers_of(ACCEPTED, readers, {})}
     assert found == {"broker-orders": State.WAITING, "late": State.BEFORE, "all": State.HANDLED}
 
 
 def test_a_declared_durable_needs_no_metadata():
-    plain = info("d")
-    del plain["config"]["metadata"]
-    (found,) = readers_of(ACCEPTED, [plain], {("OMS_ORDERS", "d"): "mts1b-brokers"})
+    (found,) = readers_of(ACCEPTED, [lag("d", "")], {("OMS_ORDERS", "d"): "mts1b-brokers"})
     assert isinstance(found, Reader)
     assert found.service == "mts1b-brokers"
 

@@ -5,7 +5,7 @@ from itertools import pairwise
 from mts1b_foundation.samples import QUOTE
 from mts1b_foundation.subjects import registry
 from mts1b_operations.history.lines import Lines
-from mts1b_operations.history.sampling import Sampler
+from mts1b_operations.history.sampling import Rate, Sampler
 from mts1b_operations.history.seen import Decoders, Seen
 from mts1b_operations.history.tail import patterns_to_hear
 from mts1b_platform.eventbus.history.recorded import Recorded
@@ -35,7 +35,20 @@ def test_a_sample_is_even_and_shows_everything_that_is_refused():
     assert shown == sorted(shown)
     rest = [seq for seq in shown if seq not in (3, 77)]
     assert max(b - a for a, b in pairwise(rest)) <= 14
-    assert (sampler.events, sampler.shown, sampler.refused, sampler.one_in) == (100, 10, 2, 10)
+    assert (sampler.events, sampler.shown, sampler.refused) == (100, 10, 2)
+
+
+def test_how_much_is_shown_is_said_once_a_second_while_not_all_is():
+    now = 100.0
+    rate, sampler = Rate(lambda: now), Sampler(10)
+    sampler.pick([quote(seq) for seq in range(1, 401)])
+    now = 100.5
+    assert rate.said(sampler) == ""
+    now = 102.0
+    assert rate.said(sampler) == "200/s, 5/s are shown, 0 refused so far"
+    sampler.pick([quote(seq) for seq in range(1, 6)])
+    now = 103.5
+    assert rate.said(sampler) == ""
 
 
 def test_few_are_all_shown_and_counts_are_exact():
@@ -56,12 +69,13 @@ def test_more_refused_than_room_are_bounded():
 def test_a_line_fits_the_terminal_and_cannot_move_its_cursor():
     lines = Lines(100)
     day, first = lines.of(quote(1))
-    (second,) = lines.of(quote(2, broken=True))
+    second, why = lines.of(quote(2, broken=True))
     assert day == "2026-11-29 (UTC)"
     assert first.startswith("03:12:03.1Z")
     assert " ! " in second
     assert max(map(len, (first, second))) <= 100
-    assert "\x1b" not in second
+    assert "REFUSED invalid_payload" in why
+    assert "\x1b" not in second + why
 
 
 def test_both_forms_of_a_verb_subject_are_heard():

@@ -8,7 +8,9 @@ import signal
 import sys
 from collections.abc import Callable, Generator
 from datetime import UTC, datetime
-from typing import Annotated
+from time import monotonic
+from types import TracebackType
+from typing import Annotated, Self
 
 import typer
 from mts1b_foundation.errors import Mts1bError
@@ -17,6 +19,7 @@ from mts1b_operations.export.run import Forwards
 from mts1b_operations.history.matching import nonsense
 from mts1b_operations.history.moments import moment
 from mts1b_operations.history.query import Query, parse
+from mts1b_operations.history.search import Searched
 
 From = Annotated[
     str | None, typer.Option("--from", help="Nothing before: 10m (ago), 03:12, 2026-11-29T03:12:03Z.", metavar="TIME")
@@ -79,6 +82,36 @@ def progress_line() -> Generator[Callable[[Forwards, int, float], None]]:
         yield show
     finally:
         if shown:
+            sys.stderr.write("\r\033[K")
+            sys.stderr.flush()
+
+
+class Searching:
+    """Shows how far a search is, in one line of standard error, when that is a terminal; gone with the block."""
+
+    def __init__(self) -> None:
+        self._last = monotonic()
+        self._there = False
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.clear()
+
+    def __call__(self, searched: Searched) -> None:
+        """Show it, some times a second."""
+        if sys.stderr.isatty() and monotonic() - self._last > 0.3:
+            self._last, self._there = monotonic(), True
+            sys.stderr.write(f"\r\033[K{searched.looked_at:,} of {searched.of:,} searched")
+            sys.stderr.flush()
+
+    def clear(self) -> None:
+        """Make room for something else."""
+        if self._there:
+            self._there = False
             sys.stderr.write("\r\033[K")
             sys.stderr.flush()
 

@@ -1,18 +1,28 @@
-"""The index, when there is one that can be used."""
+"""The index, when there is one that can be used: here, or where looks are answered."""
 
-from collections.abc import Generator
-from contextlib import contextmanager
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from functools import partial
 
 from mts1b_platform.config import Settings
+from mts1b_platform.eventbus import EventBus
 
 from mts1b_operations.commands._events_options import tell
+from mts1b_operations.index.find import PointTo, pointing
 from mts1b_operations.index.store import IndexFileError, IndexStore
+from mts1b_operations.people.finding import looked_up, may_look_up
 
 
-@contextmanager
-def the_index() -> Generator[IndexStore | None]:
-    """The index that the settings name, open for reading; None without one; when it cannot be used, that is said."""
+@asynccontextmanager
+async def the_index(bus: EventBus) -> AsyncGenerator[PointTo | None]:
+    """What points to events: the index that the settings name, or for a person the one where looks are answered.
+
+    None without one; when it cannot be used, that is said.
+    """
     file = Settings.load().index_file
+    if file is None and bus.identity.has_token and await may_look_up(bus):
+        yield partial(looked_up, bus)
+        return
     if file is None or not file.exists():
         if file is not None:
             tell(f"there is no index at {file} (`mts1b index run` makes it); the streams are searched")
@@ -25,4 +35,4 @@ def the_index() -> Generator[IndexStore | None]:
         yield None
         return
     with store:
-        yield store
+        yield pointing(store)

@@ -8,13 +8,14 @@ from mts1b_platform.eventbus import EventBus
 from mts1b_platform.output import print_json, say
 
 from mts1b_operations.commands._bus import on_bus
-from mts1b_operations.commands._events_options import nanoseconds_at, tell
+from mts1b_operations.commands._events_options import Searching, nanoseconds_at, tell
 from mts1b_operations.commands._finding import the_index
 from mts1b_operations.commands._story import lines
 from mts1b_operations.history.search import MOST
 from mts1b_operations.history.seen import Decoders
 from mts1b_operations.history.streams import open_streams
 from mts1b_operations.index.find import ByIndex
+from mts1b_operations.people.finding import consumers_for_anybody
 from mts1b_operations.story.gather import BySearch, Finder
 from mts1b_operations.story.names import Name
 from mts1b_operations.story.story import Story
@@ -32,13 +33,23 @@ def told(about: Name, *, since: str | None, within: float, servers: str | None, 
     async def work(bus: EventBus) -> Story:
         histories, hidden = await open_streams(bus, patterns=["mts.>"])
         named = {each.stream: each for each in histories}
-        with the_index() as index:
-            finder: Finder = (
-                BySearch(histories, decoders, most=_MOST, within=within, since_ns=nanoseconds_at(since), hidden=hidden)
-                if index is None
-                else ByIndex(index, named, decoders, most=_MOST, within=within, hidden=hidden)
-            )
-            return await tell_story(bus, about, finder, decoders, named)
+        since_ns = nanoseconds_at(since)
+        with Searching() as progress:
+            async with the_index(bus) as index:
+                finder: Finder = (
+                    BySearch(
+                        histories,
+                        decoders,
+                        most=_MOST,
+                        within=within,
+                        since_ns=since_ns,
+                        hidden=hidden,
+                        progress=progress,
+                    )
+                    if index is None
+                    else ByIndex(index, named, decoders, most=_MOST, within=within, hidden=hidden, progress=progress)
+                )
+                return await tell_story(bus, about, finder, decoders, named, consumers=consumers_for_anybody)
 
     story = on_bus(work, servers)
     if as_json:
@@ -49,7 +60,8 @@ def told(about: Name, *, since: str | None, within: float, servers: str | None, 
     if not story.events:
         kind = about.kind.removesuffix("_id")
         where = f"back to {story.found.back_to}" if story.found.back_to else "in all that is stored"
-        tell(f"mts1b: no event is about {kind} {about.value}, {where}; ids are matched whole, * stands for any text")
+        tell(f"mts1b: no event is about {kind} {about.value}, {where}; ids are matched whole")
+        tell(f"`mts1b events find {kind}:PART*` finds by a part")
         raise typer.Exit(1)
     if any(each.late for each in story.missing):
         raise typer.Exit(MISSING)

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable
 from enum import StrEnum
 from pathlib import Path
+from time import monotonic
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -20,6 +21,7 @@ from mts1b_operations.commands._bus import Servers, on_bus
 from mts1b_operations.commands._events_options import (
     From,
     QueryError,
+    Searching,
     Streams,
     To,
     nanoseconds_at,
@@ -39,7 +41,7 @@ from mts1b_operations.export.run import export as write_all
 from mts1b_operations.history.lines import Lines
 from mts1b_operations.history.matching import matches, patterns_of, streams_of
 from mts1b_operations.history.query import Query
-from mts1b_operations.history.sampling import Sampler
+from mts1b_operations.history.sampling import Rate, Sampler
 from mts1b_operations.history.search import MOST, WITHIN, Search, Searched
 from mts1b_operations.history.seen import Decoders, Seen
 from mts1b_operations.history.streams import open_streams
@@ -84,6 +86,7 @@ def tail(
     lines = Lines(width())
 
     async def work(bus: EventBus) -> None:
+        rate = Rate(monotonic)
         stop = stopped_by_signals()
         if seconds is not None:
             asyncio.get_running_loop().call_later(seconds, stop.set)
@@ -99,8 +102,8 @@ def tail(
                     if limit is not None and sampler.events >= limit:
                         stop.set()
                         break
-                    if sampler.one_in > 1 and len(frame) > _ROOM:
-                        tell(f"  {len(frame) * 10:,}/s, one in {sampler.one_in:.0f} is shown")
+                    if said := rate.said(sampler):
+                        tell(f"  {said}")
             finally:
                 _tell_counts(sampler, heard)
 
@@ -179,9 +182,12 @@ def find(
     lines = Lines(width())
     found: list[Seen] = []
 
+    progress = Searching()
+
     def show(seen: Seen) -> None:
         found.append(seen)
         if not as_json:
+            progress.clear()
             for line in lines.of(seen):
                 say(line)
 
@@ -190,7 +196,7 @@ def find(
         histories, skipped = await open_streams(bus, names=names, patterns=patterns_of(wanted))
         since_ns, until_ns = nanoseconds_at(since), nanoseconds_at(until)
         if (name := name_in(wanted)) is not None:
-            with the_index() as index:
+            async with the_index(bus) as index:
                 if index is not None:
                     finder = ByIndex(
                         index,
@@ -201,19 +207,21 @@ def find(
                         hidden=skipped,
                     )
                     return await indexed(finder, wanted, name, since_ns, until_ns, limit, show)
-        search = Search(
-            histories,
-            wanted,
-            decoders,
-            since_ns=since_ns,
-            until_ns=until_ns,
-            most=most,
-            within=within,
-            limit=limit,
-        )
-        search.searched.skipped = skipped
-        async for seen in search.run():
-            show(seen)
+        with progress:
+            search = Search(
+                histories,
+                wanted,
+                decoders,
+                since_ns=since_ns,
+                until_ns=until_ns,
+                most=most,
+                within=within,
+                limit=limit,
+                progress=progress,
+            )
+            search.searched.skipped = skipped
+            async for seen in search.run():
+                show(seen)
         return search.searched
 
     searched = on_bus(work, servers)

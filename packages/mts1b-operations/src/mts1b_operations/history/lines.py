@@ -32,7 +32,12 @@ class Lines:
             yield f"{head} {seen.summary}{'  ' + seen.place if seen.place else ''}"
             return
         room = max(10, self._width - len(head) - len(place) - 2)
-        yield f"{head} {cut(_one_line(seen.summary), room).ljust(room)} {place}".rstrip()
+        said = _one_line(seen.summary)
+        if seen.refused is not None and len(said) > room:  # the reason is what the line is there for: it is not cut
+            yield f"{head} {'REFUSED'.ljust(room)} {place}".rstrip()
+            yield f"{' ' * 15}{said}"
+            return
+        yield f"{head} {cut(said, room).ljust(room)} {place}".rstrip()
 
 
 def short(subject: str) -> str:

@@ -136,7 +136,11 @@ async def still_holds(history: History, mark: Mark, last: int) -> bool:
 
 async def valid_marks(histories: Mapping[str, History], store: IndexStore) -> dict[str, int]:
     """Up to which sequence each stream is indexed; 0 for one that is not, or was made again since."""
-    marks = store.marks()
+    return await confirmed(histories, store.marks())
+
+
+async def confirmed(histories: Mapping[str, History], marks: Mapping[str, Mark]) -> dict[str, int]:
+    """As :func:`valid_marks`, of the marks of an index that lies elsewhere."""
 
     async def position(name: str, history: History) -> int:
         mark = marks.get(name)

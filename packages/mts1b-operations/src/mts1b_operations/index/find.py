@@ -1,15 +1,15 @@
 """Finding events by name through the index; what it has not reached yet is searched in the streams."""
 
 import asyncio
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Final
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
+from typing import Final, NamedTuple
 
 from mts1b_foundation.subjects.flows import TRACE
 from mts1b_platform.eventbus.history.history import History
 
 from mts1b_operations.history.matching import NAMED, matches
 from mts1b_operations.history.query import And, Compare, Query
-from mts1b_operations.history.search import Search
+from mts1b_operations.history.search import Search, Searched
 from mts1b_operations.history.seen import Decoders, Seen
 from mts1b_operations.index.feed import valid_marks
 from mts1b_operations.index.keys import MESSAGE, key_of
@@ -21,53 +21,72 @@ _AT_ONCE: Final = 64
 """Events that are fetched at a time."""
 
 
+class Pointers(NamedTuple):
+    """Where events with some names may lie, and how far the index has come."""
+
+    places: set[tuple[str, int]]
+    """Stream and sequence; some may be gone, or about something else."""
+    positions: dict[str, int]
+    """Up to which sequence each stream is indexed; what is missing is not indexed at all."""
+
+
+PointTo = Callable[[Collection[Name], Mapping[str, History]], Awaitable[Pointers]]
+"""Where events with some names lie, in some streams."""
+
+
+def pointing(store: IndexStore) -> PointTo:
+    """The pointers of an index that lies here."""
+
+    async def point(names: Collection[Name], histories: Mapping[str, History]) -> Pointers:
+        positions = await valid_marks(histories, store)
+        return Pointers({place for name in names for place in store.find(key_of(name.kind, name.value))}, positions)
+
+    return point
+
+
 class ByIndex:
     """Finds by the index, and by a search of what came after it. It never says less than a search of everything would.
 
     Args:
-        store: the index.
+        point: what knows where events with some names lie.
         histories: the streams that this identity reads, by name.
         decoders: what strict consumers make of a message.
         most: messages that are searched beyond the index.
         within: seconds that this takes at most.
         hidden: streams that cannot be read, and why.
-        heard: is told of each event as it is found.
+        progress: is told how far the search is.
     """
 
     def __init__(
         self,
-        store: IndexStore,
+        point: PointTo,
         histories: Mapping[str, History],
         decoders: Decoders,
         *,
         most: int,
         within: float,
         hidden: dict[str, str] | None = None,
-        heard: Callable[[Seen], object] = lambda _: None,
+        progress: Callable[[Searched], object] = lambda _: None,
     ) -> None:
-        self._store = store
+        self._point = point
         self._histories = histories
         self._decoders = decoders
         self._most, self._within = most, within
         self._hidden = hidden or {}
-        self._heard = heard
-        self._positions: dict[str, int] | None = None
+        self._progress = progress
 
     async def find(self, names: Iterable[Name], *, around: Sequence[Seen] = ()) -> Found:
         """The events that are about any of ``names``; ``around`` is not needed."""
         del around
         wanted = set(names)
         query = query_of(wanted)
-        if self._positions is None:
-            self._positions = await valid_marks(self._histories, self._store)
-        pointers = {place for name in wanted for place in self._store.find(key_of(name.kind, name.value))}
+        pointers, indexed = await self._point(wanted, self._histories)
+        positions = {name: indexed.get(name, 0) for name in self._histories}
         hidden = dict(self._hidden)
         for stream in {stream for stream, _ in pointers} - self._histories.keys():
             count = sum(1 for place in pointers if place[0] == stream)
             hidden[stream] = f"{count} events may be there: {hidden.get(stream, 'not for this identity')}"
-        readable = [
-            (stream, seq) for stream, seq in pointers if stream in self._histories and seq <= self._positions[stream]
-        ]
+        readable = [(stream, seq) for stream, seq in pointers if stream in self._histories and seq <= positions[stream]]
         gate = asyncio.Semaphore(_AT_ONCE)
 
         async def fetch(stream: str, seq: int) -> Seen | None:
@@ -83,11 +102,10 @@ class ByIndex:
             self._decoders,
             most=self._most,
             within=self._within,
-            behind=self._positions,
+            behind=positions,
+            progress=self._progress,
         )
         events += [seen async for seen in search.run()]
-        for seen in events:
-            self._heard(seen)
         complete = search.searched.complete and len(readable) <= MOST_EVENTS
         return Found(events, "index", complete, None, hidden)
 

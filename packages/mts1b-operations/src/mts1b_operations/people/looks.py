@@ -13,6 +13,7 @@ from dataclasses import asdict
 from datetime import UTC, datetime
 from functools import partial
 from itertools import islice
+from pathlib import Path
 from typing import Any, Final
 
 from mts1b_platform.eventbus import EventBus
@@ -21,6 +22,8 @@ from mts1b_platform.threads import in_thread
 
 from mts1b_operations.deadletters.letters import Selection, each_letter
 from mts1b_operations.halt import halts_in_force
+from mts1b_operations.index.keys import key_of
+from mts1b_operations.index.store import IndexFileError, IndexStore, Mark
 from mts1b_operations.monitor.restore import alerts_in_force
 from mts1b_operations.monitor.survey import survey
 from mts1b_operations.people.asked import Asked, Declined
@@ -28,6 +31,7 @@ from mts1b_operations.people.asked import Asked, Declined
 KEPT: Final = 1.0
 """Seconds for which an answer of the server is given to others too."""
 MOST_ROWS: Final = 1_000
+MOST_PLACES: Final = 5_000
 LONGEST: Final = 3.0
 """Seconds that a search goes on; what was found until then is the answer, and says so."""
 _AUDITED: Final = frozenset({"order_id", "fund_id", "halt_id", "actor", "action", "kind", "request_id", "trace_id"})
@@ -138,6 +142,29 @@ async def _audit(bus: EventBus, asked: Asked) -> Mapping[str, Any]:
     return {"records": found[:MOST_ROWS], "complete": len(found) <= MOST_ROWS}
 
 
+async def _find(bus: EventBus, asked: Asked) -> Mapping[str, Any]:
+    """Where events about a name lie, by the index of this host: pointers, never payloads."""
+    _everything(asked)
+    file = bus.settings.index_file
+    if file is None or not file.exists():
+        raise Declined("unavailable", "no index is kept where the looks are answered", "run `mts1b index run` there")
+    names = [key_of(asked.text("kind", least=1, most=40), value) for value in asked.texts("values", most=100)]
+    try:
+        places, marks = await in_thread(partial(_pointers, file, names))
+    except IndexFileError as error:
+        raise Declined("unavailable", str(error)) from None
+    return {
+        "places": sorted(places)[:MOST_PLACES],
+        "marks": {name: {"position": mark.position, "stamp": mark.stamp} for name, mark in marks.items()},
+        "complete": len(places) <= MOST_PLACES,
+    }
+
+
+def _pointers(file: Path, keys: list[int]) -> tuple[set[tuple[str, int]], dict[str, Mark]]:
+    with IndexStore(file) as store:
+        return {place for key in keys for place in store.find(key)}, store.marks()
+
+
 def _first(directory: Any, wanted: Mapping[str, str]) -> list[dict[str, Any]]:
     return list(islice(search(directory, **wanted), MOST_ROWS + 1))
 
@@ -153,6 +180,7 @@ LOOKS: Final[Mapping[str, Look]] = {
     "audit": _audit,
     "consumers": _consumers,
     "deadletters": _deadletters,
+    "find": _find,
     "halts": _halts,
     "survey": _survey,
 }

@@ -67,7 +67,6 @@ def explain(
     letters: Sequence[Seen],
     now_ns: int,
     usual: float | None,
-    lag: float | None,
 ) -> Missing | None:
     """Why a step did not follow; None when nothing is owed, because it may rightly not follow and was handled.
 
@@ -77,7 +76,6 @@ def explain(
         letters: dead letters in the story.
         now_ns: the present.
         usual: how long it usually takes, in seconds.
-        lag: of the durable that owes it, in seconds.
     """
     after = owed.after
     mine = [reader for reader in readers or () if reader.service == owed.by]
@@ -85,6 +83,7 @@ def explain(
     certain = payload is not None and owed.step.certain(payload)
 
     def missing(kind: str, durable: str, why: str, *do: str) -> Missing:
+        lag = next((reader.lag_seconds for reader in mine if reader.durable == durable), None)
         return Missing(owed, owed.waiting(now_ns), usual, kind, durable, why, do, lag)
 
     if (letter := _letter(owed, letters, mine)) is not None:
@@ -112,10 +111,11 @@ def explain(
         )
     reader = min(mine, key=lambda each: list(_URGENCY).index(each.state))
     look = f"mts1b lag --stream {reader.stream}"
+    resume = f"mts1b consumers resume {reader.stream} {reader.durable}"
     position = f"{reader.durable} has reached {reader.reached:,}, the event is {after.recorded.seq:,}"
     if reader.state is State.WAITING:
         if reader.paused:
-            return missing("paused", reader.durable, f"{position}; it is paused", f"resume {reader.durable}", look)
+            return missing("paused", reader.durable, f"{position}; it is paused", resume, look)
         if not reader.pulls:
             since = f" since {reader.last_active:%H:%M:%S}Z" if reader.last_active else ", and never did"
             return missing(

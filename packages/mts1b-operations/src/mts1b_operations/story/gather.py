@@ -51,7 +51,7 @@ class BySearch:
         within: seconds that one search takes.
         since_ns: nothing before this moment.
         until_ns: nothing after this moment.
-        heard: is told of each event as it is found.
+        progress: is told how far a search is.
     """
 
     def __init__(
@@ -64,14 +64,14 @@ class BySearch:
         since_ns: int | None = None,
         until_ns: int | None = None,
         hidden: dict[str, str] | None = None,
-        heard: Callable[[Seen], object] = lambda _: None,
+        progress: Callable[[Searched], object] = lambda _: None,
     ) -> None:
         self._histories = histories
         self._decoders = decoders
         self._most, self._within = most, within
         self._since, self._until = since_ns, until_ns
         self._hidden = hidden or {}
-        self._heard = heard
+        self._progress = progress
 
     async def find(self, names: Iterable[Name], *, around: Sequence[Seen] = ()) -> Found:
         """Search; an order's own events end with the one that created it."""
@@ -89,12 +89,12 @@ class BySearch:
             within=self._within,
             since_ns=since,
             until_ns=until,
+            progress=self._progress,
         )
         events: list[Seen] = []
         begun = False
         async for seen in search.run():
             events.append(seen)
-            self._heard(seen)
             if {name.kind for name in wanted} == {ORDER} and seen.is_of(OMS_ORDERS_CREATED):
                 begun = len(wanted) == 1
             if begun or len(events) >= MOST_EVENTS:

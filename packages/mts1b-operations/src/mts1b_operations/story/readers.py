@@ -1,6 +1,6 @@
 """Which durable has handled an event, by what the server says of its consumers."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
@@ -8,9 +8,9 @@ from typing import Any
 
 from mts1b_foundation.subjects.algebra import matches
 from mts1b_platform.eventbus.declared import declared
-from mts1b_platform.eventbus.jetstream.durables import SERVICE
 
 from mts1b_operations.history.seen import Seen
+from mts1b_operations.lag import ConsumerLag
 
 
 class State(StrEnum):
@@ -41,6 +41,7 @@ class Reader:
         pulls: pulls that wait: somebody is there to read.
         last_active: when it was last given a message; None when never.
         paused: whether it was paused on purpose.
+        lag_seconds: age of the oldest message that it has not settled.
     """
 
     stream: str
@@ -54,6 +55,7 @@ class Reader:
     pulls: int
     last_active: datetime | None
     paused: bool
+    lag_seconds: float
 
     def to_json(self) -> dict[str, Any]:
         """It as a JSON document."""
@@ -68,6 +70,7 @@ class Reader:
             "pulls": self.pulls,
             "last_active": self.last_active.isoformat() if self.last_active else None,
             "paused": self.paused,
+            "lag_seconds": round(self.lag_seconds, 3),
         }
 
 
@@ -76,55 +79,45 @@ def services_of_durables() -> dict[tuple[str, str], str]:
     return {(each.stream, each.durable): each.service for each in declared().consumers}
 
 
-def readers_of(seen: Seen, infos: Iterable[Mapping[str, Any]], services: Mapping[tuple[str, str], str]) -> list[Reader]:
-    """The durables that read ``seen``, by name.
+def readers_of(seen: Seen, lags: Iterable[ConsumerLag], services: Mapping[tuple[str, str], str]) -> list[Reader]:
+    """The durables that read ``seen``, by service and name.
 
     Args:
         seen: a stored event.
-        infos: the server's description of the consumers of its stream.
+        lags: the consumers of its stream.
         services: as :func:`services_of_durables`.
     """
     found = [
-        _reader(seen, info, services)
-        for info in infos
-        if "durable_name" in info["config"] and _asks_for(info["config"], seen.subject)
+        _reader(seen, lag, services.get((lag.stream, lag.consumer)) or lag.service)
+        for lag in lags
+        if lag.durable and (not lag.filters or any(matches(each, seen.subject) for each in lag.filters))
     ]
     return sorted(found, key=lambda reader: (reader.service, reader.durable))
 
 
-def _reader(seen: Seen, info: Mapping[str, Any], services: Mapping[tuple[str, str], str]) -> Reader:
-    config: Mapping[str, Any] = info["config"]
-    stream, durable = str(info["stream_name"]), str(info["name"])
-    told: Mapping[str, str] = config.get("metadata") or {}
-    active = info["delivered"].get("last_active")
+def _reader(seen: Seen, lag: ConsumerLag, service: str) -> Reader:
     return Reader(
-        stream=stream,
-        durable=durable,
-        service=services.get((stream, durable)) or told.get(SERVICE, ""),
-        state=_state(seen, info),
-        reached=info["delivered"]["stream_seq"],
-        behind=info["num_pending"],
-        unsettled=info["num_ack_pending"],
-        redelivered=info["num_redelivered"],
-        pulls=info.get("num_waiting", 0),
-        last_active=datetime.fromisoformat(active) if active else None,
-        paused=bool(info.get("paused")),
+        stream=lag.stream,
+        durable=lag.consumer,
+        service=service,
+        state=_state(seen, lag),
+        reached=lag.reached,
+        behind=lag.pending,
+        unsettled=lag.ack_pending,
+        redelivered=lag.redelivered,
+        pulls=lag.waiting,
+        last_active=datetime.fromisoformat(lag.last_active) if lag.last_active else None,
+        paused=lag.paused,
+        lag_seconds=lag.seconds,
     )
 
 
-def _state(seen: Seen, info: Mapping[str, Any]) -> State:
+def _state(seen: Seen, lag: ConsumerLag) -> State:
     seq = seen.recorded.seq
-    later = info["config"].get("deliver_policy", "all") != "all"
-    if later and datetime.fromisoformat(info["created"]) > seen.recorded.time:
+    if lag.deliver != "all" and lag.created and datetime.fromisoformat(lag.created) > seen.recorded.time:
         return State.BEFORE
-    if seq > info["delivered"]["stream_seq"]:
+    if seq > lag.reached:
         return State.WAITING
-    if seq <= info["ack_floor"]["stream_seq"] or not info["num_ack_pending"]:
+    if seq <= lag.floor or not lag.ack_pending:
         return State.HANDLED
     return State.UNDER_WAY
-
-
-def _asks_for(config: Mapping[str, Any], subject: str) -> bool:
-    several: Sequence[str] = config.get("filter_subjects") or ()
-    filters = several or ((config["filter_subject"],) if config.get("filter_subject") else ())
-    return not filters or any(matches(each, subject) for each in filters)

@@ -1,7 +1,6 @@
 """The whole story: the events, who has handled each, what is missing and why. Usable without a terminal."""
 
-import asyncio
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from time import time_ns
 from typing import Any
@@ -12,7 +11,7 @@ from mts1b_platform.eventbus.history.history import History
 
 from mts1b_operations.history.seen import Decoders, Seen
 from mts1b_operations.history.streams import known_streams
-from mts1b_operations.lag import consumer_infos, lags_of
+from mts1b_operations.lag import ConsumerLag, lags_of
 from mts1b_operations.story.expected import Owed, owed
 from mts1b_operations.story.explain import Missing, explain
 from mts1b_operations.story.gather import Finder, Found, gather
@@ -56,8 +55,26 @@ class Story:
         }
 
 
+Consumers = Callable[[EventBus, set[str]], Awaitable[list[ConsumerLag] | None]]
+"""The consumers of some streams, with their lag; None when this identity may not ask."""
+
+
+async def own_consumers(bus: EventBus, streams: set[str]) -> list[ConsumerLag] | None:
+    """The consumers of some streams, asked from the server; None when this identity may not."""
+    try:
+        return None if bus.identity.has_token else await lags_of(bus, sorted(streams))
+    except AccessDenied:
+        return None
+
+
 async def tell(
-    bus: EventBus, about: Name, finder: Finder, decoders: Decoders, histories: Mapping[str, History]
+    bus: EventBus,
+    about: Name,
+    finder: Finder,
+    decoders: Decoders,
+    histories: Mapping[str, History],
+    *,
+    consumers: Consumers = own_consumers,
 ) -> Story:
     """The story of ``about``.
 
@@ -67,39 +84,30 @@ async def tell(
         finder: what finds its events.
         decoders: what strict consumers make of a message.
         histories: the streams that this identity reads, by name.
+        consumers: who reads some streams.
 
     Raises:
         BusError: the server does not answer.
     """
     found = await gather(about, finder)
     story = Story(about, found, time_ns())
-    infos = await _consumers(bus, {seen.recorded.stream for seen in found.events})
-    if infos is not None:
+    lags = await consumers(bus, {seen.recorded.stream for seen in found.events})
+    if lags is not None:
         services = services_of_durables()
+        by_stream = {seen.recorded.stream: list[ConsumerLag]() for seen in found.events}
+        for lag in lags:
+            by_stream.setdefault(lag.stream, []).append(lag)
         story.readers = {
-            seen.place: readers_of(seen, infos.get(seen.recorded.stream, ()), services) for seen in found.events
+            seen.place: readers_of(seen, by_stream[seen.recorded.stream], services) for seen in found.events
         }
     letters = [seen for seen in found.events if isinstance(seen.payload, DeadLetter)]
     measured = _Measured(bus, decoders, histories)
     for each in owed(found.events, decoders.registry.flows):
         readers = None if story.readers is None else story.readers[each.after.place]
-        first = explain(each, readers=readers, letters=letters, now_ns=story.now_ns, usual=None, lag=None)
-        if first is not None:
-            usually, lag = await measured.usual(each), await measured.lag(each, first.durable)
-            whole = explain(each, readers=readers, letters=letters, now_ns=story.now_ns, usual=usually, lag=lag)
-            story.missing += [whole] if whole is not None else []
+        usually = await measured.usual(each)
+        missing = explain(each, readers=readers, letters=letters, now_ns=story.now_ns, usual=usually)
+        story.missing += [] if missing is None else [missing]
     return story
-
-
-async def _consumers(bus: EventBus, streams: set[str]) -> dict[str, list[dict[str, Any]]] | None:
-    if bus.identity.has_token:
-        return None
-    names = sorted(streams)
-    try:
-        listed = await asyncio.gather(*(consumer_infos(bus, name) for name in names))
-    except AccessDenied:
-        return None
-    return dict(zip(names, listed, strict=True))
 
 
 class _Measured:
@@ -110,7 +118,6 @@ class _Measured:
         self._decoders = decoders
         self._histories = histories
         self._newest: dict[str, list[Seen]] = {}
-        self._lags: dict[str, dict[str, float]] = {}
 
     async def usual(self, each: Owed) -> float | None:
         events: list[Seen] = []
@@ -119,11 +126,3 @@ class _Measured:
                 self._newest[name] = await newest([self._histories[name]], self._decoders)
             events += self._newest[name]
         return usual(each.step, events)
-
-    async def lag(self, each: Owed, durable: str) -> float | None:
-        if not durable or self._bus.identity.has_token:
-            return None
-        stream = each.after.recorded.stream
-        if stream not in self._lags:
-            self._lags[stream] = {lag.consumer: lag.seconds for lag in await lags_of(self._bus, [stream])}
-        return self._lags[stream].get(durable)

@@ -16,7 +16,7 @@ from datetime import datetime
 from typing import Final, NamedTuple, Protocol
 
 from mts1b_platform.eventbus.connection.client import BusClient
-from mts1b_platform.eventbus.errors import BusError, JetStreamUnavailable, NoResponders, NoStream, RequestTimeout
+from mts1b_platform.eventbus.errors import JetStreamUnavailable, NoResponders, NoStream, RequestTimeout
 from mts1b_platform.eventbus.history.direct_get import DirectGet
 from mts1b_platform.eventbus.history.message_get import MessageGet
 from mts1b_platform.eventbus.history.recorded import Recorded, nanoseconds
@@ -148,6 +148,3 @@ async def open_history(client: BusClient, stream: str) -> History:
             ) from None
         raise
     return History(stream, way)
-
-
-__all__ = ["BusError", "Extent", "History", "Recorded", "open_history"]

@@ -17,7 +17,8 @@ from mts1b_desk.money import plain
 from mts1b_desk.settings import DeskSettings, FundSettings, ReplaySettings
 from mts1b_foundation.subjects import OMS_FILLS_CREATED, TREASURY_NAV
 from mts1b_foundation.treasury import NavSnapshot
-from mts1b_platform.eventbus import STREAMS, apply_streams, connect
+from mts1b_platform.eventbus import apply_streams, connect
+from mts1b_platform.eventbus.declared import declared
 from mts1b_platform.server import NatsServer
 
 from ..chaos_desk.desk_chaos import services_of  # noqa: TID252 - tests are in no package that could be named
@@ -148,7 +149,7 @@ async def test_the_books_in_the_streams_agree_with_the_ledger_to_the_last_digit(
 
 
 def test_a_run_leaves_no_consumer_and_no_process(finished: Finished):
-    assert finished.consumers.keys() == {stream.name for stream in STREAMS}
+    assert finished.consumers.keys() == {stream.name for stream in declared().streams}
     assert set(finished.consumers.values()) == {0}
     assert not finished.processes
 

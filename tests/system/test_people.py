@@ -98,8 +98,8 @@ def test_a_person_logs_in_from_nothing_looks_and_acts(desk: Desk):
         assert letter in desk.mts1b("deadletters", "ls").stdout
         assert "a bug" in desk.mts1b("deadletters", "show", letter).stdout
         assert "rejected" in desk.mts1b("deadletters", "stats").stdout
-        assert "my-consumer" in desk.mts1b("lag").stdout
-        assert "my-consumer" in desk.mts1b("consumers", "ls").stdout
+        assert "deadletter-mover" in desk.mts1b("lag").stdout
+        assert "deadletter-mover" in desk.mts1b("consumers", "ls").stdout
         assert "OMS_ORDERS" in desk.mts1b("top", "--looks", "1").stdout
         asked = desk.mts1b("halt", "request", "--fund", "alpha", "--reason", "prices", "--wait", "0", code=1)
         assert "mts1b-oms has not obeyed" in asked.stdout, asked.stderr

@@ -87,6 +87,8 @@ async def test_administration_and_operations_commands_find_their_certificates(ru
         applied = await run("streams", "apply", "--checkout", str(SPEC_READER), environment=environment)
         assert "unchanged  OMS_ORDERS, durable my-consumer of mts1b-treasury" in applied
         assert "my-consumer" in await run("lag", environment=environment)
+        planned = ("streams", "plan", "--json", "--checkout", str(SPEC_READER))
+        assert '"durable": "my-consumer"' in await run(*planned, environment=environment)
         sure = ("--declared", "--reason", "a test", "--confirm", "OMS_ORDERS/my-consumer")
         known = {**environment, "MTS1B_CHECKOUTS": str(SPEC_READER)}
         paused = ("consumers", "pause", "OMS_ORDERS", "my-consumer", "--for", "1h")

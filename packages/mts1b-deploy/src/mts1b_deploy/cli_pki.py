@@ -184,11 +184,11 @@ def permissions_show(
 
     Example: mts1b-deploy permissions show mts1b-treasury
     """
-    from mts1b_platform.eventbus.declared import declared
+    from mts1b_platform.by_hand import declared_here
 
     from mts1b_deploy.permissions import permissions_of
 
-    found = permissions_of(repo, declared(checkout or ()).sources)
+    found = permissions_of(repo, declared_here(checkout).sources)
     if json:
         output.print_json(asdict(found))
         return
@@ -203,13 +203,13 @@ def permissions_ls(*, checkout: Checkouts = None, json: JsonOption = False) -> N
 
     Example: mts1b-deploy permissions ls --json
     """
-    from mts1b_platform.eventbus.declared import declared
+    from mts1b_platform.by_hand import declared_here
 
     from mts1b_deploy.permissions import all_permissions
 
     rows = [
         {"repo": repo, "publish": len(each.publish), "subscribe": len(each.subscribe), "problems": len(each.problems)}
-        for repo, each in all_permissions(declared(checkout or ()).sources).items()
+        for repo, each in all_permissions(declared_here(checkout).sources).items()
     ]
     print_listing(rows, as_json=json)
 

@@ -18,9 +18,8 @@ from typing import Final, Literal
 
 from mts1b_foundation.subjects import encode_token
 from mts1b_foundation.subjects.algebra import covers, overlaps
-from mts1b_foundation.subjects.contributions import ConsumerDeclaration
-from mts1b_foundation.subjects.lint import claim_of
-from mts1b_foundation.subjects.sources import Sources, claims_of, deadletters_in
+from mts1b_foundation.subjects.contributions import ConsumerDeclaration, claim_pattern
+from mts1b_foundation.subjects.sources import Sources, claims_of, contested_deadletters, deadletters_in
 from mts1b_platform.eventbus.declared import declared
 from mts1b_platform.eventbus.dedupe.kv import BUCKET
 
@@ -98,15 +97,14 @@ def inbox_prefix(repo: str) -> str:
 def all_permissions(sources: Sources | None = None) -> dict[str, Permissions]:
     """The permissions of every service that publishes or consumes, and of the administration, by repo."""
     found = declared().sources if sources is None else sources
-    claims = {repo: claim_of(value) for repo, value in claims_of(found).items()}
-    letters = deadletters_in(found)
+    claims = {repo: [claim_pattern(each) for each in values] for repo, values in claims_of(found).items()}
+    letters, contested = deadletters_in(found), contested_deadletters(found)
     consumers = [each for source in found for each in source.consumers]
     stored = {stream.name: stream.subjects for source in found for stream in source.streams}
     granted: dict[str, Permissions] = {}
     for repo in sorted({*letters, OPERATIONS} - {ADMIN, READER, *APART}):
         (letter,) = letters[repo].patterns
-        others = [each for each, claim in claims.items() if each != repo and overlaps(claim, letter)]
-        granted[repo] = _of(repo, claims.get(repo), letter, others, _own(repo, consumers), stored)
+        granted[repo] = _of(repo, claims.get(repo, []), letter, contested.get(repo), _own(repo, consumers), stored)
     return granted | {READER: _reader(), ADMIN: _admin()}
 
 
@@ -127,9 +125,9 @@ def permissions_of(repo: str, sources: Sources | None = None) -> Permissions:
 
 def _of(
     repo: str,
-    claim: str | None,
+    claims: Collection[str],
     letter: str,
-    others: Collection[str],
+    owner: str | None,
     consumers: Collection[ConsumerDeclaration],
     streams: Mapping[str, Collection[str]],
 ) -> Permissions:
@@ -142,16 +140,13 @@ def _of(
     def subscribe(subject: str, why: str) -> None:
         grants.append(Grant("subscribe", subject, why))
 
-    claims = [claim] if claim else []
-    if claim:
+    for claim in claims:
         publish(claim, "its own events")
-    if others:
-        problems.append(
-            f"its dead letters, {letter}, which {', '.join(others)} claims: what it gives up on comes back for ever"
-        )
+    if owner is not None:
+        problems.append(f"its dead letters, {letter}, which is {owner}'s: what it gives up on comes back for ever")
     elif not covers(claims, letter):
         publish(letter, "its dead letters")
-        claims.append(letter)
+        claims = (*claims, letter)
     for each in consumers:
         if own := [wanted for wanted in each.filters if any(overlaps(wanted, claim) for claim in claims)]:
             problems.append(

@@ -71,9 +71,19 @@ def test_dead_letters_lie_below_the_claim_or_the_name_and_never_below_anothers()
         ["mts.*.audits.oms.>", "mts.v1.oms_audit.deadletters.created"],
         (),
     )
+    first = Source("a", consumers=(reads("fill-audit", "every-fill", OMS_FILLS_CREATED),))
+    second = Source("b", consumers=(reads("mts1b-fill-audit", "all-fills", OMS_FILLS_CREATED),))
+    both = all_permissions([*load_sources(), first, second])
+    assert not both["fill-audit"].problems
+    assert "mts.v1.fill_audit.deadletters.created, which is fill-audit's" in both["mts1b-fill-audit"].problems[0]
+    twice = Contribution(producers={"mts1b-oms": "mts.*.extra.>"})
+    assert permissions_of("mts1b-oms", [*load_sources(), Source("c", contribution=twice)]).publish[:2] == (
+        "mts.*.oms.>",
+        "mts.*.extra.>",
+    )
     subjects, (problem,) = permissions_for("mts1b-risk")
     assert subjects == []
-    assert "mts.v1.risk.deadletters.created, which mts1b-riskengine claims" in problem
+    assert "mts.v1.risk.deadletters.created, which is mts1b-riskengine's" in problem
 
 
 def test_a_durable_on_its_own_events_is_not_granted_and_said_to_be_a_problem():

@@ -99,6 +99,9 @@ def run(app: typer.Typer, argv: Sequence[str], *, name: str) -> int:
     except Mts1bError as error:
         sys.stderr.write(f"{name}: {error}\n")
         return int(getattr(error, "exit_code", 1))
+    except OSError as error:  # a file that is missing, a disk that is full
+        sys.stderr.write(f"{name}: {f'{error.filename}: ' if error.filename else ''}{error.strerror or error}\n")
+        return 1
     except SystemExit as ending:
         return ending.code if isinstance(ending.code, int) else int(ending.code is not None)
     return 0

@@ -107,6 +107,13 @@ def test_an_error_of_the_project_is_one_line_on_standard_error(capsys: pytest.Ca
     assert captured.err == "mts1b: no sheep: count again\n"
 
 
+def test_a_full_disk_is_one_line():
+    command = [Path(sys.executable).parent / "mts1b", "schemas", "ls"]
+    with Path("/dev/full").open("wb", buffering=0) as full:
+        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+    assert (done.returncode, done.stderr) == (1, "mts1b: No space left on device\n")
+
+
 def test_an_unknown_noun_is_refused_and_the_nearest_is_named(capsys: pytest.CaptureFixture[str]):
     assert run(["steams", "ls"]) == 2
     assert "No such command 'steams'. Did you mean 'streams'" in capsys.readouterr().err

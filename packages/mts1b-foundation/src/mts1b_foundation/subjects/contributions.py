@@ -8,7 +8,7 @@ A package declares itself in its ``pyproject.toml``::
 and nothing else: every process in whose environment it is installed knows its subjects.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any, Final, Protocol
@@ -83,6 +83,20 @@ class Stream(Protocol):
 
 FOUNDATION: Final = Contribution(producers=PRODUCERS, subjects=SUBJECTS, upcasters=SECOND_VERSIONS, flows=FLOWS)
 """What MTS1B itself declares."""
+
+
+def claim_pattern(claim: str) -> str:
+    """The pattern that a producer claims by its token; a claim with a dot is a pattern as it stands."""
+    return claim if "." in claim else f"mts.*.{claim}.>"
+
+
+def claims_in(contributions: Iterable[Contribution]) -> dict[str, tuple[str, ...]]:
+    """By repo, what it claims, as declared: tokens and patterns."""
+    claims: dict[str, tuple[str, ...]] = {}
+    for each in contributions:
+        for repo, claim in each.producers.items():
+            claims[repo] = (*claims.get(repo, ()), claim)
+    return claims
 
 
 def installed(group: str) -> Iterator[tuple[EntryPoint, Any]]:

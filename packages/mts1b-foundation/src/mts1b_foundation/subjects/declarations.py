@@ -234,7 +234,7 @@ OMS_HALT_OBEYED = DurableSubject(
 
 
 def _deadletters(repo: str) -> DurableSubject[DeadLetter]:
-    return deadletter_subject(repo, PRODUCERS[repo])
+    return deadletter_subject(repo, [PRODUCERS[repo]])
 
 
 BROKERS_DEADLETTERS_CREATED = _deadletters("mts1b-brokers")

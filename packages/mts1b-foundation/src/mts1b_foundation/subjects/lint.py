@@ -15,6 +15,7 @@ from mts1b_foundation.declared import Site, site_of
 from mts1b_foundation.event import Event
 from mts1b_foundation.roundtrip import unread, unreadable
 from mts1b_foundation.subjects.algebra import contains, covers, is_pattern, overlaps
+from mts1b_foundation.subjects.contributions import claim_pattern
 from mts1b_foundation.subjects.findings import Finding
 from mts1b_foundation.subjects.lint_streams import (
     consumers,
@@ -35,11 +36,6 @@ Rule = Callable[[Sources], Iterator[Finding]]
 def check_registry(sources: Sources) -> list[Finding]:
     """Every broken rule, sorted by place."""
     return sorted({finding for rule in RULES for finding in rule(sources)})
-
-
-def claim_of(value: str) -> str:
-    """The pattern that a producer's token claims; a value with a dot is a claim as it stands."""
-    return value if "." in value else f"mts.*.{value}.>"
 
 
 def grammar(sources: Sources) -> Iterator[Finding]:
@@ -78,7 +74,7 @@ def claims(sources: Sources) -> Iterator[Finding]:
         if source.contribution is None:
             continue
         for producer, value in source.contribution.producers.items():
-            claim = claim_of(value)
+            claim = claim_pattern(value)
             if not is_pattern(claim) or not contains("mts.*.>", claim):
                 yield Finding(
                     source.contribution.declared_at,
@@ -120,7 +116,7 @@ def prefix(sources: Sources) -> Iterator[Finding]:
         if source.contribution is None:
             continue
         for producer, value in source.contribution.producers.items():
-            owned.setdefault(producer, []).append(claim_of(value))
+            owned.setdefault(producer, []).append(claim_pattern(value))
     for _, subject in registered(sources):
         mine = owned.get(subject.producer)
         if mine is None:

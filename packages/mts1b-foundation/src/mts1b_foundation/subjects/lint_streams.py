@@ -6,8 +6,16 @@ from itertools import combinations
 from typing import Final
 
 from mts1b_foundation.subjects.algebra import covers, is_pattern, overlaps
+from mts1b_foundation.subjects.contributions import claim_pattern
 from mts1b_foundation.subjects.findings import Finding
-from mts1b_foundation.subjects.sources import Sources, StreamSource, claims_of, deadletters_in, registered
+from mts1b_foundation.subjects.sources import (
+    Sources,
+    StreamSource,
+    claims_of,
+    contested_deadletters,
+    deadletters_in,
+    registered,
+)
 
 _NAME: Final = re.compile(r"[A-Za-z0-9_-]{1,128}")
 _DURABLE: Final = re.compile(r"(?:(?![.*>/\\])[!-~]){1,128}")
@@ -138,29 +146,26 @@ def overlapping_streams(sources: Sources) -> Iterator[Finding]:
 
 def deadletters(sources: Sources) -> Iterator[Finding]:
     """A reader whose dead letters would pass for another's, so that it may not store them."""
-    claims = {repo: _pattern(claim) for repo, claim in claims_of(sources).items()}
-    consuming = {each.service: each for source in sources for each in source.consumers}
-    for repo, subject in deadletters_in(sources).items():
-        if (consumer := consuming.get(repo)) is None:
-            continue  # it gives nothing up
-        (form,) = subject.patterns
-        owner = next((each for each, claim in claims.items() if each != repo and overlaps(claim, form)), None)
-        if owner is not None:
-            yield Finding(
-                consumer.declared_at,
-                "deadletters-claimed",
-                f"{repo} would store its dead letters under {form}, which {owner} claims",
-                f"list {repo} as a producer with a token of its own, or rename it",
-            )
+    contested, letters = contested_deadletters(sources), deadletters_in(sources)
+    for source in sources:
+        for each in source.consumers:
+            if owner := contested.get(each.service):
+                yield Finding(
+                    each.declared_at,
+                    "deadletters-claimed",
+                    f"{each.service} would store its dead letters under {letters[each.service].pattern}, which is "
+                    f"{owner}'s",
+                    f"list {each.service} as a producer with a token of its own, or rename it",
+                )
 
 
 def own_events(sources: Sources) -> Iterator[Finding]:
     """A durable that reads what its service publishes itself: a locked-down bus does not grant it."""
-    claims = {repo: _pattern(claim) for repo, claim in claims_of(sources).items()}
+    claims = claims_of(sources)
     for source in sources:
         for each in source.consumers:
-            claim = claims.get(each.service)
-            own = [wanted for wanted in each.filters if claim and overlaps(wanted, claim)]
+            held = [claim_pattern(claim) for claim in claims.get(each.service, ())]
+            own = [wanted for wanted in each.filters if any(overlaps(wanted, claim) for claim in held)]
             if own:
                 yield Finding(
                     each.declared_at,
@@ -201,10 +206,6 @@ def _problem(render: Callable[[str], object]) -> str | None:
     except Exception as error:  # noqa: BLE001 - whatever a definition raises is what is wrong with it
         return f"it cannot be rendered: {error}"
     return None
-
-
-def _pattern(claim: str) -> str:
-    return claim if "." in claim else f"mts.*.{claim}.>"
 
 
 def _streams(sources: Sources) -> Iterator[StreamSource]:

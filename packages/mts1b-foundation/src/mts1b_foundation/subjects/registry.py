@@ -7,7 +7,7 @@ from typing import Any
 from mts1b_foundation.deadletters import DeadLetter
 from mts1b_foundation.errors import InvalidSubject, UnknownSubject
 from mts1b_foundation.subjects.algebra import overlaps
-from mts1b_foundation.subjects.contributions import FOUNDATION, SUBJECTS_GROUP, Contribution, installed
+from mts1b_foundation.subjects.contributions import FOUNDATION, SUBJECTS_GROUP, Contribution, claims_in, installed
 from mts1b_foundation.subjects.deadletters import deadletter_subject
 from mts1b_foundation.subjects.flows import Step
 from mts1b_foundation.subjects.subject import DurableSubject, Subject
@@ -96,7 +96,7 @@ def registry() -> Registry:
     found = _contributions()
     subjects = [subject for each in found for subject in each.subjects]
     declared = {subject.pattern for subject in subjects}
-    letters = [deadletter_subject(repo, claim) for each in found for repo, claim in each.producers.items()]
+    letters = [deadletter_subject(repo, claims) for repo, claims in claims_in(found).items()]
     return Registry(
         [*subjects, *(each for each in letters if each.pattern not in declared)],
         [step for each in found for step in each.upcasters],
@@ -111,8 +111,7 @@ def deadletters_of(repo: str) -> DurableSubject[DeadLetter]:
     Raises:
         ContributionError: an installed contribution does not load.
     """
-    claims = {producer: claim for each in _contributions() for producer, claim in each.producers.items()}
-    return deadletter_subject(repo, claims.get(repo))
+    return deadletter_subject(repo, claims_in(_contributions()).get(repo, ()))
 
 
 def _contributions() -> tuple[Contribution, ...]:

@@ -18,6 +18,7 @@ from typing import Any, Final
 from mts1b_foundation.deadletters import DeadLetter
 from mts1b_foundation.declared import Defect, Site, collecting_defects
 from mts1b_foundation.errors import ContributionError
+from mts1b_foundation.subjects.algebra import overlaps
 from mts1b_foundation.subjects.contributions import (
     CONSUMERS_GROUP,
     FOUNDATION,
@@ -26,6 +27,8 @@ from mts1b_foundation.subjects.contributions import (
     ConsumerDeclaration,
     Contribution,
     Stream,
+    claim_pattern,
+    claims_in,
     load,
 )
 from mts1b_foundation.subjects.deadletters import deadletter_subject
@@ -94,20 +97,30 @@ class Source:
 Sources = Sequence[Source]
 
 
-def claims_of(sources: Sources) -> dict[str, str]:
-    """By repo, the claim of every producer, as declared: a token or a pattern."""
-    return {
-        repo: claim
-        for source in sources
-        for repo, claim in (source.contribution.producers.items() if source.contribution else ())
-    }
+def claims_of(sources: Sources) -> dict[str, tuple[str, ...]]:
+    """By repo, what every producer claims, as declared: tokens and patterns."""
+    return claims_in(source.contribution for source in sources if source.contribution)
 
 
 def deadletters_in(sources: Sources) -> dict[str, DurableSubject[DeadLetter]]:
     """By repo, the dead-letter subject of every service that publishes or consumes."""
     claims = claims_of(sources)
     readers = [each.service for source in sources for each in source.consumers]
-    return {repo: deadletter_subject(repo, claims.get(repo)) for repo in dict.fromkeys((*claims, *readers))}
+    return {repo: deadletter_subject(repo, claims.get(repo, ())) for repo in dict.fromkeys((*claims, *readers))}
+
+
+def contested_deadletters(sources: Sources) -> dict[str, str]:
+    """Services whose dead-letter subject is another's, who claims it or was there first; and whose it is."""
+    claims = {repo: [claim_pattern(each) for each in values] for repo, values in claims_of(sources).items()}
+    held: dict[str, str] = {}
+    contested: dict[str, str] = {}
+    for repo, subject in deadletters_in(sources).items():
+        owner = held.setdefault(subject.pattern, repo)
+        claimers = (each for each, own in claims.items() if any(overlaps(claim, subject.pattern) for claim in own))
+        other = next((each for each in (*claimers, owner) if each != repo), None)
+        if other is not None:
+            contested[repo] = other
+    return contested
 
 
 def registered(sources: Sources) -> Iterator[tuple[Source, Subject[Any]]]:

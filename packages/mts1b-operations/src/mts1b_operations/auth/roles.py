@@ -10,12 +10,15 @@ and for which fund, so that the server itself confines a role to its fund.
 import tomllib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Final, cast
 
 from mts1b_foundation.errors import Mts1bError
 from mts1b_foundation.subjects.algebra import covers, is_pattern
+from mts1b_platform.config import Settings
+from mts1b_platform.eventbus import StreamDefinition
 from mts1b_platform.eventbus.declared import declared
 
 
@@ -45,7 +48,12 @@ class Role:
 def streams_of(subjects: Iterable[str]) -> tuple[str, ...]:
     """Streams that hold nothing but what ``subjects`` match."""
     granted = list(subjects)
-    return tuple(each.name for each in declared().streams if all(covers(granted, stored) for stored in each.subjects))
+    return tuple(each.name for each in _streams() if all(covers(granted, stored) for stored in each.subjects))
+
+
+@cache
+def _streams() -> tuple[StreamDefinition, ...]:
+    return declared(Settings.load().checkouts).streams
 
 
 _MARKET: Final = "mts.*.marketdata.>"

@@ -38,7 +38,7 @@ from mts1b_platform.eventbus import (
 from mts1b_platform.eventbus.declared import Declared
 from mts1b_platform.eventbus.dedupe import KvDedupe
 from mts1b_platform.eventbus.jetstream.api import js_api
-from mts1b_platform.eventbus.jetstream.apply_consumers import ConsumerChange, apply_consumers
+from mts1b_platform.eventbus.jetstream.apply_consumers import ConsumerChange, apply_consumers, plan_consumers
 from mts1b_platform.observability.audit import audit_action
 from mts1b_platform.output import Json, noun, print_json, print_listing, say
 
@@ -97,12 +97,20 @@ def plan(
 ) -> None:
     """Say what `apply` would change, field by field, and how dangerous that is. Exit code 1 when something differs.
 
+    On a secured bus declared durables are compared, too.
+
     Example: mts1b streams plan --profile production
     """
-    streams = declared_here(checkout).streams
-    changes = as_admin(lambda bus: plan_streams(bus, profile=_profile(bus, profile), streams=streams), servers)
-    _print_changes(changes, as_json=as_json)
-    if any(change.action != "unchanged" for change in changes):
+    found = declared_here(checkout)
+
+    async def look(bus: EventBus) -> tuple[list[StreamChange], list[ConsumerChange]]:
+        wanted = _profile(bus, profile)
+        changes = await plan_streams(bus, profile=wanted, streams=found.streams)
+        return changes, [] if wanted == "minimal" else await plan_consumers(bus, found.consumers)
+
+    changes, durables = as_admin(look, servers)
+    _print_changes(changes, durables, as_json=as_json)
+    if any(change.action != "unchanged" for change in (*changes, *durables)):
         sys.exit(1)
 
 

@@ -47,10 +47,11 @@ def declared(checkouts: Iterable[Path] = ()) -> Declared:
 @cache
 def _declared(checkouts: tuple[Path, ...]) -> Declared:
     sources = load_sources(checkouts)
-    consumers = {
-        (each.stream, each.durable): each for source in reversed(sources) for each in reversed(source.consumers)
-    }
-    return Declared(sources, tuple(_streams(sources)), tuple(reversed(consumers.values())))
+    consumers: dict[tuple[str, str], ConsumerDeclaration] = {}
+    for source in sources:
+        for each in source.consumers:
+            consumers.setdefault((each.stream, each.durable), each)
+    return Declared(sources, tuple(_streams(sources)), tuple(consumers.values()))
 
 
 def _streams(sources: Sources) -> Iterable[StreamDefinition]:

@@ -46,7 +46,7 @@ async def apply_consumers(
         held = await _held(client, wanted)
         full = wanted if isinstance(wanted, ConsumerDefinition) else None
         ack_wait = full.ack_wait if full else DEFAULT_ACK_WAIT
-        updated = held is not None and await _update(client, wanted, held, ack_wait)
+        updated = held is not None and await _update(client, wanted, held)
         await ensure_durable(
             client,
             stream=wanted.stream,
@@ -62,6 +62,20 @@ async def apply_consumers(
     return changes
 
 
+async def plan_consumers(client: Requester, consumers: Iterable[ConsumerDeclaration]) -> list[ConsumerChange]:
+    """What :func:`apply_consumers` would do; changes nothing, and does not compare what a durable reads.
+
+    Raises:
+        JetStreamUnavailable: the server has no JetStream, or does not answer.
+    """
+    changes: list[ConsumerChange] = []
+    for wanted in consumers:
+        held = await _held(client, wanted)
+        action = "created" if held is None else "updated" if _differs(held, _settings(wanted)) else "unchanged"
+        changes.append(ConsumerChange(wanted.stream, wanted.durable, wanted.service, action))
+    return changes
+
+
 async def _held(client: Requester, wanted: ConsumerDeclaration) -> dict[str, Any] | None:
     """The durable's configuration on the server; None when it does not exist."""
     try:
@@ -72,10 +86,22 @@ async def _held(client: Requester, wanted: ConsumerDeclaration) -> dict[str, Any
         raise
 
 
-async def _update(client: Requester, wanted: ConsumerDeclaration, held: dict[str, Any], ack_wait: float) -> bool:
+def _settings(wanted: ConsumerDeclaration) -> dict[str, Any]:
+    """What is kept up to date of a durable."""
+    ack_wait = wanted.ack_wait if isinstance(wanted, ConsumerDefinition) else DEFAULT_ACK_WAIT
+    return {"ack_wait": int(ack_wait * _SECOND), "max_deliver": -1, "headers_only": False}
+
+
+def _differs(held: dict[str, Any], settings: dict[str, Any]) -> bool:
+    return any(
+        held.get(name, default) != value for (name, value), default in zip(settings.items(), _ABSENT, strict=True)
+    )
+
+
+async def _update(client: Requester, wanted: ConsumerDeclaration, held: dict[str, Any]) -> bool:
     """Bring the settings of a durable up to date; says whether anything differed."""
-    settings = {"ack_wait": int(ack_wait * _SECOND), "max_deliver": -1, "headers_only": False}
-    if all(held.get(name, default) == value for (name, value), default in zip(settings.items(), _ABSENT, strict=True)):
+    settings = _settings(wanted)
+    if not _differs(held, settings):
         return False
     body = {"stream_name": wanted.stream, "config": held | settings, "action": "update"}
     try:

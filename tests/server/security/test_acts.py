@@ -314,3 +314,32 @@ async def test_too_many_too_large_and_too_slow_questions_are_declined_in_words_a
     ):
         answer = await olga.request(subject, body, timeout=PATIENCE)
         assert words in json.loads(answer.data)["error"]["message"]
+
+
+async def test_a_look_that_is_slow_or_large_is_bounded_and_says_so(
+    gate: Gate, olga: EventBus, monkeypatch: pytest.MonkeyPatch
+):
+    for number in range(3):
+        await dead_letter(gate, number)
+    found = await look(olga, "deadletters", error="a bug")
+    assert (len(found["deadletters"]), found["complete"]) == (3, True)
+    with monkeypatch.context() as patch:
+        patch.setattr("mts1b_operations.people.looks.LONGEST", 0.0)
+        found = await look(olga, "deadletters", error="a bu")
+        assert (len(found["deadletters"]), found["complete"]) == (1, False)
+    with monkeypatch.context() as patch:
+        patch.setattr("mts1b_operations.people.responder._ROOM", 1024 * 1024 - 500)  # of a message at most
+        with pytest.raises(Declined, match=r"the answer has \d+ bytes, more than"):
+            await look(olga, "deadletters", error="a b")
+    asked = json.dumps({"error": "x" * 63_000}).encode()
+    answer = await olga.request("look.v1.deadletters.all", asked, timeout=PATIENCE)
+    assert "a text of 0 to 2000 letters" in json.loads(answer.data)["error"]["message"]
+
+
+async def test_what_was_looked_up_is_kept_for_a_second_for_everybody(
+    gate: Gate, olga: EventBus, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr("mts1b_operations.people.looks.KEPT", float(PATIENCE))
+    first = await look(olga, "consumers")
+    alice = await gate.let_in(gate.token("alice", "risk"))
+    assert (await look(alice, "consumers"))["read_at"] == first["read_at"]

@@ -74,11 +74,9 @@ class Acts:
     async def _at_once(self, action: Action, asked: Asked, request_id: str) -> Mapping[str, Any]:
         preview = await action.preview(self._bus, asked)
         digest = digest_of(asked, preview.facts)
-        held = await _briefly(self._requests.find(request_id))
-        if held is None:
-            held = await _briefly(
-                self._requests.begin(request_id, asked.by, f"{asked.what}.{asked.scope}", digest, preview.facts)
-            )
+        held = await _briefly(
+            self._requests.begin(request_id, asked.by, f"{asked.what}.{asked.scope}", digest, preview.facts)
+        )
         if held is not None:
             _refuse_another(held, asked, digest)
             if held.request.answer is not None:

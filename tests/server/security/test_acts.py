@@ -271,10 +271,50 @@ async def test_a_responder_killed_between_the_record_and_the_act_is_gone_on_with
     del responders, audit
 
 
+async def test_two_responders_that_are_asked_the_same_at_once_act_once(gate: Gate, olga: EventBus):
+    letter = await dead_letter(gate)
+    await answer_requeues(await gate.locked.bus("mts1b-oms"))
+    asked: dict[str, Any] = {"ids": [letter.dead_letter_id], "reason": "the bug is gone", "request_id": "request-1"}
+    asked["digest"] = (await preview(olga, "deadletters.requeue", ids=asked["ids"]))["digest"]
+    operations = [await gate.locked.bus("mts1b-operations") for _ in range(3)]
+    question = Asked("olga", "", "deadletters.requeue", Scope(), asked)
+    halting = Asked("olga", "", "halt.request", ALPHA, {"reason": WHY, "request_id": "request-2"})
+    acts = [Acts(bus) for bus in operations]
+    requeued = await asyncio.gather(*(each.answer(question) for each in acts))
+    halted = await asyncio.gather(*(each.answer(halting) for each in acts))
+    assert all(each["refused"] == [] for each in requeued)
+    assert await read_stored(operations[0], "OMS_ORDERS", seq=2) is not None
+    assert await read_stored(operations[0], "OMS_ORDERS", seq=3) is None
+    assert len({each["halt"]["halt_id"] for each in halted}) == 1
+    assert len(await halts_in_force(operations[0])) == 1
+
+
+async def test_a_request_that_is_repeated_while_it_is_at_work_waits_for_its_answer(
+    olga: EventBus, monkeypatch: pytest.MonkeyPatch
+):
+    release, begun = asyncio.Event(), asyncio.Event()
+    do = RequestHalt.do
+
+    async def slow(*arguments: Any, **named: Any) -> Any:
+        begun.set()
+        await release.wait()
+        return await do(*arguments, **named)
+
+    monkeypatch.setattr(RequestHalt, "do", slow)
+    first = asyncio.create_task(act(olga, "halt.request", ALPHA, request_id="request-1", reason=WHY))
+    await begun.wait()
+    again = asyncio.create_task(act(olga, "halt.request", ALPHA, request_id="request-1", reason=WHY))
+    done, _ = await asyncio.wait([again], timeout=0.5)
+    assert not done
+    release.set()
+    assert (await first)["halt"] == (await again)["halt"]
+    assert len(await halts_in_force(olga)) == 1
+
+
 async def test_without_a_responder_a_person_is_told_and_nothing_was_done(gate: Gate, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr("mts1b_operations.people.asking._AGAIN", 0.3)
     olga = await gate.let_in(gate.token("olga", "operator"))
-    with pytest.raises(Unanswered, match="so nothing was done: is `mts1b act serve` running"):
+    with pytest.raises(Unanswered, match=r"nobody answers, so nothing was done\. Is `mts1b act serve` running"):
         await act(olga, "halt.request", reason=WHY)
     with pytest.raises(Unanswered, match="is `mts1b look serve` running"):
         await look(olga, "halts")

@@ -109,6 +109,12 @@ def test_a_person_logs_in_from_nothing_looks_and_acts(desk: Desk):
         away = desk.mts1b("deadletters", "requeue", letter, "--why", "the bug is gone", code=1).stderr
         assert "mts1b-oms, which alone may publish it again, has not answered for 5 s" in away
         assert "discarded" in desk.mts1b("deadletters", "discard", letter, "--why", "booked by hand").stdout
+        assert desk.mts1b("auth", "sessions").stdout == "nobody is connected\n"
+        assert "olga had no session" in desk.mts1b("auth", "revoke", "olga", "--reason", "laptop stolen").stdout
+        assert "laptop stolen" in desk.mts1b("auth", "revoked").stdout
+        assert "refuses this identity" in desk.mts1b("halt", "ls", code=1).stderr
+        desk.mts1b("auth", "restore", "olga")
+        assert "no halt is in force" in desk.mts1b("halt", "ls").stdout
     chain = desk.machine.prefix / "audit" / "mts1b-operations.1"
     actors = {json.loads(line)["actor"] for path in chain.glob("*.jsonl") for line in path.read_text().splitlines()}
     assert actors == {"olga"}

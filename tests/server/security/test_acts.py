@@ -271,10 +271,50 @@ async def test_a_responder_killed_between_the_record_and_the_act_is_gone_on_with
     del responders, audit
 
 
+async def test_two_responders_that_are_asked_the_same_at_once_act_once(gate: Gate, olga: EventBus):
+    letter = await dead_letter(gate)
+    await answer_requeues(await gate.locked.bus("mts1b-oms"))
+    asked: dict[str, Any] = {"ids": [letter.dead_letter_id], "reason": "the bug is gone", "request_id": "request-1"}
+    asked["digest"] = (await preview(olga, "deadletters.requeue", ids=asked["ids"]))["digest"]
+    operations = [await gate.locked.bus("mts1b-operations") for _ in range(3)]
+    question = Asked("olga", "", "deadletters.requeue", Scope(), asked)
+    halting = Asked("olga", "", "halt.request", ALPHA, {"reason": WHY, "request_id": "request-2"})
+    acts = [Acts(bus) for bus in operations]
+    requeued = await asyncio.gather(*(each.answer(question) for each in acts))
+    halted = await asyncio.gather(*(each.answer(halting) for each in acts))
+    assert all(each["refused"] == [] for each in requeued)
+    assert await read_stored(operations[0], "OMS_ORDERS", seq=2) is not None
+    assert await read_stored(operations[0], "OMS_ORDERS", seq=3) is None
+    assert len({each["halt"]["halt_id"] for each in halted}) == 1
+    assert len(await halts_in_force(operations[0])) == 1
+
+
+async def test_a_request_that_is_repeated_while_it_is_at_work_waits_for_its_answer(
+    olga: EventBus, monkeypatch: pytest.MonkeyPatch
+):
+    release, begun = asyncio.Event(), asyncio.Event()
+    do = RequestHalt.do
+
+    async def slow(*arguments: Any, **named: Any) -> Any:
+        begun.set()
+        await release.wait()
+        return await do(*arguments, **named)
+
+    monkeypatch.setattr(RequestHalt, "do", slow)
+    first = asyncio.create_task(act(olga, "halt.request", ALPHA, request_id="request-1", reason=WHY))
+    await begun.wait()
+    again = asyncio.create_task(act(olga, "halt.request", ALPHA, request_id="request-1", reason=WHY))
+    done, _ = await asyncio.wait([again], timeout=0.5)
+    assert not done
+    release.set()
+    assert (await first)["halt"] == (await again)["halt"]
+    assert len(await halts_in_force(olga)) == 1
+
+
 async def test_without_a_responder_a_person_is_told_and_nothing_was_done(gate: Gate, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr("mts1b_operations.people.asking._AGAIN", 0.3)
     olga = await gate.let_in(gate.token("olga", "operator"))
-    with pytest.raises(Unanswered, match="so nothing was done: is `mts1b act serve` running"):
+    with pytest.raises(Unanswered, match=r"nobody answers, so nothing was done\. Is `mts1b act serve` running"):
         await act(olga, "halt.request", reason=WHY)
     with pytest.raises(Unanswered, match="is `mts1b look serve` running"):
         await look(olga, "halts")
@@ -314,3 +354,32 @@ async def test_too_many_too_large_and_too_slow_questions_are_declined_in_words_a
     ):
         answer = await olga.request(subject, body, timeout=PATIENCE)
         assert words in json.loads(answer.data)["error"]["message"]
+
+
+async def test_a_look_that_is_slow_or_large_is_bounded_and_says_so(
+    gate: Gate, olga: EventBus, monkeypatch: pytest.MonkeyPatch
+):
+    for number in range(3):
+        await dead_letter(gate, number)
+    found = await look(olga, "deadletters", error="a bug")
+    assert (len(found["deadletters"]), found["complete"]) == (3, True)
+    with monkeypatch.context() as patch:
+        patch.setattr("mts1b_operations.people.looks.LONGEST", 0.0)
+        found = await look(olga, "deadletters", error="a bu")
+        assert (len(found["deadletters"]), found["complete"]) == (1, False)
+    with monkeypatch.context() as patch:
+        patch.setattr("mts1b_operations.people.responder._ROOM", 1024 * 1024 - 500)  # of a message at most
+        with pytest.raises(Declined, match=r"the answer has \d+ bytes, more than"):
+            await look(olga, "deadletters", error="a b")
+    asked = json.dumps({"error": "x" * 63_000}).encode()
+    answer = await olga.request("look.v1.deadletters.all", asked, timeout=PATIENCE)
+    assert "a text of 0 to 2000 letters" in json.loads(answer.data)["error"]["message"]
+
+
+async def test_what_was_looked_up_is_kept_for_a_second_for_everybody(
+    gate: Gate, olga: EventBus, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr("mts1b_operations.people.looks.KEPT", float(PATIENCE))
+    first = await look(olga, "consumers")
+    alice = await gate.let_in(gate.token("alice", "risk"))
+    assert (await look(alice, "consumers"))["read_at"] == first["read_at"]

@@ -49,6 +49,10 @@ PUBLISHES = {
     "marking another's event as handled": "$KV.MTS1B_DEDUPE.my-consumer.key",
     "answering the server's questions about people": "_INBOX.x",
     "server events": "$SYS.REQ.SERVER.PING",
+    "ending somebody's session": "$SYS.REQ.SERVER.X.KICK",
+    "asking as a person": "act.v1.halt.request.all",
+    "looking as a person": "look.v1.halts.all",
+    "having another publish again": "svc.v1.marketdata.requeue",
 }
 
 SUBSCRIPTIONS = {
@@ -60,6 +64,8 @@ SUBSCRIPTIONS = {
     "server events": "$SYS.>",
     "logins of people": "$SYS.REQ.USER.AUTH",
     "questions to another": "svc.v1.oms.>",
+    "what people ask for": "act.v1.>",
+    "what people look up": "look.v1.>",
 }
 
 

@@ -24,7 +24,7 @@ from mts1b_platform.observability.audit import AuditError, audit_action
 from mts1b_platform.threads import in_thread
 
 from mts1b_operations.people.actions import ACTIONS, REASON, Action
-from mts1b_operations.people.asked import Asked, Declined
+from mts1b_operations.people.asked import AT_WORK, Asked, Declined
 from mts1b_operations.people.once import Held, Requests
 
 log = get_logger("mts1b.people.act")
@@ -46,6 +46,7 @@ class Acts:
         self._bus = bus
         self._actions = ACTIONS if actions is None else actions
         self._requests = Requests(bus)
+        self._at_work: set[str] = set()
         self._lately: defaultdict[str, deque[float]] = defaultdict(deque)
 
     async def answer(self, asked: Asked) -> Mapping[str, Any]:
@@ -62,9 +63,15 @@ class Acts:
             preview = await action.preview(self._bus, asked)
             return {"preview": preview.words, "facts": preview.facts, "digest": digest_of(asked, preview.facts)}
         request_id = asked.text("request_id", least=8, most=100)
-        if action.adds_risk:
-            return await self._with_care(action, asked, request_id)
-        return await self._at_once(action, asked, request_id)
+        if request_id in self._at_work:
+            raise Declined(AT_WORK, "this request is at work here", "ask again in a second")
+        self._at_work.add(request_id)
+        try:
+            if action.adds_risk:
+                return await self._with_care(action, asked, request_id)
+            return await self._at_once(action, asked, request_id)
+        finally:
+            self._at_work.discard(request_id)
 
     def at_once(self, what: str) -> bool:
         """Whether this is an action that waits for nothing."""
@@ -74,11 +81,9 @@ class Acts:
     async def _at_once(self, action: Action, asked: Asked, request_id: str) -> Mapping[str, Any]:
         preview = await action.preview(self._bus, asked)
         digest = digest_of(asked, preview.facts)
-        held = await _briefly(self._requests.find(request_id))
-        if held is None:
-            held = await _briefly(
-                self._requests.begin(request_id, asked.by, f"{asked.what}.{asked.scope}", digest, preview.facts)
-            )
+        held = await _briefly(
+            self._requests.begin(request_id, asked.by, f"{asked.what}.{asked.scope}", digest, preview.facts)
+        )
         if held is not None:
             _refuse_another(held, asked, digest)
             if held.request.answer is not None:

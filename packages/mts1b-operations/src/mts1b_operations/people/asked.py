@@ -20,6 +20,8 @@ from mts1b_foundation.subjects import decode_token, encode_token
 
 INFO: Final = "Nats-Request-Info"
 ACCOUNT: Final = "HUMANS"
+AT_WORK: Final = "at-work"
+"""Code of a request that is being done: whoever asks again waits for its answer."""
 MOST_BYTES: Final = 64 * 1024
 """Bytes of a question."""
 

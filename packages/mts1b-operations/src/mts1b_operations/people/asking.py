@@ -9,13 +9,16 @@ from typing import Any, Final
 from mts1b_platform.eventbus import BusError, EventBus
 from mts1b_platform.eventbus.errors import NoResponders, RequestTimeout, ServerUnavailable
 
-from mts1b_operations.people.asked import Declined, Scope
+from mts1b_operations.people.asked import AT_WORK, Declined, Scope
 
 ALL: Final = Scope()
 _LOOKED: Final = 8.0
 _ACTED: Final = 60.0
+"""Seconds for which the answer to what was sent is waited for."""
+_ATTEMPT: Final = 10.0
+"""Seconds after which it is asked again, under the same request id."""
 _AGAIN: Final = 5.0
-"""Seconds for which a responder that is not there, or went away in the middle, is asked again."""
+"""Seconds for which a responder that is not there is waited for."""
 _PAUSE: Final = 0.2
 
 
@@ -71,22 +74,26 @@ async def act(
 
 
 async def _act(bus: EventBus, subject: str, asked: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Ask until there is an answer: a responder that was killed leaves none, and the next one goes on with it."""
     loop = asyncio.get_running_loop()
-    end = loop.time() + _AGAIN
-    sent = False
+    began, sent, problem = loop.time(), False, ""
     while True:
         try:
-            return _read((await bus.request(subject, _body(asked), timeout=_ACTED)).data)
+            return _read((await bus.request(subject, _body(asked), timeout=_ATTEMPT)).data)
         except (NoResponders, RequestTimeout, ServerUnavailable) as error:
             sent = sent or not isinstance(error, NoResponders)
-            if loop.time() > end:
-                request_id = asked.get("request_id")
-                what = "it may have been done" if sent else "nothing was done"
-                raise Unanswered(
-                    f"nobody answers {subject}, so {what}: is `mts1b act serve` running?"
-                    + (f" The same --request-id {request_id} goes on with it" if request_id else "")
-                ) from None
-            await asyncio.sleep(_PAUSE)
+            problem = "nobody answers"
+        except Declined as declined:
+            if declined.code != AT_WORK:
+                raise
+            sent, problem = True, "it is still at work"
+        if loop.time() - began > (_ACTED if sent else _AGAIN):
+            what = "it may have been done: look" if sent else "nothing was done"
+            raise Unanswered(
+                f"{subject}: {problem}, so {what}. Is `mts1b act serve` running? Whoever may use the certificate of "
+                "the operations sets MTS1B_SERVICE=mts1b-operations"
+            )
+        await asyncio.sleep(_PAUSE)
 
 
 def _body(asked: Mapping[str, Any]) -> bytes:

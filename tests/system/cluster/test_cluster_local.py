@@ -152,7 +152,7 @@ async def test_readers_start_and_streams_are_applied_while_leaders_move(cluster:
     ):
         moving = asyncio.create_task(move(admin))
         try:
-            while moved < 20:
+            while moved < 8:
                 applied = await asyncio.to_thread(apply_streams, layout, record_of(layout))
                 assert {each.action for each in applied} == {"unchanged"}
                 async with bus.consume(OMS_ORDERS_FILLED, durable=DURABLE):

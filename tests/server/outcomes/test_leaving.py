@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from mts1b_foundation.orders import Order
 from mts1b_foundation.subjects import OMS_ORDERS_CREATED
-from mts1b_platform.eventbus import Consumer, Event, RetryPolicy
+from mts1b_platform.eventbus import Consumer, Event, Reject, Retry, RetryPolicy
 from mts1b_platform.eventbus.consuming.tries import Tries
 from outcome_world import DURABLE, World, eventually, names
 
@@ -122,3 +122,36 @@ async def test_who_stops_waiting_for_an_event_spends_no_try_and_keeps_it_from_no
     assert len(begun) == 4
     assert await world.settled()
     assert await world.lost() == []
+
+
+COUNTING = {"failed": ZeroDivisionError(), "undo": Retry(0.0), "use_up": Reject("never")}
+
+
+@KEYS
+@pytest.mark.parametrize("counting", COUNTING)
+async def test_a_handler_that_is_cancelled_while_its_try_is_counted_settles_its_event(
+    options: Any, counting: str, world: World, monkeypatch: pytest.MonkeyPatch
+):
+    began = asyncio.Event()
+
+    async def for_ever(*_: Any) -> None:
+        began.set()
+        await asyncio.sleep(3600)
+
+    async def work(_: Event[Any]) -> None:
+        raise COUNTING[counting]
+
+    await world.emit(0)
+    consumer = world.bus.consume(OMS_ORDERS_CREATED, durable=DURABLE, **options)
+    with monkeypatch.context() as patched:
+        patched.setattr(Tries, counting, for_ever)
+        working = asyncio.create_task(consumer.run(work))
+        async with asyncio.timeout(10):
+            await began.wait()
+        working.cancel()
+        await asyncio.wait([working])
+    if counting != "use_up":
+        async with await first(consumer) as event:
+            assert event.payload.order_id == "order-0"
+    assert await world.settled()
+    assert await world.lost() == (["order-0 rejected"] if counting == "use_up" else [])

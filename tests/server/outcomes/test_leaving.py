@@ -2,6 +2,7 @@
 
 import asyncio
 import gc
+from collections import Counter
 from collections.abc import AsyncGenerator
 from contextlib import AsyncExitStack, suppress
 from typing import Any
@@ -155,3 +156,31 @@ async def test_a_handler_that_is_cancelled_while_its_try_is_counted_settles_its_
             assert event.payload.order_id == "order-0"
     assert await world.settled()
     assert await world.lost() == (["order-0 rejected"] if counting == "use_up" else [])
+
+
+async def test_who_is_cancelled_while_another_event_is_tried_leaves_the_tries_of_his_own_as_they_are(world: World):
+    policy = RetryPolicy(max_deliveries=5, base=0.05, factor=1, jitter=0)
+    tried: dict[str, int] = {}
+    failed, begun = Counter[str](), asyncio.Event()
+
+    async def fail_once(event: Event[Any]) -> None:
+        failed[event.payload.order_id] += 1
+        if failed[event.payload.order_id] == 1:
+            raise ZeroDivisionError
+        begun.set()
+        await asyncio.sleep(3600)
+
+    async def note(event: Event[Any]) -> None:
+        tried[event.payload.order_id] = event.tries
+
+    await world.emit(0, 1)
+    consumer = world.bus.consume(OMS_ORDERS_CREATED, durable=DURABLE, policy=policy)
+    working = asyncio.create_task(consumer.run(fail_once, concurrency=2))
+    assert await world.comes(lambda: begun.is_set() and failed.total() == 3)
+    assert await world.comes(lambda: consumer.open == 2)  # the second waits until the first is decided on
+    working.cancel()
+    await asyncio.wait([working])
+    again = asyncio.create_task(consumer.run(note))
+    assert await world.comes(lambda: len(tried) == 2)
+    again.cancel()
+    assert tried == {"order-0": 2, "order-1": 2}

@@ -183,6 +183,7 @@ class Settler:
 
         One such event at a time is with a handler, so that a crash is blamed on what was being handled.
         """
+        event.tries = 0  # until its try is counted
         try:
             while self._suspect is not None and not self._suspect.settled:
                 self._suspect_settled.clear()
@@ -200,6 +201,7 @@ class Settler:
     async def _count_try(self, event: Event[Any]) -> None:
         """Store that a handler begins with ``event``; when cancelled, what was stored is known all the same."""
         if self.tries is None:
+            event.tries = 1
             return
         counting = asyncio.ensure_future(self.tries.begin(event, self.policy.max_deliveries))
         try:

@@ -8,11 +8,15 @@ from typing import Any
 import pytest
 from mts1b_foundation.fills import Fill
 from mts1b_foundation.samples import FILL
-from mts1b_foundation.subjects import OMS_FILLS_CREATED
+from mts1b_foundation.subjects import OMS_FILLS_CREATED, OMS_ORDERS_CREATED
+from mts1b_operations.deadletters import Mover
+from mts1b_operations.lag import lags_of
 from mts1b_platform.eventbus import Event, Reject, apply_streams
 from mts1b_platform.eventbus.dedupe.sqlite import SqliteDedupe
+from mts1b_platform.observability.audit import search
+from mts1b_platform.observability.observe import observe
 from outcome_readers import ORDERED, SURFACES, reading
-from outcome_world import STREAM, World, names
+from outcome_world import DURABLE, STREAM, World, names, order
 
 
 async def refuse(_: Event[Any]) -> None:
@@ -77,3 +81,52 @@ async def test_events_without_an_id_are_not_taken_for_those_of_an_earlier_stream
             assert await world.settled(stream="OMS_FILLS", within=20)
         await remake(world, "OMS_FILLS")
     assert handled == ["fill-0", "fill-1"]
+
+
+async def test_what_a_foreign_reader_gives_up_is_moved_also_from_a_stream_that_was_made_again(world: World):
+    operations = await world.connect("mts1b-operations")
+    mover = Mover(operations)
+    await mover.prepare()
+    moving = asyncio.create_task(mover.run())
+    try:
+        for number in (0, 1):
+            await world.emit(number)
+            foreign = await world.js.pull_subscribe("mts.v1.oms.orders.created.fund.*", "foreign", STREAM)
+            [message] = await foreign.fetch(1, timeout=10)
+            assert message.metadata.sequence.stream == 1
+            await world.raw.publish(message.reply, b"+TERM never")
+            assert await world.comes(lambda done=number + 1: mover.moved == done)
+            await remake(world)
+    finally:
+        mover.stop()
+        await moving
+    assert await world.lost("foreign") == ["order-0 rejected", "order-1 rejected"]
+
+
+async def test_lag_counts_from_the_stream_that_is_there(world: World):
+    await world.emit(0, 1, 2)
+    async with reading(world, "consume"):
+        assert await world.settled()
+    await remake(world)
+    await world.bus.consume(OMS_ORDERS_CREATED, durable=DURABLE).start()
+    await asyncio.sleep(0.5)  # the passing of time is what is measured
+    [before] = await lags_of(world.bus, [STREAM])
+    await world.emit(3)
+    [after] = await lags_of(world.bus, [STREAM])
+    assert (before.seconds, before.messages, before.oldest_seq) == (0.0, 0, None)
+    assert (after.messages, after.oldest_seq) == (1, 1)
+    assert after.seconds < 0.5
+
+
+async def test_the_audit_log_tells_apart_what_two_streams_stored_under_one_sequence(
+    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setenv("MTS1B_AUDIT_DIR", str(tmp_path))
+    async with await world.connect("mts1b-oms") as bus, observe(bus):
+        for number in (0, 1):
+            await bus.emit(OMS_ORDERS_CREATED, order(number))
+            await remake(world)
+    records = [record for record in search(tmp_path) if record["kind"] == "publish"]
+    assert [record["seq"] for record in records] == [1, 1]
+    assert [record["msg_id"] for record in records] == ["intent-0", "intent-1"]
+    assert len({record["sha256"] for record in records}) == 2

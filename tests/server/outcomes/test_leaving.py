@@ -2,6 +2,7 @@
 
 import asyncio
 import gc
+from collections import Counter
 from collections.abc import AsyncGenerator
 from contextlib import AsyncExitStack, suppress
 from typing import Any
@@ -9,7 +10,7 @@ from typing import Any
 import pytest
 from mts1b_foundation.orders import Order
 from mts1b_foundation.subjects import OMS_ORDERS_CREATED
-from mts1b_platform.eventbus import Consumer, Event, RetryPolicy
+from mts1b_platform.eventbus import Consumer, Event, Reject, Retry, RetryPolicy
 from mts1b_platform.eventbus.consuming.tries import Tries
 from outcome_world import DURABLE, World, eventually, names
 
@@ -122,3 +123,64 @@ async def test_who_stops_waiting_for_an_event_spends_no_try_and_keeps_it_from_no
     assert len(begun) == 4
     assert await world.settled()
     assert await world.lost() == []
+
+
+COUNTING = {"failed": ZeroDivisionError(), "undo": Retry(0.0), "use_up": Reject("never")}
+
+
+@KEYS
+@pytest.mark.parametrize("counting", COUNTING)
+async def test_a_handler_that_is_cancelled_while_its_try_is_counted_settles_its_event(
+    options: Any, counting: str, world: World, monkeypatch: pytest.MonkeyPatch
+):
+    began = asyncio.Event()
+
+    async def for_ever(*_: Any) -> None:
+        began.set()
+        await asyncio.sleep(3600)
+
+    async def work(_: Event[Any]) -> None:
+        raise COUNTING[counting]
+
+    await world.emit(0)
+    consumer = world.bus.consume(OMS_ORDERS_CREATED, durable=DURABLE, **options)
+    with monkeypatch.context() as patched:
+        patched.setattr(Tries, counting, for_ever)
+        working = asyncio.create_task(consumer.run(work))
+        async with asyncio.timeout(10):
+            await began.wait()
+        working.cancel()
+        await asyncio.wait([working])
+    if counting != "use_up":
+        async with await first(consumer) as event:
+            assert event.payload.order_id == "order-0"
+    assert await world.settled()
+    assert await world.lost() == (["order-0 rejected"] if counting == "use_up" else [])
+
+
+async def test_who_is_cancelled_while_another_event_is_tried_leaves_the_tries_of_his_own_as_they_are(world: World):
+    policy = RetryPolicy(max_deliveries=5, base=0.05, factor=1, jitter=0)
+    tried: dict[str, int] = {}
+    failed, begun = Counter[str](), asyncio.Event()
+
+    async def fail_once(event: Event[Any]) -> None:
+        failed[event.payload.order_id] += 1
+        if failed[event.payload.order_id] == 1:
+            raise ZeroDivisionError
+        begun.set()
+        await asyncio.sleep(3600)
+
+    async def note(event: Event[Any]) -> None:
+        tried[event.payload.order_id] = event.tries
+
+    await world.emit(0, 1)
+    consumer = world.bus.consume(OMS_ORDERS_CREATED, durable=DURABLE, policy=policy)
+    working = asyncio.create_task(consumer.run(fail_once, concurrency=2))
+    assert await world.comes(lambda: begun.is_set() and failed.total() == 3)
+    assert await world.comes(lambda: consumer.open == 2)  # the second waits until the first is decided on
+    working.cancel()
+    await asyncio.wait([working])
+    again = asyncio.create_task(consumer.run(note))
+    assert await world.comes(lambda: len(tried) == 2)
+    again.cancel()
+    assert tried == {"order-0": 2, "order-1": 2}

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 from mts1b_foundation.subjects import OMS_ORDERS_CREATED
+from mts1b_platform.eventbus import RetryPolicy
 from outcome_readers import reading
 from outcome_world import DURABLE, World, names
 
@@ -67,3 +68,20 @@ async def test_a_reader_that_was_idle_goes_on_in_the_streams_order(world: World)
                 assert await world.all_taken()
                 await asyncio.sleep(0.6)  # nobody reads for two ack waits
     assert handled == names(*range(12))
+
+
+async def test_two_instances_that_read_in_order_do_not_stand_still_for_ever_and_say_what_to_do(
+    world: World, caplog: pytest.LogCaptureFixture
+):
+    async def slowly(_: Any) -> None:
+        await asyncio.sleep(0.1)
+
+    options: dict[str, Any] = {"ack_wait": 0.4, "prefetch": 2, "policy": RetryPolicy(base=0.05, cap=0.1)}
+    async with (
+        reading(world, "ordered_by", slowly, **options) as one,
+        reading(world, "ordered_by", slowly, **options) as other,
+    ):
+        await world.emit(*range(8))
+        assert await world.settled(within=20)
+    assert set(one.handled) | set(other.handled) == set(names(*range(8)))
+    assert "stop all but one" in caplog.text

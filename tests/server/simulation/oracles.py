@@ -171,6 +171,10 @@ def _unknown(evidence: Evidence, reader: Reader, order: int) -> bool:
     return reader.failures[order] + reader.crashes[order] > 0
 
 
+_OF_SHARED: Final = ("reader-a", "reader-b", "service-a", "service-b")
+"""Roles that read a durable which is not named after them."""
+
+
 def _only_failures_count(evidence: Evidence) -> Iterator[Violation]:
     """A dead letter for too many deliveries stands for as many failures of its handler, crashes included.
 
@@ -178,8 +182,8 @@ def _only_failures_count(evidence: Evidence) -> Iterator[Violation]:
     be killed when a try is stored and its handler not called yet: each kill explains one missing try.
     """
     plan = evidence.plan
-    kills = sum(fault.kind == "kill" for fault in plan.faults)
     for durable, reader in evidence.record.readers.items():
+        kills = sum(fault.kind == "kill" and fault.who in (durable, *_OF_SHARED) for fault in plan.faults)
         tries = reader.begun if plan.kinds & _BREAKS else reader.failures + reader.crashes
         unexplained = kills
         for order, letter in evidence.letters[durable].items():

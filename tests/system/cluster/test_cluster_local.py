@@ -4,20 +4,23 @@ import asyncio
 import shutil
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
 import pytest
-from cluster_load import SPEC_READER, Load
+from cluster_load import DURABLE, SPEC_READER, Load
 from mts1b_deploy.cluster import Cluster
 from mts1b_deploy.errors import UpgradeRefused
 from mts1b_deploy.lifecycle import connected_peers
 from mts1b_deploy.pki.store import Pki
 from mts1b_deploy.record import record_of
 from mts1b_deploy.secured import CLUSTER_NAME
-from mts1b_deploy.streams import connect_as_admin
+from mts1b_deploy.streams import apply_streams, connect_as_admin
 from mts1b_deploy.supervise.processes import find_server_process
-from mts1b_platform.eventbus.jetstream.api import js_api
+from mts1b_foundation.subjects import OMS_ORDERS_FILLED
+from mts1b_platform.eventbus import EventBus, connect
+from mts1b_platform.eventbus.jetstream.api import ApiError, js_api
 from mts1b_platform.server import NatsServer
 from mts1b_platform.server.binary import find_server
 from mts1b_platform.testing.ports import free_ports
@@ -127,6 +130,38 @@ async def upgraded(load: Load, cluster: Cluster, newer: Path) -> dict[str, float
         await load.more()
         gaps[f"upgrade of {node}"] = load.gap(began)
     return gaps
+
+
+async def test_readers_start_and_streams_are_applied_while_leaders_move(cluster: Cluster, load: Load):
+    layout = cluster.layout("n1")
+    moved, done = 0, asyncio.Event()
+
+    async def move(admin: EventBus) -> None:
+        """Have the stream's and the durable's leaders step down, again and again."""
+        nonlocal moved
+        while not done.is_set():
+            for what in ("STREAM.LEADER.STEPDOWN.OMS_ORDERS", f"CONSUMER.LEADER.STEPDOWN.OMS_ORDERS.{DURABLE}"):
+                with suppress(ApiError):  # there is no leader right now
+                    await js_api(admin, what)
+                    moved += 1
+            await asyncio.sleep(0.05)
+
+    async with (
+        await connect_as_admin(layout, record_of(layout)) as admin,
+        await connect(config=layout.config, service="mts1b-treasury", connect_timeout=20) as bus,
+    ):
+        moving = asyncio.create_task(move(admin))
+        try:
+            while moved < 8:
+                applied = await asyncio.to_thread(apply_streams, layout, record_of(layout))
+                assert {each.action for each in applied} == {"unchanged"}
+                async with bus.consume(OMS_ORDERS_FILLED, durable=DURABLE):
+                    pass
+        finally:
+            done.set()
+            await moving
+    await load.more()
+    await nothing_lost(load, {"moving leaders": 0.0})
 
 
 async def test_nothing_acknowledged_is_lost_or_stored_twice_when_a_node_fails(cluster: Cluster, load: Load):

@@ -6,7 +6,7 @@ dead letter cannot be stored, the event stays with its consumer and is delivered
 
 import asyncio
 import contextlib
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 from mts1b_foundation.deadletters import DeadLetterReason
@@ -131,8 +131,7 @@ class Settler:
                 log.error("handler failed after its event was settled", exc_info=error, **log_fields(event))
             return isinstance(error, Exception)
         if not isinstance(error, Exception):
-            await self._undo_try(event)
-            await self.nak(event, 0)
+            await self._nak_after(self._undo_try(event), event, 0)
             return False
         decision = decide(error, event.tries, self.policy)
         pattern, counters = event.registered.pattern, self._client.counters
@@ -150,13 +149,17 @@ class Settler:
             await self.give_up(event, DeadLetterReason.MAX_DELIVERIES, error)
         elif decision.failure:
             self._log_failure(event, error, decision.delay)
-            if self.tries is not None:
-                await self.tries.failed(event)
-            await self.nak(event, decision.delay)
+            await self._nak_after(self._note_failure(event), event, decision.delay)
         else:
-            await self._undo_try(event)
-            await self.nak(event, decision.delay)
+            await self._nak_after(self._undo_try(event), event, decision.delay)
         return True
+
+    async def _nak_after(self, counting: Awaitable[None], event: Event[Any], delay: float) -> None:
+        """Have ``event`` delivered again once its try is counted; whatever becomes of the counting."""
+        try:
+            await counting
+        finally:
+            await self.nak(event, delay)
 
     def leave_unsettled(self, event: Event[Any]) -> None:
         """Say nothing of ``event``, whose handler is still at work: it comes again when the ack wait is over."""
@@ -180,6 +183,7 @@ class Settler:
 
         One such event at a time is with a handler, so that a crash is blamed on what was being handled.
         """
+        event.tries = 0  # until its try is counted
         try:
             while self._suspect is not None and not self._suspect.settled:
                 self._suspect_settled.clear()
@@ -190,14 +194,14 @@ class Settler:
                 await self.tried_enough(event)
         except asyncio.CancelledError:  # who asked for an event has stopped waiting for it
             if not event.settled:
-                await self._undo_try(event)
-                await self.nak(event, 0)
+                await self._nak_after(self._undo_try(event), event, 0)
             raise
         return not event.settled and event.tries <= self.policy.max_deliveries
 
     async def _count_try(self, event: Event[Any]) -> None:
         """Store that a handler begins with ``event``; when cancelled, what was stored is known all the same."""
         if self.tries is None:
+            event.tries = 1
             return
         counting = asyncio.ensure_future(self.tries.begin(event, self.policy.max_deliveries))
         try:
@@ -224,6 +228,10 @@ class Settler:
             return
         await self.give_up(event, DeadLetterReason.MAX_DELIVERIES, crashed(event.tries - 1))
 
+    async def _note_failure(self, event: Event[Any]) -> None:
+        if self.tries is not None:
+            await self.tries.failed(event)
+
     async def _undo_try(self, event: Event[Any]) -> None:
         if self.tries is not None:
             await self.tries.undo(event)
@@ -235,7 +243,11 @@ class Settler:
 
     async def _store_away(self, event: Event[Any], error: Exception) -> None:
         """Hand ``event`` out again when its store may be back; a consumer that stops gives it back."""
-        await self._undo_try(event)
+        try:
+            await self._undo_try(event)
+        except asyncio.CancelledError:
+            await self.nak(event, 0)
+            raise
         if self.stopping:
             await self.nak(event, 0)
         elif self.pause.hold(event, error):
@@ -278,9 +290,11 @@ class Settler:
         if not stored:
             await self.nak(event, None)
             return
-        if self.tries is not None:  # should the ack be lost, it is not tried again
-            await self.tries.use_up(event, self.policy.max_deliveries)
-        self.settle(event, b"+ACK", dead=True)
+        try:
+            if self.tries is not None:  # should the ack be lost, it is not tried again
+                await self.tries.use_up(event, self.policy.max_deliveries)
+        finally:
+            self.settle(event, b"+ACK", dead=True)
         await self.room()
 
     async def _dead_letter(

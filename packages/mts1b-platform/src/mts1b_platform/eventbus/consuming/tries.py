@@ -74,7 +74,7 @@ class Tries:
         """The try of ``event`` does not count: its handler asked for another time, or was cancelled."""
         if event.tries > 1:
             await self._write(event, event.tries - 1)
-        elif event.deliveries > 1:
+        elif event.tries == 1 and event.deliveries > 1:
             self.forget(event)
 
     async def use_up(self, event: Event[Any], most: int) -> None:

@@ -15,8 +15,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import pytest
-from mts1b_foundation.samples import ORDER
-from mts1b_foundation.subjects import OMS_ORDERS_CREATED
+from mts1b_foundation.samples import ORDER_V2
+from mts1b_foundation.subjects import OMS_ORDERS_CREATED_V2
 from mts1b_platform.eventbus import EventBus, apply_streams, connect
 from mts1b_platform.server import NatsServer
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
@@ -99,13 +99,13 @@ def names_of(spans: list[Span]) -> set[str]:
 
 
 PATH = (
-    "mts.v1.marketdata.quotes.{symbol}",
-    "mts.v1.research.signals.published",
-    "mts.v1.oms.orders.created",
+    "mts.v2.marketdata.quotes.{symbol}",
+    "mts.v2.research.signals.published",
+    "mts.v2.oms.orders.created",
     "mts.v1.risk.gate.passed",
-    "mts.v1.brokers.{broker}.fills.raw",
-    "mts.v1.oms.fills.created",
-    "mts.v1.treasury.nav.{fund_id}",
+    "mts.v2.brokers.{broker}.fills.raw",
+    "mts.v2.oms.fills.created",
+    "mts.v2.treasury.nav.{fund_id}",
 )
 
 
@@ -152,7 +152,7 @@ async def test_one_trace_leads_from_a_quote_to_the_nav_that_it_caused(
 
 
 async def test_nothing_is_exported_unless_it_is_configured(bus: EventBus, collector: Collector):
-    await bus.emit(OMS_ORDERS_CREATED, ORDER)
+    await bus.emit(OMS_ORDERS_CREATED_V2, ORDER_V2)
     assert bus.hooks is None
     await bus.close()
     assert collector.spans == []
@@ -164,6 +164,6 @@ async def test_spans_are_sent_before_a_bus_that_is_closed_is_gone(
     await apply_streams(bus)
     monkeypatch.setenv("MTS1B_OTLP_ENDPOINT", collector.url)
     traced = await connect(nats_server.url, service="mts1b-oms")
-    await traced.emit(OMS_ORDERS_CREATED, ORDER)
+    await traced.emit(OMS_ORDERS_CREATED_V2, ORDER_V2)
     await traced.close()
-    assert [span["name"] for span in collector.spans] == ["send mts.v1.oms.orders.created"]
+    assert [span["name"] for span in collector.spans] == ["send mts.v2.oms.orders.created"]

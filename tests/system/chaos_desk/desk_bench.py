@@ -32,12 +32,12 @@ from mts1b_desk.protocol import SERVICES, Status
 from mts1b_desk.services.requests import NoAnswer, ask
 from mts1b_desk.settings import BrokerSettings, DeskSettings, FundSettings, SimulationSettings, StrategySettings
 from mts1b_foundation.subjects import (
-    BROKERS_FILLS_RAW,
-    MARKETDATA_QUOTES,
-    OMS_FILLS_CREATED,
-    OMS_ORDERS_ACCEPTED,
-    OMS_ORDERS_CREATED,
-    RESEARCH_SIGNALS_PUBLISHED,
+    BROKERS_FILLS_RAW_V2,
+    MARKETDATA_QUOTES_V2,
+    OMS_FILLS_CREATED_V2,
+    OMS_ORDERS_ACCEPTED_V2,
+    OMS_ORDERS_CREATED_V2,
+    RESEARCH_SIGNALS_PUBLISHED_V2,
     RISK_GATE_PASSED,
     Subject,
 )
@@ -137,13 +137,13 @@ async def _hear(bus: EventBus, orders: int) -> list[dict[str, float]]:
                         full.set()
 
     heard = (
-        (MARKETDATA_QUOTES, "quote"),
-        (RESEARCH_SIGNALS_PUBLISHED, "signal"),
-        (OMS_ORDERS_CREATED, "created"),
+        (MARKETDATA_QUOTES_V2, "quote"),
+        (RESEARCH_SIGNALS_PUBLISHED_V2, "signal"),
+        (OMS_ORDERS_CREATED_V2, "created"),
         (RISK_GATE_PASSED, "risk passed"),
-        (OMS_ORDERS_ACCEPTED, "accepted"),
-        (BROKERS_FILLS_RAW, "broker fill"),
-        (OMS_FILLS_CREATED, "fill booked"),
+        (OMS_ORDERS_ACCEPTED_V2, "accepted"),
+        (BROKERS_FILLS_RAW_V2, "broker fill"),
+        (OMS_FILLS_CREATED_V2, "fill booked"),
     )
     tasks = [asyncio.create_task(hear(subject, step)) for subject, step in heard]
     try:

@@ -20,7 +20,7 @@ from typing import Any
 
 from mts1b_foundation.subjects import (
     OMS_HALT_OBEYED,
-    OMS_ORDERS_ACCEPTED,
+    OMS_ORDERS_ACCEPTED_V2,
     OPERATIONS_HALT_CLEARED,
     OPERATIONS_HALT_REQUESTED,
     DurableSubject,
@@ -72,7 +72,7 @@ async def halt_repeatedly(server: NatsServer, directory: Path, settings: Path, *
     try:
         async with (
             await connect(server.url, service="mts1b-operations") as bus,
-            bus.listen(OMS_ORDERS_ACCEPTED) as accepted,
+            bus.listen(OMS_ORDERS_ACCEPTED_V2) as accepted,
         ):
             while len(asked) < halts + min(halts, len(unheld)):
                 await anext(accepted)  # the desk trades
@@ -103,7 +103,7 @@ async def read_streams(bus: EventBus, asked: Sequence[float] = (), unheld: Colle
     requested = await _times(bus, OPERATIONS_HALT_REQUESTED, "halt_id")
     cleared = dict(await _times(bus, OPERATIONS_HALT_CLEARED, "halt_id"))
     obeyed = dict(await _times(bus, OMS_HALT_OBEYED, "halt_id"))
-    accepted = await _times(bus, OMS_ORDERS_ACCEPTED, "order_id")
+    accepted = await _times(bus, OMS_ORDERS_ACCEPTED_V2, "order_id")
     late: dict[bool, list[str]] = {True: [], False: []}
     for halt, stored in requested:
         late[halt not in unheld] += [

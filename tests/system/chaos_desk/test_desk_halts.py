@@ -12,8 +12,8 @@ from mts1b_desk.services.oms import OmsService
 from mts1b_desk.settings import DeskSettings
 from mts1b_desk.state.sqlite import SqliteStore
 from mts1b_desk.tables import Table
-from mts1b_foundation.orders import Order, Side
-from mts1b_foundation.subjects import OMS_ORDERS_ACCEPTED, OMS_ORDERS_REJECTED
+from mts1b_foundation.orders import OrderV2, Side
+from mts1b_foundation.subjects import OMS_ORDERS_ACCEPTED_V2, OMS_ORDERS_REJECTED_V2
 from mts1b_operations.halt import halts_in_force, request_halt
 from mts1b_platform.eventbus import EventBus, apply_streams, connect
 from mts1b_platform.server import NatsServer
@@ -35,9 +35,9 @@ async def test_nothing_is_accepted_after_a_halt_was_stored_under_load(nats_serve
     assert len(found.obeyed) == len(found.asked)
 
 
-def accepted_order(number: int) -> Order:
+def accepted_order(number: int) -> OrderV2:
     name = f"s1.ma_cross.BTC=2FUSD.{number}.alpha"
-    return Order(
+    return OrderV2(
         order_id=name,
         idempotency_key=name,
         fund_id="alpha",
@@ -51,7 +51,7 @@ def accepted_order(number: int) -> Order:
     ).accept(_AT)
 
 
-async def stored_but_not_published(path: Path, order: Order) -> None:
+async def stored_but_not_published(path: Path, order: OrderV2) -> None:
     """What an order management leaves behind that was killed between storing an acceptance and publishing it."""
     store = SqliteStore(path, session="s1", repo="mts1b-oms", actor="test")
     await store.open()
@@ -61,7 +61,7 @@ async def stored_but_not_published(path: Path, order: Order) -> None:
     funds["alpha"] = FundState(working=order.order_id)
     async with store.transaction() as tx:
         changes = [*orders.changes(), *funds.changes()]
-        await store.write(tx, changes, [(Emit(OMS_ORDERS_ACCEPTED, order), None)])
+        await store.write(tx, changes, [(Emit(OMS_ORDERS_ACCEPTED_V2, order), None)])
     await store.close()
 
 
@@ -81,7 +81,10 @@ async def test_an_acceptance_that_a_crash_kept_from_its_stream_is_taken_back_whe
         await apply_streams(operations)
         await request_halt(operations, fund_id="alpha", reason="test", actor="test")
         service, running = await started(await connect(nats_server.url, service="mts1b-oms"), tmp_path / "oms.db")
-        async with operations.consume(OMS_ORDERS_REJECTED, durable="test") as rejected, await anext(rejected) as event:
+        async with (
+            operations.consume(OMS_ORDERS_REJECTED_V2, durable="test") as rejected,
+            await anext(rejected) as event,
+        ):
             assert event.payload.order_id == order.order_id
             assert "halted" in (event.payload.rejected_reason or "")
         service.stop()
@@ -96,7 +99,7 @@ async def test_an_acceptance_that_its_stream_has_is_not_taken_back(nats_server: 
     async with await connect(nats_server.url, service="mts1b-operations") as operations:
         await apply_streams(operations)
         async with await connect(nats_server.url, service="mts1b-oms") as before:
-            await before.emit(OMS_ORDERS_ACCEPTED, order)
+            await before.emit(OMS_ORDERS_ACCEPTED_V2, order)
         await request_halt(operations, fund_id=None, reason="test", actor="test")
         service, running = await started(await connect(nats_server.url, service="mts1b-oms"), tmp_path / "oms.db")
         while not service.ready:  # noqa: ASYNC110 - there is nothing to wait on but the flag
@@ -115,7 +118,7 @@ async def test_without_a_halt_what_a_crash_left_behind_is_published(nats_server:
     async with await connect(nats_server.url) as reader:
         await apply_streams(reader)
         service, running = await started(await connect(nats_server.url, service="mts1b-oms"), tmp_path / "oms.db")
-        async with reader.consume(OMS_ORDERS_ACCEPTED, durable="test") as accepted, await anext(accepted) as event:
+        async with reader.consume(OMS_ORDERS_ACCEPTED_V2, durable="test") as accepted, await anext(accepted) as event:
             assert event.payload == order
         service.stop()
         await running

@@ -23,8 +23,8 @@ from mts1b_desk.data.tick import Source
 from mts1b_desk.services.wiring import CORES, INPUTS
 from mts1b_desk.settings import DeskSettings
 from mts1b_foundation.event import Event
-from mts1b_foundation.marketdata import Bar, Quote
-from mts1b_foundation.subjects import MARKETDATA_SESSIONS_CLOSED, Subject
+from mts1b_foundation.marketdata import BarV2, QuoteV2
+from mts1b_foundation.subjects import MARKETDATA_SESSIONS_CLOSED_V2, Subject
 
 _STORED = datetime(2000, 1, 1, tzinfo=UTC)
 _FEED = "feed"
@@ -70,7 +70,7 @@ class Rehearsal:
         self._cores: dict[str, Core] = {name: make(settings) for name, make in CORES.items()}
         self._rows: dict[str, dict[str, dict[str, bytes]]] = {name: {} for name in CORES}
         self._queues: dict[str, deque[tuple[Subject[Any] | None, Any]]] = {}
-        self._published: list[Quote] = []
+        self._published: list[QuoteV2] = []
         self._over = False
         self._choose = choose
         self._restart = restart
@@ -121,10 +121,10 @@ class Rehearsal:
         tick = next(self._ticks, None)
         if tick is None:
             self._over = True
-            self.inject(MARKETDATA_SESSIONS_CLOSED, self._marketdata.close())
+            self.inject(MARKETDATA_SESSIONS_CLOSED_V2, self._marketdata.close())
             return
         for item in self._marketdata.on_tick(tick):
-            if isinstance(item, Quote):
+            if isinstance(item, QuoteV2):
                 self._published.append(item)
                 self._queues[f"brokers/{_FEED}"].append((None, item))
                 self._queues[f"treasury/{_FEED}"].append((None, item))
@@ -134,9 +134,9 @@ class Rehearsal:
     def _apply(self, core: Core, subject: Subject[Any] | None, item: Any) -> Effects:
         if subject is not None:
             return core.handle(subject, item, _STORED)
-        if isinstance(core, Research) and isinstance(item, Bar):
+        if isinstance(core, Research) and isinstance(item, BarV2):
             return core.on_bar(item)
-        if isinstance(core, QuoteCore) and isinstance(item, Quote):
+        if isinstance(core, QuoteCore) and isinstance(item, QuoteV2):
             return core.on_quote(item)
         raise TypeError(f"{core.service} does not read {type(item).__name__}")
 

@@ -18,8 +18,8 @@ from mts1b_desk.services.requests import ask
 from mts1b_desk.settings import DeskSettings, ReplaySettings
 from mts1b_desk.state.sqlite import SqliteStore
 from mts1b_desk.state.store import Store
-from mts1b_foundation.marketdata import Bar, Quote, SessionClosed
-from mts1b_foundation.subjects import MARKETDATA_BARS, MARKETDATA_QUOTES, MARKETDATA_SESSIONS_CLOSED, Subject
+from mts1b_foundation.marketdata import BarV2, QuoteV2, SessionClosedV2
+from mts1b_foundation.subjects import MARKETDATA_BARS_V2, MARKETDATA_QUOTES_V2, MARKETDATA_SESSIONS_CLOSED_V2, Subject
 from mts1b_platform.eventbus import EventBus, connect
 from mts1b_platform.server import NatsServer
 
@@ -33,7 +33,7 @@ def store_in(directory: Path) -> Store:
     return SqliteStore(directory / "marketdata.db", session="s1", repo="mts1b-marketdata", actor="test")
 
 
-def everything(settings: DeskSettings) -> list[Quote | Bar]:
+def everything(settings: DeskSettings) -> list[QuoteV2 | BarV2]:
     source = open_source(settings)
     core = Marketdata(settings, source.label)
     return [item for tick in source.ticks() for item in core.on_tick(tick)]
@@ -50,8 +50,8 @@ class Reader:
         self.items += items
 
 
-async def close_of(bus: EventBus) -> SessionClosed:
-    async with bus.consume(MARKETDATA_SESSIONS_CLOSED, durable="test", deliver="all") as consumer:
+async def close_of(bus: EventBus) -> SessionClosedV2:
+    async with bus.consume(MARKETDATA_SESSIONS_CLOSED_V2, durable="test", deliver="all") as consumer:
         event = await anext(consumer)
         await event.ack()
     return event.payload
@@ -65,7 +65,7 @@ async def test_a_reader_who_heard_nothing_gets_every_quote_and_bar_in_order(
     serving = asyncio.create_task(service.run())
     async with await connect(streams.url) as bus:
         closed = await close_of(bus)
-        quotes, bars = Reader(bus, MARKETDATA_QUOTES), Reader(bus, MARKETDATA_BARS, "1s")
+        quotes, bars = Reader(bus, MARKETDATA_QUOTES_V2), Reader(bus, MARKETDATA_BARS_V2, "1s")
         running = [asyncio.create_task(reader.feed.run()) for reader in (quotes, bars)]
         await quotes.feed.finish(sum(mark.quotes for mark in closed.marks))
         await bars.feed.finish(sum(mark.bars["1s"] for mark in closed.marks))
@@ -73,8 +73,8 @@ async def test_a_reader_who_heard_nothing_gets_every_quote_and_bar_in_order(
     service.stop()
     await serving
     published = everything(desk_settings)
-    assert quotes.items == [item for item in published if isinstance(item, Quote)]
-    assert bars.items == [item for item in published if isinstance(item, Bar)]
+    assert quotes.items == [item for item in published if isinstance(item, QuoteV2)]
+    assert bars.items == [item for item in published if isinstance(item, BarV2)]
     assert len(quotes.items) == 300
     assert quotes.feed.gaps >= 1
 
@@ -82,19 +82,19 @@ async def test_a_reader_who_heard_nothing_gets_every_quote_and_bar_in_order(
 async def test_a_gap_in_the_middle_is_filled_before_what_follows(
     streams: NatsServer, desk_settings: DeskSettings, tmp_path: Path
 ):
-    published = [item for item in everything(desk_settings) if isinstance(item, Quote)]
+    published = [item for item in everything(desk_settings) if isinstance(item, QuoteV2)]
     publisher = await connect(streams.url, service="mts1b-marketdata")
     service = MarketdataService(publisher, desk_settings, store_in(tmp_path))
     serving = asyncio.create_task(service.run())
     async with await connect(streams.url) as bus, await connect(streams.url, service="mts1b-marketdata") as loose:
         await close_of(bus)
-        reader = Reader(bus, MARKETDATA_QUOTES)
+        reader = Reader(bus, MARKETDATA_QUOTES_V2)
         await reader.feed.start()
         running = asyncio.create_task(reader.feed.run())
         for quote in (published[0], published[1], published[1], published[250]):
-            await loose.emit(MARKETDATA_QUOTES, quote)
+            await loose.emit(MARKETDATA_QUOTES_V2, quote)
         await loose.emit(
-            MARKETDATA_QUOTES, published[0].model_copy(update={"session": "another", "feed_sequence": 299})
+            MARKETDATA_QUOTES_V2, published[0].model_copy(update={"session": "another", "feed_sequence": 299})
         )
         await reader.feed.finish(251)
         assert reader.items == published[:251]

@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 from mts1b_desk.settings import BrokerSettings, DeskSettings, FundSettings, StrategySettings
 from mts1b_foundation.subjects import (
-    BROKERS_FILLS_RAW,
-    OMS_FILLS_CREATED,
-    OMS_ORDERS_CREATED,
-    OMS_ORDERS_REJECTED,
+    BROKERS_FILLS_RAW_V2,
+    OMS_FILLS_CREATED_V2,
+    OMS_ORDERS_CREATED_V2,
+    OMS_ORDERS_REJECTED_V2,
     RISK_GATE_FAILED,
     DurableSubject,
     encode_token,
@@ -66,18 +66,18 @@ async def test_funds_are_apart_and_each_is_held_to_its_own_limits(
     assert set(funds) == names
 
     async with await connect(streams.url) as bus:
-        for subject in (OMS_ORDERS_CREATED, OMS_FILLS_CREATED):
+        for subject in (OMS_ORDERS_CREATED_V2, OMS_FILLS_CREATED_V2):
             seen = {fund: await everything(bus, subject, fund_id=fund) for fund in names}
             for fund, events in seen.items():
                 assert {event.fund_id for event in events} <= {fund}
             assert sum(len(events) for events in seen.values()) == len(await everything(bus, subject))
             assert seen["free"]
         for broker in ("paper", "sim2"):
-            fills = await everything(bus, BROKERS_FILLS_RAW, broker=broker)
+            fills = await everything(bus, BROKERS_FILLS_RAW_V2, broker=broker)
             assert fills
             assert {fill.broker for fill in fills} == {broker}
         failed = await everything(bus, RISK_GATE_FAILED)
-        rejected = await everything(bus, OMS_ORDERS_REJECTED)
+        rejected = await everything(bus, OMS_ORDERS_REJECTED_V2)
 
     rules = {fund: Counter(f.rule.value for f in failed if f.fund_id == fund) for fund in names}
     assert not rules["free"]

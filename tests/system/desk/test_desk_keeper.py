@@ -14,21 +14,21 @@ from mts1b_desk.services.keeper import Keeper
 from mts1b_desk.services.service import Fatal
 from mts1b_desk.settings import DeskSettings, FundSettings, StrategySettings
 from mts1b_desk.state.sqlite import SqliteStore
-from mts1b_foundation.fills import Fill
-from mts1b_foundation.marketdata import Bar
+from mts1b_foundation.fills import FillV2
+from mts1b_foundation.marketdata import BarV2
 from mts1b_foundation.orders import Side
 from mts1b_foundation.subjects import (
-    MARKETDATA_SESSIONS_CLOSED,
-    OMS_FILLS_CREATED,
-    RESEARCH_SIGNALS_PUBLISHED,
-    TREASURY_NAV,
+    MARKETDATA_SESSIONS_CLOSED_V2,
+    OMS_FILLS_CREATED_V2,
+    RESEARCH_SIGNALS_PUBLISHED_V2,
+    TREASURY_NAV_V2,
 )
 from mts1b_platform.eventbus import Event, EventBus, connect
 from mts1b_platform.eventbus.errors import AlreadyDone
 from mts1b_platform.server import NatsServer
 
 AT = datetime(2022, 5, 4, 13, 30, tzinfo=UTC)
-FILL = Fill(
+FILL = FillV2(
     fill_id="paper.1",
     order_id="o1",
     fund_id="alpha",
@@ -54,14 +54,14 @@ def life(core: Core, bus: EventBus, path: Path) -> Keeper:
     return Keeper(core, store, bus, owner="test", need=list[NeedQuotes]().append)
 
 
-async def delivered(bus: EventBus) -> Event[Fill]:
+async def delivered(bus: EventBus) -> Event[FillV2]:
     """The fill, as the durable of a service is given it; nobody acknowledges it."""
-    consumer = bus.consume(OMS_FILLS_CREATED, durable="treasury", ack_wait=2)
+    consumer = bus.consume(OMS_FILLS_CREATED_V2, durable="treasury", ack_wait=2)
     return await anext(consumer)
 
 
-def bar(number: int, close: float) -> Bar:
-    return Bar(
+def bar(number: int, close: float) -> BarV2:
+    return BarV2(
         symbol="BTC/USD",
         interval="1s",
         start=AT,
@@ -83,7 +83,7 @@ async def test_a_fill_that_comes_again_after_a_crash_before_its_acknowledgement_
 ):
     path = tmp_path / "treasury.db"
     async with await connect(streams.url, service="mts1b-oms") as oms:
-        await oms.emit(OMS_FILLS_CREATED, FILL)
+        await oms.emit(OMS_FILLS_CREATED_V2, FILL)
     first = await connect(streams.url, service="mts1b-treasury")
     keeper = life(Treasury(SETTINGS), first, path)
     await keeper.open()
@@ -103,7 +103,7 @@ async def test_a_fill_that_comes_again_after_a_crash_before_its_acknowledgement_
         assert core.book().funds["alpha"].fills == 1
         assert core.book().funds["alpha"].cash == Decimal(100_000 - 201)
         publishing = asyncio.create_task(keeper.publish())
-        async with second.consume(TREASURY_NAV, durable="reader") as consumer, await anext(consumer) as event:
+        async with second.consume(TREASURY_NAV_V2, durable="reader") as consumer, await anext(consumer) as event:
             assert (event.payload.fills, event.position.pending) == (1, 0)
         await keeper.close()
         await publishing
@@ -133,7 +133,7 @@ async def test_market_data_is_gone_on_with_behind_what_its_last_signal_was_store
         assert (keeper.taken, core.signals) == (4, 3)
         publishing = asyncio.create_task(keeper.publish())
         found: list[str] = []
-        async with bus.consume(RESEARCH_SIGNALS_PUBLISHED, durable="reader") as consumer:
+        async with bus.consume(RESEARCH_SIGNALS_PUBLISHED_V2, durable="reader") as consumer:
             while len(found) < 3:
                 async with await anext(consumer) as event:
                     found.append(f"{event.payload.signal_id} {event.payload.direction.value}")
@@ -151,16 +151,16 @@ async def test_what_a_core_cannot_handle_is_a_dead_letter_and_leaves_nothing_beh
     class Broken(Treasury):
         def __init__(self, settings: DeskSettings) -> None:
             super().__init__(settings)
-            whole = self.handlers[OMS_FILLS_CREATED]
+            whole = self.handlers[OMS_FILLS_CREATED_V2]
 
-            def fail(fill: Fill, at: datetime) -> object:
+            def fail(fill: FillV2, at: datetime) -> object:
                 whole(fill, at)
                 raise ValueError("this fill makes no sense")
 
-            self.handlers = {OMS_FILLS_CREATED: fail, MARKETDATA_SESSIONS_CLOSED: fail}  # type: ignore[dict-item]
+            self.handlers = {OMS_FILLS_CREATED_V2: fail, MARKETDATA_SESSIONS_CLOSED_V2: fail}  # type: ignore[dict-item]
 
     async with await connect(streams.url, service="mts1b-oms") as oms:
-        await oms.emit(OMS_FILLS_CREATED, FILL)
+        await oms.emit(OMS_FILLS_CREATED_V2, FILL)
     async with await connect(streams.url, service="mts1b-treasury") as bus:
         keeper = life(Broken(SETTINGS), bus, path)
         await keeper.open()

@@ -164,6 +164,33 @@ def test_a_fund_whose_position_grew_a_thousandfold_gets_out_and_trades_on():
     assert abs(orders.positions["X"]) < 1
 
 
+OIL = Series(*(10.0, 9.5, 9.0, 9.5, 4.0, 0.0, -37.63, -40.0, -37.0, -12.0, -1.0, 0.0, 0.5, 1.0, 12.0, 11.0, 10.0, 10.0))
+"""Prices that fall through zero and come back."""
+
+
+@pytest.mark.parametrize("fee_bps", [Decimal(3), Decimal(-3)])
+def test_books_agree_through_prices_below_zero_with_fees_and_with_rebates(fee_bps: Decimal):
+    desk = QUICK.model_copy(
+        update={
+            "brokers": (BrokerSettings(fee_bps=fee_bps),),
+            "funds": (FundSettings(fund_id="alpha", order_notional=Decimal(100)),),
+        }
+    )
+    books = Rehearsal(desk, OIL).run()
+    held = books.treasury.funds["alpha"]
+    assert reconcile(books.oms, books.brokers, books.treasury) == []
+    assert held.fills >= 4
+    assert (held.fees > 0) is (fee_bps > 0)
+    assert held.nav == held.opening_cash + held.realised_pnl + held.unrealised_pnl - held.fees
+
+
+def test_a_broker_that_rejects_leaves_books_that_agree():
+    desk = QUICK.model_copy(update={"brokers": (BrokerSettings(max_quantity=Decimal(800)),)})
+    books = Rehearsal(desk, OIL).run()
+    assert reconcile(books.oms, books.brokers, books.treasury) == []
+    assert books.oms.funds["alpha"].rejections["broker"] > 1
+
+
 def test_another_session_has_other_ids_and_the_same_ledger(desk: DeskSettings):
     assert ledger(replay(desk.model_copy(update={"session": "s2"}))) == ledger(replay(desk))
 
@@ -198,5 +225,5 @@ def test_whatever_the_market_cash_and_positions_are_conserved(
         holdings, orders = books.treasury.funds[fund], books.oms.funds[fund]
         assert holdings.cash == holdings.opening_cash + orders.cash_change
         assert orders.waiting == 0
-        created = books.events.get("mts.v1.oms.orders.created", 0)
+        created = books.events.get("mts.v2.oms.orders.created", 0)
         assert sum(sum(each.orders.values()) for each in books.oms.funds.values()) == created

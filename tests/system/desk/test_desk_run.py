@@ -15,8 +15,8 @@ import pytest
 from mts1b_desk.data.replay import Replay
 from mts1b_desk.money import plain
 from mts1b_desk.settings import DeskSettings, FundSettings, ReplaySettings
-from mts1b_foundation.subjects import OMS_FILLS_CREATED, TREASURY_NAV
-from mts1b_foundation.treasury import NavSnapshot
+from mts1b_foundation.subjects import OMS_FILLS_CREATED_V2, TREASURY_NAV_V2
+from mts1b_foundation.treasury import NavSnapshotV2
 from mts1b_platform.eventbus import STREAMS, apply_streams, connect
 from mts1b_platform.server import NatsServer
 
@@ -121,9 +121,9 @@ async def test_the_books_in_the_streams_agree_with_the_ledger_to_the_last_digit(
     cash = dict.fromkeys(funds, Decimal(100_000))
     positions: dict[str, dict[str, Decimal]] = {fund: {} for fund in funds}
     sides: set[str] = set()
-    final: dict[str, NavSnapshot] = {}
+    final: dict[str, NavSnapshotV2] = {}
     async with await connect(finished.url) as bus:
-        async with bus.consume(OMS_FILLS_CREATED, durable="auditor") as consumer:
+        async with bus.consume(OMS_FILLS_CREATED_V2, durable="auditor") as consumer:
             fills = sum(row["fills"] for row in funds.values())
             for _ in range(fills):
                 async with await anext(consumer) as event:
@@ -133,7 +133,7 @@ async def test_the_books_in_the_streams_agree_with_the_ledger_to_the_last_digit(
                     held[fill.symbol] = held.get(fill.symbol, Decimal(0)) + fill.position_change
                     sides.add(fill.side.value)
                     assert event.position.pending == fills - event.seq
-        async with bus.consume(TREASURY_NAV, durable="auditor-nav") as consumer:
+        async with bus.consume(TREASURY_NAV_V2, durable="auditor-nav") as consumer:
             while final.keys() != funds.keys():
                 async with await anext(consumer) as event:
                     if event.payload.final:

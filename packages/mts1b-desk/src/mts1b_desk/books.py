@@ -3,7 +3,7 @@
 from decimal import Decimal
 from typing import Literal
 
-from mts1b_foundation.event import Money, NonNegative, UtcDatetime
+from mts1b_foundation.event import Money, UtcDatetime
 from mts1b_foundation.operations import HaltRequest
 from pydantic import BaseModel, ConfigDict
 
@@ -18,7 +18,7 @@ class FundOrders(_Document):
     orders: dict[str, int]
     """Number of orders by their present state."""
     rejections: dict[str, int] = {}
-    """Number of rejected orders by the rule that refused them, ``halted`` among them."""
+    """Number of rejected orders by the rule that refused them, ``halted`` and ``broker`` among them."""
     fills: int
     positions: dict[str, Money]
     """Signed units by symbol; zeros left out."""
@@ -43,7 +43,7 @@ class FundExecutions(_Document):
     executions: int
     positions: dict[str, Money]
     cash_change: Money
-    commissions: NonNegative
+    commissions: Money
 
 
 class BrokerBook(_Document):
@@ -66,7 +66,8 @@ class FundHoldings(_Document):
     nav: Money
     realised_pnl: Money
     unrealised_pnl: Money
-    fees: NonNegative
+    fees: Money
+    """Sum of all fees less rebates."""
     fills: int
     final: bool
     """Whether the session is over, every fill of it booked and every position valued at the closing marks."""

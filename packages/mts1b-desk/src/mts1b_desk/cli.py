@@ -5,7 +5,7 @@ import json
 import secrets
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import asdict
 from decimal import Decimal, InvalidOperation
 from pathlib import Path
@@ -55,6 +55,9 @@ Servers = Annotated[str | None, typer.Option(help="NATS URLs, comma-separated. D
 Symbol = Annotated[str | None, typer.Option(help="The instrument of a file without a symbol column.")]
 Utc = Annotated[bool, typer.Option("--utc", help="Read times without a zone in the file as UTC.")]
 Sort = Annotated[bool, typer.Option("--sort", help="Sort the file's rows by time, in memory.")]
+Signed = Annotated[
+    list[str] | None, typer.Option(help="A symbol whose prices may be zero or negative; repeat for several.")
+]
 
 
 @app.command()
@@ -73,6 +76,7 @@ def run(
     symbol: Symbol = None,
     utc: Utc = False,
     sort: Sort = False,
+    signed_prices: Signed = None,
     speed: Annotated[
         str | None, typer.Option(help="Market seconds per second, or `max`. Default: max for a file, 10 if simulated.")
     ] = None,
@@ -135,13 +139,15 @@ def run(
         return 0 if document["reconciled"] else 1
 
     def _begun() -> "tuple[DeskSettings, Summary | None]":
+        base = DeskSettings.read(file) if file is not None else None
+        signed = tuple(signed_prices or (base.signed_prices if base else ()))
         summary = None
         source: ReplaySettings | SimulationSettings | HeardSettings = SimulationSettings(seed=seed, quotes=quotes)
         if replayed is not None:
             source = HeardSettings()
         if data is not None:
             source = ReplaySettings(path=data.resolve(), symbol=symbol, utc=utc, sort=sort)
-            summary = _check(source)
+            summary = _check(source, signed)
             for line in summary.columns_in_short():
                 console.print(line, highlight=False, soft_wrap=True)
         own: dict[str, Any] = {
@@ -150,19 +156,19 @@ def run(
             "speed": _speed(speed, SIMULATED_SPEED if summary is None else None),
             "state": state.resolve() if state is not None else None,
             "database": database,
+            "signed_prices": signed,
             "market_start": SIMULATION_START if summary is None else summary.first,
         }
         if replayed is not None:
             own |= {"speed": None, "market_start": BEFORE_ANY_MARKET}
         if start_within is not None:
             own["start_within"] = start_within
-        if file is not None:
-            base = DeskSettings.read(file)
+        if base is not None:
             if data is None:
                 own["source"] = base.source
                 own["market_start"] = base.market_start
             if data is None and isinstance(base.source, ReplaySettings):
-                summary = _check(base.source)
+                summary = _check(base.source, signed)
                 own["market_start"] = summary.first
                 own["speed"] = _speed(speed, None)
             if summary is not None and summary.interval is not None:
@@ -191,6 +197,7 @@ def look(
     symbol: Symbol = None,
     utc: Utc = False,
     sort: Sort = False,
+    signed_prices: Signed = None,
     json_output: Json = False,
 ) -> None:
     """Read market data to its end, and say what each column was taken for and what is in it.
@@ -201,7 +208,8 @@ def look(
     """
 
     def act() -> int:
-        summary = _check(ReplaySettings(path=file.resolve(), symbol=symbol, utc=utc, sort=sort))
+        source = ReplaySettings(path=file.resolve(), symbol=symbol, utc=utc, sort=sort)
+        summary = _check(source, signed_prices or ())
         if json_output:
             print_json(asdict(summary))
             return 0
@@ -213,10 +221,10 @@ def look(
     _exit(act)
 
 
-def _check(source: ReplaySettings) -> "Summary":
+def _check(source: ReplaySettings, signed: Iterable[str]) -> "Summary":
     from mts1b_desk.data.replay import Replay  # it loads pyarrow
 
-    return Replay(source).check()
+    return Replay(source, signed).check()
 
 
 def _resumed(stored: Path, data: Path | None, speed: str | None, start_within: float | None) -> DeskSettings:

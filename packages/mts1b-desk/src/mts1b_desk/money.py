@@ -24,13 +24,19 @@ def exactly() -> Generator[None]:
 
 
 def whole_lots(value: Decimal, price: Decimal, lot: Decimal) -> Decimal:
-    """The largest multiple of ``lot`` that ``value`` buys at ``price``, in units of the instrument."""
-    return _ROUNDED.divide_int(value, _ROUNDED.multiply(price, lot)) * lot
+    """The largest multiple of ``lot`` that is worth ``value`` at most at ``price``, in units of the instrument.
+
+    A negative price counts like its amount.
+
+    Raises:
+        decimal.DivisionByZero: the price is 0, at which any quantity is worth nothing.
+    """
+    return _ROUNDED.divide_int(value, _ROUNDED.multiply(abs(price), lot)) * lot
 
 
 def fee_of(notional: Decimal, basis_points: Decimal, quantum: Decimal) -> Decimal:
-    """The commission on ``notional``, rounded half up to ``quantum``, in the currency of ``notional``."""
-    return _ROUNDED.multiply(notional, _ROUNDED.multiply(basis_points, BASIS_POINT)).quantize(
+    """The commission on the amount of ``notional``, rounded half up to ``quantum``, in its currency."""
+    return _ROUNDED.multiply(abs(notional), _ROUNDED.multiply(basis_points, BASIS_POINT)).quantize(
         quantum, rounding=ROUND_HALF_UP, context=_ROUNDED
     )
 
@@ -38,6 +44,11 @@ def fee_of(notional: Decimal, basis_points: Decimal, quantum: Decimal) -> Decima
 def ratio(part: Decimal, whole: Decimal) -> Decimal:
     """``part / whole`` to six places, for people; decisions compare products instead."""
     return _ROUNDED.divide(part, whole).quantize(Decimal("0.000001"), rounding=ROUND_HALF_UP, context=_ROUNDED)
+
+
+def mean(total: Decimal, count: Decimal) -> Decimal:
+    """``total / count``, rounded, for estimates."""
+    return _ROUNDED.divide(total, count)
 
 
 def plain(value: Decimal) -> str:

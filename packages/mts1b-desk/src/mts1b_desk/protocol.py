@@ -7,7 +7,7 @@ Every service registers with NATS's service protocol as ``mts1b-desk-<service>``
 from typing import Literal
 
 from mts1b_foundation.event import Identifier, Symbol, UtcDatetime
-from mts1b_foundation.marketdata import Bar, Interval, Quote
+from mts1b_foundation.marketdata import BarV2, Interval, QuoteV2
 from pydantic import BaseModel, ConfigDict
 
 SERVICES = ("operations", "riskengine", "oms", "brokers", "treasury", "research", "marketdata")
@@ -111,10 +111,10 @@ class Held(_Document):
 class Quotes(_Document):
     """Quotes, in the order of the feed."""
 
-    items: tuple[Quote, ...]
+    items: tuple[QuoteV2, ...]
 
 
 class Bars(_Document):
     """Bars, in the order of the feed."""
 
-    items: tuple[Bar, ...]
+    items: tuple[BarV2, ...]

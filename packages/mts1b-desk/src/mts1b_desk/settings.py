@@ -10,7 +10,7 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
-from mts1b_foundation.event import Identifier, NonNegative, Price, Quantity, Symbol, UtcDatetime
+from mts1b_foundation.event import Identifier, Money, NonNegative, Price, Quantity, Symbol, UtcDatetime
 from mts1b_foundation.marketdata import Interval
 from mts1b_foundation.orders import TimeInForce
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -54,10 +54,12 @@ class BrokerSettings(_Frozen):
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,32}$")] = "paper"
     latency_ms: Annotated[int, Field(ge=0)] = 50
     """Market time between an order and the first quote that it can trade with."""
-    fee_bps: NonNegative = Decimal(1)
-    """Commission in basis points of the traded value."""
+    fee_bps: Money = Decimal(1)
+    """Commission in basis points of the traded value; negative for a rebate."""
     fee_quantum: Price = Decimal("0.00000001")
     """Commissions are rounded half up to this."""
+    max_quantity: Quantity | None = None
+    """Largest order that the broker takes; it rejects larger ones."""
     history: Annotated[int, Field(ge=1)] = 1_000
     """Quotes kept per symbol for orders that arrive later than the quotes they trade with."""
 
@@ -128,6 +130,8 @@ class DeskSettings(_Frozen):
     """Market seconds per second; None: as fast as the readers follow."""
     intervals: Annotated[tuple[Interval, ...], Field(min_length=1)] = ("1s",)
     """Lengths of the bars that marketdata makes; research reads the first."""
+    signed_prices: tuple[Symbol, ...] = ()
+    """Symbols whose prices may be zero or negative."""
     lot: Quantity = Decimal("0.0001")
     """Order quantities are multiples of this."""
     time_in_force: TimeInForce = TimeInForce.IOC

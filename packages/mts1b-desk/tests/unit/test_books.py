@@ -18,19 +18,19 @@ from mts1b_desk.ledger import ledger_document, print_ledger
 from mts1b_desk.money import exactly, fee_of, plain, whole_lots
 from mts1b_desk.reconcile import reconcile
 from mts1b_desk.settings import DeskSettings, FundSettings, SimulationSettings
-from mts1b_foundation.fills import Fill
-from mts1b_foundation.marketdata import Bar, Quote
+from mts1b_foundation.fills import FillV2
+from mts1b_foundation.marketdata import BarV2, QuoteV2
 from mts1b_foundation.orders import Side
-from mts1b_foundation.subjects import MARKETDATA_SESSIONS_CLOSED, OMS_FILLS_CREATED
-from mts1b_foundation.treasury import NavSnapshot
+from mts1b_foundation.subjects import MARKETDATA_SESSIONS_CLOSED_V2, OMS_FILLS_CREATED_V2
+from mts1b_foundation.treasury import NavSnapshotV2
 from rich.console import Console
 
 AT = datetime(2022, 5, 4, 13, 30, tzinfo=UTC)
 DESK = DeskSettings(session="s", funds=(FundSettings(fund_id="a", cash=Decimal(1000)),), intervals=("1s", "1m"))
 
 
-def fill(number: int, side: Side, quantity: str, price: str, fee: str = "0") -> Fill:
-    return Fill(
+def fill(number: int, side: Side, quantity: str, price: str, fee: str = "0") -> FillV2:
+    return FillV2(
         fill_id=f"f{number}", order_id="o", fund_id="a", symbol="X", side=side, quantity=Decimal(quantity),
         price=Decimal(price), fee=Decimal(fee), broker="paper", execution_id=f"e{number}", executed_at=AT,
     )  # fmt: skip
@@ -56,9 +56,9 @@ def test_profit_explains_nav_to_the_last_digit(trades: list[tuple[Side, Decimal,
         with exactly():
             cash += made.cash_change
             position += made.position_change
-        treasury.handle(OMS_FILLS_CREATED, made, AT)
-        treasury.handle(OMS_FILLS_CREATED, made, AT)
-    last = Quote(
+        treasury.handle(OMS_FILLS_CREATED_V2, made, AT)
+        treasury.handle(OMS_FILLS_CREATED_V2, made, AT)
+    last = QuoteV2(
         symbol="X", bid=float(mark), ask=float(mark), timestamp=AT, sequence=1, session="s", source="t", feed_sequence=1
     )
     treasury.on_quote(last)
@@ -74,7 +74,7 @@ def test_profit_explains_nav_to_the_last_digit(trades: list[tuple[Side, Decimal,
 def test_realised_profit_is_first_in_first_out():
     treasury = Treasury(DESK)
     for made in (fill(1, Side.BUY, "2", "10"), fill(2, Side.BUY, "2", "20"), fill(3, Side.SELL, "3", "30")):
-        treasury.handle(OMS_FILLS_CREATED, made, AT)
+        treasury.handle(OMS_FILLS_CREATED_V2, made, AT)
     assert treasury.book().funds["a"].realised_pnl == 2 * 20 + 1 * 10
 
 
@@ -82,26 +82,26 @@ def test_snapshots_come_with_fills_and_with_the_time_of_the_market_and_the_last_
     treasury = Treasury(DESK)
     market = Marketdata(DESK, "t")
 
-    def snapshots(seconds: float) -> list[NavSnapshot]:
+    def snapshots(seconds: float) -> list[NavSnapshotV2]:
         effects = []
         for item in market.on_tick(Tick("X", AT + timedelta(seconds=seconds), 10.0, 10.0)):
-            if isinstance(item, Quote):
+            if isinstance(item, QuoteV2):
                 effects += treasury.on_quote(item)
         return [effect.payload for effect in effects if isinstance(effect, Emit)]  # type: ignore[misc]
 
     assert snapshots(1) == []
-    (effect,) = treasury.handle(OMS_FILLS_CREATED, fill(1, Side.BUY, "1", "10"), AT)
+    (effect,) = treasury.handle(OMS_FILLS_CREATED_V2, fill(1, Side.BUY, "1", "10"), AT)
     assert isinstance(effect, Emit)
     assert effect.msg_id == "s:a:1"
     assert snapshots(9) == []
     assert [snapshot.sequence for snapshot in snapshots(10)] == [2]
     assert treasury.finalise() == ()
-    (closing,) = treasury.handle(MARKETDATA_SESSIONS_CLOSED, market.close(), AT)
+    (closing,) = treasury.handle(MARKETDATA_SESSIONS_CLOSED_V2, market.close(), AT)
     (final,) = treasury.finalise()
     assert isinstance(closing, Emit)
     assert isinstance(final, Emit)
-    assert isinstance(closing.payload, NavSnapshot)
-    assert isinstance(final.payload, NavSnapshot)
+    assert isinstance(closing.payload, NavSnapshotV2)
+    assert isinstance(final.payload, NavSnapshotV2)
     assert (closing.payload.final, final.payload.final) == (False, True)
     assert final.payload.as_of == AT + timedelta(seconds=10)
     assert treasury.finalise() == ()
@@ -109,10 +109,10 @@ def test_snapshots_come_with_fills_and_with_the_time_of_the_market_and_the_last_
 
 def test_bars_are_aligned_published_when_over_and_counted():
     market = Marketdata(DESK, "t")
-    out: list[Quote | Bar] = []
+    out: list[QuoteV2 | BarV2] = []
     for ms, bid in ((100, 1.0), (900, 3.0), (1000, 2.0), (3500, 5.0), (61_000, 4.0)):
         out += market.on_tick(Tick("X", AT + timedelta(milliseconds=ms), bid, bid + 1))
-    bars = [item for item in out if isinstance(item, Bar)]
+    bars = [item for item in out if isinstance(item, BarV2)]
     assert [
         (bar.interval, (bar.start - AT).total_seconds(), bar.open, bar.high, bar.low, bar.close, bar.quotes)
         for bar in bars
@@ -125,15 +125,15 @@ def test_bars_are_aligned_published_when_over_and_counted():
     closed = market.close()
     assert closed.marks[0].quotes == 5
     assert closed.marks[0].bars == {"1s": 3, "1m": 1}
-    assert [item.sequence for item in out if isinstance(item, Quote)] == [1, 2, 3, 4, 5]
+    assert [item.sequence for item in out if isinstance(item, QuoteV2)] == [1, 2, 3, 4, 5]
 
 
 def test_bars_of_several_symbols_go_out_in_the_order_of_their_ends():
     market = Marketdata(DESK.model_copy(update={"intervals": ("1s",)}), "t")
-    out: list[Quote | Bar] = []
+    out: list[QuoteV2 | BarV2] = []
     for ms, symbol in ((0, "B"), (10, "A"), (20, "*"), (5000, "Z")):
         out += market.on_tick(Tick(symbol, AT + timedelta(milliseconds=ms), 1.0, 1.0))
-    bars = [item for item in out if isinstance(item, Bar)]
+    bars = [item for item in out if isinstance(item, BarV2)]
     assert [(bar.symbol, bar.feed_sequence, bar.sequence) for bar in bars] == [("*", 1, 1), ("A", 2, 1), ("B", 3, 1)]
 
 
@@ -141,8 +141,8 @@ def test_a_given_bar_goes_out_as_it_is_with_its_close_as_a_quote():
     market = Marketdata(DESK.model_copy(update={"intervals": ("5m",)}), "t")
     end = AT + timedelta(minutes=5)
     bar, quote = market.on_tick(BarTick("X", "5m", AT, end, 1.0, 4.0, 1.0, 3.0, 12.0))
-    assert isinstance(bar, Bar)
-    assert isinstance(quote, Quote)
+    assert isinstance(bar, BarV2)
+    assert isinstance(quote, QuoteV2)
     assert (bar.high, bar.volume, bar.end) == (4.0, 12.0, end)
     assert (quote.bid, quote.ask, quote.timestamp) == (3.0, 3.0, end)
 
@@ -161,6 +161,26 @@ def test_the_simulated_market_is_the_same_for_the_same_seed_and_never_anything_e
     assert all(tick.bid < tick.ask for tick in ticks(3))
     times = [tick.timestamp for tick in ticks(3)]
     assert times == sorted(times)
+
+
+def test_a_rebate_lowers_fees_below_nothing_and_a_negative_mark_values_a_position():
+    treasury = Treasury(DESK)
+    treasury.handle(OMS_FILLS_CREATED_V2, fill(1, Side.BUY, "10", "5", "-0.5"), AT)
+    treasury.handle(OMS_FILLS_CREATED_V2, fill(2, Side.BUY, "10", "-37.63", "-1"), AT)
+    treasury.on_quote(
+        QuoteV2(symbol="X", bid=-38.0, ask=-37.0, timestamp=AT, sequence=1, session="s", source="t", feed_sequence=1)
+    )
+    holdings = treasury.book().funds["a"]
+    assert holdings.cash == 1000 - 50 + Decimal("376.3") + Decimal("1.5")
+    assert holdings.fees == Decimal("-1.5")
+    assert holdings.nav == holdings.cash + 20 * Decimal("-37.5")
+    assert holdings.nav == 1000 + holdings.realised_pnl + holdings.unrealised_pnl - holdings.fees
+
+
+def test_orders_are_sized_and_charged_by_the_amount_of_a_price():
+    assert whole_lots(Decimal(1000), Decimal(-40), Decimal("0.1")) == 25
+    assert fee_of(Decimal(-1000), Decimal(2), Decimal("0.01")) == Decimal("0.20")
+    assert fee_of(Decimal(-1000), Decimal(-2), Decimal("0.01")) == Decimal("-0.20")
 
 
 def test_money_is_exact_or_says_so():

@@ -8,10 +8,14 @@ import pytest
 from mts1b_desk.cores.broker import Broker
 from mts1b_desk.cores.core import Effects, Emit, NeedQuotes
 from mts1b_desk.settings import BrokerSettings, DeskSettings
-from mts1b_foundation.fills import BrokerCancel, BrokerFill
-from mts1b_foundation.marketdata import ClosingMark, Quote, SessionClosed
-from mts1b_foundation.orders import Order, OrderStatus, OrderType, Side, TimeInForce
-from mts1b_foundation.subjects import MARKETDATA_SESSIONS_CLOSED, OMS_ORDERS_ACCEPTED, OMS_ORDERS_CANCEL_REQUESTED
+from mts1b_foundation.fills import BrokerCancel, BrokerFillV2
+from mts1b_foundation.marketdata import ClosingMarkV2, QuoteV2, SessionClosedV2
+from mts1b_foundation.orders import OrderStatus, OrderType, OrderV2, Side, TimeInForce
+from mts1b_foundation.subjects import (
+    MARKETDATA_SESSIONS_CLOSED_V2,
+    OMS_ORDERS_ACCEPTED_V2,
+    OMS_ORDERS_CANCEL_REQUESTED_V2,
+)
 
 AT = datetime(2022, 5, 4, 13, 30, tzinfo=UTC)
 
@@ -23,24 +27,24 @@ def broker(**settings: Any) -> Broker:
 
 def quote(
     number: int, ms: int, bid: float = 9.0, ask: float = 11.0, size: float | None = None, symbol: str = "X"
-) -> Quote:
-    return Quote(
+) -> QuoteV2:
+    return QuoteV2(
         symbol=symbol, bid=bid, ask=ask, bid_size=size, ask_size=size, timestamp=AT + timedelta(milliseconds=ms),
         sequence=number, session="s", source="test", feed_sequence=number,
     )  # fmt: skip
 
 
-def order(side: Side = Side.BUY, quantity: int = 10, **more: Any) -> Order:
-    return Order(
+def order(side: Side = Side.BUY, quantity: int = 10, **more: Any) -> OrderV2:
+    return OrderV2(
         order_id="o1", idempotency_key="o1", fund_id="a", actor="test", symbol="X", side=side,
         quantity=Decimal(quantity), status=OrderStatus.ACCEPTED, created_at=AT, updated_at=AT, **more,
     )  # fmt: skip
 
 
-CLOSED = SessionClosed(
+CLOSED = SessionClosedV2(
     session="s",
     source="test",
-    marks=(ClosingMark(symbol="X", bid=9.0, ask=11.0, timestamp=AT, quotes=1),),
+    marks=(ClosingMarkV2(symbol="X", bid=9.0, ask=11.0, timestamp=AT, quotes=1),),
     closed_at=AT + timedelta(seconds=9),
 )
 
@@ -49,7 +53,7 @@ def out(effects: Effects) -> list[tuple[Any, ...]]:
     said: list[tuple[Any, ...]] = []
     for effect in effects:
         match effect:
-            case Emit(payload=BrokerFill() as fill):
+            case Emit(payload=BrokerFillV2() as fill):
                 said.append(("fill", fill.last_quantity, fill.last_price, fill.transacted_at - AT))
             case Emit(payload=BrokerCancel() as cancel):
                 said.append(("cancel", cancel.filled_quantity, cancel.reason))
@@ -60,8 +64,8 @@ def out(effects: Effects) -> list[tuple[Any, ...]]:
     return said
 
 
-def place(core: Broker, placed: Order) -> list[tuple[Any, ...]]:
-    return out(core.handle(OMS_ORDERS_ACCEPTED, placed, AT))
+def place(core: Broker, placed: OrderV2) -> list[tuple[Any, ...]]:
+    return out(core.handle(OMS_ORDERS_ACCEPTED_V2, placed, AT))
 
 
 LATENCY = timedelta(milliseconds=100)
@@ -87,7 +91,7 @@ def test_a_buy_takes_the_ask_and_a_sell_the_bid_and_both_pay_a_commission():
         place(core, order(side))
         (effect,) = core.on_quote(quote(1, 100))
         assert isinstance(effect, Emit)
-        assert isinstance(effect.payload, BrokerFill)
+        assert isinstance(effect.payload, BrokerFillV2)
         assert effect.payload.last_price == price
         assert effect.payload.commission == 10 * price / 1000
         account = core.book().funds["a"]
@@ -119,7 +123,7 @@ def test_day_orders_work_on_with_further_quotes_until_the_session_ends():
     assert out(core.on_quote(quote(1, 100, size=3.0)))[0][:2] == ("fill", Decimal(3))
     assert out(core.on_quote(quote(2, 110, size=3.0, symbol="Y"))) == []
     assert out(core.on_quote(quote(3, 120, size=4.0)))[0][:2] == ("fill", Decimal(4))
-    assert out(core.handle(MARKETDATA_SESSIONS_CLOSED, CLOSED, AT)) == [("cancel", Decimal(7), "session closed")]
+    assert out(core.handle(MARKETDATA_SESSIONS_CLOSED_V2, CLOSED, AT)) == [("cancel", Decimal(7), "session closed")]
 
 
 def test_a_limit_order_waits_for_its_price():
@@ -134,7 +138,7 @@ def test_a_limit_order_waits_for_its_price():
 def test_an_order_that_comes_after_the_end_trades_with_the_past_or_is_canceled():
     core = broker()
     core.on_quote(quote(1, 100))
-    core.handle(MARKETDATA_SESSIONS_CLOSED, CLOSED, AT)
+    core.handle(MARKETDATA_SESSIONS_CLOSED_V2, CLOSED, AT)
     assert place(core, order())[0][0] == "fill"
     late = order().model_copy(update={"order_id": "o2", "updated_at": AT + timedelta(seconds=10)})
     assert place(core, late) == [("cancel", Decimal(0), "session closed")]
@@ -158,8 +162,9 @@ def test_a_cancel_request_withdraws_what_works_and_is_ignored_when_it_comes_too_
     core = broker()
     place(core, order(time_in_force=TimeInForce.DAY))
     core.on_quote(quote(1, 100, size=2.0))
-    assert out(core.handle(OMS_ORDERS_CANCEL_REQUESTED, order(), AT)) == [("cancel", Decimal(2), "canceled on request")]
-    assert out(core.handle(OMS_ORDERS_CANCEL_REQUESTED, order(), AT)) == []
+    request = (OMS_ORDERS_CANCEL_REQUESTED_V2, order(), AT)
+    assert out(core.handle(*request)) == [("cancel", Decimal(2), "canceled on request")]
+    assert out(core.handle(OMS_ORDERS_CANCEL_REQUESTED_V2, order(), AT)) == []
     assert out(core.on_quote(quote(2, 101))) == []
 
 

@@ -428,6 +428,15 @@ def test_a_bar_that_two_files_of_a_folder_hold_is_refused(tmp_path: Path):
         source(tmp_path).check()
 
 
+def test_prices_that_are_zero_or_negative_are_read_of_symbols_that_may_have_them(tmp_path: Path):
+    path = tmp_path / "CL-trades.csv"
+    path.write_text("time,price\n2020-04-20T18:00:00Z,-37.63\n2020-04-20T18:00:01Z,0\n")
+    with pytest.raises(DataError, match=r"row 1, column 'price': '-37.63' is no price of CL: .* --signed-prices CL"):
+        source(path).check()
+    ticks = Replay(ReplaySettings(path=path), signed=["CL"]).ticks()
+    assert [tick.bid for tick in ticks if isinstance(tick, Tick)] == [-37.63, 0.0]
+
+
 def test_rows_out_of_order_are_sorted_when_asked_for_and_stay_in_place_when_at_the_same_time(tmp_path: Path):
     path = tmp_path / "x.csv"
     path.write_text(QUOTES + "2021-01-03T00:00:00Z,3,4\n2021-01-03T00:00:00Z,5,6\n")

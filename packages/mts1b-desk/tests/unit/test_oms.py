@@ -10,17 +10,18 @@ from mts1b_desk.cores.oms import Oms
 from mts1b_desk.ids import signal_id
 from mts1b_desk.settings import DeskSettings, FundSettings
 from mts1b_foundation.event import Event
-from mts1b_foundation.fills import BrokerCancel, BrokerFill, Fill
+from mts1b_foundation.fills import BrokerCancel, BrokerFillV2, BrokerRejection, FillV2
 from mts1b_foundation.operations import HaltClearance, HaltObedience, HaltRequest
-from mts1b_foundation.orders import Order, OrderStatus
+from mts1b_foundation.orders import OrderStatus, OrderV2
 from mts1b_foundation.risk import OrderApproval, OrderRejection, RiskRule
-from mts1b_foundation.signals import Direction, Signal
+from mts1b_foundation.signals import Direction, SignalV2
 from mts1b_foundation.subjects import (
-    BROKERS_FILLS_RAW,
+    BROKERS_FILLS_RAW_V2,
     BROKERS_ORDERS_CANCELED,
+    BROKERS_ORDERS_REJECTED,
     OPERATIONS_HALT_CLEARED,
     OPERATIONS_HALT_REQUESTED,
-    RESEARCH_SIGNALS_PUBLISHED,
+    RESEARCH_SIGNALS_PUBLISHED_V2,
     RISK_GATE_FAILED,
     RISK_GATE_PASSED,
     Subject,
@@ -39,21 +40,19 @@ class Driver:
 
     def give(self, subject: Subject[Any], event: Event) -> list[str]:
         self.effects: Effects = self.oms.handle(subject, event, STORED)
-        return [
-            effect.subject.pattern.removeprefix("mts.v1.oms.") for effect in self.effects if isinstance(effect, Emit)
-        ]
+        return [effect.subject.pattern.split(".oms.")[-1] for effect in self.effects if isinstance(effect, Emit)]
 
     def payloads(self, kind: type[Any]) -> list[Any]:
         return [e.payload for e in self.effects if isinstance(e, Emit) and isinstance(e.payload, kind)]
 
     @property
-    def order(self) -> Order:
+    def order(self) -> OrderV2:
         """The last order that came out."""
-        return self.payloads(Order)[-1]
+        return self.payloads(OrderV2)[-1]
 
     def signal(self, direction: Direction, symbol: str = "X", fund: str | None = None, price: int = 100) -> list[str]:
         self.signals += 1
-        signal = Signal(
+        signal = SignalV2(
             signal_id=f"s.ma_cross.{symbol}.{self.signals}",
             strategy="ma_cross",
             fund_id=fund,
@@ -62,18 +61,18 @@ class Driver:
             reference_price=Decimal(price),
             as_of=AT + timedelta(seconds=self.signals),
         )
-        return self.give(RESEARCH_SIGNALS_PUBLISHED, signal)
+        return self.give(RESEARCH_SIGNALS_PUBLISHED_V2, signal)
 
-    def passed(self, order: Order) -> list[str]:
+    def passed(self, order: OrderV2) -> list[str]:
         return self.give(
             RISK_GATE_PASSED,
             OrderApproval(order_id=order.order_id, fund_id=order.fund_id, envelope_version=1, decided_at=AT),
         )
 
-    def fill(self, order: Order, quantity: Decimal | int, number: int = 1) -> list[str]:
+    def fill(self, order: OrderV2, quantity: Decimal | int, number: int = 1) -> list[str]:
         return self.give(
-            BROKERS_FILLS_RAW,
-            BrokerFill(
+            BROKERS_FILLS_RAW_V2,
+            BrokerFillV2(
                 broker="paper",
                 execution_id=f"{order.order_id}.{number}",
                 client_order_id=order.order_id,
@@ -87,7 +86,7 @@ class Driver:
             ),
         )
 
-    def cancel(self, order: Order, filled: int) -> list[str]:
+    def cancel(self, order: OrderV2, filled: int) -> list[str]:
         return self.give(
             BROKERS_ORDERS_CANCELED,
             BrokerCancel(
@@ -101,7 +100,7 @@ class Driver:
             ),
         )
 
-    def refused(self, order: Order, rule: RiskRule = RiskRule.ORDER_NOTIONAL) -> list[str]:
+    def refused(self, order: OrderV2, rule: RiskRule = RiskRule.ORDER_NOTIONAL) -> list[str]:
         return self.give(
             RISK_GATE_FAILED,
             OrderRejection(
@@ -120,7 +119,7 @@ class Driver:
         return self.give(OPERATIONS_HALT_REQUESTED, request)
 
 
-def working(driver: Driver) -> Order:
+def working(driver: Driver) -> OrderV2:
     driver.signal(Direction.LONG)
     assert driver.passed(driver.order) == ["orders.accepted"]
     return driver.order
@@ -138,7 +137,7 @@ def test_a_signal_becomes_an_order_sized_by_price_and_lot():
 def test_every_fund_that_follows_the_strategy_gets_its_own_order_and_only_the_addressed_one_when_addressed():
     driver = Driver("a", "b")
     assert driver.signal(Direction.LONG) == ["orders.created", "orders.created"]
-    assert {order.fund_id for order in driver.payloads(Order)} == {"a", "b"}
+    assert {order.fund_id for order in driver.payloads(OrderV2)} == {"a", "b"}
     other = Driver("a", "b")
     assert other.signal(Direction.LONG, fund="b") == ["orders.created"]
     assert other.order.fund_id == "b"
@@ -149,7 +148,7 @@ def test_a_whole_life_books_fills_and_ends_filled():
     order = working(driver)
     assert driver.fill(order, 40) == ["fills.created", "orders.partially_filled"]
     assert driver.fill(order, 60, 2) == ["fills.created", "orders.filled"]
-    assert driver.payloads(Fill)[0].fill_id == f"paper.{order.order_id}.2"
+    assert driver.payloads(FillV2)[0].fill_id == f"paper.{order.order_id}.2"
     book = driver.oms.book().funds["a"]
     assert (book.orders, book.fills, book.positions) == ({"filled": 1}, 2, {"X": Decimal(100)})
     assert book.cash_change == Decimal(-100 * 100 - 2)
@@ -269,6 +268,44 @@ def test_an_execution_beyond_the_order_is_refused_and_changes_nothing():
     assert driver.oms.book().funds["a"].fills == 0
 
 
+def broker_rejects(driver: Driver, order: OrderV2) -> list[str]:
+    rejection = BrokerRejection(
+        broker="paper", client_order_id=order.order_id, symbol=order.symbol, reason="too large", transacted_at=AT
+    )
+    return driver.give(BROKERS_ORDERS_REJECTED, rejection)
+
+
+def test_a_broker_may_reject_an_order_that_was_accepted():
+    driver = Driver()
+    order = working(driver)
+    driver.signal(Direction.SHORT)
+    assert broker_rejects(driver, order) == ["orders.rejected", "orders.created"]
+    assert driver.payloads(OrderV2)[0].rejected_reason == "broker: too large"
+    assert broker_rejects(driver, order) == []
+    book = driver.oms.book().funds["a"]
+    assert (book.orders, book.rejections) == ({"created": 1, "rejected": 1}, {"broker": 1})
+
+
+def test_a_rejection_of_an_order_that_has_fills_withdraws_the_rest():
+    driver = Driver()
+    order = working(driver)
+    driver.fill(order, 40)
+    assert broker_rejects(driver, order) == ["orders.canceled"]
+    assert driver.oms.book().funds["a"].positions == {"X": Decimal(40)}
+
+
+def test_an_order_at_a_negative_price_is_sized_by_its_amount_and_none_is_made_at_zero():
+    driver = Driver()
+    assert driver.signal(Direction.LONG, price=-40) == ["orders.created"]
+    assert driver.order.quantity == 250
+    driver.passed(driver.order)
+    driver.fill(driver.order, 250)
+    assert driver.signal(Direction.SHORT, price=0) == []
+    assert driver.oms.ignored == {"signal at a price of zero, at which no order can be sized": 1}
+    assert driver.signal(Direction.FLAT, price=0) == ["orders.created"]
+    assert driver.order.quantity == 250
+
+
 def test_a_halt_rejects_what_waits_for_risk_and_withdraws_what_works():
     driver = Driver("a", "b")
     driver.signal(Direction.LONG, fund="b")
@@ -277,8 +314,8 @@ def test_a_halt_rejects_what_waits_for_risk_and_withdraws_what_works():
     driver.passed(driver.order)
     order = driver.order
     assert driver.halt() == ["orders.rejected", "orders.cancel_requested"]
-    assert driver.payloads(Order)[0].order_id == waiting.order_id
-    assert driver.payloads(Order)[0].rejected_reason == "halted: all funds are halted by me (h1): test"
+    assert driver.payloads(OrderV2)[0].order_id == waiting.order_id
+    assert driver.payloads(OrderV2)[0].rejected_reason == "halted: all funds are halted by me (h1): test"
     assert driver.cancel(order, 0) == ["orders.canceled", "halt.obeyed"]
     obedience: HaltObedience = driver.payloads(HaltObedience)[0]
     assert (obedience.halt_id, obedience.canceled_orders, obedience.obeyed_at) == ("h1", 2, STORED)
@@ -298,7 +335,7 @@ def test_a_fill_that_was_faster_than_the_halt_is_booked():
 def test_no_order_is_accepted_while_halted_and_trading_goes_on_after_the_clearance():
     driver = Driver("a", "b")
     driver.signal(Direction.LONG)
-    orders = {order.fund_id: order for order in driver.payloads(Order)}
+    orders = {order.fund_id: order for order in driver.payloads(OrderV2)}
     driver.halt("a")
     assert driver.passed(orders["a"]) == []
     assert driver.passed(orders["b"]) == ["orders.accepted"]

@@ -7,14 +7,14 @@ from typing import Any
 from mts1b_desk.cores.core import Emit
 from mts1b_desk.cores.risk import Risk
 from mts1b_desk.settings import DeskSettings, FundSettings
-from mts1b_foundation.orders import Order, Side
+from mts1b_foundation.orders import OrderV2, Side
 from mts1b_foundation.risk import OrderApproval, OrderRejection, RiskEnvelope
 from mts1b_foundation.subjects import (
-    OMS_ORDERS_ACCEPTED,
-    OMS_ORDERS_CANCELED,
-    OMS_ORDERS_CREATED,
-    OMS_ORDERS_FILLED,
-    OMS_ORDERS_PARTIALLY_FILLED,
+    OMS_ORDERS_ACCEPTED_V2,
+    OMS_ORDERS_CANCELED_V2,
+    OMS_ORDERS_CREATED_V2,
+    OMS_ORDERS_FILLED_V2,
+    OMS_ORDERS_PARTIALLY_FILLED_V2,
     RISK_ENVELOPE_UPDATED,
     DurableSubject,
 )
@@ -30,10 +30,10 @@ class Gate:
         self.first = self.risk.start()
         self.orders = 0
 
-    def order(self, side: Side, quantity: int, price: int | None = 10, seconds: float = 0, fund: str = "a") -> Order:
+    def order(self, side: Side, quantity: int, price: int | None = 10, seconds: float = 0, fund: str = "a") -> OrderV2:
         self.orders += 1
         at = AT + timedelta(seconds=seconds)
-        return Order(
+        return OrderV2(
             order_id=f"o{self.orders}",
             idempotency_key=f"o{self.orders}",
             fund_id=fund,
@@ -46,8 +46,8 @@ class Gate:
             updated_at=at,
         )
 
-    def judge(self, order: Order) -> OrderApproval | OrderRejection:
-        (effect,) = self.risk.handle(OMS_ORDERS_CREATED, order, AT)
+    def judge(self, order: OrderV2) -> OrderApproval | OrderRejection:
+        (effect,) = self.risk.handle(OMS_ORDERS_CREATED_V2, order, AT)
         assert isinstance(effect, Emit)
         assert isinstance(effect.payload, OrderApproval | OrderRejection)
         return effect.payload
@@ -56,16 +56,16 @@ class Gate:
         answer = self.judge(self.order(*order, **more))
         return (answer.rule.value, answer.limit, answer.observed) if isinstance(answer, OrderRejection) else None
 
-    def step(self, subject: DurableSubject[Order], order: Order) -> None:
+    def step(self, subject: DurableSubject[OrderV2], order: OrderV2) -> None:
         assert self.risk.handle(subject, order, AT) == ()
 
     def filled(self, side: Side, quantity: int, price: int) -> None:
         order = self.order(side, quantity, price)
         assert isinstance(self.judge(order), OrderApproval)
         half = order.accept(AT).fill(Decimal(quantity) / 2, Decimal(price), AT)
-        self.risk.handle(OMS_ORDERS_PARTIALLY_FILLED, half, AT)
-        self.risk.handle(OMS_ORDERS_PARTIALLY_FILLED, half, AT)  # a repetition counts once
-        self.risk.handle(OMS_ORDERS_FILLED, half.fill(half.remaining, Decimal(price), AT), AT)
+        self.risk.handle(OMS_ORDERS_PARTIALLY_FILLED_V2, half, AT)
+        self.risk.handle(OMS_ORDERS_PARTIALLY_FILLED_V2, half, AT)  # a repetition counts once
+        self.risk.handle(OMS_ORDERS_FILLED_V2, half.fill(half.remaining, Decimal(price), AT), AT)
 
 
 def test_every_fund_gets_its_envelope_once():
@@ -128,7 +128,7 @@ def test_an_order_that_arrives_twice_is_judged_once():
     gate = Gate()
     order = gate.order(Side.BUY, 1)
     gate.judge(order)
-    assert gate.risk.handle(OMS_ORDERS_CREATED, order, AT) == ()
+    assert gate.risk.handle(OMS_ORDERS_CREATED_V2, order, AT) == ()
 
 
 def test_a_position_whose_price_has_grown_a_thousandfold_can_be_closed():
@@ -168,10 +168,10 @@ def test_working_orders_count_so_that_two_reductions_never_turn_a_position():
     assert isinstance(answer, OrderRejection)
     assert answer.reason.endswith("a sell of 5 would make the position flat")
     part = first.accept(AT).fill(Decimal(10), Decimal(100), AT)
-    gate.step(OMS_ORDERS_ACCEPTED, first.accept(AT))
-    gate.step(OMS_ORDERS_PARTIALLY_FILLED, part)
+    gate.step(OMS_ORDERS_ACCEPTED_V2, first.accept(AT))
+    gate.step(OMS_ORDERS_PARTIALLY_FILLED_V2, part)
     assert gate.refused(Side.SELL, 6, price=100) is not None
-    gate.step(OMS_ORDERS_CANCELED, part.cancel("no more size", AT))
+    gate.step(OMS_ORDERS_CANCELED_V2, part.cancel("no more size", AT))
     assert gate.refused(Side.SELL, 6, price=100) is None
     assert gate.refused(Side.SELL, 4, price=100) is None
     answer = gate.judge(gate.order(Side.SELL, 6, 100))
@@ -211,3 +211,12 @@ def test_a_restored_gate_knows_the_orders_that_work():
     again.orders = gate.orders
     assert again.refused(Side.SELL, 6, price=100) is not None
     assert again.refused(Side.SELL, 5, price=100) is None
+
+
+def test_a_negative_price_counts_by_its_amount_and_zero_is_a_price():
+    gate = Gate(max_order_notional=Decimal(99), max_position_notional=Decimal(150))
+    assert gate.refused(Side.BUY, 10, price=-10) == ("order_notional", Decimal(99), Decimal(100))
+    gate.filled(Side.SELL, 9, -10)
+    assert gate.refused(Side.SELL, 9, price=-10) == ("position_notional", Decimal(150), Decimal(180))
+    assert gate.refused(Side.SELL, 9, price=0) is None
+    assert gate.risk.exposures["a"].cash == 1000 - 90

@@ -140,6 +140,12 @@ Quantity = Annotated[Decimal, Field(gt=0, max_digits=38), _Exact()]
 Price = Annotated[Decimal, Field(gt=0, max_digits=38), _Exact()]
 """A positive price in the fund's currency per unit of the instrument."""
 
+SignedPrice = Annotated[Decimal, Field(max_digits=38), _Exact()]
+"""A price that may be zero or negative, as those of power, spreads and of crude oil in April 2020 have been."""
+
+Notional = Annotated[Decimal, Field(max_digits=100), _Exact()]
+"""A sum of prices times quantities, signed, in the fund's currency: enough digits for all of both."""
+
 Money = Annotated[Decimal, Field(max_digits=60), _Exact()]
 """A signed amount in the fund's currency."""
 

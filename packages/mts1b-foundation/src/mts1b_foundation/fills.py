@@ -1,11 +1,23 @@
 """Fills: what a broker reports in its own words, and what the order management books."""
 
 from decimal import Decimal
+from typing import ClassVar
 
 from pydantic import Field
 
 from mts1b_foundation.arithmetic import minus, times
-from mts1b_foundation.event import Event, Identifier, NonNegative, Price, Quantity, Symbol, Text, UtcDatetime
+from mts1b_foundation.event import (
+    Event,
+    Identifier,
+    Money,
+    NonNegative,
+    Price,
+    Quantity,
+    SignedPrice,
+    Symbol,
+    Text,
+    UtcDatetime,
+)
 from mts1b_foundation.orders import Side
 
 
@@ -83,3 +95,47 @@ class BrokerCancel(Event):
     transacted_at: UtcDatetime
     native: dict[str, str] = Field(default_factory=dict[str, str])
     """The broker's own fields, name to text."""
+
+
+class BrokerRejection(Event):
+    """The broker refuses an order that it was sent: nothing of it was executed, and nothing will be."""
+
+    broker: Identifier
+    client_order_id: Identifier
+    """The ``order_id`` under which the order was sent."""
+    symbol: Symbol
+    reason: Text
+    transacted_at: UtcDatetime
+    native: dict[str, str] = Field(default_factory=dict[str, str])
+    """The broker's own fields, name to text."""
+
+
+class FillV2(Fill):
+    """One execution as it was booked, at a price that may be zero or negative, with a fee that may be a rebate."""
+
+    schema_version: ClassVar[int] = 2
+
+    price: SignedPrice
+    fee: Money = Decimal(0)
+    """In the fund's currency; it reduces cash, a negative one adds to it."""
+
+    @classmethod
+    def schema_name(cls) -> str:
+        """That of the first version."""
+        return Fill.schema_name()
+
+
+class BrokerFillV2(BrokerFill):
+    """One execution as the broker reported it, at a price that may be zero or negative."""
+
+    schema_version: ClassVar[int] = 2
+
+    last_price: SignedPrice
+    """Price of this execution, in the fund's currency per unit."""
+    commission: Money = Decimal(0)
+    """In the fund's currency; negative for a rebate."""
+
+    @classmethod
+    def schema_name(cls) -> str:
+        """That of the first version."""
+        return BrokerFill.schema_name()

@@ -6,7 +6,7 @@ that a market quotes to more digits than it prints. Whoever books money from a q
 """
 
 from decimal import Decimal
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 from pydantic import Field, StringConstraints
 
@@ -95,6 +95,58 @@ class SessionClosed(Event):
     marks: tuple[ClosingMark, ...]
     closed_at: UtcDatetime
     """Time of the last quote of the session."""
+
+
+class QuoteV2(Quote):
+    """Best bid and offer, which may be zero or negative."""
+
+    schema_version: ClassVar[int] = 2
+
+    bid: float
+    """In the quote currency per unit; finite."""
+    ask: float
+    """In the quote currency per unit; may equal the bid, and crosses it on some feeds."""
+
+    @classmethod
+    def schema_name(cls) -> str:
+        """That of the first version."""
+        return Quote.schema_name()
+
+
+class BarV2(Bar):
+    """Open, high, low and close, which may be zero or negative."""
+
+    schema_version: ClassVar[int] = 2
+
+    open: float
+    high: float
+    low: float
+    close: float
+
+    @classmethod
+    def schema_name(cls) -> str:
+        """That of the first version."""
+        return Bar.schema_name()
+
+
+class ClosingMarkV2(ClosingMark):
+    """The last quote of one instrument, which may be zero or negative."""
+
+    bid: float
+    ask: float
+
+
+class SessionClosedV2(SessionClosed):
+    """The source has no more data; closing marks may be zero or negative."""
+
+    schema_version: ClassVar[int] = 2
+
+    marks: tuple[ClosingMarkV2, ...]  # pyright: ignore[reportIncompatibleVariableOverride] - events are frozen
+
+    @classmethod
+    def schema_name(cls) -> str:
+        """That of the first version."""
+        return SessionClosed.schema_name()
 
 
 def exact(value: float) -> Decimal:

@@ -3,10 +3,10 @@
 ::
 
     created ──► accepted ──► partially_filled ──► filled
-       │           │               │ ▲ │
-       │           │               └─┘ │
-       ├──► rejected               ▼   ▼
-       └──► canceled ◄──────────────────
+       │ │         │ │             │ ▲ │
+       │ └─────────┼─┴► rejected   └─┘ │
+       │           ▼                   ▼
+       └───────► canceled ◄────────────┘
 
 An ``Order`` is a value: each step returns a new one and refuses a step that its state does not allow, so that
 an event which arrives twice or late can never bend the books.
@@ -15,13 +15,24 @@ an event which arrives twice or late can never bend the books.
 from datetime import datetime
 from decimal import Decimal
 from enum import StrEnum
-from typing import Final, Self
+from typing import ClassVar, Final, Self
 
 from pydantic import model_validator
 
 from mts1b_foundation.arithmetic import minus, plus, times
 from mts1b_foundation.errors import IllegalTransition
-from mts1b_foundation.event import Event, Identifier, NonNegative, Price, Quantity, Symbol, Text, UtcDatetime
+from mts1b_foundation.event import (
+    Event,
+    Identifier,
+    NonNegative,
+    Notional,
+    Price,
+    Quantity,
+    SignedPrice,
+    Symbol,
+    Text,
+    UtcDatetime,
+)
 
 
 class Side(StrEnum):
@@ -73,7 +84,9 @@ class OrderStatus(StrEnum):
 
 _NEXT: Final[dict[OrderStatus, frozenset[OrderStatus]]] = {
     OrderStatus.CREATED: frozenset({OrderStatus.ACCEPTED, OrderStatus.REJECTED, OrderStatus.CANCELED}),
-    OrderStatus.ACCEPTED: frozenset({OrderStatus.PARTIALLY_FILLED, OrderStatus.FILLED, OrderStatus.CANCELED}),
+    OrderStatus.ACCEPTED: frozenset(
+        {OrderStatus.PARTIALLY_FILLED, OrderStatus.FILLED, OrderStatus.CANCELED, OrderStatus.REJECTED}
+    ),
     OrderStatus.PARTIALLY_FILLED: frozenset({OrderStatus.PARTIALLY_FILLED, OrderStatus.FILLED, OrderStatus.CANCELED}),
     OrderStatus.REJECTED: frozenset(),
     OrderStatus.FILLED: frozenset(),
@@ -120,6 +133,9 @@ class Order(Event):
     created_at: UtcDatetime
     updated_at: UtcDatetime
 
+    signed_prices: ClassVar[bool] = False
+    """Whether prices may be zero or negative."""
+
     @model_validator(mode="after")
     def _consistent(self) -> Self:
         if not self._is_untouched():
@@ -158,7 +174,9 @@ class Order(Event):
                 raise ValueError("a partially filled order has a filled_quantity")
         elif self.filled_quantity:
             raise ValueError(f"an order that is {self.status} has no fills: filled_quantity must be 0")
-        if bool(self.filled_quantity) != bool(self.filled_notional):
+        if not self.filled_quantity and self.filled_notional:
+            raise ValueError("an order without fills has no filled_notional")
+        if self.filled_quantity and not self.filled_notional and not self.signed_prices:
             raise ValueError("filled_quantity and filled_notional grow together: both are 0 or neither is")
 
     @property
@@ -171,7 +189,7 @@ class Order(Event):
         """Average price of the fills so far; None before the first. Rounded to Decimal's context."""
         return self.filled_notional / self.filled_quantity if self.filled_quantity else None
 
-    def accept(self, at: datetime) -> "Order":
+    def accept(self, at: datetime) -> Self:
         """The order after risk let it through.
 
         Raises:
@@ -179,15 +197,15 @@ class Order(Event):
         """
         return self._to(OrderStatus.ACCEPTED, at)
 
-    def reject(self, reason: str, at: datetime) -> "Order":
-        """The order after it was refused, with the reason for the people who ask.
+    def reject(self, reason: str, at: datetime) -> Self:
+        """The order after it was refused, by risk or later by its broker, with the reason for the people who ask.
 
         Raises:
-            IllegalTransition: when the order is past the state created.
+            IllegalTransition: when something of the order was filled, or it has ended.
         """
         return self._to(OrderStatus.REJECTED, at, rejected_reason=reason)
 
-    def cancel(self, reason: str, at: datetime) -> "Order":
+    def cancel(self, reason: str, at: datetime) -> Self:
         """The order after its remaining quantity was withdrawn.
 
         Raises:
@@ -195,17 +213,17 @@ class Order(Event):
         """
         return self._to(OrderStatus.CANCELED, at, canceled_reason=reason)
 
-    def fill(self, quantity: Decimal, price: Decimal, at: datetime) -> "Order":
+    def fill(self, quantity: Decimal, price: Decimal, at: datetime) -> Self:
         """The order after ``quantity`` more units were filled at ``price``.
 
         Raises:
             IllegalTransition: when the order is not working, has less than ``quantity`` left, or the fill is none
-                (a quantity or price that is zero, negative or not a number).
+                (a quantity that is zero, negative or not a number; a price that the order does not take).
         """
-        if not (quantity.is_finite() and price.is_finite() and quantity > 0 and price > 0):
-            raise IllegalTransition(
-                f"order {self.order_id}: {quantity} at {price} is no fill; quantity and price must be positive"
-            )
+        priced = price.is_finite() and (self.signed_prices or price > 0)
+        if not (quantity.is_finite() and quantity > 0 and priced):
+            must = "quantity must be positive" if self.signed_prices else "quantity and price must be positive"
+            raise IllegalTransition(f"order {self.order_id}: {quantity} at {price} is no fill; {must}")
         if quantity > self.remaining:
             raise IllegalTransition(
                 f"order {self.order_id}: cannot fill {quantity}, {self.remaining} of {self.quantity} remain"
@@ -215,7 +233,26 @@ class Order(Event):
         notional = plus(self.filled_notional, times(quantity, price))
         return self._to(status, at, filled_quantity=filled, filled_notional=notional)
 
-    def _to(self, status: OrderStatus, at: datetime, **changes: object) -> "Order":
+    def _to(self, status: OrderStatus, at: datetime, **changes: object) -> Self:
         if not self.status.allows(status):
             raise IllegalTransition(f"order {self.order_id} is {self.status}: it cannot become {status}")
-        return Order.model_validate({**dict(self), "status": status, "updated_at": at, **changes})
+        return type(self).model_validate({**dict(self), "status": status, "updated_at": at, **changes})
+
+
+class OrderV2(Order):
+    """An order whose prices, and ``filled_notional`` with them, may be zero or negative."""
+
+    schema_version: ClassVar[int] = 2
+    signed_prices: ClassVar[bool] = True
+
+    limit_price: SignedPrice | None = None
+    """Worst acceptable price; set for limit orders and only for them."""
+    reference_price: SignedPrice | None = None
+    """Price at which the decision was made; risk values the order with it."""
+    filled_notional: Notional = Decimal(0)
+    """Sum of price times quantity over all fills, exact and signed, in the fund's currency."""
+
+    @classmethod
+    def schema_name(cls) -> str:
+        """That of the first version."""
+        return Order.schema_name()

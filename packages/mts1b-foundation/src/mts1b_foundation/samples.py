@@ -9,13 +9,22 @@ from typing import Final
 
 from mts1b_foundation.deadletters import DeadLetter, DeadLetterReason
 from mts1b_foundation.event import Event
-from mts1b_foundation.fills import BrokerCancel, BrokerFill, Fill
-from mts1b_foundation.marketdata import Bar, ClosingMark, Quote, SessionClosed
+from mts1b_foundation.fills import BrokerCancel, BrokerFill, BrokerFillV2, BrokerRejection, Fill, FillV2
+from mts1b_foundation.marketdata import (
+    Bar,
+    BarV2,
+    ClosingMark,
+    ClosingMarkV2,
+    Quote,
+    QuoteV2,
+    SessionClosed,
+    SessionClosedV2,
+)
 from mts1b_foundation.operations import Alert, AlertSeverity, HaltClearance, HaltObedience, HaltRequest, Probe
-from mts1b_foundation.orders import Order, OrderType, Side
+from mts1b_foundation.orders import Order, OrderType, OrderV2, Side
 from mts1b_foundation.risk import OrderApproval, OrderRejection, RiskEnvelope, RiskRule
-from mts1b_foundation.signals import Direction, Signal
-from mts1b_foundation.treasury import NavSnapshot, Position
+from mts1b_foundation.signals import Direction, Signal, SignalV2
+from mts1b_foundation.treasury import NavSnapshot, NavSnapshotV2, Position, PositionV2
 
 _T0: Final = datetime(2021, 1, 8, 9, 30, tzinfo=UTC)
 _FUND: Final = "alpha"
@@ -116,6 +125,13 @@ BROKER_CANCEL: Final = BrokerCancel(
     reason="no quote within the limit",
     transacted_at=_at(63),
 )
+BROKER_REJECTION: Final = BrokerRejection(
+    broker="paper",
+    client_order_id="ord-4",
+    symbol=_SYMBOL,
+    reason="the quantity 700 is above the broker's limit 500",
+    transacted_at=_at(63),
+)
 FILL: Final = Fill(
     fill_id="paper:ex-1",
     order_id="ord-1",
@@ -184,6 +200,40 @@ DEAD_LETTER: Final = DeadLetter(
     failed_at=_at(81),
 )
 
+_OIL: Final = "CLK0"
+QUOTE_V2: Final = QuoteV2.model_validate({**dict(QUOTE), "symbol": _OIL, "bid": -37.65, "ask": -37.6})
+BAR_V2: Final = BarV2.model_validate(
+    {**dict(BAR), "symbol": _OIL, "open": 1.5, "high": 2.0, "low": -40.3, "close": -37.63}
+)
+SESSION_CLOSED_V2: Final = SessionClosedV2(
+    session="2020-04-20",
+    source="replay:oil.csv",
+    marks=(ClosingMarkV2(symbol=_OIL, bid=-37.65, ask=-37.6, timestamp=_at(3600), quotes=451, bars={"1m": 60}),),
+    closed_at=_at(3600),
+)
+SIGNAL_V2: Final = SignalV2.model_validate({**dict(SIGNAL), "symbol": _OIL, "reference_price": Decimal("-37.63")})
+ORDER_V2: Final = OrderV2.model_validate(
+    {**dict(ORDER), "symbol": _OIL, "limit_price": Decimal(-37), "reference_price": Decimal("-37.63")}
+)
+BROKER_FILL_V2: Final = BrokerFillV2.model_validate(
+    {**dict(BROKER_FILL), "symbol": _OIL, "last_price": Decimal("-37.6"), "commission": Decimal("-0.00188")}
+)
+FILL_V2: Final = FillV2.model_validate(
+    {**dict(FILL), "symbol": _OIL, "price": Decimal("-37.6"), "fee": Decimal("-0.00188")}
+)
+NAV_V2: Final = NavSnapshotV2(
+    fund_id=_FUND,
+    sequence=1,
+    cash=Decimal("100018.80188"),
+    positions=(PositionV2(symbol=_OIL, quantity=Decimal("0.5"), mark=Decimal("-37.625"), value=Decimal("-18.8125")),),
+    nav=Decimal("99999.98938"),
+    realised_pnl=Decimal(0),
+    unrealised_pnl=Decimal("-0.0125"),
+    fees=Decimal("-0.00188"),
+    fills=1,
+    as_of=_at(64),
+)
+
 SAMPLES: Final[tuple[Event, ...]] = (
     QUOTE,
     BAR,
@@ -194,6 +244,7 @@ SAMPLES: Final[tuple[Event, ...]] = (
     ORDER_REJECTION,
     BROKER_FILL,
     BROKER_CANCEL,
+    BROKER_REJECTION,
     FILL,
     RISK_ENVELOPE,
     NAV,
@@ -203,5 +254,13 @@ SAMPLES: Final[tuple[Event, ...]] = (
     ALERT,
     PROBE,
     DEAD_LETTER,
+    QUOTE_V2,
+    BAR_V2,
+    SESSION_CLOSED_V2,
+    SIGNAL_V2,
+    ORDER_V2,
+    BROKER_FILL_V2,
+    FILL_V2,
+    NAV_V2,
 )
 """One event of each payload that a registered subject carries."""

@@ -1,8 +1,9 @@
 """Signals: what research wants held, before anybody has checked whether the fund may."""
 
 from enum import StrEnum
+from typing import ClassVar
 
-from mts1b_foundation.event import Event, Identifier, Price, Symbol, UtcDatetime
+from mts1b_foundation.event import Event, Identifier, Price, SignedPrice, Symbol, UtcDatetime
 
 
 class Direction(StrEnum):
@@ -33,3 +34,17 @@ class Signal(Event):
     """Price at which the strategy decided, in the quote currency per unit."""
     as_of: UtcDatetime
     """End of the data that the decision rests on."""
+
+
+class SignalV2(Signal):
+    """A wish at a price that may be zero or negative."""
+
+    schema_version: ClassVar[int] = 2
+
+    reference_price: SignedPrice
+    """Price at which the strategy decided, in the quote currency per unit."""
+
+    @classmethod
+    def schema_name(cls) -> str:
+        """That of the first version."""
+        return Signal.schema_name()

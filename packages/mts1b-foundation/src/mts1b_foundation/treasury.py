@@ -1,10 +1,10 @@
 """Treasury: what a fund owns and what it is worth."""
 
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 from pydantic import Field
 
-from mts1b_foundation.event import Event, Identifier, Money, NonNegative, Price, Symbol, UtcDatetime
+from mts1b_foundation.event import Event, Identifier, Money, NonNegative, Price, SignedPrice, Symbol, UtcDatetime
 
 
 class Position(Event):
@@ -37,3 +37,25 @@ class NavSnapshot(Event):
     final: bool = False
     """True for the snapshot at the closing marks of a session, after its last fill."""
     as_of: UtcDatetime
+
+
+class PositionV2(Position):
+    """One holding at a mark that may be zero or negative."""
+
+    mark: SignedPrice
+
+
+class NavSnapshotV2(NavSnapshot):
+    """Net asset value of one fund, at marks that may be zero or negative."""
+
+    schema_version: ClassVar[int] = 2
+
+    positions: tuple[PositionV2, ...]  # pyright: ignore[reportIncompatibleVariableOverride] - events are frozen
+    """Sorted by symbol; holdings of zero are left out."""
+    fees: Money
+    """Sum of all fees paid less rebates, already inside cash."""
+
+    @classmethod
+    def schema_name(cls) -> str:
+        """That of the first version."""
+        return NavSnapshot.schema_name()

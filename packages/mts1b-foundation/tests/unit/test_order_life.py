@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from mts1b_foundation.errors import IllegalTransition, Mts1bError
 from mts1b_foundation.orders import Order, OrderStatus, OrderType, Side
-from mts1b_foundation.samples import FILL, ORDER
+from mts1b_foundation.samples import FILL, ORDER, ORDER_V2
 from pydantic import ValidationError
 
 NOW = ORDER.created_at
@@ -40,6 +40,7 @@ ALLOWED = {
     (OrderStatus.ACCEPTED, OrderStatus.PARTIALLY_FILLED),
     (OrderStatus.ACCEPTED, OrderStatus.FILLED),
     (OrderStatus.ACCEPTED, OrderStatus.CANCELED),
+    (OrderStatus.ACCEPTED, OrderStatus.REJECTED),
     (OrderStatus.PARTIALLY_FILLED, OrderStatus.PARTIALLY_FILLED),
     (OrderStatus.PARTIALLY_FILLED, OrderStatus.FILLED),
     (OrderStatus.PARTIALLY_FILLED, OrderStatus.CANCELED),
@@ -170,3 +171,24 @@ def test_what_follows_from_a_fill_has_every_digit():
     assert -fill.cash_change == Decimal("0.0152415787532388367504953515624666819051205301021336199121") + Decimal(
         "1e-58"
     )
+
+
+def test_fills_at_zero_and_negative_prices_add_up():
+    order = ORDER_V2.accept(NOW).fill(HALF, Decimal("-37.63"), NOW)
+    assert order.filled_notional == HALF * Decimal("-37.63")
+    order = order.fill(order.remaining, Decimal("37.63"), NOW)
+    assert (order.status, order.filled_notional) == (OrderStatus.FILLED, 0)
+    assert type(order).model_validate_json(order.model_dump_json()) == order
+
+
+def test_the_first_version_takes_positive_prices_only():
+    with pytest.raises(IllegalTransition, match="quantity and price must be positive"):
+        ORDER.accept(NOW).fill(HALF, Decimal(0), NOW)
+    with pytest.raises(IllegalTransition, match="quantity must be positive"):
+        ORDER_V2.accept(NOW).fill(Decimal(0), Decimal(1), NOW)
+
+
+def test_a_product_of_the_longest_quantity_and_the_longest_price_is_kept():
+    order = ORDER_V2.model_copy(update={"quantity": LONGEST}).accept(NOW).fill(LONGEST, LONGEST.copy_negate(), NOW)
+    assert len(order.filled_notional.as_tuple().digits) == 75
+    assert order.remaining == 0

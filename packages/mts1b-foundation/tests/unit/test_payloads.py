@@ -14,8 +14,19 @@ from hypothesis import strategies as st
 from mts1b_foundation.event import Event
 from mts1b_foundation.marketdata import exact
 from mts1b_foundation.orders import Order
-from mts1b_foundation.samples import DEAD_LETTER, FILL, NAV, ORDER, QUOTE, SAMPLES
-from mts1b_foundation.subjects import SUBJECTS
+from mts1b_foundation.samples import (
+    BROKER_FILL_V2,
+    DEAD_LETTER,
+    FILL,
+    FILL_V2,
+    NAV,
+    ORDER,
+    ORDER_V2,
+    QUOTE,
+    QUOTE_V2,
+    SAMPLES,
+)
+from mts1b_foundation.subjects import SUBJECTS, SUBJECTS_V2, Subject, registry
 from pydantic import ValidationError
 
 every_payload = pytest.mark.parametrize("event", SAMPLES, ids=lambda event: type(event).__name__)
@@ -251,3 +262,27 @@ def test_the_present_is_utc():
     from mts1b_foundation.event import utc_now
 
     assert utc_now().tzinfo is UTC
+
+
+@pytest.mark.parametrize("second", SUBJECTS_V2, ids=lambda subject: subject.pattern)
+def test_the_second_version_reads_every_first_one_as_it_was(second: Subject[Any]):
+    first = second.replaces
+    assert first is not None
+    sample = next(event for event in SAMPLES if type(event) is first.payload)
+    found = registry().upcasters.decode(first.schema_id, sample.model_dump_json(), second.payload)
+    assert json.loads(found.model_dump_json()) == json.loads(sample.model_dump_json())
+    assert found.schema_id() == first.schema_id.replace(":v1", ":v2")
+
+
+@pytest.mark.parametrize("price", ["-37.63", "0", "0.00"])
+def test_the_second_versions_take_prices_that_are_zero_or_negative(price: str):
+    for event, name in ((ORDER_V2, "reference_price"), (FILL_V2, "price"), (BROKER_FILL_V2, "last_price")):
+        made = type(event).model_validate({**dict(event), name: Decimal(price)})
+        assert type(made).model_validate_json(made.model_dump_json()) == made
+    quote = type(QUOTE_V2).model_validate({**dict(QUOTE_V2), "bid": float(price)})
+    assert type(quote).model_validate_json(quote.model_dump_json()) == quote
+
+
+def test_a_rebate_adds_to_cash():
+    paid = FILL_V2.model_copy(update={"fee": Decimal(0)})
+    assert FILL_V2.cash_change - paid.cash_change == -FILL_V2.fee > 0

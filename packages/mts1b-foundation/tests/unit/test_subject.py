@@ -163,7 +163,7 @@ def test_a_filter_that_is_no_value_is_refused(parameters: dict[str, str], said: 
         "mts.v1.oms.orders.created.fund",
         "mts.v1.oms.orders.created.fund.a.b",
         "mts.v1.oms.orders.created.team.a",
-        "mts.v2.oms.orders.created",
+        "mts.v3.oms.orders.created",
         "",
     ],
 )

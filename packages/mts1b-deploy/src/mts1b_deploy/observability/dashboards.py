@@ -222,6 +222,11 @@ _CONSUMERS: Final = Dashboard(
 )
 
 
+def _versions(*rests: str) -> tuple[str, ...]:
+    """The subjects that end like this, in the versions that are in use."""
+    return tuple(f"mts.v{version}.{rest}" for rest in rests for version in (1, 2))
+
+
 def _published(*subjects: str) -> tuple[tuple[str, str], ...]:
     return tuple(
         (f'sum by (subject) (rate({names.PUBLISHED.name}{{subject="{subject}"}}[1m]))', "{{subject}}")
@@ -235,22 +240,24 @@ _DESK: Final = Dashboard(
     "MTS1B desk",
     (
         (
-            Panel("Quotes", _published("mts.v1.marketdata.quotes.{symbol}"), unit="ops"),
-            Panel("Signals", _published("mts.v1.research.signals.published"), unit="ops"),
-            Panel("Net asset values", _published("mts.v1.treasury.nav.{fund_id}"), unit="ops"),
+            Panel("Quotes", _published(*_versions("marketdata.quotes.{symbol}")), unit="ops"),
+            Panel("Signals", _published(*_versions("research.signals.published")), unit="ops"),
+            Panel("Net asset values", _published(*_versions("treasury.nav.{fund_id}")), unit="ops"),
         ),
         (
             Panel(
                 "Orders",
                 _published(
-                    *(
-                        f"mts.v1.oms.orders.{step}"
-                        for step in ("created", "accepted", "rejected", "partially_filled", "filled", "canceled")
+                    *_versions(
+                        *(
+                            f"oms.orders.{step}"
+                            for step in ("created", "accepted", "rejected", "partially_filled", "filled", "canceled")
+                        )
                     )
                 ),
                 unit="ops",
             ),
-            Panel("Fills", _published("mts.v1.brokers.{broker}.fills.raw", "mts.v1.oms.fills.created"), unit="ops"),
+            Panel("Fills", _published(*_versions("brokers.{broker}.fills.raw", "oms.fills.created")), unit="ops"),
             Panel("Risk gate", _published("mts.v1.risk.gate.passed", "mts.v1.risk.gate.failed"), unit="ops"),
         ),
         (

@@ -12,21 +12,22 @@ from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import ClassVar
 
-from mts1b_foundation.fills import BrokerCancel, BrokerFill
-from mts1b_foundation.marketdata import Quote, SessionClosed, exact
-from mts1b_foundation.orders import Order, Side, TimeInForce
+from mts1b_foundation.fills import BrokerCancel, BrokerFillV2, BrokerRejection
+from mts1b_foundation.marketdata import QuoteV2, SessionClosedV2, exact
+from mts1b_foundation.orders import OrderV2, Side, TimeInForce
 from mts1b_foundation.subjects import (
-    BROKERS_FILLS_RAW,
+    BROKERS_FILLS_RAW_V2,
     BROKERS_ORDERS_CANCELED,
-    MARKETDATA_SESSIONS_CLOSED,
-    OMS_ORDERS_ACCEPTED,
-    OMS_ORDERS_CANCEL_REQUESTED,
+    BROKERS_ORDERS_REJECTED,
+    MARKETDATA_SESSIONS_CLOSED_V2,
+    OMS_ORDERS_ACCEPTED_V2,
+    OMS_ORDERS_CANCEL_REQUESTED_V2,
 )
 from pydantic import BaseModel, ConfigDict
 
 from mts1b_desk.books import BrokerBook, FundExecutions
 from mts1b_desk.cores.core import Effect, Effects, Emit, NeedQuotes, QuoteCore
-from mts1b_desk.money import exactly, fee_of
+from mts1b_desk.money import exactly, fee_of, plain
 from mts1b_desk.settings import BrokerSettings, DeskSettings
 from mts1b_desk.tables import Recent, Table
 
@@ -38,7 +39,7 @@ class WorkingOrder(BaseModel):
 
     model_config = ConfigDict(frozen=True)
 
-    order: Order
+    order: OrderV2
     broker_order_id: str
     due: datetime
     """Market time of the first quote that it may trade with."""
@@ -72,10 +73,10 @@ class _Tape:
     __slots__ = ("quotes", "whole")
 
     def __init__(self, size: int, *, whole: bool) -> None:
-        self.quotes: deque[Quote] = deque(maxlen=size)
+        self.quotes: deque[QuoteV2] = deque(maxlen=size)
         self.whole = whole
 
-    def add(self, quote: Quote) -> None:
+    def add(self, quote: QuoteV2) -> None:
         if len(self.quotes) == self.quotes.maxlen:
             self.whole = False
         self.quotes.append(quote)
@@ -84,9 +85,9 @@ class _Tape:
         """Whether no quote at or after ``since`` was forgotten."""
         return self.whole or (bool(self.quotes) and self.quotes[0].timestamp < since)
 
-    def since(self, due: datetime, after: int) -> list[Quote]:
+    def since(self, due: datetime, after: int) -> list[QuoteV2]:
         """Quotes at or after ``due`` and behind ``after`` in the feed, oldest first."""
-        found: list[Quote] = []
+        found: list[QuoteV2] = []
         for quote in reversed(self.quotes):
             if quote.timestamp < due or feed_position(quote) <= after:
                 break
@@ -107,16 +108,16 @@ class Broker(QuoteCore):
         self._size = max(broker.history for broker in settings.brokers)
         self.orders: Table[WorkingOrder] = Table("orders", WorkingOrder)
         self.accounts: Table[Account] = Table("accounts", Account)
-        self.session: Table[SessionClosed] = Table("session", SessionClosed)
+        self.session: Table[SessionClosedV2] = Table("session", SessionClosedV2)
         self.tables = (self.orders, self.accounts, self.session)
         self._tapes: dict[str, _Tape] = {}
         self._whole = True  # False once the core was restored: quotes from before are not at hand
         self._waiting: dict[str, dict[str, None]] = {}
         self._recent = Recent()
         self.handlers = {
-            OMS_ORDERS_ACCEPTED: self._on_order,
-            OMS_ORDERS_CANCEL_REQUESTED: self._on_cancel_request,
-            MARKETDATA_SESSIONS_CLOSED: self._on_closed,
+            OMS_ORDERS_ACCEPTED_V2: self._on_order,
+            OMS_ORDERS_CANCEL_REQUESTED_V2: self._on_cancel_request,
+            MARKETDATA_SESSIONS_CLOSED_V2: self._on_closed,
         }
 
     @property
@@ -156,7 +157,7 @@ class Broker(QuoteCore):
             working=len(self.orders),
         )
 
-    def on_quote(self, quote: Quote) -> Effects:
+    def on_quote(self, quote: QuoteV2) -> Effects:
         """Work the orders of the symbol with its next quote. Quotes come in the order of the feed, none missing."""
         tape = self._tapes.get(quote.symbol)
         if tape is None:
@@ -173,7 +174,7 @@ class Broker(QuoteCore):
                     effects += self._match(row, (quote,))
         return effects
 
-    def on_history(self, order_id: str, quotes: Sequence[Quote]) -> Effects:
+    def on_history(self, order_id: str, quotes: Sequence[QuoteV2]) -> Effects:
         """Older quotes that a :class:`NeedQuotes` asked for, oldest first; none when there are no more."""
         row = self.orders.get(order_id)
         if row is None or not row.fetching:
@@ -184,10 +185,13 @@ class Broker(QuoteCore):
                 effects += self._from_tape(after, exhausted=not quotes)
         return effects
 
-    def _on_order(self, order: Order, _at: datetime) -> Effects:
+    def _on_order(self, order: OrderV2, _at: datetime) -> Effects:
         broker = self._brokers.get(order.broker)
         if broker is None or order.order_id in self.orders or order.order_id in self._recent:
             return ()
+        if broker.max_quantity is not None and order.quantity > broker.max_quantity:
+            self._recent.add(order.order_id)
+            return (self._reject(broker, order),)
         row = WorkingOrder(
             order=order,
             broker_order_id=f"{broker.name}-{order.order_id}",
@@ -196,6 +200,17 @@ class Broker(QuoteCore):
         self.orders[order.order_id] = row
         self._waiting.setdefault(order.symbol, {})[order.order_id] = None
         return self._from_tape(row)
+
+    def _reject(self, broker: BrokerSettings, order: OrderV2) -> Emit:
+        most = plain(broker.max_quantity or _ZERO)
+        rejection = BrokerRejection(
+            broker=broker.name,
+            client_order_id=order.order_id,
+            symbol=order.symbol,
+            reason=f"the quantity {plain(order.quantity)} is above the broker's limit {most}",
+            transacted_at=order.updated_at + timedelta(milliseconds=broker.latency_ms),
+        )
+        return Emit(BROKERS_ORDERS_REJECTED, rejection)
 
     def _from_tape(self, row: WorkingOrder, *, exhausted: bool = False) -> Effects:
         """Match with the quotes at hand; ask for older ones when some that matter are not at hand any more."""
@@ -213,7 +228,7 @@ class Broker(QuoteCore):
             effects.append(self._cancel(left, "session closed", self._closed_at()))
         return effects
 
-    def _match(self, row: WorkingOrder, quotes: Iterable[Quote]) -> Effects:
+    def _match(self, row: WorkingOrder, quotes: Iterable[QuoteV2]) -> Effects:
         effects: list[Effect] = []
         broker = self._brokers[row.order.broker]
         order = row.order
@@ -242,12 +257,12 @@ class Broker(QuoteCore):
         return effects
 
     def _execute(
-        self, row: WorkingOrder, broker: BrokerSettings, traded: Decimal, price: Decimal, quote: Quote
+        self, row: WorkingOrder, broker: BrokerSettings, traded: Decimal, price: Decimal, quote: QuoteV2
     ) -> tuple[WorkingOrder, Emit]:
         order = row.order
         number = row.executions + 1
         commission = fee_of(traded * price, broker.fee_bps, broker.fee_quantum)
-        fill = BrokerFill(
+        fill = BrokerFillV2(
             broker=broker.name,
             execution_id=f"{order.order_id}.{number}",
             client_order_id=order.order_id,
@@ -269,9 +284,9 @@ class Broker(QuoteCore):
             commissions=account.commissions + commission,
         )
         row = row.model_copy(update={"filled": row.filled + traded, "executions": number})
-        return row, Emit(BROKERS_FILLS_RAW, fill)
+        return row, Emit(BROKERS_FILLS_RAW_V2, fill)
 
-    def _on_cancel_request(self, order: Order, _at: datetime) -> Effects:
+    def _on_cancel_request(self, order: OrderV2, _at: datetime) -> Effects:
         if order.broker not in self._brokers:
             return ()
         row = self.orders.get(order.order_id)
@@ -279,7 +294,7 @@ class Broker(QuoteCore):
             return ()  # filled or canceled before; the order management learns so from that report
         return (self._cancel(row, "canceled on request", row.order.updated_at),)
 
-    def _on_closed(self, closed: SessionClosed, _at: datetime) -> Effects:
+    def _on_closed(self, closed: SessionClosedV2, _at: datetime) -> Effects:
         self.session["closed"] = closed
         rows = [row for row in self.orders.values() if not row.fetching]
         return [self._cancel(row, "session closed", closed.closed_at) for row in rows]
@@ -306,12 +321,12 @@ class Broker(QuoteCore):
         return self.session["closed"].closed_at
 
 
-def feed_position(item: Quote) -> int:
+def feed_position(item: QuoteV2) -> int:
     """Where ``item`` stands among the quotes of all symbols."""
     return item.feed_sequence or item.sequence
 
 
-def _offered(order: Order, quote: Quote, lot: Decimal) -> tuple[Decimal, Decimal | None]:
+def _offered(order: OrderV2, quote: QuoteV2, lot: Decimal) -> tuple[Decimal, Decimal | None]:
     """Price, and size in whole lots (None: any), that the quote offers to the order."""
     price, size = (quote.ask, quote.ask_size) if order.side is Side.BUY else (quote.bid, quote.bid_size)
     return exact(price), None if size is None else exact(size) // lot * lot

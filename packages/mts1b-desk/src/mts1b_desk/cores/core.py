@@ -11,7 +11,7 @@ from datetime import datetime
 from typing import Any, ClassVar
 
 from mts1b_foundation.event import Event
-from mts1b_foundation.marketdata import Quote
+from mts1b_foundation.marketdata import QuoteV2
 from mts1b_foundation.subjects import DurableSubject, Subject
 from pydantic import BaseModel
 
@@ -92,6 +92,6 @@ class Core:
 class QuoteCore(Core):
     """Base of the cores that work every quote of the feed, in its order."""
 
-    def on_quote(self, quote: Quote) -> Effects:
+    def on_quote(self, quote: QuoteV2) -> Effects:
         """What follows from the next quote."""
         raise NotImplementedError

@@ -9,7 +9,7 @@ the position flat. The rate binds every order.
 from datetime import datetime
 from decimal import Decimal
 
-from mts1b_foundation.orders import Order
+from mts1b_foundation.orders import OrderV2
 from mts1b_foundation.risk import RiskEnvelope, RiskRule
 from pydantic import BaseModel, ConfigDict
 
@@ -49,7 +49,7 @@ class Refusal(BaseModel):
 
 
 def broken_limit(
-    order: Order, price: Decimal | None, envelope: RiskEnvelope, seen: Exposure, working: Decimal
+    order: OrderV2, price: Decimal | None, envelope: RiskEnvelope, seen: Exposure, working: Decimal
 ) -> Refusal | None:
     """The first limit that ``order`` breaks, None when it breaks none.
 
@@ -75,11 +75,11 @@ def broken_limit(
     if reduces or price is None:
         return None
     after = held + order.side.sign * (working + order.quantity)
-    refusal = _position_too_large(abs(after) * price, envelope) or _lost_too_much(envelope, seen)
+    refusal = _position_too_large(abs(after * price), envelope) or _lost_too_much(envelope, seen)
     return None if refusal is None else _told_flat(refusal, order, held, open_units)
 
 
-def _told_flat(refusal: Refusal, order: Order, held: Decimal, open_units: Decimal) -> Refusal:
+def _told_flat(refusal: Refusal, order: OrderV2, held: Decimal, open_units: Decimal) -> Refusal:
     """``refusal``, and for an order against the position what would make it flat."""
     if held * order.side.sign >= 0:
         return refusal
@@ -91,10 +91,10 @@ def _told_flat(refusal: Refusal, order: Order, held: Decimal, open_units: Decima
     return refusal.model_copy(update={"reason": f"{refusal.reason}; {said}"})
 
 
-def _too_large(order: Order, price: Decimal | None, envelope: RiskEnvelope) -> Refusal | None:
+def _too_large(order: OrderV2, price: Decimal | None, envelope: RiskEnvelope) -> Refusal | None:
     if price is None:
         return Refusal(rule=RiskRule.ORDER_NOTIONAL, reason="a market order without a reference price cannot be valued")
-    notional = order.quantity * price
+    notional = order.quantity * abs(price)
     if notional <= envelope.max_order_notional:
         return None
     return Refusal(

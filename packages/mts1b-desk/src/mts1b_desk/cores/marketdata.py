@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import ClassVar
 
-from mts1b_foundation.marketdata import Bar, ClosingMark, Quote, SessionClosed
+from mts1b_foundation.marketdata import BarV2, ClosingMarkV2, QuoteV2, SessionClosedV2
 
 from mts1b_desk.data.tick import BarTick, Tick
 from mts1b_desk.settings import DeskSettings
@@ -44,7 +44,7 @@ class _Symbol:
     """What was published of one symbol."""
 
     quotes: int = 0
-    last: Quote | None = None
+    last: QuoteV2 | None = None
     bars: dict[str, int] = field(default_factory=dict[str, int])
 
 
@@ -64,9 +64,9 @@ class Marketdata:
         self.quotes = 0
         self.bars = dict.fromkeys(self._intervals, 0)
 
-    def on_tick(self, tick: Tick | BarTick) -> list[Quote | Bar]:
+    def on_tick(self, tick: Tick | BarTick) -> list[QuoteV2 | BarV2]:
         """The bars that the tick closes, and its quote."""
-        out: list[Quote | Bar] = []
+        out: list[QuoteV2 | BarV2] = []
         if isinstance(tick, BarTick):
             out.append(self._given(tick))
             tick = tick.closing()
@@ -77,18 +77,18 @@ class Marketdata:
         out.append(self._quote(tick))
         return out
 
-    def close(self) -> SessionClosed:
+    def close(self) -> SessionClosedV2:
         """The end of the session: closing marks, and how much of each symbol was published.
 
         Raises:
             ValueError: when there was no tick at all.
         """
-        marks: list[ClosingMark] = []
+        marks: list[ClosingMarkV2] = []
         for symbol, seen in sorted(self._symbols.items()):
             last = seen.last
             if last is not None:
                 marks.append(
-                    ClosingMark(
+                    ClosingMarkV2(
                         symbol=symbol,
                         bid=last.bid,
                         ask=last.ask,
@@ -99,20 +99,20 @@ class Marketdata:
                 )
         if not marks:
             raise ValueError("a session without a single quote cannot be closed")
-        return SessionClosed(
+        return SessionClosedV2(
             session=self._session,
             source=self._source,
             marks=tuple(marks),
             closed_at=max(mark.timestamp for mark in marks),
         )
 
-    def _quote(self, tick: Tick) -> Quote:
+    def _quote(self, tick: Tick) -> QuoteV2:
         seen = self._symbols.get(tick.symbol)
         if seen is None:
             seen = self._symbols[tick.symbol] = _Symbol()
         seen.quotes += 1
         self.quotes += 1
-        seen.last = quote = Quote(
+        seen.last = quote = QuoteV2(
             symbol=tick.symbol,
             bid=tick.bid,
             ask=tick.ask,
@@ -141,17 +141,17 @@ class Marketdata:
                 bar.close = mid
                 bar.quotes += 1
 
-    def _close_bars(self, now: datetime) -> Iterable[Bar]:
+    def _close_bars(self, now: datetime) -> Iterable[BarV2]:
         over = sorted((bar.end, key) for key, bar in self._forming.items() if bar.end <= now)
         closed = [self._bar(*key, self._forming.pop(key)) for _, key in over]
         self._due = min((bar.end for bar in self._forming.values()), default=None)
         return closed
 
-    def _bar(self, symbol: str, interval: str, bar: _Forming, volume: float | None = None) -> Bar:
+    def _bar(self, symbol: str, interval: str, bar: _Forming, volume: float | None = None) -> BarV2:
         counts = self._symbols.setdefault(symbol, _Symbol()).bars
         counts[interval] = counts.get(interval, 0) + 1
         self.bars[interval] += 1
-        return Bar(
+        return BarV2(
             symbol=symbol,
             interval=interval,
             start=bar.start,
@@ -168,6 +168,6 @@ class Marketdata:
             feed_sequence=self.bars[interval],
         )
 
-    def _given(self, tick: BarTick) -> Bar:
+    def _given(self, tick: BarTick) -> BarV2:
         forming = _Forming(tick.start, tick.end, tick.open, tick.high, tick.low, tick.close)
         return self._bar(tick.symbol, tick.interval, forming, tick.volume)

@@ -13,26 +13,27 @@ from datetime import datetime
 from decimal import Decimal
 from typing import Any, ClassVar, Literal
 
-from mts1b_foundation.fills import BrokerCancel, BrokerFill, Fill
+from mts1b_foundation.fills import BrokerCancel, BrokerFillV2, BrokerRejection, FillV2
 from mts1b_foundation.operations import HaltClearance, HaltObedience, HaltRequest
-from mts1b_foundation.orders import Order, OrderStatus, Side
+from mts1b_foundation.orders import OrderStatus, OrderV2, Side
 from mts1b_foundation.risk import OrderApproval, OrderRejection, RiskRule
-from mts1b_foundation.signals import Signal
+from mts1b_foundation.signals import Direction, SignalV2
 from mts1b_foundation.subjects import (
-    BROKERS_FILLS_RAW,
+    BROKERS_FILLS_RAW_V2,
     BROKERS_ORDERS_CANCELED,
-    OMS_FILLS_CREATED,
+    BROKERS_ORDERS_REJECTED,
+    OMS_FILLS_CREATED_V2,
     OMS_HALT_OBEYED,
-    OMS_ORDERS_ACCEPTED,
-    OMS_ORDERS_CANCEL_REQUESTED,
-    OMS_ORDERS_CANCELED,
-    OMS_ORDERS_CREATED,
-    OMS_ORDERS_FILLED,
-    OMS_ORDERS_PARTIALLY_FILLED,
-    OMS_ORDERS_REJECTED,
+    OMS_ORDERS_ACCEPTED_V2,
+    OMS_ORDERS_CANCEL_REQUESTED_V2,
+    OMS_ORDERS_CANCELED_V2,
+    OMS_ORDERS_CREATED_V2,
+    OMS_ORDERS_FILLED_V2,
+    OMS_ORDERS_PARTIALLY_FILLED_V2,
+    OMS_ORDERS_REJECTED_V2,
     OPERATIONS_HALT_CLEARED,
     OPERATIONS_HALT_REQUESTED,
-    RESEARCH_SIGNALS_PUBLISHED,
+    RESEARCH_SIGNALS_PUBLISHED_V2,
     RISK_GATE_FAILED,
     RISK_GATE_PASSED,
 )
@@ -46,15 +47,17 @@ from mts1b_desk.settings import DeskSettings, FundSettings
 from mts1b_desk.tables import Recent, Table
 
 _SUBJECT_OF = {
-    OrderStatus.CREATED: OMS_ORDERS_CREATED,
-    OrderStatus.ACCEPTED: OMS_ORDERS_ACCEPTED,
-    OrderStatus.REJECTED: OMS_ORDERS_REJECTED,
-    OrderStatus.PARTIALLY_FILLED: OMS_ORDERS_PARTIALLY_FILLED,
-    OrderStatus.FILLED: OMS_ORDERS_FILLED,
-    OrderStatus.CANCELED: OMS_ORDERS_CANCELED,
+    OrderStatus.CREATED: OMS_ORDERS_CREATED_V2,
+    OrderStatus.ACCEPTED: OMS_ORDERS_ACCEPTED_V2,
+    OrderStatus.REJECTED: OMS_ORDERS_REJECTED_V2,
+    OrderStatus.PARTIALLY_FILLED: OMS_ORDERS_PARTIALLY_FILLED_V2,
+    OrderStatus.FILLED: OMS_ORDERS_FILLED_V2,
+    OrderStatus.CANCELED: OMS_ORDERS_CANCELED_V2,
 }
 _ZERO = Decimal(0)
-_HALTED = RiskRule.HALTED
+_HALTED = RiskRule.HALTED.value
+BROKER = "broker"
+"""What stands in the place of a rule for orders that their broker rejected."""
 _LET_REDUCTIONS_PASS = (RiskRule.ORDER_NOTIONAL, RiskRule.POSITION_NOTIONAL, RiskRule.DRAWDOWN)
 
 
@@ -67,21 +70,21 @@ class Frozen(BaseModel):
 class OpenOrder(Frozen):
     """An order that is not final, and what has arrived for it."""
 
-    order: Order
+    order: OrderV2
     executions: tuple[str, ...] = ()
     """Execution ids that are booked."""
     withdrawn: BrokerCancel | None = None
     """The broker's cancel, while fills that it counts are still on their way."""
     halt_id: str | None = None
     """The halt that asked for the order to be withdrawn."""
-    reversal: Signal | None = None
+    reversal: SignalV2 | None = None
     """The signal of the order, when it turns the position."""
 
 
 class Part(Frozen):
     """A part of a reversal that was refused as a whole."""
 
-    signal: Signal
+    signal: SignalV2
     name: Literal["flat", "rest"]
     """``flat`` closes the position; ``rest`` follows when it is closed."""
 
@@ -89,7 +92,7 @@ class Part(Frozen):
 class FundState(Frozen):
     """One fund's queue and results."""
 
-    queue: tuple[Signal, ...] = ()
+    queue: tuple[SignalV2, ...] = ()
     parts: tuple[Part, ...] = ()
     """What goes out before the queue."""
     working: str | None = None
@@ -130,11 +133,12 @@ class Oms(Core):
         """Events that changed nothing, by why."""
         self._recent = Recent()
         self.handlers = {
-            RESEARCH_SIGNALS_PUBLISHED: self._on_signal,
+            RESEARCH_SIGNALS_PUBLISHED_V2: self._on_signal,
             RISK_GATE_PASSED: self._on_passed,
             RISK_GATE_FAILED: self._on_failed,
-            BROKERS_FILLS_RAW: self._on_fill,
+            BROKERS_FILLS_RAW_V2: self._on_fill,
             BROKERS_ORDERS_CANCELED: self._on_broker_cancel,
+            BROKERS_ORDERS_REJECTED: self._on_broker_rejection,
             OPERATIONS_HALT_REQUESTED: self._on_halt,
             OPERATIONS_HALT_CLEARED: self._on_clearance,
         }
@@ -178,7 +182,7 @@ class Oms(Core):
         }
         return OmsBook(funds=funds, halts=tuple(row.request for row in self.halts.values()), ignored=dict(self.ignored))
 
-    def _on_signal(self, signal: Signal, _at: datetime) -> Effects:
+    def _on_signal(self, signal: SignalV2, _at: datetime) -> Effects:
         if signal.signal_id in self._recent:
             return self._ignore("signal seen before")
         self._recent.add(signal.signal_id)
@@ -212,9 +216,9 @@ class Oms(Core):
             parts = tuple(Part(signal=row.reversal, name=name) for name in ("flat", "rest"))
             self.funds[order.fund_id] = self._fund(order.fund_id).model_copy(update={"parts": parts})
         reason = f"{rejection.rule}: {rejection.reason}"
-        return self._finish(row, order.reject(reason, rejection.decided_at), at, rejection.rule)
+        return self._finish(row, order.reject(reason, rejection.decided_at), at, rejection.rule.value)
 
-    def _on_fill(self, raw: BrokerFill, at: datetime) -> Effects:
+    def _on_fill(self, raw: BrokerFillV2, at: datetime) -> Effects:
         execution = f"{raw.broker}.{raw.execution_id}"
         row = self.orders.get(raw.client_order_id)
         if row is None:
@@ -222,7 +226,7 @@ class Oms(Core):
         if execution in row.executions:
             return self._ignore("fill seen before")
         order = row.order.fill(raw.last_quantity, raw.last_price, raw.transacted_at)
-        fill = Fill(
+        fill = FillV2(
             fill_id=execution,
             order_id=order.order_id,
             fund_id=order.fund_id,
@@ -238,7 +242,7 @@ class Oms(Core):
         self._recent.add(execution)
         self._book(fill)
         row = row.model_copy(update={"order": order, "executions": (*row.executions, execution)})
-        booked = Emit(OMS_FILLS_CREATED, fill)
+        booked = Emit(OMS_FILLS_CREATED_V2, fill)
         if order.status is OrderStatus.FILLED:
             return [booked, *self._finish(row, order, at)]
         self.orders[order.order_id] = row
@@ -250,6 +254,16 @@ class Oms(Core):
         if row is None:
             return self._ignore("cancel of no open order")
         return self._withdraw(row, cancel, at)
+
+    def _on_broker_rejection(self, rejection: BrokerRejection, at: datetime) -> Effects:
+        row = self.orders.get(rejection.client_order_id)
+        if row is None:
+            return self._ignore("rejection of no open order")
+        order = row.order
+        reason = f"broker: {rejection.reason}"[:2000]
+        if order.filled_quantity:  # nothing of it should have been executed, and the fills are booked
+            return self._finish(row, order.cancel(reason, rejection.transacted_at), at)
+        return self._finish(row, order.reject(reason, rejection.transacted_at), at, BROKER)
 
     def _withdraw(self, row: OpenOrder, cancel: BrokerCancel, at: datetime) -> Effects:
         """Cancel what is left, once every fill that the broker counts is booked."""
@@ -277,7 +291,7 @@ class Oms(Core):
             withdrawing.add(order.order_id)
             if row.halt_id is None:
                 self.orders[order.order_id] = row.model_copy(update={"halt_id": request.halt_id})
-                effects.append(Emit(OMS_ORDERS_CANCEL_REQUESTED, order))
+                effects.append(Emit(OMS_ORDERS_CANCEL_REQUESTED_V2, order))
         halt = ActiveHalt(request=request, withdrawing=frozenset(withdrawing), canceled=rejected)
         self.halts[request.halt_id] = halt
         return [*effects, *self._obey(halt, at)]
@@ -314,8 +328,10 @@ class Oms(Core):
             if part and part.name == "rest" and held:
                 self.ignored["rest of a reversal that did not become flat"] += 1
                 continue
-            lots = whole_lots(fund.order_notional, signal.reference_price, self._settings.lot)
-            target = signal.direction.sign * lots
+            if not signal.reference_price and signal.direction is not Direction.FLAT:
+                self.ignored["signal at a price of zero, at which no order can be sized"] += 1
+                continue
+            target = self._target(fund, signal)
             wanted = -held if part and part.name == "flat" else target - held
             if not wanted:
                 continue
@@ -330,9 +346,15 @@ class Oms(Core):
             self.funds[fund.fund_id] = state.model_copy(update={"working": order.order_id})
         return effects
 
-    def _order(self, fund: FundSettings, signal: Signal, wanted: Decimal, part: Part | None) -> Order:
+    def _target(self, fund: FundSettings, signal: SignalV2) -> Decimal:
+        """The position that a signal asks for, signed."""
+        if signal.direction is Direction.FLAT:
+            return _ZERO
+        return signal.direction.sign * whole_lots(fund.order_notional, signal.reference_price, self._settings.lot)
+
+    def _order(self, fund: FundSettings, signal: SignalV2, wanted: Decimal, part: Part | None) -> OrderV2:
         intent = intent_id(signal.signal_id, fund.fund_id) + (f".{part.name}" if part else "")
-        return Order(
+        return OrderV2(
             order_id=intent,
             idempotency_key=intent,
             fund_id=fund.fund_id,
@@ -348,7 +370,7 @@ class Oms(Core):
             updated_at=signal.as_of,
         )
 
-    def _finish(self, row: OpenOrder, order: Order, at: datetime, rule: RiskRule | None = None) -> Effects:
+    def _finish(self, row: OpenOrder, order: OrderV2, at: datetime, rule: str | None = None) -> Effects:
         """The order is final: say so, let halts know, and go on with the fund's next signal."""
         self.orders.pop(order.order_id, None)
         effects: list[Effect] = list(self._close(row, order, rule))
@@ -360,17 +382,17 @@ class Oms(Core):
                 effects += self._obey(self.halts[halt_id], at)
         return [*effects, *self._advance(self._funds[order.fund_id])]
 
-    def _close(self, row: OpenOrder, order: Order, rule: RiskRule | None = None) -> Iterable[Effect]:
+    def _close(self, row: OpenOrder, order: OrderV2, rule: str | None = None) -> Iterable[Effect]:
         state = self._fund(order.fund_id)
         update: dict[str, Any] = {"finished": _one_more(state.finished, order.status.value)}
         if rule is not None:
-            update["rejections"] = _one_more(state.rejections, rule.value)
+            update["rejections"] = _one_more(state.rejections, rule)
         if state.working == row.order.order_id:
             update["working"] = None
         self.funds[order.fund_id] = state.model_copy(update=update)
         return (_step(order),)
 
-    def _book(self, fill: Fill) -> None:
+    def _book(self, fill: FillV2) -> None:
         state = self._fund(fill.fund_id)
         held = state.positions.get(fill.symbol, _ZERO) + fill.position_change
         self.funds[fill.fund_id] = state.model_copy(
@@ -404,7 +426,7 @@ def _one_more(counts: dict[str, int], name: str) -> dict[str, int]:
     return {**counts, name: counts.get(name, 0) + 1}
 
 
-def _step(order: Order) -> Emit:
+def _step(order: OrderV2) -> Emit:
     return Emit(_SUBJECT_OF[order.status], order)
 
 

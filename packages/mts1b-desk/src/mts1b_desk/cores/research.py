@@ -6,9 +6,9 @@ Bars come in the order of the feed, none missing, so the same bars give the same
 from datetime import datetime
 from typing import ClassVar
 
-from mts1b_foundation.marketdata import Bar, SessionClosed, exact
-from mts1b_foundation.signals import Direction, Signal
-from mts1b_foundation.subjects import MARKETDATA_SESSIONS_CLOSED, RESEARCH_SIGNALS_PUBLISHED
+from mts1b_foundation.marketdata import BarV2, SessionClosedV2, exact
+from mts1b_foundation.signals import Direction, SignalV2
+from mts1b_foundation.subjects import MARKETDATA_SESSIONS_CLOSED_V2, RESEARCH_SIGNALS_PUBLISHED_V2
 from pydantic import BaseModel, ConfigDict
 
 from mts1b_desk.cores.core import Core, Effects, Emit
@@ -39,14 +39,14 @@ class Research(Core):
         self._strategies = {each.name: make_strategy(each) for each in settings.strategies}
         self.views: Table[View] = Table("views", View)
         self.tables = (self.views,)
-        self.handlers = {MARKETDATA_SESSIONS_CLOSED: self._on_closed}
+        self.handlers = {MARKETDATA_SESSIONS_CLOSED_V2: self._on_closed}
 
     @property
     def signals(self) -> int:
         """Signals published."""
         return sum(view.signals for view in self.views.values())
 
-    def on_bar(self, bar: Bar) -> Effects:
+    def on_bar(self, bar: BarV2) -> Effects:
         """What the strategies make of the next bar of a symbol."""
         effects: list[Emit] = []
         for name, strategy in self._strategies.items():
@@ -61,8 +61,8 @@ class Research(Core):
             self.views[key] = view
         return effects
 
-    def _signal(self, strategy: str, bar: Bar, view: View) -> Emit:
-        signal = Signal(
+    def _signal(self, strategy: str, bar: BarV2, view: View) -> Emit:
+        signal = SignalV2(
             signal_id=signal_id(self._session, strategy, bar.symbol, view.signals),
             strategy=strategy,
             symbol=bar.symbol,
@@ -70,7 +70,7 @@ class Research(Core):
             reference_price=exact(bar.close),
             as_of=bar.end,
         )
-        return Emit(RESEARCH_SIGNALS_PUBLISHED, signal)
+        return Emit(RESEARCH_SIGNALS_PUBLISHED_V2, signal)
 
-    def _on_closed(self, _closed: SessionClosed, _at: datetime) -> Effects:
+    def _on_closed(self, _closed: SessionClosedV2, _at: datetime) -> Effects:
         return ()

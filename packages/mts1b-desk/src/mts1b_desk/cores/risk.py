@@ -11,15 +11,15 @@ from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import ClassVar
 
-from mts1b_foundation.orders import Order, Side
+from mts1b_foundation.orders import OrderV2, Side
 from mts1b_foundation.risk import OrderApproval, OrderRejection, RiskEnvelope, RiskRule
 from mts1b_foundation.subjects import (
-    OMS_ORDERS_ACCEPTED,
-    OMS_ORDERS_CANCELED,
-    OMS_ORDERS_CREATED,
-    OMS_ORDERS_FILLED,
-    OMS_ORDERS_PARTIALLY_FILLED,
-    OMS_ORDERS_REJECTED,
+    OMS_ORDERS_ACCEPTED_V2,
+    OMS_ORDERS_CANCELED_V2,
+    OMS_ORDERS_CREATED_V2,
+    OMS_ORDERS_FILLED_V2,
+    OMS_ORDERS_PARTIALLY_FILLED_V2,
+    OMS_ORDERS_REJECTED_V2,
     RISK_ENVELOPE_UPDATED,
     RISK_GATE_FAILED,
     RISK_GATE_PASSED,
@@ -28,6 +28,7 @@ from pydantic import BaseModel, ConfigDict
 
 from mts1b_desk.cores.core import Core, Effects, Emit
 from mts1b_desk.cores.limits import Exposure, Refusal, broken_limit
+from mts1b_desk.money import mean
 from mts1b_desk.settings import DeskSettings, FundSettings
 from mts1b_desk.tables import Recent, Table
 
@@ -64,12 +65,12 @@ class Risk(Core):
         self.refused: Counter[str] = Counter()
         self._recent = Recent()
         self.handlers = {
-            OMS_ORDERS_CREATED: self._on_created,
-            OMS_ORDERS_ACCEPTED: self._on_step,
-            OMS_ORDERS_PARTIALLY_FILLED: self._on_step,
-            OMS_ORDERS_FILLED: self._on_step,
-            OMS_ORDERS_CANCELED: self._on_step,
-            OMS_ORDERS_REJECTED: self._on_step,
+            OMS_ORDERS_CREATED_V2: self._on_created,
+            OMS_ORDERS_ACCEPTED_V2: self._on_step,
+            OMS_ORDERS_PARTIALLY_FILLED_V2: self._on_step,
+            OMS_ORDERS_FILLED_V2: self._on_step,
+            OMS_ORDERS_CANCELED_V2: self._on_step,
+            OMS_ORDERS_REJECTED_V2: self._on_step,
         }
 
     def start(self) -> Effects:
@@ -90,7 +91,7 @@ class Risk(Core):
         self.exposures[fund.fund_id] = Exposure(cash=fund.cash, peak=fund.cash)
         return Emit(RISK_ENVELOPE_UPDATED, envelope, f"{self._settings.session}:{fund.fund_id}:1")
 
-    def _on_created(self, order: Order, _at: datetime) -> Effects:
+    def _on_created(self, order: OrderV2, _at: datetime) -> Effects:
         if order.order_id in self._recent:
             return ()
         self._recent.add(order.order_id)
@@ -122,8 +123,8 @@ class Risk(Core):
         )
         return (Emit(RISK_GATE_FAILED, rejection),)
 
-    def _judge(self, order: Order, envelope: RiskEnvelope) -> Refusal | None:
-        price = order.reference_price or order.limit_price
+    def _judge(self, order: OrderV2, envelope: RiskEnvelope) -> Refusal | None:
+        price = order.limit_price if order.reference_price is None else order.reference_price
         seen = self.exposures[order.fund_id]
         recent = tuple(at for at in seen.passed if at > order.created_at - _MINUTE)
         if price is not None:
@@ -138,13 +139,13 @@ class Risk(Core):
         self.exposures[order.fund_id] = seen
         return refusal
 
-    def _working(self, order: Order) -> Decimal:
+    def _working(self, order: OrderV2) -> Decimal:
         """Units that other orders like ``order`` may still fill."""
         alike = (order.fund_id, order.symbol, order.side)
         rows = (row for row in self.working.values() if (row.fund_id, row.symbol, row.side) == alike)
         return sum((row.quantity - row.filled for row in rows), _ZERO)
 
-    def _on_step(self, order: Order, _at: datetime) -> Effects:
+    def _on_step(self, order: OrderV2, _at: datetime) -> Effects:
         seen = self.exposures.get(order.fund_id)
         if seen is None:
             return ()
@@ -154,7 +155,9 @@ class Risk(Core):
         quantity = order.filled_quantity - before.filled
         if quantity > 0:
             sign = order.side.sign
-            price = order.reference_price or order.limit_price or order.filled_notional / order.filled_quantity
+            price = order.limit_price if order.reference_price is None else order.reference_price
+            if price is None:
+                price = mean(order.filled_notional, order.filled_quantity)
             self.exposures[order.fund_id] = seen.model_copy(
                 update={
                     "cash": seen.cash - sign * (order.filled_notional - before.notional),

@@ -9,10 +9,10 @@ from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import ClassVar
 
-from mts1b_foundation.fills import Fill
-from mts1b_foundation.marketdata import Quote, SessionClosed, exact
-from mts1b_foundation.subjects import MARKETDATA_SESSIONS_CLOSED, OMS_FILLS_CREATED, TREASURY_NAV
-from mts1b_foundation.treasury import NavSnapshot, Position
+from mts1b_foundation.fills import FillV2
+from mts1b_foundation.marketdata import QuoteV2, SessionClosedV2, exact
+from mts1b_foundation.subjects import MARKETDATA_SESSIONS_CLOSED_V2, OMS_FILLS_CREATED_V2, TREASURY_NAV_V2
+from mts1b_foundation.treasury import NavSnapshotV2, PositionV2
 from pydantic import BaseModel, ConfigDict
 
 from mts1b_desk.books import FundHoldings, TreasuryBook
@@ -61,12 +61,12 @@ class Treasury(QuoteCore):
         self.funds: Table[Holdings] = Table("funds", Holdings)
         self.marks: Table[Decimal] = Table("marks", Decimal)
         # "closed": the end of the market data; "final": the same, once every fill of the session is booked
-        self.session: Table[SessionClosed] = Table("session", SessionClosed)
+        self.session: Table[SessionClosedV2] = Table("session", SessionClosedV2)
         self.tables = (self.funds, self.marks, self.session)
-        self._quotes: dict[str, Quote] = {}  # marks that nobody has needed yet: converted when a snapshot is taken
+        self._quotes: dict[str, QuoteV2] = {}  # marks that nobody has needed yet: converted when a snapshot is taken
         self._next: datetime | None = None
         self._recent = Recent()
-        self.handlers = {OMS_FILLS_CREATED: self._on_fill, MARKETDATA_SESSIONS_CLOSED: self._on_closed}
+        self.handlers = {OMS_FILLS_CREATED_V2: self._on_fill, MARKETDATA_SESSIONS_CLOSED_V2: self._on_closed}
 
     def book(self) -> TreasuryBook:
         """Holdings of every fund at the latest marks."""
@@ -80,7 +80,7 @@ class Treasury(QuoteCore):
             self._mark()
         return super().changes()
 
-    def on_quote(self, quote: Quote) -> Effects:
+    def on_quote(self, quote: QuoteV2) -> Effects:
         """Mark the instrument; from time to time of the market, value every fund that has traded."""
         self._quotes[quote.symbol] = quote
         if self._next is None or quote.timestamp >= self._next:
@@ -91,7 +91,7 @@ class Treasury(QuoteCore):
                     return [self._snapshot(fund, quote.timestamp) for fund, state in self.funds.items() if state.fills]
         return ()
 
-    def _on_fill(self, fill: Fill, _at: datetime) -> Effects:
+    def _on_fill(self, fill: FillV2, _at: datetime) -> Effects:
         if fill.fund_id not in self._opening or fill.fill_id in self._recent:
             return ()
         self._recent.add(fill.fill_id)
@@ -110,7 +110,7 @@ class Treasury(QuoteCore):
             self.marks[fill.symbol] = fill.price
         return (self._snapshot(fill.fund_id, fill.executed_at),)
 
-    def _on_closed(self, closed: SessionClosed, _at: datetime) -> Effects:
+    def _on_closed(self, closed: SessionClosedV2, _at: datetime) -> Effects:
         self._quotes.clear()
         for mark in closed.marks:
             self.marks[mark.symbol] = (exact(mark.bid) + exact(mark.ask)) * HALF
@@ -133,13 +133,13 @@ class Treasury(QuoteCore):
         state = state.model_copy(update={"snapshots": state.snapshots + 1, "as_of": latest})
         self.funds[fund_id] = state
         holdings = self._holdings(fund_id)
-        snapshot = NavSnapshot(
+        snapshot = NavSnapshotV2(
             fund_id=fund_id,
             sequence=state.snapshots,
             cash=holdings.cash,
             positions=tuple(
-                Position(symbol=symbol, quantity=held, mark=holdings.marks[symbol], value=held * holdings.marks[symbol])
-                for symbol, held in holdings.positions.items()
+                PositionV2(symbol=symbol, quantity=held, mark=mark, value=held * mark)
+                for (symbol, held), mark in zip(holdings.positions.items(), holdings.marks.values(), strict=True)
             ),
             nav=holdings.nav,
             realised_pnl=holdings.realised_pnl,
@@ -149,7 +149,7 @@ class Treasury(QuoteCore):
             final=holdings.final,
             as_of=latest,
         )
-        return Emit(TREASURY_NAV, snapshot, f"{self._settings.session}:{fund_id}:{state.snapshots}")
+        return Emit(TREASURY_NAV_V2, snapshot, f"{self._settings.session}:{fund_id}:{state.snapshots}")
 
     def _holdings(self, fund_id: str) -> FundHoldings:
         state = self._fund(fund_id)

@@ -22,18 +22,22 @@ from mts1b_desk.settings import ReplaySettings
 class Replay:
     """Market data files. Opening them checks their columns; reading them checks every row.
 
+    Args:
+        settings: which files, and how to read them.
+        signed: symbols whose prices may be zero or negative.
+
     Raises:
         DataError: a file cannot be read, or says something that makes no sense.
     """
 
-    def __init__(self, settings: ReplaySettings) -> None:
+    def __init__(self, settings: ReplaySettings, signed: Iterable[str] = ()) -> None:
         self.path = settings.path
         self.label = "replay:" + (re.sub(r"[^!-~]", "_", settings.path.name)[:180] or "file")
         self._sort = settings.sort
         folder = settings.path.is_dir()
         paths = _files_of(settings.path) if folder else [settings.path]
         symbol = None if folder else settings.symbol
-        self._readers = [RowReader(path, symbol=symbol, utc=settings.utc) for path in paths]
+        self._readers = [RowReader(path, symbol=symbol, utc=settings.utc, signed=frozenset(signed)) for path in paths]
         self._only = settings.symbol if folder or self._readers[0].layout.has("symbol") else None
         self.derived_symbol = None if folder else self._readers[0].derived_symbol
         for reader in self._readers:

@@ -52,17 +52,19 @@ class RowReader:
         path: the file.
         symbol: of a file without a column of symbols; None for the one that the file or its name tells.
         utc: whether times without a zone mean UTC.
+        signed: symbols whose prices may be zero or negative.
 
     Raises:
         DataError: the file cannot be read, or says something that makes no sense.
     """
 
-    def __init__(self, path: Path, *, symbol: str | None, utc: bool) -> None:
+    def __init__(self, path: Path, *, symbol: str | None, utc: bool, signed: frozenset[str] = frozenset()) -> None:
         self.path = path
         self._file = open_table(path)
         self.layout = self._file.layout
         known = self.layout.format
         self._utc = utc or (known is not None and known.utc)
+        self._signed = signed
         self._nothing = known.nothing if known else ()
         self._carried = known is not None and known.carried
         self.cells = self._new_cells()
@@ -114,7 +116,7 @@ class RowReader:
                 yield row
 
     def _new_cells(self) -> Cells:
-        return Cells(self.path, utc=self._utc, nothing=self._nothing)
+        return Cells(self.path, utc=self._utc, nothing=self._nothing, signed=self._signed)
 
     def _quotes(self, columns: Columns, first: int) -> Iterator[Row]:
         cells = self.cells
@@ -127,10 +129,10 @@ class RowReader:
         rows = zip(self._times(columns), self._symbols(columns), bids, asks, *values)  # noqa: B905 - repeat
         for number, (time, symbol, bid_price, ask_price, bid_size, ask_size) in enumerate(rows, first):
             tick = Tick(
-                self._name(number, symbol),
+                name := self._name(number, symbol),
                 cells.time(number, at, time),
-                cells.price(number, bid, bid_price),
-                cells.price(number, ask, ask_price),
+                cells.price(number, bid, bid_price, name),
+                cells.price(number, ask, ask_price, name),
                 cells.size(number, sizes[0] or "bid_size", bid_size),
                 cells.size(number, sizes[1] or "ask_size", ask_size),
             )
@@ -149,9 +151,10 @@ class RowReader:
         ids = columns[identity] if identity else repeat(None)
         rows = zip(self._times(columns), self._symbols(columns), columns[price], quantities, ids)  # noqa: B905 - repeat
         for number, (time, symbol, traded, size, trade_id) in enumerate(rows, first):
-            value = self.cells.price(number, price, traded)
+            name = self._name(number, symbol)
+            value = self.cells.price(number, price, traded, name)
             self.cells.size(number, quantity or "quantity", size)
-            tick = Tick(self._name(number, symbol), self.cells.time(number, at, time), value, value)
+            tick = Tick(name, self.cells.time(number, at, time), value, value)
             yield Row(number, tick, trade_id)
 
     def _bars(self, columns: Columns, first: int) -> Iterator[Row]:
@@ -167,13 +170,14 @@ class RowReader:
         ):
             start = cells.time(number, self.time_column, time)
             step, written = self._length(number, interval, length)
+            of = self._name(number, symbol)
             opened, high, low, close = (
-                cells.price(number, name, price) for name, price in zip(names.values(), prices, strict=True)
+                cells.price(number, name, price, of) for name, price in zip(names.values(), prices, strict=True)
             )
             if not low <= min(opened, close) <= max(opened, close) <= high:
                 raise cells.error(number, names["high"], "high and low do not enclose open and close; fix the row")
             size = cells.size(number, volume or "volume", units)
-            tick = BarTick(self._name(number, symbol), written, start, start + step, opened, high, low, close, size)
+            tick = BarTick(of, written, start, start + step, opened, high, low, close, size)
             yield Row(number, tick, start)
 
     def _length(self, row: int, column: str | None, value: Any) -> tuple[timedelta, str]:

@@ -20,4 +20,4 @@ def open_source(settings: DeskSettings) -> Source:
         return SimulatedMarket(source)
     from mts1b_desk.data.replay import Replay  # it loads pyarrow, which a simulated market does without
 
-    return Replay(source)
+    return Replay(source, settings.signed_prices)

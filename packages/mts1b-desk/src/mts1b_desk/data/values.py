@@ -16,12 +16,16 @@ class Cells:
         path: of the file.
         utc: whether times without a zone mean UTC.
         nothing: texts that stand where a size is not known.
+        signed: symbols whose prices may be zero or negative.
     """
 
-    def __init__(self, path: Path, *, utc: bool, nothing: tuple[str, ...] = ()) -> None:
+    def __init__(
+        self, path: Path, *, utc: bool, nothing: tuple[str, ...] = (), signed: frozenset[str] = frozenset()
+    ) -> None:
         self.times = Times(utc=utc)
         self._path = path
         self._nothing = nothing
+        self._signed = signed
 
     def error(self, row: int, column: str, problem: str) -> DataError:
         """An error at one place of the file; rows count from 1 behind the header."""
@@ -39,13 +43,20 @@ class Cells:
         except ValueError as error:
             raise self.error(row, column, str(error)) from None
 
-    def price(self, row: int, column: str, value: Any) -> float:
-        """A positive finite number."""
+    def price(self, row: int, column: str, value: Any, symbol: str) -> float:
+        """A finite number; a positive one, unless prices of ``symbol`` may be others."""
         number = self._number(row, column, value)
         if number is None:
             raise self.error(row, column, "the price is missing; drop the row or fill it in")
-        if not (number > 0 and math.isfinite(number)):
-            raise self.error(row, column, f"{value!r} is no price: prices are positive finite numbers; fix the row")
+        if not math.isfinite(number):
+            raise self.error(row, column, f"{value!r} is no price: prices are finite numbers; fix the row")
+        if number <= 0 and symbol not in self._signed:
+            raise self.error(
+                row,
+                column,
+                f"{value!r} is no price of {symbol}: prices are positive; fix the row, or pass "
+                f"--signed-prices {symbol} if they may be zero or negative",
+            )
         return number
 
     def size(self, row: int, column: str, value: Any) -> float | None:

@@ -6,12 +6,12 @@ from types import TracebackType
 from typing import Self
 
 from mts1b_foundation.subjects import (
-    MARKETDATA_BARS,
-    MARKETDATA_QUOTES,
-    OMS_FILLS_CREATED,
-    OMS_ORDERS_CREATED,
-    OMS_ORDERS_REJECTED,
-    RESEARCH_SIGNALS_PUBLISHED,
+    MARKETDATA_BARS_V2,
+    MARKETDATA_QUOTES_V2,
+    OMS_FILLS_CREATED_V2,
+    OMS_ORDERS_CREATED_V2,
+    OMS_ORDERS_REJECTED_V2,
+    RESEARCH_SIGNALS_PUBLISHED_V2,
 )
 from rich.console import Console, Group
 from rich.live import Live
@@ -83,12 +83,12 @@ def _figures(statuses: Mapping[str, Status]) -> dict[str, int]:
         return statuses[service].published.get(pattern, 0) if service in statuses else 0
 
     return {
-        "quotes": published("marketdata", MARKETDATA_QUOTES.pattern),
-        "bars": published("marketdata", MARKETDATA_BARS.pattern),
-        "signals": published("research", RESEARCH_SIGNALS_PUBLISHED.pattern),
-        "orders": published("oms", OMS_ORDERS_CREATED.pattern),
-        "rejected": published("oms", OMS_ORDERS_REJECTED.pattern),
-        "fills": published("oms", OMS_FILLS_CREATED.pattern),
+        "quotes": published("marketdata", MARKETDATA_QUOTES_V2.pattern),
+        "bars": published("marketdata", MARKETDATA_BARS_V2.pattern),
+        "signals": published("research", RESEARCH_SIGNALS_PUBLISHED_V2.pattern),
+        "orders": published("oms", OMS_ORDERS_CREATED_V2.pattern),
+        "rejected": published("oms", OMS_ORDERS_REJECTED_V2.pattern),
+        "fills": published("oms", OMS_FILLS_CREATED_V2.pattern),
     }
 
 

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Generic, TypeVar
 
-from mts1b_foundation.marketdata import Bar, Quote
+from mts1b_foundation.marketdata import BarV2, QuoteV2
 from mts1b_foundation.subjects import Subject
 from mts1b_platform.eventbus import EventBus, Listener
 from mts1b_platform.logs import get_logger
@@ -15,14 +15,14 @@ from mts1b_desk.services.requests import NoAnswer, ask
 
 log = get_logger("mts1b.desk.feed")
 
-F = TypeVar("F", Quote, Bar)
+F = TypeVar("F", QuoteV2, BarV2)
 
 _TURN = 64
 """Items worked before other tasks get their turn."""
 _PAUSE = 0.2
 
 
-def position(item: Quote | Bar) -> int:
+def position(item: QuoteV2 | BarV2) -> int:
     """Where an item stands in its feed over all symbols."""
     return item.feed_sequence or item.sequence
 

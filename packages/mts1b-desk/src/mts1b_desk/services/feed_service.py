@@ -5,8 +5,8 @@ from collections.abc import Callable, Sequence
 from datetime import datetime
 from typing import Any, TypeVar
 
-from mts1b_foundation.marketdata import Quote, SessionClosed
-from mts1b_foundation.subjects import MARKETDATA_QUOTES
+from mts1b_foundation.marketdata import QuoteV2, SessionClosedV2
+from mts1b_foundation.subjects import MARKETDATA_QUOTES_V2
 from mts1b_platform.eventbus import Event, EventBus
 
 from mts1b_desk.cores.core import Core, Effects, QuoteCore
@@ -43,7 +43,7 @@ class FeedService(CoreService[C]):
         """The feed, from where the core has worked it."""
         raise NotImplementedError
 
-    def total(self, closed: SessionClosed) -> int:
+    def total(self, closed: SessionClosedV2) -> int:
         """Position of the last item of the feed, once the session is closed."""
         raise NotImplementedError
 
@@ -64,7 +64,7 @@ class FeedService(CoreService[C]):
     async def handle(self, event: Event[Any]) -> None:
         """Handle an event; the end of the session only when all of the feed is worked, and of no other session."""
         payload = event.payload
-        if not isinstance(payload, SessionClosed):
+        if not isinstance(payload, SessionClosedV2):
             await super().handle(event)
         elif payload.session == self.settings.session:
             await self.feed.finish(self.total(payload))
@@ -84,16 +84,16 @@ class FeedService(CoreService[C]):
 class QuoteService(FeedService[Q]):
     """Base of the services that read quotes."""
 
-    def make_feed(self) -> Feed[Quote]:
+    def make_feed(self) -> Feed[QuoteV2]:
         """All quotes of the session."""
 
-        async def work(quotes: Sequence[Quote]) -> None:
+        async def work(quotes: Sequence[QuoteV2]) -> None:
             await self.work(quotes, self.core.on_quote, quotes[-1].timestamp)
 
         session, taken = self.settings.session, self.keeper.taken
-        return Feed(self.bus, MARKETDATA_QUOTES, session=session, interval=None, taken=taken, work=work)
+        return Feed(self.bus, MARKETDATA_QUOTES_V2, session=session, interval=None, taken=taken, work=work)
 
-    def total(self, closed: SessionClosed) -> int:
+    def total(self, closed: SessionClosedV2) -> int:
         """Number of the quotes of the session."""
         return sum(mark.quotes for mark in closed.marks)
 

@@ -7,8 +7,8 @@ back, unless the stream has it from before.
 
 from typing import Protocol
 
-from mts1b_foundation.orders import Order
-from mts1b_foundation.subjects import OMS_ORDERS_ACCEPTED
+from mts1b_foundation.orders import OrderV2
+from mts1b_foundation.subjects import OMS_ORDERS_ACCEPTED_V2
 from mts1b_platform.eventbus import EventBus
 from mts1b_platform.eventbus.jetstream.stored import read_stored
 from mts1b_platform.eventbus.outbox import Outbox, Row
@@ -39,9 +39,9 @@ async def withdraw_late_accepts(bus: EventBus, oms: Oms, waiting: Outbox, retrac
     taken_back = 0
     await waiting.open()
     for row in await waiting.pending(_MANY):
-        if OMS_ORDERS_ACCEPTED.parse(row.subject) is None:
+        if OMS_ORDERS_ACCEPTED_V2.parse(row.subject) is None:
             continue
-        order = Order.model_validate_json(row.payload)
+        order = OrderV2.model_validate_json(row.payload)
         if order.order_id in oms.orders:
             if not oms.halted(order.fund_id) or await _stored(bus, row):
                 continue

@@ -10,8 +10,8 @@ its source up to there without publishing, and goes on; readers ignore what they
 import asyncio
 from datetime import datetime
 
-from mts1b_foundation.marketdata import Quote
-from mts1b_foundation.subjects import MARKETDATA_BARS, MARKETDATA_QUOTES, MARKETDATA_SESSIONS_CLOSED
+from mts1b_foundation.marketdata import QuoteV2
+from mts1b_foundation.subjects import MARKETDATA_BARS_V2, MARKETDATA_QUOTES_V2, MARKETDATA_SESSIONS_CLOSED_V2
 from mts1b_platform.eventbus import AccessDenied, EventBus
 from mts1b_platform.eventbus.events.trace import new_trace_id
 from mts1b_platform.logs import get_logger
@@ -129,7 +129,7 @@ class MarketdataService(Service):
         # Decided before it is told: whatever dies in between, the session ends here.
         await self._save(_PUBLISHED, self._core.quotes)
         await self._save(_LAST, self._core.quotes)
-        await self.bus.emit(MARKETDATA_SESSIONS_CLOSED, self._core.close())
+        await self.bus.emit(MARKETDATA_SESSIONS_CLOSED_V2, self._core.close())
         self._closed = True
         log.info("session closed", quotes=self._core.quotes, bars=self._core.bars)
 
@@ -150,10 +150,10 @@ class MarketdataService(Service):
             self._archive.add(item)
             if silent:
                 continue
-            if isinstance(item, Quote):
-                await self.bus.emit(MARKETDATA_QUOTES, item, trace_id=trace_id)
+            if isinstance(item, QuoteV2):
+                await self.bus.emit(MARKETDATA_QUOTES_V2, item, trace_id=trace_id)
             else:
-                await self.bus.emit(MARKETDATA_BARS, item, trace_id=trace_id)
+                await self.bus.emit(MARKETDATA_BARS_V2, item, trace_id=trace_id)
         self._time = tick.timestamp
 
     async def _until_ready(self, service: str) -> None:

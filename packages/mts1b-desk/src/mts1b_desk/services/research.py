@@ -2,8 +2,8 @@
 
 from collections.abc import Sequence
 
-from mts1b_foundation.marketdata import Bar, SessionClosed
-from mts1b_foundation.subjects import MARKETDATA_BARS
+from mts1b_foundation.marketdata import BarV2, SessionClosedV2
+from mts1b_foundation.subjects import MARKETDATA_BARS_V2
 
 from mts1b_desk.cores.research import Research
 from mts1b_desk.protocol import Progress
@@ -19,16 +19,16 @@ class ResearchService(FeedService[Research]):
         """Which bars the strategies see."""
         return self.settings.intervals[0]
 
-    def make_feed(self) -> Feed[Bar]:
+    def make_feed(self) -> Feed[BarV2]:
         """The bars of the session."""
 
-        async def work(bars: Sequence[Bar]) -> None:
+        async def work(bars: Sequence[BarV2]) -> None:
             await self.work(bars, self.core.on_bar, bars[-1].end)
 
         session, taken = self.settings.session, self.keeper.taken
-        return Feed(self.bus, MARKETDATA_BARS, session=session, interval=self.interval, taken=taken, work=work)
+        return Feed(self.bus, MARKETDATA_BARS_V2, session=session, interval=self.interval, taken=taken, work=work)
 
-    def total(self, closed: SessionClosed) -> int:
+    def total(self, closed: SessionClosedV2) -> int:
         """Number of the bars of the session."""
         return sum(mark.bars.get(self.interval, 0) for mark in closed.marks)
 

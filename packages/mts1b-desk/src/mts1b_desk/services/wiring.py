@@ -5,21 +5,22 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from mts1b_foundation.subjects import (
-    BROKERS_FILLS_RAW,
+    BROKERS_FILLS_RAW_V2,
     BROKERS_ORDERS_CANCELED,
-    MARKETDATA_SESSIONS_CLOSED,
-    OMS_FILLS_CREATED,
+    BROKERS_ORDERS_REJECTED,
+    MARKETDATA_SESSIONS_CLOSED_V2,
+    OMS_FILLS_CREATED_V2,
     OMS_HALT_OBEYED,
-    OMS_ORDERS_ACCEPTED,
-    OMS_ORDERS_CANCEL_REQUESTED,
-    OMS_ORDERS_CANCELED,
-    OMS_ORDERS_CREATED,
-    OMS_ORDERS_FILLED,
-    OMS_ORDERS_PARTIALLY_FILLED,
-    OMS_ORDERS_REJECTED,
+    OMS_ORDERS_ACCEPTED_V2,
+    OMS_ORDERS_CANCEL_REQUESTED_V2,
+    OMS_ORDERS_CANCELED_V2,
+    OMS_ORDERS_CREATED_V2,
+    OMS_ORDERS_FILLED_V2,
+    OMS_ORDERS_PARTIALLY_FILLED_V2,
+    OMS_ORDERS_REJECTED_V2,
     OPERATIONS_HALT_CLEARED,
     OPERATIONS_HALT_REQUESTED,
-    RESEARCH_SIGNALS_PUBLISHED,
+    RESEARCH_SIGNALS_PUBLISHED_V2,
     RISK_GATE_FAILED,
     RISK_GATE_PASSED,
     DurableSubject,
@@ -49,7 +50,7 @@ class Input:
     """``all`` for what was decided before the session and still holds: halts."""
 
 
-_SESSIONS = Input("sessions", (MARKETDATA_SESSIONS_CLOSED,))
+_SESSIONS = Input("sessions", (MARKETDATA_SESSIONS_CLOSED_V2,))
 
 INPUTS: dict[str, tuple[Input, ...]] = {
     "research": (_SESSIONS,),
@@ -57,23 +58,23 @@ INPUTS: dict[str, tuple[Input, ...]] = {
         Input(
             "orders",
             (
-                OMS_ORDERS_CREATED,
-                OMS_ORDERS_ACCEPTED,
-                OMS_ORDERS_REJECTED,
-                OMS_ORDERS_PARTIALLY_FILLED,
-                OMS_ORDERS_FILLED,
-                OMS_ORDERS_CANCELED,
+                OMS_ORDERS_CREATED_V2,
+                OMS_ORDERS_ACCEPTED_V2,
+                OMS_ORDERS_REJECTED_V2,
+                OMS_ORDERS_PARTIALLY_FILLED_V2,
+                OMS_ORDERS_FILLED_V2,
+                OMS_ORDERS_CANCELED_V2,
             ),
         ),
     ),
     "oms": (
         Input("halts", (OPERATIONS_HALT_REQUESTED, OPERATIONS_HALT_CLEARED), "all"),
         Input("gate", (RISK_GATE_PASSED, RISK_GATE_FAILED)),
-        Input("brokers", (BROKERS_FILLS_RAW, BROKERS_ORDERS_CANCELED)),
-        Input("signals", (RESEARCH_SIGNALS_PUBLISHED,)),
+        Input("brokers", (BROKERS_FILLS_RAW_V2, BROKERS_ORDERS_CANCELED, BROKERS_ORDERS_REJECTED)),
+        Input("signals", (RESEARCH_SIGNALS_PUBLISHED_V2,)),
     ),
-    "brokers": (Input("orders", (OMS_ORDERS_ACCEPTED, OMS_ORDERS_CANCEL_REQUESTED)), _SESSIONS),
-    "treasury": (Input("fills", (OMS_FILLS_CREATED,)), _SESSIONS),
+    "brokers": (Input("orders", (OMS_ORDERS_ACCEPTED_V2, OMS_ORDERS_CANCEL_REQUESTED_V2)), _SESSIONS),
+    "treasury": (Input("fills", (OMS_FILLS_CREATED_V2,)), _SESSIONS),
     "operations": (
         Input("halts", (OPERATIONS_HALT_REQUESTED, OPERATIONS_HALT_CLEARED, OMS_HALT_OBEYED), "all"),
         Input("gate", (RISK_GATE_FAILED,)),

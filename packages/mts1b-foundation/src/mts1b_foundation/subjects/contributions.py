@@ -15,7 +15,9 @@ from typing import Any, Final, Protocol
 
 from mts1b_foundation.declared import Site, declaration_site
 from mts1b_foundation.errors import ContributionError
-from mts1b_foundation.subjects.declarations import PRODUCERS, SUBJECTS, UPCASTERS
+from mts1b_foundation.second_versions import SECOND_VERSIONS
+from mts1b_foundation.subjects.declarations import PRODUCERS
+from mts1b_foundation.subjects.declarations_v2 import SUBJECTS
 from mts1b_foundation.subjects.flows import FLOWS, Step
 from mts1b_foundation.subjects.subject import Subject
 from mts1b_foundation.upcasting import Upcaster
@@ -79,7 +81,7 @@ class Stream(Protocol):
         ...
 
 
-FOUNDATION: Final = Contribution(producers=PRODUCERS, subjects=SUBJECTS, upcasters=UPCASTERS, flows=FLOWS)
+FOUNDATION: Final = Contribution(producers=PRODUCERS, subjects=SUBJECTS, upcasters=SECOND_VERSIONS, flows=FLOWS)
 """What MTS1B itself declares."""
 
 

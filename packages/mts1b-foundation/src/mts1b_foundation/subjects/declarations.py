@@ -9,7 +9,7 @@ named by its idempotency key alone, as producers outside this project do it, its
 from typing import Any
 
 from mts1b_foundation.deadletters import DeadLetter
-from mts1b_foundation.fills import BrokerCancel, BrokerFill, Fill
+from mts1b_foundation.fills import BrokerCancel, BrokerFill, BrokerRejection, Fill
 from mts1b_foundation.marketdata import Bar, Quote, SessionClosed
 from mts1b_foundation.operations import Alert, HaltClearance, HaltObedience, HaltRequest, Probe
 from mts1b_foundation.orders import Order
@@ -18,7 +18,6 @@ from mts1b_foundation.signals import Signal
 from mts1b_foundation.subjects.deadletters import deadletter_subject
 from mts1b_foundation.subjects.subject import DurableSubject, Subject, Tier
 from mts1b_foundation.treasury import NavSnapshot
-from mts1b_foundation.upcasting import Upcaster
 
 PRODUCERS = {
     "mts1b-brokers": "brokers",
@@ -112,6 +111,14 @@ BROKERS_ORDERS_CANCELED = DurableSubject(
     description="The broker withdrew what was left of an order.",
     dedupe_key="{broker}:{broker_order_id}:canceled",
     correlates={"order_id": "client_order_id"},
+)
+BROKERS_ORDERS_REJECTED = DurableSubject(
+    "mts.v1.brokers.{broker}.orders.rejected",
+    producer="mts1b-brokers",
+    payload=BrokerRejection,
+    tier=Tier.AT_LEAST_ONCE,
+    description="The broker refused an order that risk had let through; nothing of it was executed.",
+    dedupe_key="{broker}:{client_order_id}:rejected",
 )
 MARKETDATA_QUOTES = Subject(
     "mts.v1.marketdata.quotes.{symbol}",
@@ -248,6 +255,7 @@ SUBJECTS: tuple[Subject[Any], ...] = (
     OMS_FILLS_CREATED,
     BROKERS_FILLS_RAW,
     BROKERS_ORDERS_CANCELED,
+    BROKERS_ORDERS_REJECTED,
     MARKETDATA_QUOTES,
     MARKETDATA_BARS,
     MARKETDATA_SESSIONS_CLOSED,
@@ -270,7 +278,4 @@ SUBJECTS: tuple[Subject[Any], ...] = (
     RISK_DEADLETTERS_CREATED,
     TREASURY_DEADLETTERS_CREATED,
 )
-"""All of the above, in the order of their declaration."""
-
-UPCASTERS: tuple[Upcaster[Any, Any], ...] = ()
-"""How events of older versions of the payloads are read; ``docs/schemas.md`` has the recipe."""
+"""All of the above, in the order of their declaration; ``declarations_v2.py`` has the second versions."""

@@ -83,24 +83,29 @@ def _verbs(*prefixes: str) -> tuple[str, ...]:
 STREAMS: tuple[StreamDefinition, ...] = (
     StreamDefinition(
         name="OMS_ORDERS",
-        subjects=_verbs("mts.v1.oms.orders"),
+        subjects=_verbs("mts.v1.oms.orders", "mts.v2.oms.orders"),
         description="Orders, every step of their life.",
     ),
     StreamDefinition(
         name="OMS_FILLS",
-        subjects=_verbs("mts.v1.oms.fills"),
+        subjects=_verbs("mts.v1.oms.fills", "mts.v2.oms.fills"),
         description="Executions as booked.",
         max_age="30d",
     ),
     StreamDefinition(
         name="BROKERS_FILLS",
-        subjects=("mts.v1.brokers.*.fills.raw", "mts.v1.brokers.*.orders.canceled"),
-        description="Executions and cancels as the brokers reported them, in one order.",
+        subjects=(
+            "mts.v1.brokers.*.fills.raw",
+            "mts.v2.brokers.*.fills.raw",
+            "mts.v1.brokers.*.orders.canceled",
+            "mts.v1.brokers.*.orders.rejected",
+        ),
+        description="Executions, cancels and rejections as the brokers reported them, in one order.",
         max_age="30d",
     ),
     StreamDefinition(
         name="RESEARCH_SIGNALS",
-        subjects=_verbs("mts.v1.research.signals"),
+        subjects=_verbs("mts.v1.research.signals", "mts.v2.research.signals"),
         description="What strategies want held.",
     ),
     StreamDefinition(
@@ -110,7 +115,7 @@ STREAMS: tuple[StreamDefinition, ...] = (
     ),
     StreamDefinition(
         name="TREASURY_NAV",
-        subjects=("mts.v1.treasury.nav.*",),
+        subjects=("mts.v1.treasury.nav.*", "mts.v2.treasury.nav.*"),
         description="Net asset value per fund.",
         max_age="30d",
     ),
@@ -134,7 +139,7 @@ STREAMS: tuple[StreamDefinition, ...] = (
     ),
     StreamDefinition(
         name="MARKETDATA_SESSIONS",
-        subjects=("mts.v1.marketdata.sessions.*",),
+        subjects=("mts.v1.marketdata.sessions.*", "mts.v2.marketdata.sessions.*"),
         description="Ends of market data sessions.",
     ),
     StreamDefinition(

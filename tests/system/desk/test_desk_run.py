@@ -14,6 +14,7 @@ import psutil
 import pytest
 from mts1b_desk.data.replay import Replay
 from mts1b_desk.money import plain
+from mts1b_desk.report.collect import collect
 from mts1b_desk.settings import DeskSettings, FundSettings, ReplaySettings
 from mts1b_foundation.subjects import OMS_FILLS_CREATED_V2, TREASURY_NAV_V2
 from mts1b_foundation.treasury import NavSnapshotV2
@@ -145,6 +146,21 @@ async def test_the_books_in_the_streams_agree_with_the_ledger_to_the_last_digit(
         assert row["positions"] == {symbol: plain(quantity) for symbol, quantity in held.items()}
         value = sum((quantity * Decimal(row["marks"][symbol]) for symbol, quantity in held.items()), Decimal(0))
         assert row["nav"] == plain(cash[fund] + value) == plain(final[fund].nav)
+
+
+async def test_the_report_of_a_session_that_is_over_says_what_its_ledger_says(finished: Finished):
+    ledger = finished.ended.ledger
+    async with await connect(finished.url) as bus:
+        report = await collect(bus, ledger["session"], lambda _: None)
+        assert await collect(bus, None, lambda _: None) == report
+    assert {fund.fund_id for fund in report.funds} == ledger["funds"].keys()
+    for fund in report.funds:
+        row = ledger["funds"][fund.fund_id]
+        assert fund.final
+        assert plain(fund.nav) == row["nav"]
+        assert plain(fund.fees) == row["fees"]
+        assert len(fund.trades) == row["fills"]
+        assert {symbol: plain(held) for symbol, held in fund.positions.items()} == row["positions"]
 
 
 def test_a_run_leaves_no_consumer_and_no_process(finished: Finished):

@@ -42,6 +42,7 @@ app = root("The reference desk: seven small services that trade over the bus, fr
 
 if TYPE_CHECKING:
     from mts1b_desk.data.summary import Summary
+    from mts1b_desk.report.figures import Report
 
 _MTS1B = "from mts1b_platform.cli import main; main()"
 
@@ -288,6 +289,51 @@ def reconcile(*, json_output: Json = False, servers: Servers = None) -> None:
         if not document["differences"]:
             console.print("order management, brokers and treasury agree")
         return 1 if document["differences"] else 0
+
+    _exit(act)
+
+
+@app.command()
+def report(
+    *,
+    out: Annotated[Path, typer.Option(help="The file to write: .html, .md or .json.")] = Path("report.html"),
+    session: Annotated[
+        str | None, typer.Option(help="The session, as its run printed it. Default: the one that was valued last.")
+    ] = None,
+    servers: Servers = None,
+) -> None:
+    """Write a session's equity, drawdown, exposure, trades, fees and rejected orders to a file, from its streams.
+
+    The session may run or be over, as long as the streams hold its events. A page (.html) holds its charts and needs no
+    network.
+
+    Example: mts1b-desk report --session 1f9c22ab --out report.md
+    """
+    console = Console(stderr=True)
+
+    def act() -> int:
+        from mts1b_platform.eventbus import connect
+
+        from mts1b_desk.report.collect import collect
+        from mts1b_desk.report.write import check_path, write_report
+
+        check_path(out)
+
+        async def collected() -> "Report":
+            async with await connect(servers) as bus:
+                return await collect(bus, session, status.update)
+
+        with console.status("connecting") as status:
+            found = asyncio.run(collected())
+            status.update(f"writing {out}")
+            write_report(found, out)
+        trades = sum(len(fund.trades) for fund in found.funds)
+        console.print(
+            f"{out}: session {found.session}, {len(found.funds)} funds, {trades} trades",
+            highlight=False,
+            soft_wrap=True,
+        )
+        return 0
 
     _exit(act)
 

@@ -1,0 +1,116 @@
+"""The report of a session: its figures from the events, and what each format holds of them."""
+
+import json
+import re
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from pathlib import Path
+
+import pytest
+from mts1b_desk.errors import DeskError
+from mts1b_desk.report.figures import Report, report_of
+from mts1b_desk.report.write import FORMATS, check_path, write_report
+from mts1b_foundation.fills import FillV2
+from mts1b_foundation.orders import OrderV2, Side
+from mts1b_foundation.treasury import NavSnapshotV2, PositionV2
+
+AT = datetime(2022, 5, 4, 13, 30, tzinfo=UTC)
+NAVS = (1000, 1200, 900, 960)
+
+
+def nav(number: int, value: int, fund: str = "a<b>", *, final: bool = False) -> NavSnapshotV2:
+    held = PositionV2(symbol="X", quantity=Decimal(-2), mark=Decimal(30), value=Decimal(-60))
+    long = PositionV2(symbol="Y|Z", quantity=Decimal(1), mark=Decimal(50), value=Decimal(50))
+    return NavSnapshotV2(
+        fund_id=fund, sequence=number, cash=Decimal(value + 10), positions=(held, long), nav=Decimal(value),
+        realised_pnl=Decimal(1), unrealised_pnl=Decimal(2), fees=Decimal("-0.5"), fills=number, final=final,
+        as_of=AT + timedelta(seconds=number),
+    )  # fmt: skip
+
+
+def fill(number: int, fund: str = "a<b>") -> FillV2:
+    return FillV2(
+        fill_id=f"f{number}", order_id=f"s.ma_cross.X.{number}", fund_id=fund, symbol="X", side=Side.SELL,
+        quantity=Decimal("0.10"), price=Decimal(-3), fee=Decimal("-0.01"), broker="paper", execution_id=f"e{number}",
+        executed_at=AT + timedelta(seconds=number),
+    )  # fmt: skip
+
+
+def rejected(rule: str) -> OrderV2:
+    order = OrderV2(
+        order_id="s.o", idempotency_key="s.o", fund_id="a<b>", actor="t", symbol="X", side=Side.BUY,
+        quantity=Decimal(1), created_at=AT, updated_at=AT,
+    )  # fmt: skip
+    return order.reject(f"{rule}: because", AT)
+
+
+@pytest.fixture
+def report() -> Report:
+    valuations = [nav(n, value, final=n == len(NAVS)) for n, value in enumerate(NAVS, 1)]
+    return report_of(
+        "s1",
+        [*reversed(valuations), nav(1, 500, "other")],
+        [fill(2), fill(1)],
+        [rejected("drawdown"), rejected("halted"), rejected("drawdown")],
+    )
+
+
+def test_figures_follow_from_the_events(report: Report):
+    fund, other = report.funds
+    assert [point.nav for point in fund.points] == list(NAVS)
+    assert [point.drawdown for point in fund.points] == [0, 0, Decimal("0.25"), Decimal("0.2")]
+    assert (fund.max_drawdown, fund.max_drawdown_at) == (Decimal("0.25"), AT + timedelta(seconds=3))
+    assert (fund.points[0].gross, fund.points[0].net) == (110, -10)
+    assert fund.rejections == {"drawdown": 2, "halted": 1}
+    assert [trade.order_id for trade in fund.trades] == ["s.ma_cross.X.1", "s.ma_cross.X.2"]
+    assert (fund.final, other.final, other.trades, other.max_drawdown) == (True, False, (), 0)
+    assert (report.first, report.last) == (AT + timedelta(seconds=1), AT + timedelta(seconds=4))
+
+
+def test_a_page_holds_everything_and_loads_nothing(report: Report):
+    page = FORMATS[".html"](report)
+    assert "a&lt;b&gt;" in page
+    assert "<h2>a<b>" not in page
+    for words in ("25.00 %", "drawdown", "halted", "not over", "Plotly.newPlot", "Trades (2 of 2)", "-0.01"):
+        assert words in page
+    assert not re.search(r"<(script|link|img|iframe)[^>]*(src|href)=", page)
+
+
+def test_markdown_has_tables_of_every_fund(report: Report):
+    text = FORMATS[".md"](report)
+    assert "| a<b> | 960 | 970 | 1 | 2 | -0.5 | 110 | -10 | 25.00 % (2022-05-04 13:30:03) | 2 | 3 |" in text
+    assert "| Y\\|Z | 1 |" in text
+    assert "| 2022-05-04 13:30:01.000 | X | sell | 0.1 | -3 | -0.01 |" in text
+    assert "| drawdown | 2 |" in text
+
+
+def test_json_holds_every_point_and_trade_as_decimal_text(report: Report):
+    document = json.loads(FORMATS[".json"](report))
+    assert document["funds"][0]["points"][2]["nav"] == "900"
+    assert document["funds"][0]["trades"][0]["quantity"] == "0.10"
+    assert Report.model_validate_json(FORMATS[".json"](report)) == report
+
+
+def test_a_report_is_written_wholly_or_not_at_all(report: Report, tmp_path: Path):
+    path = tmp_path / "report.md"
+    write_report(report, path)
+    assert path.read_text().startswith("# Session s1\n")
+    taken = tmp_path / "taken.md"
+    taken.mkdir()
+    (taken / "file").touch()
+    with pytest.raises(DeskError, match=r"taken.md cannot be written"):
+        write_report(report, taken)
+    assert sorted(each.name for each in tmp_path.iterdir()) == ["report.md", "taken.md"]
+
+
+@pytest.mark.parametrize(
+    ("name", "says"), [("report.pdf", r"a report is a .html, .md, .json file"), ("gone/report.md", "does not exist")]
+)
+def test_a_path_that_no_report_can_be_written_to_is_refused_at_once(tmp_path: Path, name: str, says: str):
+    with pytest.raises(DeskError, match=says):
+        check_path(tmp_path / name)
+
+
+def test_a_session_without_a_valuation_has_no_report():
+    with pytest.raises(ValueError, match="session s1 has no valuation"):
+        report_of("s1", (), (), ())

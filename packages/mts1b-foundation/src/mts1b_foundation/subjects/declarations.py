@@ -119,6 +119,7 @@ BROKERS_ORDERS_REJECTED = DurableSubject(
     tier=Tier.AT_LEAST_ONCE,
     description="The broker refused an order that risk had let through; nothing of it was executed.",
     dedupe_key="{broker}:{client_order_id}:rejected",
+    correlates={"order_id": "client_order_id"},
 )
 MARKETDATA_QUOTES = Subject(
     "mts.v1.marketdata.quotes.{symbol}",

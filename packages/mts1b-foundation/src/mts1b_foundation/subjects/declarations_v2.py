@@ -44,6 +44,7 @@ def second_of(first: DurableSubject[Any], payload: type[T]) -> DurableSubject[T]
         description=first.description,
         dedupe_key=f"v2:{first.dedupe_key}",
         replaces=first,
+        correlates=first.names,
     )
 
 
@@ -56,6 +57,7 @@ def second_live_of(first: Subject[Any], payload: type[T]) -> Subject[T]:
         tier=first.tier,
         description=first.description,
         replaces=first,
+        correlates=first.names,
     )
 
 

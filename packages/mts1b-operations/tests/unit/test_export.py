@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from mts1b_foundation.event import Event
-from mts1b_foundation.orders import Order
+from mts1b_foundation.orders import Order, OrderV2
 from mts1b_foundation.samples import NAV, ORDER
 from mts1b_foundation.subjects import OMS_ORDERS_CREATED, TREASURY_NAV, Subject, registry
 from mts1b_operations.export.columns import Table, columns_of
@@ -171,7 +171,7 @@ def test_json_lines_show_the_payload_as_it_came(tmp_path: Path):
 
 
 def test_a_table_has_one_payload():
-    assert payload_of(parse("subject:oms.orders.> fund:alpha").query, _DECODERS) is Order
+    assert payload_of(parse("subject:oms.orders.> fund:alpha").query, _DECODERS) is OrderV2
     with pytest.raises(ExportError, match="several payloads"):
         payload_of(parse("subject:oms.>").query, _DECODERS)
     with pytest.raises(ExportError, match="no registered subject"):

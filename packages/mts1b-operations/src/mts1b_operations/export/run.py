@@ -152,6 +152,9 @@ async def _merged(readers: Sequence[AsyncGenerator[list[Recorded], None]]) -> As
 def payload_of(query: Query, decoders: Decoders) -> type[Event]:
     """The one payload of everything that ``query`` may mean, as a table has one set of columns.
 
+    Of several versions of one payload that is the newest; events of an older one have nothing in the columns that it
+    does not know.
+
     Raises:
         ExportError: there are several, or none.
     """
@@ -165,7 +168,7 @@ def payload_of(query: Query, decoders: Decoders) -> type[Event]:
         for subject in decoders.registry
         if all(any(overlaps(pattern, form) for form in subject.patterns) for pattern in patterns)
     }
-    if len(found) != 1:
+    if len({payload.schema_name() for payload in found}) != 1:
         which = (
             "no registered subject"
             if not found
@@ -173,7 +176,7 @@ def payload_of(query: Query, decoders: Decoders) -> type[Event]:
             + ", ".join(f"{payload.__name__} ({pattern})" for payload, pattern in found.items())
         )
         raise ExportError(f"the query means {which}; a table holds one payload: name one subject, or write .jsonl")
-    return next(iter(found))
+    return max(found, key=lambda payload: payload.schema_version)
 
 
 async def export(

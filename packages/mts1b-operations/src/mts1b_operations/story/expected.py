@@ -39,7 +39,7 @@ def owed(events: Sequence[Seen], flows: Iterable[Step]) -> list[Owed]:
     for step in flows:
         newest: dict[str, tuple[int, Seen]] = {}
         for at, seen in enumerate(events):
-            if seen.registered == step.after and (tie := tie_of(seen, step)) is not None:
+            if seen.registered and seen.registered.is_a(step.after) and (tie := tie_of(seen, step)) is not None:
                 newest[tie] = at, seen
         for tie, (at, seen) in newest.items():
             if not any(_settles(step, tie, seen, other) for other in events):
@@ -54,7 +54,8 @@ def tie_of(seen: Seen, step: Step) -> str | None:
 
 def _settles(step: Step, tie: str, after: Seen, other: Seen) -> bool:
     return (
-        other.registered in step.expects
+        other.registered is not None
+        and other.registered.is_a(*step.expects)
         and tie_of(other, step) == tie
         # what the same event led to is told by two streams, whose clocks are one server's: equal times count
         and other.recorded.time_ns >= after.recorded.time_ns

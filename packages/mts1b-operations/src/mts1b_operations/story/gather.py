@@ -95,7 +95,11 @@ class BySearch:
         async for seen in search.run():
             events.append(seen)
             self._heard(seen)
-            if {name.kind for name in wanted} == {ORDER} and seen.registered == OMS_ORDERS_CREATED:
+            if (
+                {name.kind for name in wanted} == {ORDER}
+                and seen.registered
+                and seen.registered.is_a(OMS_ORDERS_CREATED)
+            ):
                 begun = len(wanted) == 1
             if begun or len(events) >= MOST_EVENTS:
                 break

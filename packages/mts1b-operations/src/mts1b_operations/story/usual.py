@@ -23,11 +23,11 @@ def usual(step: Step, events: Iterable[Seen]) -> float | None:
     took: list[int] = []
     for seen in sorted(events, key=lambda each: each.recorded.time_ns):
         tie = tie_of(seen, step)
-        if tie is None:
+        if tie is None or seen.registered is None:
             continue
-        if seen.registered == step.after:
+        if seen.registered.is_a(step.after):
             began[tie] = seen.recorded.time_ns
-        elif seen.registered in step.expects and tie in began:
+        elif seen.registered.is_a(*step.expects) and tie in began:
             took.append(seen.recorded.time_ns - began.pop(tie))
     return median(took) / 1e9 if len(took) >= _LEAST else None
 

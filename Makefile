@@ -157,7 +157,7 @@ chaos-desk: $(READY) ## kill the desk's services 30 times and NATS 5 times, and 
 	@python tests/system/chaos_desk/desk_halts.py
 
 .PHONY: bench-desk
-bench-desk: $(READY) ## the whole desk: latency of every hop, quotes/s and memory over a simulated day (ARGS="--quotes 20000")
+bench-desk: $(READY) ## the whole desk: every hop on minimal and single, an order durable and relaxed, a day (ARGS="--only order")
 	@python tests/system/chaos_desk/desk_bench.py $(ARGS)
 
 .PHONY: clean

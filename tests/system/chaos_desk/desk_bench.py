@@ -1,14 +1,18 @@
 """How fast the whole desk is, where the time goes, and whether its memory stays flat.
 
-``python tests/system/chaos_desk/desk_bench.py`` (``make bench-desk``) runs two desks, each on a server of its own:
+``python tests/system/chaos_desk/desk_bench.py`` (``make bench-desk``) runs desks, each on a server of its own:
 
 - *Latency*: a simulated market at a steady pace. A listener hears every event of the chain; the hops from the quote
-  that closed a bar to the fill that is booked are told apart by trace and by order.
+  that closed a bar to the fill that is booked are told apart by trace and by order. Once on a server that syncs its
+  disk from time to time, as the profile minimal has it, and once on one that syncs always, as the profile single.
+- *An order*: what an order takes at full speed, durable and relaxed: the time of a run that trades less that of one
+  that never does. The ledgers must be equal.
 - *A day*: twenty symbols, four funds, two strategies, two brokers, 100,000 quotes over a day of market time at full
   speed. Quotes per second, CPU and memory of every service, sampled at each tenth of the day.
 
-``--day-only`` and ``--latency-only`` run one of them; ``--quotes`` sets the length of the day. Exit code 1 when the
-books disagree or a service grew by more than ``--grow`` MB over the second half of the day.
+``--only latency``, ``--only order`` and ``--only day`` run one of them; ``--quotes`` sets the length of the day. Exit
+code 1 when the books or the ledgers disagree, or a service grew by more than ``--grow`` MB over the second half of the
+day.
 """
 
 import argparse
@@ -71,11 +75,14 @@ def settings_of(symbols: int, quotes: int | None, *, tick_ms: int, interval: str
 
 
 @asynccontextmanager
-async def desk(directory: Path, settings: DeskSettings, speed: str) -> AsyncGenerator[tuple[NatsServer, Any]]:
-    """A running desk on a server of its own."""
-    file = directory / "desk.json"
+async def desk(
+    directory: Path, settings: DeskSettings, speed: str, *, sync: str = "2m"
+) -> AsyncGenerator[tuple[NatsServer, Any]]:
+    """A running desk on a server of its own, which syncs its disk every ``sync``."""
+    file, config = directory / "desk.json", directory / "nats.conf"
     await asyncio.to_thread(file.write_text, settings.model_dump_json())
-    async with NatsServer(directory / "nats") as server:
+    await asyncio.to_thread(config.write_text, f'jetstream {{ sync_interval: "{sync}" }}\n')
+    async with NatsServer(directory / "nats", config=config) as server:
         async with await connect(server.url) as bus:
             await apply_streams(bus)
         process = await asyncio.create_subprocess_exec(
@@ -91,15 +98,17 @@ async def desk(directory: Path, settings: DeskSettings, speed: str) -> AsyncGene
                 await process.wait()
 
 
-async def latency(directory: Path, *, orders: int) -> None:
+async def latency(directory: Path, *, orders: int, profile: str, sync: str) -> None:
     """Print the hops from quote to booked fill."""
     settings = settings_of(3, None, tick_ms=50, interval="1s", latency_ms=0)
-    async with desk(directory, settings, "8") as (server, process), await connect(server.url) as bus:
+    async with desk(directory, settings, "8", sync=sync) as (server, process), await connect(server.url) as bus:
         times = await _hear(bus, orders)
         process.send_signal(signal.SIGINT)
         ledger = json.loads((await process.communicate())[0])
     rate = 8 * 1000 / 50
-    print(f"latency at {rate:.0f} quotes/s, {len(times)} orders filled, books agree: {ledger['reconciled']}")
+    print(
+        f"latency on {profile} at {rate:.0f} quotes/s, {len(times)} orders filled, books agree: {ledger['reconciled']}"
+    )
     print(f"  {'from':12} {'to':12} {'p50 ms':>8} {'p99 ms':>8} {'share':>7}")
     total = _quantile([each[_HOPS[-1]] - each[_HOPS[0]] for each in times], 0.5)
     for first, then in pairwise(_HOPS):
@@ -110,6 +119,35 @@ async def latency(directory: Path, *, orders: int) -> None:
     placed = [each["created"] - each["quote"] for each in times]
     print(f"  quote to order: p50 {_quantile(placed, 0.5):.2f} ms, p99 {_quantile(placed, 0.99):.2f} ms")
     print(f"  quote to order to fill: p50 {_quantile(whole, 0.5):.2f} ms, p99 {_quantile(whole, 0.99):.2f} ms")
+
+
+async def an_order(directory: Path, *, quotes: int) -> bool:
+    """Print what an order takes, durable and relaxed; says whether their ledgers are equal."""
+    ledgers: dict[str, str] = {}
+    async with NatsServer(directory / "nats") as server:
+        async with await connect(server.url) as bus:
+            await apply_streams(bus)
+        environment = {**os.environ, "MTS1B_NATS_URL": server.url, "XDG_CONFIG_HOME": str(directory)}
+
+        async def run(*more: str) -> tuple[float, dict[str, Any]]:
+            began = time.perf_counter()
+            process = await asyncio.create_subprocess_exec(
+                sys.executable, "-m", "mts1b_desk", "run", "--json", "--quotes", str(quotes), "--speed", "max",
+                "--interval", "500ms", "--fast", "1", *more,
+                stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.DEVNULL, cwd=directory, env=environment,
+            )  # fmt: skip
+            out, _ = await process.communicate()
+            return time.perf_counter() - began, json.loads(out)["funds"]
+
+        for mode in ("durable", "relaxed"):
+            idle, _ = await run("--slow", str(quotes), "--durability", mode)
+            took, funds = await run("--slow", "2", "--durability", mode)
+            orders = sum(sum(fund["orders"].values()) for fund in funds.values())
+            ledgers[mode] = json.dumps(funds)
+            print(f"an order, {mode}: {1000 * (took - idle) / orders:.2f} ms ({orders} orders, {took:.1f} s in all)")
+    equal = len(set(ledgers.values())) == 1
+    print(f"  the ledgers are {'equal' if equal else 'DIFFERENT'}")
+    return equal
 
 
 async def _hear(bus: EventBus, orders: int) -> list[dict[str, float]]:
@@ -229,20 +267,23 @@ def main() -> int:
     parser.add_argument("--symbols", type=int, default=20)
     parser.add_argument("--orders", type=int, default=300)
     parser.add_argument("--grow", type=float, default=20.0)
-    parser.add_argument("--day-only", action="store_true")
-    parser.add_argument("--latency-only", action="store_true")
+    parser.add_argument("--only", choices=("latency", "order", "day"))
     options = parser.parse_args()
-    agreed, grown = True, 0.0
+    agreed, equal, grown = True, True, 0.0
     with tempfile.TemporaryDirectory(prefix="mts1b-bench-desk-") as directory:
         place = Path(directory)
-        if not options.day_only:
-            (place / "latency").mkdir()
-            asyncio.run(latency(place / "latency", orders=options.orders))
-        if not options.latency_only:
+        if options.only in (None, "latency"):
+            for profile, sync in (("minimal", "2m"), ("single", "always")):
+                (place / profile).mkdir()
+                asyncio.run(latency(place / profile, orders=options.orders, profile=profile, sync=sync))
+        if options.only in (None, "order"):
+            (place / "order").mkdir()
+            equal = asyncio.run(an_order(place / "order", quotes=3_000))
+        if options.only in (None, "day"):
             (place / "day").mkdir()
             agreed, grown = asyncio.run(day(place / "day", quotes=options.quotes, symbols=options.symbols))
             print(f"  grown most over the second half: {grown:.1f} MB (limit {options.grow:g})")
-    return 0 if agreed and grown <= options.grow else 1
+    return 0 if agreed and equal and grown <= options.grow else 1
 
 
 if __name__ == "__main__":

@@ -149,6 +149,23 @@ async def test_the_books_in_the_streams_agree_with_the_ledger_to_the_last_digit(
         assert row["nav"] == plain(cash[fund] + value) == plain(final[fund].nav)
 
 
+async def test_a_relaxed_run_has_the_same_ledger_byte_for_byte_and_says_that_it_kept_nothing(
+    desk: Desk, finished: Finished, tmp_path: Path
+):
+    report = tmp_path / "report.json"
+    relaxed = await desk("run", "--data", str(finished.data), *RUN, "--durability", "relaxed", "--report", str(report))
+    assert relaxed.code == 0, relaxed.err
+    assert json.dumps(relaxed.ledger["funds"]) == json.dumps(finished.ended.ledger["funds"])
+    assert (relaxed.ledger["durability"], finished.ended.ledger["durability"]) == ("relaxed", "durable")
+    written = json.loads(report.read_text())
+    assert {fund["fund_id"]: len(fund["trades"]) for fund in written["funds"]} == {
+        fund: row["fills"] for fund, row in relaxed.ledger["funds"].items()
+    }
+    refused = await desk("run", "--durability", "relaxed", "--state", str(tmp_path / "state"))
+    assert refused.code == 1
+    assert "a relaxed run keeps nothing" in refused.err
+
+
 async def test_the_report_of_a_session_that_is_over_says_what_its_ledger_says(finished: Finished):
     ledger = finished.ended.ledger
     async with await connect(finished.url) as bus:

@@ -23,12 +23,14 @@ from rich.console import Console
 from mts1b_desk.errors import DeskError
 from mts1b_desk.ledger import print_ledger
 from mts1b_desk.protocol import SERVICES
+from mts1b_desk.report.write import check_path
 from mts1b_desk.run.children import SETTINGS, prepare
 from mts1b_desk.settings import (
     BEFORE_ANY_MARKET,
     SIMULATION_START,
     BrokerSettings,
     DeskSettings,
+    Durability,
     FundSettings,
     HeardSettings,
     ReplaySettings,
@@ -104,6 +106,13 @@ def run(
         Path | None,
         typer.Option("--settings", help="Funds, brokers and strategies from this file (`mts1b-desk settings`)."),
     ] = None,
+    durability: Annotated[
+        Durability | None,
+        typer.Option(help="`relaxed` keeps nothing: for backtests, many times as fast, the same ledger."),
+    ] = None,
+    report: Annotated[
+        Path | None, typer.Option(help="Write the session's report to this .html, .md or .json file.")
+    ] = None,
     start_within: Annotated[
         float | None, typer.Option(help="Seconds that the services may take to become ready. Default: 30.")
     ] = None,
@@ -117,6 +126,8 @@ def run(
     console = Console(stderr=True)
 
     def act() -> int:
+        if report is not None:
+            check_path(report)
         stored = state / SETTINGS if state is not None else None
         if stored is not None and stored.exists():
             settings, summary = _resumed(stored, data, speed, start_within), None
@@ -125,14 +136,21 @@ def run(
             settings, summary = _begun()
         if servers:
             settings = settings.model_copy(update={"servers": tuple(servers.split(","))})
+        if settings.durability is Durability.RELAXED and (servers or settings.state or settings.database):
+            raise DeskError(
+                "a relaxed run keeps nothing, on a server of its own: leave --servers, --state and --database out, or "
+                "--durability relaxed"
+            )
         for each in settings.strategies:
             make_strategy(each)  # a name that no plugin has is said here, not by a process that dies
-        prepare()
+        if settings.durability is Durability.DURABLE:
+            prepare()
         from mts1b_desk.run.desk import Run
 
         title = _title(settings, summary)
         console.print(title, highlight=False, soft_wrap=True)
-        document = asyncio.run(Run(settings, console, title)())
+        document = asyncio.run(Run(settings, console, title, report=report)())
+        document["durability"] = settings.durability.value
         document["source"] = _source(settings)
         _print(document, json_output=json_output)
         if not json_output:
@@ -158,6 +176,7 @@ def run(
             "state": state.resolve() if state is not None else None,
             "database": database,
             "signed_prices": signed,
+            "durability": durability or (base.durability if base else Durability.DURABLE),
             "market_start": SIMULATION_START if summary is None else summary.first,
         }
         if replayed is not None:
@@ -248,6 +267,8 @@ def _resumed(stored: Path, data: Path | None, speed: str | None, start_within: f
 
 def _next_steps(settings: DeskSettings) -> str:
     """What the services reported, and what to try next."""
+    if settings.durability is Durability.RELAXED:
+        return "\nNothing of this run was kept; `--report report.html` writes down what it did."
     again = (
         "" if settings.kept else "  make run ARGS='--state var/desk'          the same, with state that outlives it\n"
     )
@@ -315,7 +336,7 @@ def report(
         from mts1b_platform.eventbus import connect
 
         from mts1b_desk.report.collect import collect
-        from mts1b_desk.report.write import check_path, write_report
+        from mts1b_desk.report.write import write_report
 
         check_path(out)
 

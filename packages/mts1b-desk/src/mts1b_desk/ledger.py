@@ -47,6 +47,8 @@ def ledger_document(
 def print_ledger(document: dict[str, Any], console: Console) -> None:
     """The ledger as tables."""
     source = f", {document['source']}" if "source" in document else ""
+    if document.get("durability") == "relaxed":
+        source += "; relaxed: its state and its streams were in memory"
     console.print(f"\n[bold]Ledger[/] of session {document['session']}{source}")
     trades, money = View(), View()  # two, so that no figure is cut on a narrow terminal
     refused = any(row["rejections"] for row in document["funds"].values())

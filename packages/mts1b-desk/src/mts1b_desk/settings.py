@@ -7,6 +7,7 @@ currency of the symbols that it trades.
 
 from datetime import UTC, datetime
 from decimal import Decimal
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
@@ -25,6 +26,15 @@ BEFORE_ANY_MARKET = datetime(1970, 1, 1, tzinfo=UTC)
 
 READERS = ("research", "brokers", "treasury")
 """The services that read market data, which a replay at full speed waits for."""
+
+
+class Durability(StrEnum):
+    """What a run keeps."""
+
+    DURABLE = "durable"
+    """Everything: state and streams survive whatever is killed."""
+    RELAXED = "relaxed"
+    """Nothing: state and streams are in memory, on a server of the run's own, and end with it."""
 
 
 class _Frozen(BaseModel):
@@ -145,6 +155,7 @@ class DeskSettings(_Frozen):
     """Services that a replay at full speed waits for."""
     state: Path | None = None
     """Directory in which the services keep their state, a SQLite file each; None: for as long as they run."""
+    durability: Durability = Durability.DURABLE
     database: str | None = None
     """PostgreSQL URL to keep it in instead; ``{service}`` in it stands for the service, each of which has its own."""
     keep: bool = True

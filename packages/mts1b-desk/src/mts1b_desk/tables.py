@@ -65,6 +65,10 @@ class Table(MutableMapping[str, V], Generic[V]):
         rows = self._rows
         return [Change(self.name, key, self._dump(rows[key]) if key in rows else None) for key in changed]
 
+    def forget(self) -> None:
+        """Nobody wants to know what changed since the last call."""
+        self._changed.clear()
+
     def load(self, rows: Iterable[tuple[str, bytes]]) -> None:
         """Start from stored rows; they do not count as changes.
 

@@ -9,14 +9,26 @@ import pytest
 from mts1b_foundation.deadletters import DeadLetter, DeadLetterReason
 from mts1b_foundation.event import Event, utc_now
 from mts1b_foundation.fills import BrokerFill
-from mts1b_foundation.orders import OrderType, TimeInForce
-from mts1b_foundation.samples import BROKER_CANCEL, BROKER_FILL, FILL, NAV, ORDER, ORDER_APPROVAL, SIGNAL
+from mts1b_foundation.orders import OrderType, OrderV2, TimeInForce
+from mts1b_foundation.samples import (
+    BROKER_CANCEL,
+    BROKER_FILL,
+    BROKER_REJECTION,
+    FILL,
+    NAV,
+    ORDER,
+    ORDER_APPROVAL,
+    SIGNAL,
+)
 from mts1b_foundation.subjects import (
     BROKERS_FILLS_RAW,
     BROKERS_ORDERS_CANCELED,
+    BROKERS_ORDERS_REJECTED,
     OMS_FILLS_CREATED,
     OMS_ORDERS_ACCEPTED,
+    OMS_ORDERS_ACCEPTED_V2,
     OMS_ORDERS_CREATED,
+    OMS_ORDERS_CREATED_V2,
     OMS_ORDERS_FILLED,
     OMS_ORDERS_PARTIALLY_FILLED,
     OPERATIONS_DEADLETTERS_CREATED,
@@ -76,6 +88,28 @@ VALUED = seen(TREASURY_NAV, NAV, 55)
 
 def owes(*events: Seen) -> list[tuple[str, str]]:
     return [(each.by.removeprefix("mts1b-"), each.step.words) for each in owed(events, registry().flows)]
+
+
+def test_events_of_the_second_version_are_followed_like_those_of_the_first():
+    order = OrderV2(**dict(_IOC))
+    created, accepted = (
+        seen(OMS_ORDERS_CREATED_V2, order, 10),
+        seen(OMS_ORDERS_ACCEPTED_V2, order.accept(order.created_at), 30),
+    )
+    assert owes(created) == [("riskengine", "the gate's yes or no")]
+    assert owes(created, PASSED, accepted) == [("brokers", "a fill or a cancel")]
+    rejection = BROKER_REJECTION.model_copy(update={"client_order_id": ORDER.order_id})
+    assert owes(created, PASSED, accepted, seen(BROKERS_ORDERS_REJECTED, rejection, 40)) == [
+        ("oms", "the order's rejection")
+    ]
+    steps = [step for step in registry().flows if step.after == OMS_ORDERS_CREATED]
+    times = [seen(OMS_ORDERS_CREATED_V2, _numbered(order, n), 100 * n) for n in range(3)]
+    answers = [seen(RISK_GATE_PASSED, _numbered(ORDER_APPROVAL, n), 100 * n + 7) for n in range(3)]
+    assert usual(steps[0], [*times, *answers]) == pytest.approx(0.007)
+
+
+def _numbered(event: Event, number: int) -> Event:
+    return event.model_copy(update={"order_id": f"o{number}"})
 
 
 @pytest.mark.parametrize(

@@ -6,10 +6,13 @@ execution. A buy takes the ask, a sell the bid, up to the size shown in whole lo
 Immediate-or-cancel orders see one quote; others go on with the next ones until they are filled or the session ends.
 """
 
+from bisect import bisect_left, bisect_right
 from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from decimal import Decimal
+from itertools import islice
+from operator import attrgetter
 from typing import ClassVar
 
 from mts1b_foundation.fills import BrokerCancel, BrokerFillV2, BrokerRejection
@@ -32,6 +35,7 @@ from mts1b_desk.settings import BrokerSettings, DeskSettings
 from mts1b_desk.tables import Recent, Table
 
 _ZERO = Decimal(0)
+_time_of = attrgetter("timestamp")
 
 
 class WorkingOrder(BaseModel):
@@ -87,13 +91,9 @@ class _Tape:
 
     def since(self, due: datetime, after: int) -> list[QuoteV2]:
         """Quotes at or after ``due`` and behind ``after`` in the feed, oldest first."""
-        found: list[QuoteV2] = []
-        for quote in reversed(self.quotes):
-            if quote.timestamp < due or feed_position(quote) <= after:
-                break
-            found.append(quote)
-        found.reverse()
-        return found
+        first = bisect_left(self.quotes, due, key=_time_of)
+        first = max(first, bisect_right(self.quotes, after, key=feed_position))
+        return list(islice(self.quotes, first, None))
 
 
 class Broker(QuoteCore):

@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 
 from mts1b_platform.eventbus import STREAMS, BusError, EventBus, JetStreamUnavailable, NoStream, connect, stream_config
 from mts1b_platform.eventbus.jetstream.api import ApiError, js_api
+from mts1b_platform.server import NatsServer
 from rich.console import Console
 
 from mts1b_desk.books import BrokerBook, OmsBook, TreasuryBook
@@ -17,11 +18,15 @@ from mts1b_desk.errors import RunFailed
 from mts1b_desk.ledger import ledger_document
 from mts1b_desk.protocol import SERVICES, Durable, Status
 from mts1b_desk.reconcile import reconcile
+from mts1b_desk.report.collect import collect
+from mts1b_desk.report.write import write_report
 from mts1b_desk.run.children import Children
+from mts1b_desk.run.inside import Inside
 from mts1b_desk.run.progress import ProgressView
 from mts1b_desk.run.quiescence import at_rest
+from mts1b_desk.run.server import server_in_memory
 from mts1b_desk.services.requests import NoAnswer, ask, running_desk
-from mts1b_desk.settings import DeskSettings
+from mts1b_desk.settings import DeskSettings, Durability
 
 _POLL = 0.05
 _SHOW = 0.25
@@ -32,10 +37,19 @@ R = TypeVar("R")
 
 
 class Run:
-    """One run of all services on one server."""
+    """One run of all services on one server.
 
-    def __init__(self, settings: DeskSettings, console: Console, title: str) -> None:
+    Args:
+        settings: what to run.
+        console: where progress goes.
+        title: what the run is called there.
+        report: a file to write the report of the session to, before the streams are left.
+    """
+
+    def __init__(self, settings: DeskSettings, console: Console, title: str, *, report: Path | None = None) -> None:
         self._settings = settings
+        self._report = report
+        self._server: NatsServer | None = None
         self._console = console
         self._view = ProgressView(console, title)
         self._interrupts = 0
@@ -47,7 +61,17 @@ class Run:
         Raises:
             RunFailed: another desk runs on the server, or a service ended again and again or fell silent.
             BusError: there is no server, or it lacks streams.
+            ServerError: the run wants a server of its own, and none starts.
         """
+        if self._settings.durability is Durability.DURABLE:
+            return await self._run()
+        async with server_in_memory() as server:
+            self._server = server
+            self._settings = self._settings.model_copy(update={"servers": (server.url,)})
+            self._console.print(f"State and streams in memory, on {server.url} until the run ends", highlight=False)
+            return await self._run()
+
+    async def _run(self) -> dict[str, Any]:
         async with await connect(self._settings.servers, actor=f"desk-{self._settings.session}") as bus:
             # The services dial what this process found; they start together, and market data waits for the others.
             found = {"servers": bus.settings.servers, "after": _LISTENERS}
@@ -66,16 +90,21 @@ class Run:
                         with self._view:
                             await self._watch(bus, children)
                         document = await self._told(children, lambda: ledger_of(bus))
+                        if self._report is not None:
+                            write_report(await collect(bus, self._settings.session, lambda _: None), self._report)
                         over = True
                         return document
                     finally:
                         await children.stop()
-                        if over or not self._settings.kept:
+                        if self._server is None and (over or not self._settings.kept):
                             await self._forget_durables(bus)
 
     @asynccontextmanager
-    async def _children(self, directory: Path) -> AsyncGenerator[Children]:
-        children = Children(directory, self._settings)
+    async def _children(self, directory: Path) -> AsyncGenerator[Children | Inside]:
+        if self._server is None:
+            children: Children | Inside = Children(directory, self._settings)
+        else:
+            children = Inside(directory, self._settings, self._server)
         loop = asyncio.get_running_loop()
         task = asyncio.current_task()
 
@@ -93,7 +122,7 @@ class Run:
             for number in (signal.SIGINT, signal.SIGTERM):
                 loop.remove_signal_handler(number)
 
-    async def _start(self, bus: EventBus, children: Children) -> None:
+    async def _start(self, bus: EventBus, children: Children | Inside) -> None:
         """All at once; market data opens when the others are ready."""
         for service in SERVICES:
             await children.start(service)
@@ -107,7 +136,7 @@ class Run:
             )
         await self._until_ready(bus, children, ("marketdata",))
 
-    async def _until_ready(self, bus: EventBus, children: Children, services: tuple[str, ...]) -> None:
+    async def _until_ready(self, bus: EventBus, children: Children | Inside, services: tuple[str, ...]) -> None:
         waiting = list(services)
         loop = asyncio.get_running_loop()
         end = loop.time() + self._settings.start_within
@@ -123,7 +152,7 @@ class Run:
                         self._durables |= set(status.durables)
             await asyncio.sleep(_POLL)
 
-    async def _watch(self, bus: EventBus, children: Children) -> None:
+    async def _watch(self, bus: EventBus, children: Children | Inside) -> None:
         """Show progress until the desk has come to rest."""
         loop = asyncio.get_running_loop()
         heard = shown = loop.time()
@@ -150,7 +179,7 @@ class Run:
                     raise RunFailed(f"the run is stuck: {error}") from None
             await asyncio.sleep(_POLL)
 
-    async def _told(self, children: Children, question: Callable[[], Awaitable[R]]) -> R:
+    async def _told(self, children: Children | Inside, question: Callable[[], Awaitable[R]]) -> R:
         """The answer to a question, asked again while services that die are started again."""
         loop = asyncio.get_running_loop()
         end = loop.time() + _SILENT
@@ -164,7 +193,7 @@ class Run:
                     raise RunFailed(f"the run is stuck: {error}") from None
                 await asyncio.sleep(_POLL)
 
-    async def _revive(self, children: Children) -> bool:
+    async def _revive(self, children: Children | Inside) -> bool:
         news = await children.revive()
         for line in news:
             self._console.print(line, highlight=False, soft_wrap=True)

@@ -184,6 +184,10 @@ class Keeper:
 
     async def _write(self, tx: Any, effects: Effects) -> None:
         emits = [(effect, self._trace_of(effect)) for effect in effects if isinstance(effect, Emit)]
+        if not self._store.keeps:
+            self._core.forget_changes()
+            await self._store.write(tx, (), emits)
+            return
         changes = [*self._core.changes(), Change(_TABLE, _TAKEN, b"%d" % self.taken)]
         if self.closed:
             changes.append(Change(_TABLE, _CLOSED, b"1"))

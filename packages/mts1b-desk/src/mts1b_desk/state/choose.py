@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from mts1b_desk.settings import DeskSettings
+from mts1b_desk.settings import DeskSettings, Durability
 from mts1b_desk.state.sqlite import SqliteStore
 from mts1b_desk.state.store import Store
 
@@ -10,8 +10,12 @@ SERVICE = "{service}"
 
 
 def make_store(service: str, repo: str, settings: DeskSettings, directory: Path) -> Store:
-    """The store of ``service``: in ``settings.database``, or a file in ``directory``."""
+    """The store of ``service``: in memory, in ``settings.database``, or a file in ``directory``."""
     actor = f"desk-{settings.session}"
+    if settings.durability is Durability.RELAXED:
+        from mts1b_desk.state.memory import MemoryStore
+
+        return MemoryStore(repo=repo, actor=actor)
     if settings.database is None:
         directory.mkdir(parents=True, exist_ok=True)
         return SqliteStore(directory / f"{service}.db", session=settings.session, repo=repo, actor=actor)

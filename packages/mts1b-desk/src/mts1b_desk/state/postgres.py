@@ -46,6 +46,8 @@ class PostgresStore:
         actor: who acts when an event does not say.
     """
 
+    keeps = True
+
     def __init__(self, url: str, *, session: str, repo: str, actor: str) -> None:
         self._url = url
         self._session = session

@@ -44,6 +44,8 @@ class SqliteStore:
         actor: who acts when an event does not say.
     """
 
+    keeps = True
+
     def __init__(self, path: Path, *, session: str, repo: str, actor: str) -> None:
         self._path = path
         self._session = session

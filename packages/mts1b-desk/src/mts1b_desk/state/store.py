@@ -22,6 +22,9 @@ Rows = Mapping[str, Sequence[tuple[str, bytes]]]
 class Store(Protocol):
     """The state of one service of one session."""
 
+    keeps: bool
+    """Whether the rows outlive the process; otherwise nobody needs to write them."""
+
     @property
     def waiting(self) -> Outbox:
         """The events that are stored and not published yet, as a relay reads them."""

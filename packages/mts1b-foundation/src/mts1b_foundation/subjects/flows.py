@@ -1,7 +1,7 @@
 """What should come after what, by whom, and how soon: the flows of events, declared beside the subjects.
 
-A flow is steps, each of which says what an event of one subject leads to. Tools that show what happened to an order
-read here what did not happen yet, and who owes it.
+A flow is steps, each of which says what an event of one subject, in whatever version, leads to. Tools that show what
+happened to an order read here what did not happen yet, and who owes it.
 """
 
 from collections.abc import Callable
@@ -13,6 +13,7 @@ from mts1b_foundation.orders import Order, TimeInForce
 from mts1b_foundation.subjects.declarations import (
     BROKERS_FILLS_RAW,
     BROKERS_ORDERS_CANCELED,
+    BROKERS_ORDERS_REJECTED,
     OMS_FILLS_CREATED,
     OMS_HALT_OBEYED,
     OMS_ORDERS_ACCEPTED,
@@ -69,11 +70,11 @@ class Step:
 
     def begins(self, subject: Subject[Any] | None) -> bool:
         """Whether an event of ``subject`` is what it begins with, whatever the version of its payload."""
-        return subject is not None and self.after in subject.lineage
+        return subject is not None and subject.is_a(self.after)
 
     def ends(self, subject: Subject[Any] | None) -> bool:
         """Whether an event of ``subject`` settles it, whatever the version of its payload."""
-        return subject is not None and any(each in self.expects for each in subject.lineage)
+        return subject is not None and subject.is_a(*self.expects)
 
 
 _ENDS: Final = (OMS_ORDERS_REJECTED, OMS_ORDERS_FILLED, OMS_ORDERS_CANCELED)
@@ -108,7 +109,7 @@ FLOWS: Final[tuple[Step, ...]] = (
     Step(after=RISK_GATE_FAILED, expects=_ENDS, by="mts1b-oms", words="its rejection"),
     Step(
         after=OMS_ORDERS_ACCEPTED,
-        expects=(BROKERS_FILLS_RAW, BROKERS_ORDERS_CANCELED, *_ENDS),
+        expects=(BROKERS_FILLS_RAW, BROKERS_ORDERS_CANCELED, BROKERS_ORDERS_REJECTED, *_ENDS),
         by="mts1b-brokers",
         words="a fill or a cancel",
         within=5.0,
@@ -155,6 +156,12 @@ FLOWS: Final[tuple[Step, ...]] = (
         expects=_ENDS,
         by="mts1b-oms",
         words="the order's cancel",
+    ),
+    Step(
+        after=BROKERS_ORDERS_REJECTED,
+        expects=_ENDS,
+        by="mts1b-oms",
+        words="the order's rejection",
     ),
     Step(
         after=OPERATIONS_HALT_REQUESTED,

@@ -165,6 +165,10 @@ class Subject(Generic[T]):
         """This subject and those that it replaces, newest first."""
         return (self,) if self.replaces is None else (self, *self.replaces.lineage)
 
+    def is_a(self, *others: "Subject[Any]") -> bool:
+        """Whether this subject, or one that it replaces, is one of ``others``: whatever the version."""
+        return any(each in others for each in self.lineage)
+
     @property
     def keyed(self) -> bool:
         """Whether the subject holds parameters; otherwise it is a verb subject."""

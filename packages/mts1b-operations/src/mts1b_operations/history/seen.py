@@ -82,7 +82,7 @@ class Seen:
 
     def is_of(self, subject: Subject[Any]) -> bool:
         """Whether it is an event of ``subject``, whatever the version of its payload."""
-        return self.registered is not None and subject in self.registered.lineage
+        return self.registered is not None and self.registered.is_a(subject)
 
     @cached_property
     def headers(self) -> dict[str, str]:

@@ -23,7 +23,7 @@ def usual(step: Step, events: Iterable[Seen]) -> float | None:
     took: list[int] = []
     for seen in sorted(events, key=lambda each: each.recorded.time_ns):
         tie = tie_of(seen, step)
-        if tie is None:
+        if tie is None or seen.registered is None:
             continue
         if step.begins(seen.registered):
             began[tie] = seen.recorded.time_ns

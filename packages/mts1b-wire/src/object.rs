@@ -3,7 +3,7 @@
 use pyo3::exceptions::{PyImportError, PyTypeError};
 use pyo3::ffi;
 use pyo3::prelude::*;
-use std::ffi::{c_char, c_int};
+use std::ffi::{CStr, c_char, c_int};
 use std::ptr;
 
 pub type Object = *mut ffi::PyObject;
@@ -145,7 +145,7 @@ impl Slot {
 }
 
 unsafe extern "C" {
-    fn _PyObject_GetDictPtr(object: Object) -> *mut Object;
+    fn _PyGen_SetStopIterationValue(value: Object) -> c_int;
     fn _PyType_Lookup(class: *mut ffi::PyTypeObject, name: Object) -> Object;
 }
 
@@ -318,7 +318,41 @@ pub fn raised(py: Python<'_>) -> PyErr {
     PyErr::fetch(py)
 }
 
-#[allow(dead_code)]
-pub unsafe fn dict_pointer(object: Object) -> *mut Object {
-    unsafe { _PyObject_GetDictPtr(object) }
+/// Raise `StopIteration` with this value, as a generator that returns it.
+///
+/// # Safety
+/// `value` is alive.
+pub unsafe fn set_stop_iteration(value: Object) {
+    // SAFETY: what CPython's own generators call; it takes a reference of its own.
+    unsafe {
+        _PyGen_SetStopIterationValue(value);
+    }
+}
+
+/// Make a type of slots, and put it into the module under the last part of its name.
+pub fn make_type(
+    module: &Bound<'_, PyModule>,
+    name: &'static CStr,
+    basic_size: c_int,
+    item_size: c_int,
+    flags: u32,
+    slots: &mut [ffi::PyType_Slot],
+) -> PyResult<*mut ffi::PyTypeObject> {
+    let mut spec = ffi::PyType_Spec {
+        name: name.as_ptr(),
+        basicsize: basic_size,
+        itemsize: item_size,
+        flags,
+        slots: slots.as_mut_ptr(),
+    };
+    let py = module.py();
+    // SAFETY: the slots end with an empty one, their functions have the signatures that the slots want, and the sizes
+    // are those of the layouts.
+    unsafe {
+        let class = ffi::PyType_FromSpec(&mut spec);
+        let class: Bound<'_, PyAny> = Bound::from_owned_ptr_or_err(py, class)?;
+        let short = name.to_string_lossy().rsplit('.').next().unwrap_or_default().to_owned();
+        module.add(short, &class)?;
+        Ok(class.into_ptr().cast()) // kept for ever: instances are made by address
+    }
 }

@@ -758,7 +758,7 @@ unsafe fn same_name(key: Object, quoted: &[u8]) -> bool {
 }
 
 #[inline(always)]
-fn hash(text: &[u8]) -> usize {
+pub fn hash(text: &[u8]) -> usize {
     let mut found = 0x9e37_79b9_7f4a_7c15u64 ^ text.len() as u64;
     let mut chunks = text.chunks_exact(8);
     for chunk in &mut chunks {

@@ -10,7 +10,7 @@ from typing import Annotated, Any, Self
 
 import pytest
 from mts1b_foundation.event import Event, Identifier, Quantity, UtcDatetime
-from mts1b_foundation.samples import ORDER, QUOTE
+from mts1b_foundation.samples import ORDER, QUOTE, SAMPLES
 from mts1b_platform.config import ConfigError
 from mts1b_platform.eventbus import core
 from mts1b_platform.eventbus.codec import plan as plans
@@ -257,6 +257,17 @@ def test_a_model_that_is_changed_while_it_is_in_use_is_served_by_pydantic():
     assert read(b'{"name":3}').name == 3
     assert read(b'{"name":4}').name == 4
     assert plan.counts == (1, 2)
+
+
+PLANNED = {
+    *("Alert", "Fill", "HaltClearance", "HaltObedience", "HaltRequest", "Order", "OrderApproval", "OrderRejection"),
+    *("Probe", "Quote", "RiskEnvelope", "Signal"),
+}
+
+
+@compiled
+def test_the_payloads_that_have_a_plan():
+    assert {type(event).__name__ for event in SAMPLES if plan_of(type(event)) is not None} == PLANNED
 
 
 @compiled

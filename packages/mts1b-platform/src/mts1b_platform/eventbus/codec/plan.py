@@ -15,7 +15,7 @@ from inspect import getattr_static, isabstract
 from types import WrapperDescriptorType
 from typing import Any, Final, cast
 
-from mts1b_foundation.event import Event
+from mts1b_foundation.event import Event, refuse_endless_zeros, refuse_other_zones
 from pydantic import VERSION, BaseModel
 from pydantic_core import SchemaValidator, core_schema
 
@@ -28,6 +28,10 @@ _KNOWN_PYDANTIC: Final = ("2.12", "2.13", "2.14")
 _SLOTS: Final = ("__pydantic_fields_set__", "__pydantic_extra__", "__pydantic_private__")
 _CHARACTERS: Final = {None: None, r"^[!-~]+$": "identifier", r"^[^\x00-\x1f\x7f]+$": "symbol"}
 _DECIMAL: Final = r"^-?[0-9]+(\.[0-9]+)?([Ee][+-]?[0-9]+)?$"
+_INSTANT: Final = (
+    r"^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]{1,6})?"
+    r"(Z|\+[0-9]{2}:[0-9]{2}|-(0[1-9]|[1-9][0-9]):[0-9]{2}|-00:(0[1-9]|[1-9][0-9]))?$"
+)
 _FEWEST_DIGITS: Final = 36
 """The compiled core reads at most so many digits, within every larger limit, and does not count them."""
 _CONFIG: Final[Mapping[str, Callable[[Any], bool]]] = {
@@ -177,10 +181,7 @@ def _leaf(node: Node) -> tuple[str, dict[str, Any]]:
             _only(node)
             return kind, {}
         case "datetime":
-            _only(node, "tz_constraint", "microseconds_precision")
-            zone = node.get("tz_constraint")
-            if type(zone) is not int or zone != 0 or node.get("microseconds_precision") != "truncate":
-                raise NoPlan("a moment in another zone than UTC")
+            _check_instant(node)
             return kind, {}
         case "enum":
             _only(node, "cls", "members", "sub_type")
@@ -192,23 +193,51 @@ def _leaf(node: Node) -> tuple[str, dict[str, Any]]:
             return kind, {"cls": node["cls"], "members": members}
         case "json-or-python":
             _only(node, "json_schema", "python_schema")
-            return "decimal", _decimal(node["json_schema"], node["python_schema"])
+            return _from_text(node["json_schema"], node["python_schema"])
         case _:
             raise NoPlan(kind)
 
 
-def _decimal(node: Node, in_python: Node) -> dict[str, Any]:
-    """The limits of a decimal that travels as text."""
+def _from_text(node: Node, in_python: Node) -> tuple[str, dict[str, Any]]:
+    """A decimal or an instant, which travel as text of one form and are checked when they are made of it."""
     steps: list[Node] = node["steps"] if node["type"] == "chain" else []
-    if [step["type"] for step in steps] != ["str", "decimal"] or in_python["type"] != "decimal":
-        raise NoPlan("two forms, and not of a decimal")
-    digits, exact = steps
+    if len(steps) != 2 or steps[0]["type"] != "str":
+        raise NoPlan("two forms, and none of them a text that is read")
     _only(node, "steps")
-    _only(digits, "pattern")
-    _only(exact, "strict", "gt", "ge", "le", "max_digits")
-    _only(in_python, "strict", "gt", "ge", "le", "max_digits")
-    if digits["pattern"] != _DECIMAL or exact.get("strict") is not False:
-        raise NoPlan("a decimal of another form")
+    text, made = steps
+    _only(text, "pattern")
+    if made["type"] == "function-after" and text["pattern"] == _DECIMAL:
+        return "decimal", _decimal(_after(made, refuse_endless_zeros), _after(in_python, refuse_endless_zeros))
+    if made["type"] == "datetime" and text["pattern"] == _INSTANT:
+        _check_instant(made)
+        _check_instant(_after(in_python, refuse_other_zones))
+        return "datetime", {}
+    raise NoPlan(f"{made['type']} of another form")
+
+
+def _after(node: Node, known: Callable[..., Any]) -> Node:
+    """What ``known``, which lets pass whatever the compiled core makes, looks at afterwards."""
+    if node["type"] != "function-after" or node["function"] != {"type": "no-info", "function": known}:
+        raise NoPlan(f"{node['type']}, and a validator that is not known")
+    _only(node, "function", "schema")
+    return node["schema"]
+
+
+def _check_instant(node: Node) -> None:
+    if node["type"] != "datetime":
+        raise NoPlan(f"{node['type']} for an instant")
+    _only(node, "strict", "tz_constraint", "microseconds_precision")
+    zone = node.get("tz_constraint")
+    if type(zone) is not int or zone != 0 or node.get("microseconds_precision") != "truncate":
+        raise NoPlan("a moment in another zone than UTC")
+
+
+def _decimal(exact: Node, in_python: Node) -> dict[str, Any]:
+    """The limits of a decimal."""
+    for node in (exact, in_python):
+        if node["type"] != "decimal":
+            raise NoPlan(f"{node['type']} for a decimal")
+        _only(node, "strict", "gt", "ge", "le", "max_digits")
     if exact.get("max_digits", _FEWEST_DIGITS) < _FEWEST_DIGITS or exact.get("gt", 0) != 0 or exact.get("ge", 0) != 0:
         raise NoPlan("a decimal within other limits than zero")
     return {"above_zero": "gt" in exact, "not_negative": "ge" in exact, "le": exact.get("le")}

@@ -9,9 +9,9 @@ Nothing waits, nothing gives way. It must not block: everything that the connect
 """
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from types import TracebackType
-from typing import Generic, Self
+from typing import Generic, Self, cast
 
 from mts1b_foundation.subjects import Subject
 from mts1b_foundation.subjects.subject import T
@@ -21,6 +21,7 @@ from mts1b_platform.eventbus.codec.decoder import Refused
 from mts1b_platform.eventbus.connection.subscription import Subscription, refuse_when_refused
 from mts1b_platform.eventbus.consuming.backlog import Backlog, Conflate, DropOldest
 from mts1b_platform.eventbus.consuming.context import ConsumeContext
+from mts1b_platform.eventbus.core import CORE
 from mts1b_platform.eventbus.errors import BusClosed, ConsumeError, InvalidArgument, ServerUnavailable
 from mts1b_platform.eventbus.events.event import LiveEvent
 from mts1b_platform.eventbus.hooks import Hooks
@@ -60,7 +61,9 @@ class Listener(Generic[T]):
         self._handler = handler
         self._deliver = self._put if handler is None else self._call
         self._filters = subject.filters(**parameters)
-        self._decode = context.decoder([subject]).decode
+        decoder = context.decoder([subject])
+        self._decode = decoder.decode
+        self._compiled = decoder.compiled
         self._backlog: Backlog = Conflate(limit) if conflate else DropOldest(limit)
         self._take = self._backlog.take
         self._consumed = self._client.counters.consumed
@@ -139,8 +142,15 @@ class Listener(Generic[T]):
     ) -> None:
         await self.stop()
 
-    def __aiter__(self) -> Self:
-        return self
+    def __aiter__(self) -> AsyncIterator[LiveEvent[T]]:
+        return self if self._handler is not None else self._reader() or self
+
+    def _reader(self) -> "AsyncIterator[LiveEvent[T]] | None":
+        """The compiled core's way of iterating, if it has one; it asks :meth:`__anext__` for what is not common."""
+        if CORE is None or self._compiled is None or not isinstance(self._backlog, DropOldest):
+            return None
+        reader = CORE.ListenReader(self, self._client, self._backlog.queue, self._compiled, self._consumed)
+        return cast("AsyncIterator[LiveEvent[T]]", reader)
 
     async def __anext__(self) -> LiveEvent[T]:
         """The next event.

@@ -90,6 +90,20 @@ test-fast: $(READY) ## run the rooms unit and server, without the tests that tak
 test-unit: $(READY) ## run the rooms unit: no server, no process, half a minute
 	@$(PYTEST) $(UNIT) $(ARGS)
 
+# What has a compiled twin, in pure Python: `make test` runs it in the form that is at work.
+PURE_TESTS := packages/mts1b-platform/tests/unit tests/unit/equality
+
+.PHONY: test-pure
+test-pure: $(READY) ## run the unit tests of the bus without the compiled core, where there is one
+	@if $(BIN)/python -c 'import mts1b_wire' 2>/dev/null; then \
+		echo "without the compiled core" >&2; \
+		env -u MTS1B_CORE MTS1B_PURE=1 $(PYTEST) $(PURE_TESTS) $(ARGS); \
+	fi
+
+.PHONY: test-core
+test-core: $(READY) ## test the compiled core's own crate: the bytes, without Python
+	@if command -v cargo >/dev/null; then cargo test --quiet --manifest-path packages/mts1b-wire/bytes/Cargo.toml; fi
+
 # What stands on nats-py, at both ends of the range that is allowed; the locked version is tested with all the rest.
 NATS_PY_ENDS := 2.14.0 2.16.0
 NATS_PY_TESTS := packages/mts1b-platform/tests/server/test_nats_beside.py \
@@ -119,7 +133,7 @@ typecheck: $(READY) ## pyright, strict
 	@pyright
 
 .PHONY: check
-check: lint typecheck test test-nats-py ## what CI runs: lint, types, tests
+check: lint typecheck test test-pure test-core test-nats-py ## what CI runs: lint, types, tests
 
 .PHONY: bench
 bench: $(READY) ## measure the bus beside raw nats-py and its peers; results under var/bench (ARGS=--quick: two minutes)
@@ -140,6 +154,12 @@ bench-seeing: $(READY) ## finding, exporting and indexing a million stored event
 fuzz: $(READY) ## fuzz the wire code against nats-py's parser (ARGS=-max_total_time=600; a minute by default)
 	@"$(UV)" sync --locked --all-packages --all-extras --group fuzz --inexact --python "$(PYTHON)" --quiet
 	@python tests/unit/fuzz/fuzz_wire.py $(or $(ARGS),-max_total_time=60)
+
+.PHONY: fuzz-core
+fuzz-core: ## fuzz the compiled core under AddressSanitizer (ARGS=-max_total_time=600); wants Rust nightly and cargo-fuzz
+	@cd packages/mts1b-wire/fuzz && for target in scan values; do \
+		cargo +nightly fuzz run -O $$target -- -max_len=512 $(or $(ARGS),-max_total_time=60) || exit 1; \
+	done
 
 .PHONY: equality
 equality: $(READY) ## compare the codec with pydantic on many payloads (ARGS="--payloads 1000000 --seed 7"; 100,000 of each model)

@@ -3,11 +3,14 @@
 
 use crate::awaitable;
 use crate::object::{self, Object, Owned, Slot};
+use crate::outbound::OutBuffer;
 use crate::subjects::Read;
 use pyo3::exceptions::{PyRuntimeError, PyTypeError};
 use pyo3::ffi;
+use pyo3::gc::{PyTraverseError, PyVisit};
+use pyo3::intern;
 use pyo3::prelude::*;
-use pyo3::types::{PyString, PyType};
+use pyo3::types::{PyDict, PyString, PyType};
 use std::ffi::{CStr, c_int};
 use std::ptr;
 use std::sync::atomic::{AtomicPtr, Ordering};
@@ -182,6 +185,117 @@ pub fn durable(
         own.received_at.fill(made.as_ptr(), received_at.into_ptr());
         Ok(made)
     }
+}
+
+/// Acknowledges the events of one consumer: what `Settler.acked` does, for nearly every event.
+#[pyclass(frozen, module = "mts1b_wire")]
+pub struct Acker {
+    settler: Py<PyAny>,
+    client: Py<PyAny>,
+    buffer: Py<OutBuffer>,
+    remember: Py<PyAny>,
+    consumed: Py<PyDict>,
+    not_sent: Py<PyType>,
+}
+
+#[pymethods]
+impl Acker {
+    /// `not_sent` is the class of errors that mean no more than that the server delivers again.
+    #[new]
+    fn new(
+        settler: Py<PyAny>,
+        client: Py<PyAny>,
+        buffer: Py<OutBuffer>,
+        remember: Py<PyAny>,
+        consumed: Py<PyDict>,
+        not_sent: Py<PyType>,
+    ) -> Self {
+        Self { settler, client, buffer, remember, consumed, not_sent }
+    }
+
+    /// Acknowledge `event`; says whether to wait for room.
+    fn acked(&self, py: Python<'_>, event: &Bound<'_, PyAny>) -> PyResult<bool> {
+        let classes = classes().ok_or_else(no_classes)?;
+        let own = &classes.durable;
+        let settler = self.settler.bind(py);
+        if event.get_type().as_ptr() != own.class.as_ptr() {
+            return Err(PyTypeError::new_err("no event of a consumer"));
+        }
+        let object = event.as_ptr();
+        // SAFETY: an event of the class whose slots these are; references of our own are held while others' code runs.
+        unsafe {
+            own.settled.set(object, Owned::of(ffi::Py_True()).into_ptr());
+            if !self.client.bind(py).getattr(intern!(py, "hooks"))?.is_none() {
+                settler.call_method1(intern!(py, "_tell_hooks"), (event,))?;
+            }
+            let reply = classes.live.reply.get(object);
+            if reply.is_null() || ffi::PyBytes_CheckExact(reply) == 0 {
+                return Err(PyTypeError::new_err("a reply subject is bytes"));
+            }
+            let reply = Owned::of(reply);
+            let crowded = match self.buffer.get().acknowledge(py, object::bytes_of(reply.as_ptr())) {
+                Ok(crowded) => crowded,
+                Err(error) if error.is_instance(py, self.not_sent.bind(py)) => {
+                    settler.call_method1(intern!(py, "_not_sent"), (error.value(py),))?;
+                    false
+                }
+                Err(error) => return Err(error),
+            };
+            let prefetch = settler.getattr(intern!(py, "prefetch"))?;
+            if !prefetch.is_none() {
+                settled(py, &prefetch, &reply)?;
+            }
+            let remembered = Owned::new(ffi::PyObject_CallOneArg(self.remember.as_ptr(), reply.as_ptr()));
+            if remembered.is_none() {
+                return Err(object::raised(py));
+            }
+            let first = own.tries.get(object) == classes.one.as_ptr();
+            if !first || settler.getattr(intern!(py, "_suspect"))?.is(event) {
+                settler.call_method1(intern!(py, "_acked_after_tries"), (event,))?;
+            }
+            if settler.getattr(intern!(py, "stopping"))?.is_truthy()? {
+                settler.call_method0(intern!(py, "_release_if_done"))?;
+            }
+            let registered = Owned::of(classes.live.registered.get(object));
+            let pattern = Owned::new(ffi::PyObject_GetAttr(registered.as_ptr(), intern!(py, "pattern").as_ptr()));
+            let pattern = pattern.ok_or_else(|| object::raised(py))?;
+            if !object::count(self.consumed.as_ptr(), pattern.as_ptr(), 1) {
+                return Err(object::raised(py));
+            }
+            Ok(crowded)
+        }
+    }
+
+    fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
+        visit.call(&self.settler)?;
+        visit.call(&self.client)?;
+        visit.call(&self.buffer)
+    }
+}
+
+/// What `Prefetch.settled` does.
+unsafe fn settled(py: Python<'_>, prefetch: &Bound<'_, PyAny>, reply: &Owned) -> PyResult<()> {
+    let handled = prefetch.getattr(intern!(py, "handled"))?;
+    let handled = handled.cast::<PyDict>()?;
+    // SAFETY: a dict, and bytes.
+    unsafe {
+        let held = ffi::PyDict_GetItemWithError(handled.as_ptr(), reply.as_ptr());
+        if held.is_null() {
+            return if ffi::PyErr_Occurred().is_null() { Ok(()) } else { Err(object::raised(py)) };
+        }
+        if ffi::PyDict_DelItem(handled.as_ptr(), reply.as_ptr()) != 0 {
+            return Err(object::raised(py));
+        }
+    }
+    let count: i64 = prefetch.getattr(intern!(py, "_settled"))?.extract()?;
+    let step: i64 = prefetch.getattr(intern!(py, "_step"))?.extract()?;
+    if count + 1 >= step {
+        prefetch.setattr(intern!(py, "_settled"), 0)?;
+        prefetch.call_method0(intern!(py, "_count"))?;
+    } else {
+        prefetch.setattr(intern!(py, "_settled"), count + 1)?;
+    }
+    Ok(())
 }
 
 /// `__aenter__`: from here on the event is what its task handles.

@@ -20,7 +20,7 @@ mod subjects;
 use pyo3::prelude::*;
 
 /// Counted up with every change of what Python calls here; `eventbus/core.py` names the number that it wants.
-const INTERFACE: u32 = 3;
+const INTERFACE: u32 = 4;
 
 /// The compiled core; see the package's README.
 #[pymodule]
@@ -33,6 +33,7 @@ fn mts1b_wire(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<plan::Plan>()?;
     module.add_class::<scanner::Scanner>()?;
     module.add_function(wrap_pyfunction!(events::serve_events, module)?)?;
+    module.add_class::<events::Acker>()?;
     reader::add(module)?;
     outbound::add(module)?;
     module.add_class::<subjects::Subjects>()?;

@@ -44,8 +44,10 @@ struct Field {
     key: Vec<u8>,
     kind: Kind,
     nullable: bool,
-    /// Whether the template has null for it, so that null need not be set.
-    null_by_default: bool,
+    /// What the template has for it, so that the same need not be set; None where the field must be there.
+    default: Py<PyAny>,
+    /// Whether that is a decimal zero, written as `0`.
+    zero_by_default: bool,
 }
 
 /// Whether remembering the strings of a field pays.
@@ -205,7 +207,8 @@ impl Plan {
                 key: key.into_bytes(),
                 kind: kind_of(&kind, &options)?,
                 nullable,
-                null_by_default: default.is_none(),
+                zero_by_default: kind == "decimal" && !default.is_none() && default.str()?.to_str()? == "0",
+                default: default.unbind(),
                 name: name.unbind(),
             });
         }
@@ -440,7 +443,7 @@ impl Plan {
                 // SAFETY: the zone is a tzinfo, which the constructor of the plan's table was given.
                 Some((unsafe { object::datetime(&value, self.utc.as_ptr()) }?, size))
             }
-            Kind::Decimal(bounds) => self.read_decimal(bounds, data),
+            Kind::Decimal(bounds) => self.read_decimal(field, bounds, data),
             Kind::Enum { members, .. } => {
                 let rest = data.strip_prefix(b"\"")?;
                 for (text, member) in members {
@@ -455,15 +458,16 @@ impl Plan {
     }
 
     #[inline(always)]
-    fn read_decimal(&self, bounds: &Bounds, data: &[u8]) -> Option<(Owned, usize)> {
+    fn read_decimal(&self, field: &Field, bounds: &Bounds, data: &[u8]) -> Option<(Owned, usize)> {
         let (value, size) = json::decimal(data)?;
         let bounded = bounds.above_zero || bounds.not_negative || bounds.most.is_some();
         if (value.negative && bounded) || (value.zero && bounds.above_zero) {
             return None;
         }
         if value.text == b"0" {
+            let zero = if field.zero_by_default { &field.default } else { &self.zero };
             // SAFETY: alive as long as this.
-            return Some((unsafe { Owned::of(self.zero.as_ptr()) }, size));
+            return Some((unsafe { Owned::of(zero.as_ptr()) }, size));
         }
         // SAFETY: digits are ASCII; the objects are alive.
         unsafe {
@@ -533,8 +537,8 @@ impl Plan {
                 let at = set.trailing_zeros() as usize;
                 set &= set - 1;
                 let (field, value) = (&self.fields[at], read.values[at]);
-                if value == ffi::Py_None() && field.null_by_default {
-                    continue;
+                if value == field.default.as_ptr() {
+                    continue; // the template has it
                 }
                 if ffi::PyDict_SetItem(dict.as_ptr(), field.name.as_ptr(), value) != 0 {
                     return None;
@@ -609,7 +613,7 @@ impl Plan {
                 out.extend_from_slice(&field.key);
                 if value == ffi::Py_None() {
                     out.extend_from_slice(b"null");
-                } else if !self.write_value(py, &field.kind, value, out) {
+                } else if !self.write_value(py, field, value, out) {
                     return false;
                 }
             }
@@ -619,10 +623,11 @@ impl Plan {
     }
 
     #[inline(always)]
-    unsafe fn write_value(&self, py: Python<'_>, kind: &Kind, value: Object, out: &mut Vec<u8>) -> bool {
+    unsafe fn write_value(&self, py: Python<'_>, field: &Field, value: Object, out: &mut Vec<u8>) -> bool {
+        let (zero_by_default, default) = (field.zero_by_default, field.default.as_ptr());
         // SAFETY: the value is alive; each branch looks at its exact type first.
         unsafe {
-            match kind {
+            match &field.kind {
                 Kind::Text { .. } => {
                     if ffi::PyUnicode_CheckExact(value) == 0 {
                         return false;
@@ -658,7 +663,7 @@ impl Plan {
                 }
                 Kind::Instant => self.write_instant(value, out),
                 Kind::Decimal(_) => {
-                    if value == self.zero.as_ptr() {
+                    if value == self.zero.as_ptr() || (zero_by_default && value == default) {
                         out.extend_from_slice(b"\"0\"");
                         return true;
                     }

@@ -15,7 +15,7 @@ from mts1b_platform.logs import get_logger
 
 log = get_logger("mts1b.eventbus.core")
 
-INTERFACE: Final = 3
+INTERFACE: Final = 4
 """What this release and the compiled core have agreed on; another number is another release's core."""
 
 FieldPlan = tuple[str, str, Mapping[str, Any], bool, bool, Any]
@@ -182,12 +182,21 @@ class Framer(Protocol):
         ...
 
 
+class Acker(Protocol):
+    """Acknowledges the events of one consumer."""
+
+    def acked(self, event: Any) -> bool:
+        """As :meth:`Settler.acked`."""
+        ...
+
+
 # under names that the classes below do not take
 _Scanner: TypeAlias = Scanner
 _Subjects: TypeAlias = Subjects
 _Reader: TypeAlias = ListenReader
 _OutBuffer: TypeAlias = OutBuffer
 _Framer: TypeAlias = Framer
+_Acker: TypeAlias = Acker
 
 
 class Core(Protocol):
@@ -219,6 +228,19 @@ class Core(Protocol):
         self, consumer: Any, client: Any, settler: Any, subjects: _Subjects, /
     ) -> _Reader:
         """A reader of what the consumer's prefetch holds; what it leaves is asked of ``consumer.__anext__()``."""
+        ...
+
+    def Acker(  # noqa: N802 - a class
+        self,
+        settler: Any,
+        client: Any,
+        buffer: _OutBuffer,
+        remember: Callable[[bytes], object],
+        consumed: dict[str, int],
+        not_sent: type[Exception],
+        /,
+    ) -> _Acker:
+        """What acknowledges in the place of ``settler``, and asks it for what is not common."""
         ...
 
     def OutBuffer(self, owner: Any, limit: int, high_water: int, max_payload: int, /) -> _OutBuffer:  # noqa: N802

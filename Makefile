@@ -52,7 +52,7 @@ help: ## list the targets
 	@echo "make run DATA=quotes.parquet replays a file; SPEED=10 ten times as fast as it happened; PORT=4333 elsewhere."
 
 .PHONY: setup
-setup: $(READY) ## install the locked environment into .venv
+setup: $(READY) ## install the locked environment into .venv, and build the compiled core where there is a Rust toolchain
 
 $(UV):
 	@test -n "$(PYTHON)" || { echo "Python 3.11 or newer is needed: install it (Debian: apt-get install python3 python3-pip)" >&2; exit 1; }
@@ -60,9 +60,13 @@ $(UV):
 	@"$(PYTHON)" -m pip --version >/dev/null 2>&1 || { echo "pip is needed to fetch uv: install it (Debian: apt-get install python3-pip)" >&2; exit 1; }
 	@"$(PYTHON)" -m pip install --quiet --disable-pip-version-check --target .tools "uv==$(UV_VERSION)"
 
-$(READY): $(UV) uv.lock pyproject.toml $(wildcard packages/*/pyproject.toml)
+# What the compiled core is made of: with a change of it, it is built anew.
+CORE := $(shell find packages/mts1b-wire -name target -prune -o \( -name '*.rs' -o -name 'Cargo.*' \) -print)
+
+$(READY): $(UV) uv.lock pyproject.toml $(wildcard packages/*/pyproject.toml) $(CORE) scripts/build-core.sh
 	@test -n "$(PYTHON)" || { echo "Python 3.11 or newer is needed: install it (Debian: apt-get install python3)" >&2; exit 1; }
 	@"$(UV)" sync --locked --all-packages --all-extras --python "$(PYTHON)" --compile-bytecode --quiet
+	@scripts/build-core.sh "$(UV)" .venv/bin/python
 	@touch $@
 
 .PHONY: run
@@ -86,6 +90,20 @@ test-fast: $(READY) ## run the rooms unit and server, without the tests that tak
 test-unit: $(READY) ## run the rooms unit: no server, no process, half a minute
 	@$(PYTEST) $(UNIT) $(ARGS)
 
+# What has a compiled twin, in pure Python: `make test` runs it in the form that is at work.
+PURE_TESTS := packages/mts1b-platform/tests/unit tests/unit/equality
+
+.PHONY: test-pure
+test-pure: $(READY) ## run the unit tests of the bus without the compiled core, where there is one
+	@if $(BIN)/python -c 'import mts1b_wire' 2>/dev/null; then \
+		echo "without the compiled core" >&2; \
+		env -u MTS1B_CORE MTS1B_PURE=1 $(PYTEST) $(PURE_TESTS) $(ARGS); \
+	fi
+
+.PHONY: test-core
+test-core: $(READY) ## test the compiled core's own crate: the bytes, without Python
+	@if command -v cargo >/dev/null; then cargo test --quiet --manifest-path packages/mts1b-wire/bytes/Cargo.toml; fi
+
 # What stands on nats-py, at both ends of the range that is allowed; the locked version is tested with all the rest.
 NATS_PY_ENDS := 2.14.0 2.16.0
 NATS_PY_TESTS := packages/mts1b-platform/tests/server/test_nats_beside.py \
@@ -95,7 +113,7 @@ NATS_PY_TESTS := packages/mts1b-platform/tests/server/test_nats_beside.py \
 test-nats-py: $(READY) ## test bus.nats and bus.jetstream() with the oldest and the newest nats-py that are allowed
 	@for version in $(NATS_PY_ENDS); do \
 		echo "nats-py $$version" >&2; \
-		"$(UV)" run --isolated --locked --all-packages --all-extras --python "$(PYTHON)" --with "nats-py==$$version" --quiet \
+		env -u MTS1B_CORE "$(UV)" run --isolated --locked --all-packages --all-extras --python "$(PYTHON)" --with "nats-py==$$version" --quiet \
 			pytest -q $(NATS_PY_TESTS) || exit 1; \
 	done
 
@@ -115,7 +133,7 @@ typecheck: $(READY) ## pyright, strict
 	@pyright
 
 .PHONY: check
-check: lint typecheck test test-nats-py ## what CI runs: lint, types, tests
+check: lint typecheck test test-pure test-core test-nats-py ## what CI runs: lint, types, tests
 
 .PHONY: bench
 bench: $(READY) ## measure the bus beside raw nats-py and its peers; results under var/bench (ARGS=--quick: two minutes)
@@ -136,6 +154,16 @@ bench-seeing: $(READY) ## finding, exporting and indexing a million stored event
 fuzz: $(READY) ## fuzz the wire code against nats-py's parser (ARGS=-max_total_time=600; a minute by default)
 	@"$(UV)" sync --locked --all-packages --all-extras --group fuzz --inexact --python "$(PYTHON)" --quiet
 	@python tests/unit/fuzz/fuzz_wire.py $(or $(ARGS),-max_total_time=60)
+
+.PHONY: fuzz-core
+fuzz-core: ## fuzz the compiled core under AddressSanitizer (ARGS=-max_total_time=600); wants Rust nightly and cargo-fuzz
+	@cd packages/mts1b-wire/fuzz && for target in scan values; do \
+		cargo +nightly fuzz run -O $$target -- -max_len=512 $(or $(ARGS),-max_total_time=60) || exit 1; \
+	done
+
+.PHONY: equality
+equality: $(READY) ## compare the codec with pydantic on many payloads (ARGS="--payloads 1000000 --seed 7"; 100,000 of each model)
+	@python tests/unit/equality/test_payloads.py $(or $(ARGS),--payloads 100000)
 
 .PHONY: simulate
 simulate: $(READY) ## simulate the bus on virtual time, with faults (SEEDS=0..1000 PROFILE=stops; PLAN='...' repeats one plan)

@@ -5,7 +5,7 @@ from contextlib import AbstractContextManager, ExitStack
 from dataclasses import replace
 from pathlib import Path
 
-from harness import Column, Contestant, Plan, Result, Section, beside, needs, pair, rounds, run_pair
+from harness import Column, Contestant, Plan, Result, Section, beside, both_forms, needs, pair, rounds, run_pair
 from mts1b_platform.server import NatsServer
 from servers import ServerAbsent, rabbitmq_server, redis_server
 
@@ -31,12 +31,12 @@ Start = Callable[[Path], AbstractContextManager[str]]
 
 def contestants() -> list[Contestant]:
     """Those on NATS."""
-    return [
+    return both_forms(
         pair(BUS, "e2e_bus", "1", ours=True),
         pair(NATS_PY, "e2e_nats_py", "fetch"),
         pair("nats-py publish_async, push", "e2e_nats_py", "push"),
         pair(FASTSTREAM, "e2e_faststream", absent=needs("faststream"), share=0.1),
-    ]
+    )
 
 
 def elsewhere() -> list[tuple[Start, list[Contestant]]]:

@@ -3,7 +3,19 @@
 from collections.abc import Sequence
 from dataclasses import replace
 
-from harness import Column, Contestant, Plan, Result, Section, alone, beside, python_worker, rounds, run_alone
+from harness import (
+    Column,
+    Contestant,
+    Plan,
+    Result,
+    Section,
+    alone,
+    beside,
+    both_forms,
+    python_worker,
+    rounds,
+    run_alone,
+)
 from mts1b_platform.server import NatsServer
 
 FSYNC = 'jetstream { sync_interval: "always" }\n'
@@ -19,7 +31,7 @@ PUSH, FETCH, PULLS, CONSUME = "nats-py push", "nats-py fetch(256)", "overlapping
 
 PULLED = "Under way at most: push 20,000, overlapping pulls 2,048, bus.consume 1,000 (prefetch)."
 
-OURS = (
+OURS = both_forms(
     alone(PIPELINED, "js_connection", "publish", ours=True),
     alone(EMIT_MANY, "js_bus", "emit_many", ours=True),
     alone(ATOMIC, "js_connection", "atomic", ours=True),
@@ -32,7 +44,7 @@ PUBLISH = (
     alone("nats-py publish_async, typed", "js_nats_py", "publish_async_typed"),
     *OURS,
 )
-READ = (
+READ = both_forms(
     alone(PUSH, "js_nats_py", "push"),
     alone(FETCH, "js_nats_py", "fetch"),
     alone(PULLS, "js_connection", "pulls", ours=True),

@@ -15,17 +15,21 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+from mts1b_platform.eventbus.core import CORE
 from mts1b_platform.server import NatsServer
 from servers import server_versions
 
 HERE = Path(__file__).parent
 WORKERS = HERE / "workers"
 PATIENCE = 180.0
+
+PURE = ", pure Python"
+"""How the names of those end that do without the compiled core."""
 
 Result = dict[str, float]
 
@@ -134,6 +138,21 @@ def pair(name: str, worker: str, mode: str = "", **more: Any) -> Contestant:
     if mode:  # behind the arguments that the harness adds
         commands = [[sys.executable, str(WORKERS / "with_mode.py"), mode, *command[1:]] for command in commands]
     return Contestant(name, commands[0], commands[1], **more)
+
+
+def both_forms(*contestants: Contestant) -> list[Contestant]:
+    """``contestants``, and each of ours once more in pure Python where the compiled core is at work otherwise."""
+    if CORE is None:
+        return list(contestants)
+    return [form for each in contestants for form in ((each, in_pure_python(each)) if each.ours else (each,))]
+
+
+def in_pure_python(contestant: Contestant) -> Contestant:
+    """The same without the compiled core."""
+    without = ["/usr/bin/env", "MTS1B_PURE=1"]
+    publisher = [*without, *contestant.publisher] if contestant.publisher else ()
+    name = f"{contestant.name}{PURE}"
+    return replace(contestant, name=name, subscriber=[*without, *contestant.subscriber], publisher=publisher)
 
 
 def alone(name: str, worker: str, mode: str, **more: Any) -> Contestant:

@@ -21,12 +21,14 @@ from pathlib import Path
 
 from bench_core import ON_NATS_PY, RAW
 from bench_jetstream import ASYNC, PUBLISH, PUSH, READ
-from harness import Contestant, alone, python_worker, run_alone
+from harness import Contestant, alone, both_forms, python_worker, run_alone
 from mts1b_platform.server import NatsServer
 
 OFF = "publish and consume, unwatched"
-WATCHED = (alone(OFF, "watched", "off", ours=True), alone("the same with metrics", "watched", "metrics", ours=True))
-SENT = tuple(replace(each, subscriber=each.publisher, publisher=()) for each in ON_NATS_PY)
+WATCHED = both_forms(
+    alone(OFF, "watched", "off", ours=True), alone("the same with metrics", "watched", "metrics", ours=True)
+)
+SENT = [replace(each, subscriber=each.publisher, publisher=()) for each in ON_NATS_PY]
 """Quotes that nobody hears: their publisher is what is counted."""
 MEASURED = (
     ("core, a quote published", SENT, RAW),

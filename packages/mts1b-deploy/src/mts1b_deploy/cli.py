@@ -389,6 +389,8 @@ def doctor(*, prefix: PrefixOption = None, json: JsonOption = False) -> None:
 
     Exit code 1 when something is to be repaired; what the profile accepts on purpose is named and does not count.
     """
+    from mts1b_platform.eventbus.core import at_work
+
     from mts1b_deploy.doctor import examine
 
     found = examine(layout_of(prefix))
@@ -396,6 +398,7 @@ def doctor(*, prefix: PrefixOption = None, json: JsonOption = False) -> None:
         output.print_json([asdict(each) for each in found])
     else:
         output.show_deviations(found)
+        output.line("hot path", f"of clients in this environment: {at_work()}")
     raise typer.Exit(1 if any(each.severity == "problem" for each in found) else 0)
 
 

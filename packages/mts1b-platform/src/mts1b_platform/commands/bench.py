@@ -16,6 +16,7 @@ from mts1b_foundation.subjects import PRODUCERS, DurableSubject, Subject, Tier
 
 from mts1b_platform.config import Settings
 from mts1b_platform.eventbus import AccessDenied, BusError, EventBus, JetStreamUnavailable, StreamDefinition, connect
+from mts1b_platform.eventbus.core import at_work
 from mts1b_platform.eventbus.jetstream.api import ApiError, js_api, where
 from mts1b_platform.eventbus.protocol.error_codes import ErrorCode
 from mts1b_platform.output import Json, noun, print_json, print_table, say
@@ -56,7 +57,8 @@ def bench(
     if as_json:
         print_json(document)
         return
-    say(f"{document['url']}, nats-server {document['version']}, profile {document['profile']}\n")
+    measured = f"{document['url']}, nats-server {document['version']}, profile {document['profile']}"
+    say(f"{measured}, {document['hot_path']}\n")
     print_table(document["results"])
     if document["not_measured"]:
         say(f"\nnot measured: {document['not_measured']}")
@@ -105,7 +107,8 @@ class _Run:
             if not_measured is None:
                 await self.delete()
         about = {"url": where(bus), "version": str(bus.server_info.get("version", ""))}
-        return about | {"profile": bus.settings.profile, "results": results, "not_measured": not_measured}
+        about |= {"profile": bus.settings.profile, "hot_path": at_work()}
+        return about | {"results": results, "not_measured": not_measured}
 
     async def delete(self) -> None:
         try:

@@ -13,6 +13,7 @@ from mts1b_platform.eventbus.connection.network import Chance, Clock, Network
 from mts1b_platform.eventbus.connection.options import ConnectionOptions
 from mts1b_platform.eventbus.connection.refusal import is_refusal
 from mts1b_platform.eventbus.connection.servers import Server
+from mts1b_platform.eventbus.core import at_work
 from mts1b_platform.eventbus.errors import AccessDenied, BusError, ServerUnavailable
 from mts1b_platform.logs import get_logger
 
@@ -113,7 +114,7 @@ async def connect(
         await bus.close()
         raise
     bus.came_up()
-    log.debug("connected", server=str(bus.connected_url), service=bus.service)
+    log.debug("connected", server=str(bus.connected_url), service=bus.service, hot_path=at_work())
     return bus
 
 

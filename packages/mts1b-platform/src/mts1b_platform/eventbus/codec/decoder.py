@@ -15,7 +15,8 @@ from mts1b_foundation.errors import SchemaMismatch, words_of
 from mts1b_foundation.subjects import Registry, Subject, registry
 from pydantic import ValidationError
 
-from mts1b_platform.eventbus.codec.payload import Decode, decoder
+from mts1b_platform.eventbus.codec.payload import Decode, decoder, plan_of
+from mts1b_platform.eventbus.core import CORE, Plan, Subjects
 from mts1b_platform.eventbus.protocol.envelope import ONLY_DURABLE, SCHEMA, SOURCE_REPO
 from mts1b_platform.eventbus.protocol.envelope_reader import StaticHeaderCache, StaticHeaders, are_ids, ids_at
 from mts1b_platform.eventbus.protocol.headers import HeaderError
@@ -23,6 +24,8 @@ from mts1b_platform.eventbus.protocol.message import RawMsg
 
 _MAX_SUBJECTS: Final = 16_384
 _ONLY: Final = ONLY_DURABLE.lower().encode()
+_STORED: Final = b"nats-stream: "
+"""In what a stream was asked for, which a listener has to look at each time."""
 _NONE: Final = b"\0"
 """As a prefix: no header block begins like this."""
 
@@ -39,9 +42,9 @@ class Refused(Exception):
 class _Known:
     """What a reader remembers of one concrete subject."""
 
-    __slots__ = ("at", "decode", "name", "prefix", "subject")
+    __slots__ = ("at", "decode", "name", "plan", "prefix", "subject")
 
-    def __init__(self, subject: Subject[Any], name: str, decode: Decode) -> None:
+    def __init__(self, subject: Subject[Any], name: str, decode: Decode, plan: Plan | None) -> None:
         self.subject = subject
         self.name = name
         self.decode = decode
@@ -49,6 +52,8 @@ class _Known:
         """How the header block of its last message began, up to the ids, when it was found to be what it should be."""
         self.at = 0
         """Length of that."""
+        self.plan = plan
+        """How the compiled core reads its payloads, if it does."""
 
 
 class Decoder:
@@ -61,7 +66,7 @@ class Decoder:
         SchemaMismatch: one of ``subjects`` replaces another, and no upcaster leads from the old payload to the new one.
     """
 
-    __slots__ = ("_decoders", "_fallback", "_known", "_registry", "_static")
+    __slots__ = ("_decoders", "_fallback", "_known", "_plans", "_registry", "_static", "compiled")
 
     def __init__(self, subjects: Sequence[Subject[Any]]) -> None:
         lineage = {old: subject for subject in subjects for old in reversed(subject.lineage)}
@@ -72,6 +77,9 @@ class Decoder:
         self._fallback = subjects[0].pattern
         self._static = StaticHeaderCache()
         self._known: dict[bytes, _Known] = {}
+        self._plans = {subject: plan_of(subject.payload) for subject in subjects}
+        self.compiled: Subjects | None = CORE.Subjects() if CORE is not None and any(self._plans.values()) else None
+        """Decodes what is common, in the compiled core, once it was seen here."""
 
     def decode(self, msg: RawMsg) -> tuple[Subject[Any], str, Any, bool]:
         """The registered subject, the concrete subject as text, the validated payload; whether the envelope is plain.
@@ -81,9 +89,11 @@ class Decoder:
         Raises:
             Refused: with the reason.
         """
+        if self.compiled is not None and (read := self.compiled.decode(msg)) is not None:
+            return read
         known = self._known.get(msg[0]) or self._find(msg[0])
         head, at = msg[2], known.at
-        plain = (head[:at] == known.prefix and are_ids(head[at:])) or self._check(known, head)
+        plain = (head[:at] == known.prefix and are_ids(head[at:])) or self._check(known, head, msg[0])
         try:
             return known.subject, known.name, known.decode(msg[3]), plain
         except ValidationError as error:
@@ -93,7 +103,7 @@ class Decoder:
             why = f"{known.name}: a validator of the payload failed: {words_of(error)}"
             raise Refused(DeadLetterReason.INVALID_PAYLOAD, why, known.subject.pattern) from error
 
-    def _check(self, known: _Known, head: bytes) -> bool:
+    def _check(self, known: _Known, head: bytes, wire_subject: bytes) -> bool:
         """See what the headers say, and remember how a plain envelope began; whether it is one."""
         subject = known.subject
         try:
@@ -103,9 +113,12 @@ class Decoder:
         if static.schema != subject.schema_id or static.source_repo != subject.producer:
             raise _mismatch(subject, known.name, static)
         at = ids_at(head)
-        if _ONLY in head[:at].lower():
+        lowered = head[:at].lower()
+        if _ONLY in lowered:
             return False
         known.at, known.prefix = at, head[:at] or _NONE
+        if at > 0 and self.compiled is not None and known.plan is not None and _STORED not in lowered:
+            self.compiled.remember(wire_subject, head[:at], subject, known.name, subject.pattern, known.plan)
         return at > 0
 
     def _find(self, wire_subject: bytes) -> _Known:
@@ -116,7 +129,7 @@ class Decoder:
             raise Refused(DeadLetterReason.UNEXPECTED_SUBJECT, why, self._fallback)
         if len(self._known) >= _MAX_SUBJECTS:
             self._known.clear()
-        known = self._known[wire_subject] = _Known(subject, name, self._decoders[subject])
+        known = self._known[wire_subject] = _Known(subject, name, self._decoders[subject], self._plans.get(subject))
         return known
 
 

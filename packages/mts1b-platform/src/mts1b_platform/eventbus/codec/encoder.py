@@ -26,15 +26,17 @@ class EventEncoder(Generic[T]):
         actor: who acts when an event does not say.
     """
 
-    __slots__ = ("_actor", "_bases", "_subject", "encode", "key_of", "payload", "templates")
+    __slots__ = ("_actor", "_bases", "_subject", "encode", "key_fields", "key_of", "payload", "templates")
 
     def __init__(self, subject: Subject[T], actor: str) -> None:
         self._subject = subject
         self._actor = actor
         self._bases: dict[str, FrameTemplate] = {}
         self.payload = subject.payload
-        self.key_of = _key(subject)
-        """Reads from an event's fields everything that its template depends on."""
+        self.key_fields = _key_fields(subject)
+        """The fields that an event's template depends on."""
+        self.key_of: Callable[[Mapping[str, Any]], Any] = itemgetter(*self.key_fields) if self.key_fields else _nothing
+        """Reads their values: one, or a tuple of several."""
         self.templates: dict[Any, FrameTemplate] = {}
         """By key: the templates of the events seen so far."""
         self.encode = encoder(subject.payload)
@@ -83,9 +85,9 @@ class EventEncoder(Generic[T]):
         return base
 
 
-def _key(subject: Subject[Any]) -> Callable[[Mapping[str, Any]], Any]:
+def _key_fields(subject: Subject[Any]) -> tuple[str, ...]:
     fields = [name for name in (*subject.parameters, FUND, "actor") if name in subject.payload.model_fields]
-    return itemgetter(*dict.fromkeys(fields)) if fields else _nothing
+    return tuple(dict.fromkeys(fields))
 
 
 def _nothing(_: Mapping[str, Any]) -> None:

@@ -8,6 +8,8 @@ Guarantees:
 - :func:`decoder`: accepts what ``model.model_validate_json()`` accepts, with an equal result, and raises its error.
   A leaner form of the model's core schema is tried first: it takes short plain decimals only, which saves counting
   their digits. What that form refuses, pydantic's own validator decides.
+
+Where the compiled core is at work and knows the model (``plan.py``), it does both, and hands on what it does not take.
 """
 
 from collections.abc import Callable, Mapping
@@ -20,6 +22,9 @@ from mts1b_foundation.event import Event, refuse_endless_zeros
 from mts1b_foundation.roundtrip import leaf, plain_fields
 from pydantic import ValidationError
 from pydantic_core import CoreSchema, SchemaValidator, core_schema
+
+from mts1b_platform.eventbus.codec.plan import plan
+from mts1b_platform.eventbus.core import Plan
 
 Encode = Callable[[Any], bytes]
 Decode = Callable[[bytes], Any]
@@ -40,9 +45,27 @@ _DIGITS: Final = r"[0-9]{1,18}(\.[0-9]{1,18})?"
 _FEWEST_DIGITS: Final = 36
 
 
-@lru_cache(maxsize=1024)
 def encoder(model: type[Event]) -> Encode:
     """What writes an event of ``model`` as JSON."""
+    made = plan_of(model)
+    return pure_encoder(model) if made is None else made.encode
+
+
+def decoder(model: type[Event]) -> Decode:
+    """What reads an event of ``model`` from JSON; raises pydantic's ``ValidationError``."""
+    made = plan_of(model)
+    return pure_decoder(model) if made is None else made.decode
+
+
+@lru_cache(maxsize=1024)
+def plan_of(model: type[Event]) -> Plan | None:
+    """The compiled core's plan of ``model``; None where the pure codec serves it."""
+    return plan(model, pure_decoder(model), pure_encoder(model))
+
+
+@lru_cache(maxsize=1024)
+def pure_encoder(model: type[Event]) -> Encode:
+    """As :func:`encoder`, without the compiled core."""
     by_pydantic: Encode = model.__pydantic_serializer__.to_json
     known = plain_fields(model)
     if known is None or any(leaf(node, known[0]) is None for node in known[1].values()):
@@ -63,8 +86,8 @@ def encoder(model: type[Event]) -> Encode:
 
 
 @lru_cache(maxsize=1024)
-def decoder(model: type[Event]) -> Decode:
-    """What reads an event of ``model`` from JSON; raises pydantic's ``ValidationError``."""
+def pure_decoder(model: type[Event]) -> Decode:
+    """As :func:`decoder`, without the compiled core."""
     by_pydantic: Decode = model.__pydantic_validator__.validate_json
     schema = model.__pydantic_core_schema__
     lean = _lean(schema)

@@ -5,10 +5,10 @@ from collections.abc import Callable
 from typing import Any
 
 from mts1b_platform.eventbus.connection.asyncio_network import AsyncioNetwork, LoopClock, SystemChance
+from mts1b_platform.eventbus.connection.compiled_outbound import CompiledOutbound, make_outbound
 from mts1b_platform.eventbus.connection.keepalive import PING
 from mts1b_platform.eventbus.connection.network import Chance, Clock, Network
 from mts1b_platform.eventbus.connection.options import Callbacks, ConnectionOptions
-from mts1b_platform.eventbus.connection.outbound import Outbound
 from mts1b_platform.eventbus.connection.reporter import Reporter
 from mts1b_platform.eventbus.connection.requests import Requests
 from mts1b_platform.eventbus.connection.servers import Server
@@ -16,6 +16,7 @@ from mts1b_platform.eventbus.connection.stats import Stats
 from mts1b_platform.eventbus.connection.subscription import Callback, Subscription, Subscriptions
 from mts1b_platform.eventbus.connection.supervisor import State, Supervisor
 from mts1b_platform.eventbus.connection.timing import Limit
+from mts1b_platform.eventbus.core import OutBuffer
 from mts1b_platform.eventbus.errors import BusDraining, BusError, RequestTimeout, ServerUnavailable
 from mts1b_platform.eventbus.protocol.message import WireMsg
 from mts1b_platform.eventbus.protocol.parser import Parser
@@ -46,6 +47,7 @@ class Connection:
     __slots__ = (
         "_clock",
         "_draining",
+        "_level",
         "_outbound",
         "_requests",
         "_subscriptions",
@@ -77,9 +79,10 @@ class Connection:
         self._draining: asyncio.Task[None] | None = None
         self.stats = Stats()
         """Messages, bytes, reconnects and error lines so far."""
-        self._outbound = Outbound(
+        self._outbound = make_outbound(
             limit=options.buffer_size, high_water=options.high_water, stats=self.stats, report=report
         )
+        self._level = self._outbound.level
         self._subscriptions = Subscriptions(parser, self._outbound.control, self.flush, report)
         self._requests = Requests(self._outbound, self._subscriptions, self._clock, chance, options.inbox_prefix)
         self._supervisor = Supervisor(
@@ -164,8 +167,13 @@ class Connection:
     @property
     def above_high_water(self) -> bool:
         """Whether a well-behaved sender should now ``await writable()``."""
-        outbound = self._outbound
-        return outbound.waiting > outbound.high_water
+        level = self._level
+        return level.waiting > level.high_water
+
+    @property
+    def buffer(self) -> OutBuffer | None:
+        """The compiled core's buffer, for those of its parts that write into it; None when pure Python is at work."""
+        return self._outbound.buffer if isinstance(self._outbound, CompiledOutbound) else None
 
     # Its life.
 

@@ -8,7 +8,7 @@ server: they leave as well, and the connection says them again.
 import asyncio
 from collections.abc import Callable, Iterator
 from itertools import pairwise
-from typing import Final
+from typing import Final, Protocol
 
 from mts1b_platform.eventbus.connection.network import Transport
 from mts1b_platform.eventbus.connection.stats import Stats
@@ -19,6 +19,20 @@ from mts1b_platform.eventbus.protocol.frames import frame_size
 _KEPT: Final = 0
 _VOLATILE: Final = 1
 _CONTROL: Final = 2
+
+
+class Level(Protocol):
+    """How much waits for the server."""
+
+    @property
+    def waiting(self) -> int:
+        """Bytes that wait."""
+        ...
+
+    @property
+    def high_water(self) -> int:
+        """Bytes above which a sender should ``await writable()``."""
+        ...
 
 
 class Outbound:
@@ -184,6 +198,11 @@ class Outbound:
         transport.write(frames[0] if len(frames) == 1 else b"".join(frames))
         if self._waiters:
             self._wake()
+
+    @property
+    def level(self) -> "Level":
+        """What says how much waits, and how much may."""
+        return self
 
     @property
     def above_high_water(self) -> bool:

@@ -77,9 +77,9 @@ class Requests:
 
     def broke(self) -> None:
         """The connection broke: questions that went out will not be answered; those that wait still go out."""
-        waiting = set(map(id, self._outbound.frames))
+        waiting = set(self._outbound.frames)  # each is a frame of its own, as its reply subject is
         for answer, frame in self._waiting.values():
-            if id(frame) not in waiting and not answer.done():
+            if frame not in waiting and not answer.done():
                 subject = frame.split(b" ", 2)[1].decode(errors="replace")
                 answer.set_exception(
                     ServerUnavailable(f"{subject}: the connection broke before the answer came; ask again")

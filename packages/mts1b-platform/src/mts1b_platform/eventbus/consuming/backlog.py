@@ -33,16 +33,17 @@ class DropOldest:
 
     def __init__(self, limit: int) -> None:
         self._limit = limit
-        self._queue: deque[RawMsg] = deque(maxlen=limit)
-        self.take = self._queue.popleft
+        self.queue: deque[RawMsg] = deque(maxlen=limit)
+        """What waits."""
+        self.take = self.queue.popleft
 
     def __len__(self) -> int:
-        return len(self._queue)
+        return len(self.queue)
 
     def put(self, batch: Sequence[RawMsg]) -> int:
         """See :class:`Backlog`."""
-        over = len(self._queue) + len(batch) - self._limit
-        self._queue.extend(batch)
+        over = len(self.queue) + len(batch) - self._limit
+        self.queue.extend(batch)
         return max(0, over)
 
 

@@ -20,10 +20,10 @@ import asyncio
 import re
 import time
 import weakref
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from functools import partial
 from types import TracebackType
-from typing import Any, Final, Generic, Self, cast
+from typing import Any, ClassVar, Final, Generic, Self, cast
 
 from mts1b_foundation.deadletters import DeadLetterReason
 from mts1b_foundation.subjects import DurableSubject
@@ -37,6 +37,7 @@ from mts1b_platform.eventbus.consuming.prefetch import Prefetch
 from mts1b_platform.eventbus.consuming.retry import RetryPolicy
 from mts1b_platform.eventbus.consuming.settling import Settler
 from mts1b_platform.eventbus.consuming.tries import Tries
+from mts1b_platform.eventbus.core import CORE
 from mts1b_platform.eventbus.errors import BusClosed, ConsumeError
 from mts1b_platform.eventbus.events.event import Event
 from mts1b_platform.eventbus.events.once import DedupeStore
@@ -95,7 +96,9 @@ class Consumer(Generic[T]):
         self._context = context
         self._client = context.client
         self._subjects = subjects
-        self._decode = context.decoder(subjects).decode
+        decoder = context.decoder(subjects)
+        self._decode = decoder.decode
+        self._compiled = decoder.compiled
         self._filters = tuple(pattern for subject in subjects for pattern in subject.filters(**parameters))
         self._deliver: Deliver = deliver
         self._window = prefetch
@@ -206,8 +209,12 @@ class Consumer(Generic[T]):
     ) -> None:
         await self.stop()
 
-    def __aiter__(self) -> Self:
-        return self
+    def __aiter__(self) -> AsyncIterator[Event[T]]:
+        if CORE is None or self._compiled is None or not self._takes_as_they_come:
+            return self
+        # it asks `__anext__` for what is not common
+        reader = CORE.ConsumeReader(self, self._client, self._settler, self._compiled)
+        return cast("AsyncIterator[Event[T]]", reader)
 
     async def __anext__(self) -> Event[T]:
         """The next event. Several tasks may ask at a time; each event goes to one of them.
@@ -304,6 +311,9 @@ class Consumer(Generic[T]):
             raise
 
     # Where order differs.
+
+    _takes_as_they_come: ClassVar[bool] = True
+    """Whether the next event is the next message that waits, which the compiled core can see for itself."""
 
     def _new_settler(self) -> Settler:
         return Settler(self._context, self.durable, self.policy, weakly(self._released))

@@ -9,9 +9,9 @@ Nothing waits, nothing gives way. It must not block: everything that the connect
 """
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from types import TracebackType
-from typing import Generic, Self
+from typing import Generic, Self, cast
 
 from mts1b_foundation.subjects import Subject
 from mts1b_foundation.subjects.subject import T
@@ -21,6 +21,7 @@ from mts1b_platform.eventbus.codec.decoder import Refused
 from mts1b_platform.eventbus.connection.subscription import Subscription, refuse_when_refused
 from mts1b_platform.eventbus.consuming.backlog import Backlog, Conflate, DropOldest
 from mts1b_platform.eventbus.consuming.context import ConsumeContext
+from mts1b_platform.eventbus.core import CORE, ListenReader
 from mts1b_platform.eventbus.errors import BusClosed, ConsumeError, InvalidArgument, ServerUnavailable
 from mts1b_platform.eventbus.events.event import LiveEvent
 from mts1b_platform.eventbus.hooks import Hooks
@@ -60,7 +61,9 @@ class Listener(Generic[T]):
         self._handler = handler
         self._deliver = self._put if handler is None else self._call
         self._filters = subject.filters(**parameters)
-        self._decode = context.decoder([subject]).decode
+        decoder = context.decoder([subject])
+        self._decode = decoder.decode
+        self._compiled = decoder.compiled
         self._backlog: Backlog = Conflate(limit) if conflate else DropOldest(limit)
         self._take = self._backlog.take
         self._consumed = self._client.counters.consumed
@@ -139,8 +142,15 @@ class Listener(Generic[T]):
     ) -> None:
         await self.stop()
 
-    def __aiter__(self) -> Self:
-        return self
+    def __aiter__(self) -> AsyncIterator[LiveEvent[T]]:
+        reader = None if self._handler is not None else self._make_reader()
+        return self if reader is None else cast("AsyncIterator[LiveEvent[T]]", reader)
+
+    def _make_reader(self) -> ListenReader | None:
+        """The compiled core's way of iterating, if it has one; it asks :meth:`__anext__` for what is not common."""
+        if CORE is None or self._compiled is None or not isinstance(self._backlog, DropOldest):
+            return None
+        return CORE.ListenReader(self, self._client, self._backlog.queue, self._compiled, self._consumed)
 
     async def __anext__(self) -> LiveEvent[T]:
         """The next event.
@@ -198,7 +208,11 @@ class Listener(Generic[T]):
         """Give what one read brought to the callback; called by the connection's reader."""
         assert self._handler is not None  # noqa: S101 - subscribed only then
         handler, hooks, consumed, wary = self._handler, self._hooks(), self._consumed, self._wary
+        read = None if (reader := self._make_reader()) is None else reader.event
         for msg in batch:
+            if read is not None and (common := read(msg)) is not None:
+                self._hand(handler, common)
+                continue
             if wary and self._is_history(msg):
                 continue
             try:
@@ -207,12 +221,14 @@ class Listener(Generic[T]):
                 self._refuse(msg, refused)
                 continue
             consumed[registered.pattern] += 1
-            event: LiveEvent[T] = LiveEvent(registered, name, msg, payload, hooks)
-            try:
-                handler(event)
-            except Exception as error:
-                self._client.counters.consume_errors[registered.pattern] += 1
-                log.error("a listener's callback failed", exc_info=error, **event.log_fields())
+            self._hand(handler, LiveEvent(registered, name, msg, payload, hooks))
+
+    def _hand(self, handler: Callable[[LiveEvent[T]], object], event: LiveEvent[T]) -> None:
+        try:
+            handler(event)
+        except Exception as error:
+            self._client.counters.consume_errors[event.registered.pattern] += 1
+            log.error("a listener's callback failed", exc_info=error, **event.log_fields())
 
     def _hooks(self) -> Hooks | None:
         hooks = self._client.hooks

@@ -7,7 +7,7 @@ dead letter cannot be stored, the event stays with its consumer and is delivered
 import asyncio
 import contextlib
 from collections.abc import Awaitable, Callable
-from typing import Any
+from typing import Any, ClassVar
 
 from mts1b_foundation.deadletters import DeadLetterReason
 
@@ -20,6 +20,7 @@ from mts1b_platform.eventbus.consuming.retry import RetryPolicy
 from mts1b_platform.eventbus.consuming.retry_decision import decide
 from mts1b_platform.eventbus.consuming.store_pause import StorePause
 from mts1b_platform.eventbus.consuming.tries import Tries
+from mts1b_platform.eventbus.core import CORE
 from mts1b_platform.eventbus.errors import BusError
 from mts1b_platform.eventbus.events.event import Event
 from mts1b_platform.eventbus.events.once import DedupeStore
@@ -64,6 +65,13 @@ class Settler:
         self._ack = context.client.connection.ack
         self._remember = self.acked_lately.add
         self._consumed = context.client.counters.consumed
+        buffer = context.client.connection.buffer
+        if CORE is not None and buffer is not None and self._acks_as_they_come:
+            acker = CORE.Acker(self, context.client, buffer, self._remember, self._consumed, BusError)
+            self.acked = acker.acked
+
+    _acks_as_they_come: ClassVar[bool] = True
+    """Whether :meth:`acked` is what is written here, which the compiled core does as well."""
 
     @property
     def open(self) -> int:
@@ -102,8 +110,7 @@ class Settler:
             self.prefetch.settled(reply)
         self._remember(reply)
         if event.tries != 1 or event is self._suspect:
-            self._end_tries(event)
-            self._let_the_next_begin(event)
+            self._acked_after_tries(event)
         if self.stopping:
             self._release_if_done()
         self._consumed[event.registered.pattern] += 1
@@ -235,6 +242,11 @@ class Settler:
     async def _undo_try(self, event: Event[Any]) -> None:
         if self.tries is not None:
             await self.tries.undo(event)
+
+    def _acked_after_tries(self, event: Event[Any]) -> None:
+        """``event``, which was tried before or is suspected, is acknowledged."""
+        self._end_tries(event)
+        self._let_the_next_begin(event)
 
     def _end_tries(self, event: Event[Any]) -> None:
         """``event``, of which a try may be stored, is off the consumer."""

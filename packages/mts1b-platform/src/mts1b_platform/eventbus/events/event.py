@@ -13,6 +13,7 @@ from typing import Any, Generic, Protocol, Self, TypeVar
 from mts1b_foundation.subjects import Subject, Tier
 from mts1b_foundation.subjects.subject import T
 
+from mts1b_platform.eventbus.core import CORE
 from mts1b_platform.eventbus.events.once import DedupeStore
 from mts1b_platform.eventbus.events.trace import usable_trace_id
 from mts1b_platform.eventbus.protocol.envelope import ACTOR, MSG_ID, ORIGINAL_MSG_ID, SOURCE_REPO
@@ -310,3 +311,7 @@ class Event(LiveEvent[T]):
                 await self._settler.room()
             return False
         return await self._settler.failed(self, error)
+
+
+if CORE is not None:
+    CORE.serve_events(LiveEvent, Event, handled)

@@ -26,4 +26,6 @@ class WireMsg(NamedTuple):
 
 
 RawMsg = tuple[bytes, bytes, bytes, bytes]
-"""A message as the parser collects it: what :class:`WireMsg` names, and naming it would cost a tenth more."""
+"""A message as the parser collects it: what :class:`WireMsg` names, and naming it would cost a tenth more.
+
+The compiled core's messages stand for such a tuple: they unpack into it and equal it."""

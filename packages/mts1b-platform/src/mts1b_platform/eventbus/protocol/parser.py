@@ -9,6 +9,7 @@ import re
 from collections.abc import Collection
 from typing import Final, NamedTuple
 
+from mts1b_platform.eventbus.core import CORE
 from mts1b_platform.eventbus.protocol.message import RawMsg, WireMsg
 
 _CRLF: Final = b"\r\n"
@@ -73,6 +74,9 @@ class Parser:
     Guarantees: a byte is looked at a bounded number of times; at most ``max_line`` bytes of an unfinished
     line and ``max_message`` bytes of an unfinished message are held; malformed input ends in one
     :class:`Malformed` event, after the messages before it, and nothing is accepted until :meth:`reset`.
+
+    Where the compiled core is at work it collects whole messages of routed subscriptions, each as one object that
+    stands for the tuple; all else is parsed here.
     """
 
     def __init__(self, max_line: int = 1 << 20, max_message: int = 64 << 20) -> None:
@@ -86,6 +90,7 @@ class Parser:
         self._rest: bytes | bytearray = b""
         self._needed = 0
         self._fault = ""
+        self._scanner = CORE.Scanner(max_message) if CORE is not None else None
 
     def reset(self) -> None:
         """Forget an unfinished message and a fault, for a new connection; routes stay."""
@@ -102,12 +107,16 @@ class Parser:
         """Collect the messages of ``sid`` from now on in the list that is returned."""
         self._lines.clear()
         route = self._routes[sid] = []
+        if self._scanner is not None:
+            self._scanner.route(int(sid), sid, route)
         return route
 
     def unroute(self, sid: bytes) -> None:
         """Remove a route; later messages for it are returned instead of collected."""
         if self._routes.pop(sid, None) is not None:
             self._lines.clear()
+            if self._scanner is not None:
+                self._scanner.unroute(int(sid))
 
     def collected(self, sid: bytes) -> list[RawMsg]:
         """Take what was collected for ``sid``."""
@@ -135,6 +144,12 @@ class Parser:
         return self._parse(data)
 
     def _parse(self, data: bytes) -> list[ParserEvent]:
+        if self._scanner is not None and type(data) is bytes:
+            taken, routed_bytes = self._scanner.scan(data, self.touched)
+            self.routed_bytes += routed_bytes
+            if taken == len(data):
+                return []
+            data = data[taken:]
         events: list[ParserEvent] = []
         find, touched = data.find, self.touched
         known = self._lines.get if self._lines else None  # it is empty where only deliveries and acks arrive

@@ -66,6 +66,11 @@ class AckReader:
         self.stream = ""
         """The stream of the last plain ack."""
 
+    @property
+    def begin(self) -> bytes:
+        """How a plain ack in :attr:`stream` begins, up to its sequence."""
+        return self._begin
+
     def seq(self, payload: bytes) -> int:
         """The sequence in :attr:`stream` that ``payload`` acknowledges; 0 when only :meth:`read` understands it."""
         # {"stream":"OMS_ORDERS","seq":17}: everything before the number is the same for a stream.

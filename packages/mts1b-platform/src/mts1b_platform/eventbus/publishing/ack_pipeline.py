@@ -22,6 +22,7 @@ from collections.abc import Sequence
 from typing import Any, Final, cast
 
 from mts1b_platform.eventbus.connection.connection import Connection
+from mts1b_platform.eventbus.core import CORE
 from mts1b_platform.eventbus.events.outgoing import Draft
 from mts1b_platform.eventbus.protocol.frames import FrameTemplate
 from mts1b_platform.eventbus.protocol.headers import NO_LINES, HeaderLines
@@ -65,6 +66,7 @@ class AckPipeline:
         self._sweeper: asyncio.TimerHandle | None = None
         self._era = 0
         """How many connections broke."""
+        self._framer = CORE.Framer(FrameTemplate) if CORE is not None else None
         self._subscription = connection.subscribe(f"{self._inbox}*", self._take)
         self._unhook = [
             connection.on_break(self._broke),
@@ -123,10 +125,14 @@ class AckPipeline:
     def publish_many(self, bulk: BulkAcks, drafts: Sequence[Draft]) -> list[bytes]:
         """Send at once as the next of ``bulk``; the frames, to keep. Raises as :meth:`publish`, with nothing sent."""
         reply, first = self._reply, self._token + 1
-        frames = [
-            template.encode(payload, trace_id, msg_id, b"%b%d" % (reply, token), extra)
-            for token, (template, payload, trace_id, msg_id, extra) in enumerate(drafts, first)
-        ]
+        frames = None
+        if self._framer is not None and isinstance(drafts, list):
+            frames = self._framer.frames(drafts, reply, first)
+        if frames is None:
+            frames = [
+                template.encode(payload, trace_id, msg_id, b"%b%d" % (reply, token), extra)
+                for token, (template, payload, trace_id, msg_id, extra) in enumerate(drafts, first)
+            ]
         self._connection.send_many(frames)
         self._token += len(frames)
         tokens = range(first, first + len(frames))
@@ -202,6 +208,8 @@ class AckPipeline:
 
     def _take(self, batch: list[RawMsg]) -> None:
         pending, reader, start = self._pending, self._reader, len(self._reply)
+        if CORE is not None and len(batch) > 1:
+            batch = batch[self._take_plain(batch) :]
         # Nearly all acks are plain ones of one bulk: they are written down here, and counted together.
         bulk, acks, plain = None, dict[int, int | PubAck | None](), 0
         for subject, _, head, payload in batch:
@@ -236,6 +244,18 @@ class AckPipeline:
             self._room = None
             if not room.done():
                 room.set_result(None)
+
+    def _take_plain(self, batch: list[RawMsg]) -> int:
+        """Have the compiled core write down the plain acks of one bulk in front of ``batch``; how many those were."""
+        stream, start = self._reader.stream, len(self._reply)
+        number = batch[0][0][start:]
+        waiter = self._pending.get(int(number)) if stream and number.isdigit() else None
+        if CORE is None or not isinstance(waiter, BulkAcks) or waiter.stream != stream:
+            return 0
+        taken = CORE.take_acks(batch, start, self._pending, waiter, self._reader.begin, waiter.acks)
+        if taken:
+            waiter.take(taken)
+        return taken
 
     # Endings without an ack.
 

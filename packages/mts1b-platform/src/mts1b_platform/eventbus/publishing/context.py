@@ -8,6 +8,7 @@ from mts1b_foundation.subjects.subject import T
 from mts1b_platform.eventbus.arguments import check_subject
 from mts1b_platform.eventbus.connection.client import BusClient
 from mts1b_platform.eventbus.publishing.ack_pipeline import AckPipeline
+from mts1b_platform.eventbus.publishing.compiled_publisher import make_publisher
 from mts1b_platform.eventbus.publishing.publisher import Publisher
 
 
@@ -32,7 +33,7 @@ class PublishContext:
         try:
             return self._publishers[subject.pattern]
         except KeyError:
-            made = self._publishers[subject.pattern] = Publisher(self.client, subject)
+            made = self._publishers[subject.pattern] = make_publisher(self.client, subject)
             return made
         except AttributeError:
             check_subject(subject)

@@ -13,7 +13,7 @@ import asyncio
 import weakref
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any
+from typing import Any, ClassVar
 
 from mts1b_foundation.deadletters import DeadLetterReason
 from mts1b_foundation.errors import words_of
@@ -42,6 +42,8 @@ log = get_logger("mts1b.eventbus.consumer")
 
 class OrderedConsumer(Consumer[T]):
     """The events of one durable in the order of their keys. Made by ``bus.consume(…, ordered_by=…)``."""
+
+    _takes_as_they_come: ClassVar[bool] = False
 
     def __init__(
         self,

@@ -1,7 +1,7 @@
 """Settling in order: an event that is tried again stays before those behind it."""
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, ClassVar
 
 from mts1b_platform.eventbus.codec.decoder import Refused
 from mts1b_platform.eventbus.consuming.context import ConsumeContext
@@ -15,6 +15,8 @@ from mts1b_platform.eventbus.protocol.position import Position
 
 class OrderedSettler(Settler):
     """Settles the events of an ordered consumer, and tells their order."""
+
+    _acks_as_they_come: ClassVar[bool] = False
 
     def __init__(
         self,

@@ -1,0 +1,314 @@
+"""Which form of the hot path is at work: the compiled core, or pure Python.
+
+Pure Python says what is right, and is what runs where ``mts1b-wire`` is not installed. The compiled core does the same
+for what is common, several times as fast, and leaves the rest to it. ``MTS1B_PURE=1`` switches it off;
+``MTS1B_CORE=required`` makes its absence an error.
+"""
+
+import os
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from importlib import import_module
+from typing import Any, Final, Protocol, TypeAlias, cast
+
+from mts1b_platform.config import ConfigError
+from mts1b_platform.logs import get_logger
+
+log = get_logger("mts1b.eventbus.core")
+
+INTERFACE: Final = 4
+"""What this release and the compiled core have agreed on; another number is another release's core."""
+
+FieldPlan = tuple[str, str, Mapping[str, Any], bool, bool, Any]
+"""Name, kind, options of the kind, whether null is allowed, whether it must be there, what it is when left out."""
+
+
+class Plan(Protocol):
+    """Reads and writes the events of one model."""
+
+    def decode(self, data: bytes, /) -> Any:
+        """The event in ``data``, as pydantic would have it."""
+        ...
+
+    def encode(self, event: Any, /) -> bytes:
+        """``event`` as JSON, as pydantic would write it."""
+        ...
+
+    @property
+    def counts(self) -> tuple[int, int]:
+        """How many payloads were decoded here, and how many were left to pydantic."""
+        ...
+
+
+class MakePlan(Protocol):
+    """The class of plans."""
+
+    def __call__(
+        self,
+        model: type[Any],
+        fields: Sequence[FieldPlan],
+        *,
+        slots: Sequence[Any],
+        after: Callable[[Any], Any] | None,
+        utc: Any,
+        decode: Callable[[bytes], Any],
+        encode: Callable[[Any], bytes],
+        changed: Callable[[], object],
+    ) -> Plan:
+        """A plan of ``model``; ``decode`` and ``encode`` take what it leaves."""
+        ...
+
+
+class Scanner(Protocol):
+    """Collects messages as the parser does, up to the first thing that is not one of a known subscription."""
+
+    def route(self, sid: int, key: bytes, route: list[Any], /) -> None:
+        """Collect the messages of ``sid``, which is spelled ``key``, in ``route``."""
+        ...
+
+    def unroute(self, sid: int, /) -> None:
+        """Collect them no more."""
+        ...
+
+    def scan(self, data: bytes, touched: list[bytes], /) -> tuple[int, int]:
+        """Collect what is in front of ``data``: how many bytes that was, and how many of them were payload."""
+        ...
+
+
+class Subjects(Protocol):
+    """Decodes messages that begin like those that the decoder has seen."""
+
+    def remember(self, subject: bytes, prefix: bytes, registered: Any, name: str, pattern: str, plan: Plan, /) -> None:
+        """Read the messages of ``subject`` whose header block begins with ``prefix`` and goes on as ours do."""
+        ...
+
+    def decode(self, message: Any, /) -> tuple[Any, str, Any, bool] | None:
+        """What the decoder says of ``message``; None when it has to look itself."""
+        ...
+
+
+class ListenReader(Protocol):
+    """Iterates a listener."""
+
+    def __aiter__(self) -> "ListenReader": ...
+
+    def __anext__(self) -> Awaitable[Any]: ...
+
+    def event(self, message: Any, /) -> Any:
+        """The live event in ``message``, counted; None when the listener has to look itself."""
+        ...
+
+
+class OutBuffer(Protocol):
+    """The hot half of the connection's buffer; see ``connection/outbound.py``."""
+
+    up: bool
+    scheduled: bool
+    high_water: int
+    max_payload: int
+    dropped: int
+
+    @property
+    def waiting(self) -> int:
+        """Bytes that wait."""
+        ...
+
+    def send(self, frame: bytes, /) -> None:
+        """Queue a frame that is kept."""
+        ...
+
+    def send_many(self, frames: list[bytes], /) -> None:
+        """Queue frames that are kept, all or none."""
+        ...
+
+    def send_volatile(self, frame: bytes, /) -> bool:
+        """Queue a frame that is worth nothing later."""
+        ...
+
+    def ack(self, reply: bytes, /) -> bool:
+        """Acknowledge a delivery."""
+        ...
+
+    def control(self, line: bytes, /) -> None:
+        """Queue a line for this server only."""
+        ...
+
+    def take(self) -> tuple[bytes, int] | None:
+        """Take all that waits, and how many messages that is."""
+        ...
+
+    def frames(self) -> list[tuple[bytes, int]]:
+        """Each frame that waits, and its kind."""
+        ...
+
+    def replace(self, frames: list[tuple[bytes, int]], /) -> None:
+        """Let these wait, and no others."""
+        ...
+
+
+class Sender(Protocol):
+    """Publishes the best-effort events of one subject."""
+
+    def send_volatile(self, event: Any, trace_id: str | None = None) -> bool:
+        """As :meth:`Publisher.send_volatile`."""
+        ...
+
+
+class MakeSender(Protocol):
+    """The class of senders."""
+
+    def __call__(
+        self,
+        *,
+        pure: Callable[..., bool],
+        trace_id_for: Callable[[], str],
+        buffer: OutBuffer,
+        plan: Plan,
+        templates: dict[Any, Any],
+        template: type[Any],
+        names: Sequence[str],
+        denials: Any,
+        published: dict[str, int],
+        pattern: str,
+    ) -> Sender:
+        """A sender that writes into ``buffer`` and asks ``pure`` for what is not common."""
+        ...
+
+
+class Framer(Protocol):
+    """Encodes drafts."""
+
+    def frames(self, drafts: list[Any], reply: bytes, first: int, /) -> list[bytes] | None:
+        """Their frames, with acks to ``reply`` and a number from ``first`` on; None for the pure encoder."""
+        ...
+
+
+class Acker(Protocol):
+    """Acknowledges the events of one consumer."""
+
+    def acked(self, event: Any) -> bool:
+        """As :meth:`Settler.acked`."""
+        ...
+
+
+# under names that the classes below do not take
+_Scanner: TypeAlias = Scanner
+_Subjects: TypeAlias = Subjects
+_Reader: TypeAlias = ListenReader
+_OutBuffer: TypeAlias = OutBuffer
+_Framer: TypeAlias = Framer
+_Acker: TypeAlias = Acker
+
+
+class Core(Protocol):
+    """What the compiled core offers."""
+
+    @property
+    def __version__(self) -> str: ...
+
+    @property
+    def Plan(self) -> MakePlan:  # noqa: N802 - a class
+        """See :class:`Plan`."""
+        ...
+
+    def Scanner(self, max_message: int, /) -> _Scanner:  # noqa: N802 - a class
+        """A scanner that leaves larger messages to the parser."""
+        ...
+
+    def Subjects(self) -> _Subjects:  # noqa: N802 - a class
+        """One that has seen nothing yet."""
+        ...
+
+    def ListenReader(  # noqa: N802 - a class
+        self, listener: Any, client: Any, queue: Any, subjects: _Subjects, consumed: dict[str, int], /
+    ) -> _Reader:
+        """A reader of what waits in ``queue``; what it leaves is asked of ``listener.__anext__()``."""
+        ...
+
+    def ConsumeReader(  # noqa: N802 - a class
+        self, consumer: Any, client: Any, settler: Any, subjects: _Subjects, /
+    ) -> _Reader:
+        """A reader of what the consumer's prefetch holds; what it leaves is asked of ``consumer.__anext__()``."""
+        ...
+
+    def Acker(  # noqa: N802 - a class
+        self,
+        settler: Any,
+        client: Any,
+        buffer: _OutBuffer,
+        remember: Callable[[bytes], object],
+        consumed: dict[str, int],
+        not_sent: type[Exception],
+        /,
+    ) -> _Acker:
+        """What acknowledges in the place of ``settler``, and asks it for what is not common."""
+        ...
+
+    def OutBuffer(self, owner: Any, limit: int, high_water: int, max_payload: int, /) -> _OutBuffer:  # noqa: N802
+        """A buffer that asks ``owner`` for what is not common."""
+        ...
+
+    @property
+    def Sender(self) -> MakeSender:  # noqa: N802 - a class
+        """See :class:`Sender`."""
+        ...
+
+    def Framer(self, template: type[Any], /) -> _Framer:  # noqa: N802 - a class
+        """One for templates of this class."""
+        ...
+
+    def take_acks(
+        self, batch: list[Any], start: int, pending: dict[int, Any], bulk: Any, begin: bytes, acks: dict[int, Any], /
+    ) -> int:
+        """Write down the plain acks of ``bulk`` in front of ``batch``; how many those were."""
+        ...
+
+    def serve_events(self, live: type[Any], durable: type[Any], handled: Any, /) -> None:
+        """Make events of these classes, and serve their ``async with``."""
+        ...
+
+
+def _load() -> tuple[Core | None, str]:
+    """The compiled core, or why there is none.
+
+    Raises:
+        ConfigError: it is required.
+    """
+    if _is_set(os.environ.get("MTS1B_PURE", "")):
+        found, why = None, "switched off by MTS1B_PURE"
+    else:
+        found, why = _import()
+    wanted = os.environ.get("MTS1B_CORE", "")
+    if wanted not in ("", "required"):
+        raise ConfigError(f"MTS1B_CORE is {wanted!r}: it is 'required', or not set")
+    if found is None and wanted:
+        raise ConfigError(f"MTS1B_CORE=required, but the compiled core is not at work: {why}; `make setup` builds it")
+    return found, why
+
+
+def _import() -> tuple[Core | None, str]:
+    try:
+        module = import_module("mts1b_wire")
+    except ModuleNotFoundError:
+        return None, "mts1b-wire is not installed"
+    except ImportError as error:
+        log.warning("the compiled core cannot be loaded; pure Python is at work", error=str(error))
+        return None, f"mts1b-wire cannot be loaded: {error}"
+    interface = getattr(module, "INTERFACE", None)
+    if interface != INTERFACE:
+        log.warning("the compiled core is of another release; pure Python is at work", has=interface, needs=INTERFACE)
+        return None, f"mts1b-wire is of another release (interface {interface}, not {INTERFACE})"
+    return cast("Core", module), ""
+
+
+def _is_set(value: str) -> bool:
+    return value.lower() not in ("", "0", "false", "no")
+
+
+_found: Final = _load()
+CORE: Final = _found[0]
+"""The compiled core; None when pure Python is at work."""
+
+
+def at_work() -> str:
+    """In words, for people: which form is at work, and why."""
+    return f"pure Python ({_found[1]})" if CORE is None else f"compiled core {CORE.__version__}"

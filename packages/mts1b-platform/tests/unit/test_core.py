@@ -1,0 +1,310 @@
+"""Which form of the hot path is at work: said, switched off, required; and what has no plan."""
+
+import sys
+from datetime import datetime
+from decimal import Decimal
+from enum import IntEnum, StrEnum
+from functools import cached_property
+from types import ModuleType
+from typing import Annotated, Any, Self
+
+import pytest
+from mts1b_foundation.event import Event, Identifier, Quantity, UtcDatetime
+from mts1b_foundation.samples import ORDER, QUOTE, SAMPLES
+from mts1b_platform.config import ConfigError
+from mts1b_platform.eventbus import core
+from mts1b_platform.eventbus.codec import plan as plans
+from mts1b_platform.eventbus.codec.payload import decoder, encoder, plan_of
+from mts1b_platform.eventbus.codec.plan import NoPlan, planned
+from pydantic import ConfigDict, Field, PrivateAttr, field_validator, model_serializer
+from pydantic_core import SchemaValidator
+
+compiled = pytest.mark.skipif(core.CORE is None, reason="of the compiled core")
+
+
+def loaded(monkeypatch: pytest.MonkeyPatch, module: ModuleType | None, **environment: str) -> tuple[Any, str]:
+    """What is decided where ``module`` is, or is not, installed."""
+    for name in ("MTS1B_PURE", "MTS1B_CORE"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setitem(sys.modules, "mts1b_wire", module)  # None: importing it says that there is none
+    return core._load()
+
+
+def made(interface: Any) -> ModuleType:
+    module = ModuleType("mts1b_wire")
+    vars(module).update(INTERFACE=interface, __version__="1.2.3")
+    return module
+
+
+def test_pure_python_is_at_work_where_the_core_is_not_installed(monkeypatch: pytest.MonkeyPatch):
+    assert loaded(monkeypatch, None) == (None, "mts1b-wire is not installed")
+
+
+def test_the_core_is_at_work_where_it_is_installed_and_can_be_switched_off(monkeypatch: pytest.MonkeyPatch):
+    module = made(core.INTERFACE)
+    assert loaded(monkeypatch, module) == (module, "")
+    assert loaded(monkeypatch, module, MTS1B_PURE="0") == (module, "")
+    assert loaded(monkeypatch, module, MTS1B_PURE="1") == (None, "switched off by MTS1B_PURE")
+
+
+def test_a_core_of_another_release_is_left_alone(monkeypatch: pytest.MonkeyPatch):
+    assert loaded(monkeypatch, made(core.INTERFACE + 1))[0] is None
+    assert "another release" in loaded(monkeypatch, made(None))[1]
+
+
+def test_a_core_that_is_required_and_not_at_work_is_an_error(monkeypatch: pytest.MonkeyPatch):
+    assert loaded(monkeypatch, made(core.INTERFACE), MTS1B_CORE="required")[0] is not None
+    with pytest.raises(ConfigError, match="mts1b-wire is not installed"):
+        loaded(monkeypatch, None, MTS1B_CORE="required")
+    with pytest.raises(ConfigError, match="switched off"):
+        loaded(monkeypatch, made(core.INTERFACE), MTS1B_CORE="required", MTS1B_PURE="1")
+    with pytest.raises(ConfigError, match="'required', or not set"):
+        loaded(monkeypatch, None, MTS1B_CORE="please")
+
+
+def test_which_one_it_is_is_said():
+    assert core.at_work().startswith("pure Python (" if core.CORE is None else "compiled core ")
+
+
+class Level(IntEnum):
+    LOW = 1
+
+
+class Loud(StrEnum):
+    """Members that are written as something else than they are."""
+
+    A = "a"
+
+    def __new__(cls, value: str) -> Self:
+        made = str.__new__(cls, value.upper())
+        made._value_ = value
+        return made
+
+
+class Lax(Event):
+    model_config = ConfigDict(strict=False)
+    name: str
+
+
+class Open(Event):
+    model_config = ConfigDict(extra="allow")
+    name: str
+
+
+class Stripped(Event):
+    model_config = ConfigDict(str_strip_whitespace=True)
+    name: str
+
+
+class Infinite(Event):
+    model_config = ConfigDict(allow_inf_nan=True)
+    size: float
+
+
+class Aliased(Event):
+    name: str = Field(alias="another")
+
+
+class Patterned(Event):
+    name: str = Field(pattern="^a+$")
+
+
+class Checked(Event):
+    name: str
+
+    @field_validator("name")
+    @classmethod
+    def _check(cls, name: str) -> str:
+        return name
+
+
+class Written(Event):
+    name: str
+
+    @model_serializer
+    def _write(self) -> dict[str, str]:
+        return {"name": "x"}
+
+
+class Private(Event):
+    name: str
+    _seen: int = PrivateAttr(3)
+
+
+class PostInit(Event):
+    name: str
+
+    def model_post_init(self, _: Any, /) -> None:
+        vars(self)["seen"] = 1
+
+
+class Constructed(Event):
+    name: str
+
+    def __init__(self, **fields: Any) -> None:
+        super().__init__(**fields)
+
+
+class Allocated(Event):
+    name: str
+
+    def __new__(cls, *_: Any, **__: Any) -> Self:
+        return super().__new__(cls)
+
+
+class Naive(Event):
+    at: datetime
+
+
+class Below(Event):
+    size: float = Field(lt=1)
+
+
+class Steps(Event):
+    size: int = Field(multiple_of=2)
+
+
+class Short(Event):
+    amount: Annotated[Quantity, Field(max_digits=10)]
+
+
+class Bare(Event):
+    amount: Decimal
+
+
+class Numbered(Event):
+    level: Level
+
+
+class Shouted(Event):
+    level: Loud
+
+
+class Nested(Event):
+    inner: Lax
+
+
+class Made(Event):
+    names: list[str] = Field(default_factory=list)
+
+
+@pytest.mark.parametrize(
+    "model",
+    [
+        *(
+            Lax,
+            Open,
+            Stripped,
+            Infinite,
+            Aliased,
+            Patterned,
+            Checked,
+            Written,
+            Private,
+            PostInit,
+            Constructed,
+            Allocated,
+        ),
+        *(Naive, Below, Steps, Short, Bare, Numbered, Shouted, Nested, Made),
+    ],
+)
+def test_a_model_with_something_unknown_has_no_plan(model: type[Event]):
+    with pytest.raises(NoPlan):
+        planned(model)
+    assert plan_of(model) is None
+
+
+def test_another_pydantic_than_the_plans_know_leaves_the_pure_codec(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(plans, "VERSION", "2.99.0")
+    plans._say_unknown_pydantic.cache_clear()
+    with pytest.raises(NoPlan, match=r"2\.99\.0"):
+        planned(type(ORDER))
+
+
+class Cached(Event):
+    name: Identifier
+
+    @cached_property
+    def size(self) -> int:
+        return len(self.name)
+
+
+@compiled
+def test_a_cached_property_beside_the_fields_is_not_written():
+    assert plan_of(Cached) is not None
+    event = decoder(Cached)(b'{"name":"abc"}')
+    assert event.size == 3
+    assert encoder(Cached)(event) == b'{"name":"abc"}'
+
+
+class Rebuilt(Event):
+    name: Identifier
+    at: UtcDatetime | None = None
+
+
+@compiled
+def test_a_model_that_is_changed_while_it_is_in_use_is_served_by_pydantic():
+    read, plan = decoder(Rebuilt), plan_of(Rebuilt)
+    assert plan is not None
+    assert read(b'{"name":"abc"}').name == "abc"
+
+    class Other(Event):
+        name: int
+
+    Rebuilt.__pydantic_validator__ = SchemaValidator(Other.__pydantic_core_schema__)
+    assert read(b'{"name":3}').name == 3
+    assert read(b'{"name":4}').name == 4
+    assert plan.counts == (1, 2)
+
+
+PLANNED = {
+    *("Alert", "Fill", "HaltClearance", "HaltObedience", "HaltRequest", "Order", "OrderApproval", "OrderRejection"),
+    *("Probe", "Quote", "RiskEnvelope", "Signal"),
+}
+
+
+@compiled
+def test_the_payloads_that_have_a_plan():
+    assert {type(event).__name__ for event in SAMPLES if plan_of(type(event)) is not None} == PLANNED
+
+
+@compiled
+@pytest.mark.parametrize("event", [ORDER, QUOTE], ids=lambda event: type(event).__name__)
+def test_events_of_the_compiled_core_are_like_all_others(event: Event):
+    read = decoder(type(event))(encoder(type(event))(event))
+    assert read == event
+    assert read.model_copy(update={"symbol": "X"}).symbol == "X"  # pyright: ignore[reportAttributeAccessIssue]
+    assert read.__reduce_ex__(4)[0] is event.__reduce_ex__(4)[0]
+    assert read.model_dump() == event.model_dump()
+    with pytest.raises(ValueError, match="frozen"):
+        read.symbol = "X"
+    del read
+
+
+@compiled
+def test_a_validator_that_is_interrupted_interrupts():
+    class Stopped(Event):
+        name: Identifier
+
+    made = plan_of(Stopped)
+    assert made is not None
+
+    def stop(_: Any) -> Any:
+        raise KeyboardInterrupt
+
+    fields, _ = planned(Stopped)
+    assert core.CORE is not None
+    plan = core.CORE.Plan(
+        Stopped,
+        fields,
+        slots=[vars(Event.__mro__[1])[name] for name in plans._SLOTS],
+        after=stop,
+        utc=None,
+        decode=Stopped.__pydantic_validator__.validate_json,
+        encode=encoder(Stopped),
+        changed=print,
+    )
+    with pytest.raises(KeyboardInterrupt):
+        plan.decode(b'{"name":"a"}')

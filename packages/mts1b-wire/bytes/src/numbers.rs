@@ -1,0 +1,148 @@
+//! Numbers as digits.
+
+/// Append `value` in decimal.
+#[inline]
+pub fn put_unsigned(out: &mut Vec<u8>, mut value: u64) {
+    let mut digits = [0u8; 20];
+    let mut at = digits.len();
+    loop {
+        at -= 1;
+        digits[at] = b'0' + (value % 10) as u8;
+        value /= 10;
+        if value == 0 {
+            break;
+        }
+    }
+    out.extend_from_slice(&digits[at..]);
+}
+
+/// Append `value` in decimal, with its sign.
+#[inline]
+pub fn put_signed(out: &mut Vec<u8>, value: i64) {
+    if value < 0 {
+        out.push(b'-');
+    }
+    put_unsigned(out, value.unsigned_abs());
+}
+
+/// Append two digits.
+#[inline(always)]
+pub fn put_two(out: &mut Vec<u8>, value: u8) {
+    out.extend_from_slice(&[b'0' + value / 10, b'0' + value % 10]);
+}
+
+const TENS: [f64; 16] =
+    [1e0, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9, 1e10, 1e11, 1e12, 1e13, 1e14, 1e15];
+const MOST: f64 = 1e15;
+const LEAST: f64 = 1e-5;
+/// Tries with so many digits behind the point; more of them would cost more than asking for the shortest digits.
+const FEW: usize = 7;
+
+/// Append `value` in its shortest digits that read back, as pydantic writes it; false for what it writes with an
+/// exponent, or not at all.
+#[inline]
+pub fn put_float(out: &mut Vec<u8>, value: f64) -> bool {
+    if value == 0.0 {
+        out.extend_from_slice(if value.is_sign_negative() { b"-0.0" } else { b"0.0" });
+        return true;
+    }
+    let size = value.abs();
+    if !(LEAST..MOST).contains(&size) {
+        return false;
+    }
+    for (places, ten) in TENS.iter().enumerate().take(FEW) {
+        let scaled = size * ten;
+        if scaled >= MOST {
+            break;
+        }
+        let whole = (scaled + 0.5) as u64;
+        if whole as f64 / ten == size {
+            // at most 15 digits that read back; fewer do not, as the fewest places were tried first
+            if value < 0.0 {
+                out.push(b'-');
+            }
+            put_places(out, whole, places);
+            return true;
+        }
+    }
+    out.extend_from_slice(zmij::Buffer::new().format_finite(value).as_bytes());
+    true
+}
+
+fn put_places(out: &mut Vec<u8>, digits: u64, places: usize) {
+    let unit = 10u64.pow(places as u32);
+    put_unsigned(out, digits / unit);
+    out.push(b'.');
+    let mut part = digits % unit;
+    if places == 0 {
+        out.push(b'0');
+        return;
+    }
+    let end = out.len() + places;
+    out.resize(end, b'0');
+    let mut at = end;
+    while part > 0 {
+        at -= 1;
+        out[at] = b'0' + (part % 10) as u8;
+        part /= 10;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn written(value: f64) -> Option<String> {
+        let mut out = Vec::new();
+        put_float(&mut out, value).then(|| String::from_utf8(out).unwrap())
+    }
+
+    #[test]
+    fn floats_that_python_writes_plainly() {
+        for (value, text) in [
+            (0.0, "0.0"),
+            (-0.0, "-0.0"),
+            (1.0, "1.0"),
+            (40000.125, "40000.125"),
+            (0.1, "0.1"),
+            (-2.5, "-2.5"),
+            (0.30000000000000004, "0.30000000000000004"),
+            (1e-5, "0.00001"),
+            (123456789012345.6, "123456789012345.6"),
+            (999999999999999.9, "999999999999999.9"),
+            (937070040004749.25, "937070040004749.2"),
+        ] {
+            assert_eq!(written(value).as_deref(), Some(text));
+        }
+        for value in [1e15, 1e300, 9.9e-6, 5e-324, f64::NAN, f64::INFINITY] {
+            assert_eq!(written(value), None);
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn floats_read_back_and_are_no_longer_than_the_standard_library_writes(value in -1e15f64..1e15) {
+            if let Some(text) = written(value) {
+                prop_assert_eq!(text.parse::<f64>().unwrap().to_bits(), value.to_bits());
+                // of two that are as near, the standard library takes the other: ...49.25 is ...49.2 here, as in Python
+                prop_assert_eq!(text.len(), format!("{value:?}").len());
+            }
+        }
+
+        #[test]
+        fn prices_are_written_as_the_standard_library_writes_them(cents in 1u64..10_000_000_000, places in 0u32..9) {
+            let value = cents as f64 / 10f64.powi(places as i32);
+            if let Some(text) = written(value) {
+                prop_assert_eq!(text, format!("{value:?}"));
+            }
+        }
+
+        #[test]
+        fn integers_are_written(value in any::<i64>()) {
+            let mut out = Vec::new();
+            put_signed(&mut out, value);
+            prop_assert_eq!(String::from_utf8(out).unwrap(), value.to_string());
+        }
+    }
+}

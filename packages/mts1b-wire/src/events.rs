@@ -1,0 +1,371 @@
+//! Events as readers hand them out: instances of the Python classes, with their slots filled where they lie; and
+//! `async with` of those that nobody watches.
+
+use crate::awaitable;
+use crate::object::{self, Object, Owned, Slot};
+use crate::outbound::OutBuffer;
+use crate::subjects::Read;
+use pyo3::exceptions::{PyRuntimeError, PyTypeError};
+use pyo3::ffi;
+use pyo3::gc::{PyTraverseError, PyVisit};
+use pyo3::intern;
+use pyo3::prelude::*;
+use pyo3::types::{PyDict, PyString, PyType};
+use std::ffi::{CStr, c_int};
+use std::ptr;
+use std::sync::atomic::{AtomicPtr, Ordering};
+
+struct Live {
+    class: Py<PyType>,
+    registered: Slot,
+    subject: Slot,
+    payload: Slot,
+    reply: Slot,
+    wire: Slot,
+    headers: Slot,
+    hooks: Slot,
+    entered: Slot,
+}
+
+struct Durable {
+    class: Py<PyType>,
+    settler: Slot,
+    position: Slot,
+    settled: Slot,
+    tries: Slot,
+    received_at: Slot,
+}
+
+/// What is known of the classes of events; one of each in a process.
+struct Classes {
+    live: Live,
+    durable: Durable,
+    handled: Py<PyAny>,
+    one: Py<PyAny>,
+    never: Py<PyAny>,
+    acked: Py<PyString>,
+    room: Py<PyString>,
+    pure_enter: Py<PyAny>,
+    pure_exit: Py<PyAny>,
+    pure_exit_durable: Py<PyAny>,
+}
+
+static CLASSES: AtomicPtr<Classes> = AtomicPtr::new(ptr::null_mut());
+
+fn classes() -> Option<&'static Classes> {
+    // SAFETY: set once, to something that is never given back.
+    unsafe { CLASSES.load(Ordering::Acquire).as_ref() }
+}
+
+fn slot(class: &Bound<'_, PyType>, name: &str) -> PyResult<Slot> {
+    Slot::new(&class.getattr(name)?)
+}
+
+/// Make events of these classes from now on, and serve their `async with`.
+///
+/// `live` and `durable` have their fields in slots; `handled` is the variable that says what a task handles.
+#[pyfunction]
+pub fn serve_events(live: Bound<'_, PyType>, durable: Bound<'_, PyType>, handled: Bound<'_, PyAny>) -> PyResult<()> {
+    let py = live.py();
+    if !durable.is_subclass(&live)? {
+        return Err(PyTypeError::new_err("a durable event is a live one"));
+    }
+    // SAFETY: only looks.
+    if unsafe { ffi::PyContextVar_CheckExact(handled.as_ptr()) } == 0 {
+        return Err(PyTypeError::new_err("handled is no context variable"));
+    }
+    let (enter, exit) = ("__aenter__", "__aexit__");
+    let made = Classes {
+        live: Live {
+            registered: slot(&live, "registered")?,
+            subject: slot(&live, "subject")?,
+            payload: slot(&live, "payload")?,
+            reply: slot(&live, "reply")?,
+            wire: slot(&live, "_wire")?,
+            headers: slot(&live, "_headers")?,
+            hooks: slot(&live, "hooks")?,
+            entered: slot(&live, "_entered")?,
+            class: live.clone().unbind(),
+        },
+        durable: Durable {
+            settler: slot(&durable, "_settler")?,
+            position: slot(&durable, "_position")?,
+            settled: slot(&durable, "settled")?,
+            tries: slot(&durable, "tries")?,
+            received_at: slot(&durable, "received_at")?,
+            class: durable.clone().unbind(),
+        },
+        handled: handled.unbind(),
+        one: 1i32.into_pyobject(py)?.into_any().unbind(),
+        never: 0.0f64.into_pyobject(py)?.into_any().unbind(),
+        acked: PyString::intern(py, "acked").unbind(),
+        room: PyString::intern(py, "room").unbind(),
+        pure_enter: live.getattr(enter)?.unbind(),
+        pure_exit: live.getattr(exit)?.unbind(),
+        pure_exit_durable: durable.getattr(exit)?.unbind(),
+    };
+    let old = CLASSES.swap(Box::leak(Box::new(made)), Ordering::AcqRel);
+    if !old.is_null() {
+        CLASSES.store(old, Ordering::Release);
+        return Err(PyRuntimeError::new_err("events are served already"));
+    }
+    for class in [&live, &durable] {
+        class.setattr(exit, method(class, c"__aexit__", ffi::PyMethodDefPointer { PyCFunctionFast: leave }, ffi::METH_FASTCALL)?)?;
+    }
+    live.setattr(enter, method(&live, c"__aenter__", ffi::PyMethodDefPointer { PyCFunction: begin }, ffi::METH_NOARGS)?)?;
+    Ok(())
+}
+
+/// A method of `class`, which binds as those do that are written in Python.
+fn method<'py>(
+    class: &Bound<'py, PyType>,
+    name: &'static CStr,
+    function: ffi::PyMethodDefPointer,
+    flags: c_int,
+) -> PyResult<Bound<'py, PyAny>> {
+    let definition =
+        Box::leak(Box::new(ffi::PyMethodDef { ml_name: name.as_ptr(), ml_meth: function, ml_flags: flags, ml_doc: ptr::null() }));
+    // SAFETY: the definition lives as long as the process; the function has the signature that the flags say.
+    unsafe { Bound::from_owned_ptr_or_err(class.py(), ffi::PyDescr_NewMethod(class.as_type_ptr(), definition)) }
+}
+
+/// Fill what both kinds of events have.
+unsafe fn fill(classes: &Classes, made: Object, read: Read, message: Owned, reply: Owned, hooks: Owned) {
+    // SAFETY: a fresh instance of a class that has these slots.
+    unsafe {
+        let live = &classes.live;
+        live.registered.fill(made, Owned::of(read.known.registered.as_ptr()).into_ptr());
+        live.subject.fill(made, Owned::of(read.known.name.as_ptr()).into_ptr());
+        live.payload.fill(made, read.payload.into_ptr());
+        live.reply.fill(made, reply.into_ptr());
+        live.wire.fill(made, message.into_ptr());
+        live.headers.fill(made, Owned::of(ffi::Py_None()).into_ptr());
+        live.hooks.fill(made, hooks.into_ptr());
+        live.entered.fill(made, Owned::of(ffi::Py_None()).into_ptr());
+    }
+}
+
+fn no_classes() -> PyErr {
+    PyRuntimeError::new_err("no classes of events were named")
+}
+
+/// A `LiveEvent` of what was read of `message`.
+pub fn live(py: Python<'_>, read: Read, message: Owned, reply: &[u8], hooks: Owned) -> PyResult<Owned> {
+    let classes = classes().ok_or_else(no_classes)?;
+    // SAFETY: a class with slots, made by its own allocator.
+    unsafe {
+        let reply = object::bytes(reply).ok_or_else(|| object::raised(py))?;
+        let made = object::allocate(classes.live.class.as_ptr().cast()).ok_or_else(|| object::raised(py))?;
+        fill(classes, made.as_ptr(), read, message, reply, hooks);
+        Ok(made)
+    }
+}
+
+/// An `Event` of what was read of `message`, to be settled by `settler`.
+pub fn durable(
+    py: Python<'_>,
+    read: Read,
+    message: Owned,
+    reply: Owned,
+    hooks: Owned,
+    settler: Owned,
+    received_at: Option<Owned>,
+) -> PyResult<Owned> {
+    let classes = classes().ok_or_else(no_classes)?;
+    // SAFETY: a class with slots, made by its own allocator.
+    unsafe {
+        let made = object::allocate(classes.durable.class.as_ptr().cast()).ok_or_else(|| object::raised(py))?;
+        fill(classes, made.as_ptr(), read, message, reply, hooks);
+        let own = &classes.durable;
+        own.settler.fill(made.as_ptr(), settler.into_ptr());
+        own.position.fill(made.as_ptr(), Owned::of(ffi::Py_None()).into_ptr());
+        own.settled.fill(made.as_ptr(), Owned::of(ffi::Py_False()).into_ptr());
+        own.tries.fill(made.as_ptr(), Owned::of(classes.one.as_ptr()).into_ptr());
+        let received_at = received_at.unwrap_or_else(|| Owned::of(classes.never.as_ptr()));
+        own.received_at.fill(made.as_ptr(), received_at.into_ptr());
+        Ok(made)
+    }
+}
+
+/// Acknowledges the events of one consumer: what `Settler.acked` does, for nearly every event.
+#[pyclass(frozen, module = "mts1b_wire")]
+pub struct Acker {
+    settler: Py<PyAny>,
+    client: Py<PyAny>,
+    buffer: Py<OutBuffer>,
+    remember: Py<PyAny>,
+    consumed: Py<PyDict>,
+    not_sent: Py<PyType>,
+}
+
+#[pymethods]
+impl Acker {
+    /// `not_sent` is the class of errors that mean no more than that the server delivers again.
+    #[new]
+    fn new(
+        settler: Py<PyAny>,
+        client: Py<PyAny>,
+        buffer: Py<OutBuffer>,
+        remember: Py<PyAny>,
+        consumed: Py<PyDict>,
+        not_sent: Py<PyType>,
+    ) -> Self {
+        Self { settler, client, buffer, remember, consumed, not_sent }
+    }
+
+    /// Acknowledge `event`; says whether to wait for room.
+    fn acked(&self, py: Python<'_>, event: &Bound<'_, PyAny>) -> PyResult<bool> {
+        let classes = classes().ok_or_else(no_classes)?;
+        let own = &classes.durable;
+        let settler = self.settler.bind(py);
+        if event.get_type().as_ptr() != own.class.as_ptr() {
+            return Err(PyTypeError::new_err("no event of a consumer"));
+        }
+        let object = event.as_ptr();
+        // SAFETY: an event of the class whose slots these are; references of our own are held while others' code runs.
+        unsafe {
+            own.settled.set(object, Owned::of(ffi::Py_True()).into_ptr());
+            if !self.client.bind(py).getattr(intern!(py, "hooks"))?.is_none() {
+                settler.call_method1(intern!(py, "_tell_hooks"), (event,))?;
+            }
+            let reply = classes.live.reply.get(object);
+            if reply.is_null() || ffi::PyBytes_CheckExact(reply) == 0 {
+                return Err(PyTypeError::new_err("a reply subject is bytes"));
+            }
+            let reply = Owned::of(reply);
+            let crowded = match self.buffer.get().acknowledge(py, object::bytes_of(reply.as_ptr())) {
+                Ok(crowded) => crowded,
+                Err(error) if error.is_instance(py, self.not_sent.bind(py)) => {
+                    settler.call_method1(intern!(py, "_not_sent"), (error.value(py),))?;
+                    false
+                }
+                Err(error) => return Err(error),
+            };
+            let prefetch = settler.getattr(intern!(py, "prefetch"))?;
+            if !prefetch.is_none() {
+                settled(py, &prefetch, &reply)?;
+            }
+            let remembered = Owned::new(ffi::PyObject_CallOneArg(self.remember.as_ptr(), reply.as_ptr()));
+            if remembered.is_none() {
+                return Err(object::raised(py));
+            }
+            let first = own.tries.get(object) == classes.one.as_ptr();
+            if !first || settler.getattr(intern!(py, "_suspect"))?.is(event) {
+                settler.call_method1(intern!(py, "_acked_after_tries"), (event,))?;
+            }
+            if settler.getattr(intern!(py, "stopping"))?.is_truthy()? {
+                settler.call_method0(intern!(py, "_release_if_done"))?;
+            }
+            let registered = Owned::of(classes.live.registered.get(object));
+            let pattern = Owned::new(ffi::PyObject_GetAttr(registered.as_ptr(), intern!(py, "pattern").as_ptr()));
+            let pattern = pattern.ok_or_else(|| object::raised(py))?;
+            if !object::count(self.consumed.as_ptr(), pattern.as_ptr(), 1) {
+                return Err(object::raised(py));
+            }
+            Ok(crowded)
+        }
+    }
+
+    fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
+        visit.call(&self.settler)?;
+        visit.call(&self.client)?;
+        visit.call(&self.buffer)
+    }
+}
+
+/// What `Prefetch.settled` does.
+unsafe fn settled(py: Python<'_>, prefetch: &Bound<'_, PyAny>, reply: &Owned) -> PyResult<()> {
+    let handled = prefetch.getattr(intern!(py, "handled"))?;
+    let handled = handled.cast::<PyDict>()?;
+    // SAFETY: a dict, and bytes.
+    unsafe {
+        let held = ffi::PyDict_GetItemWithError(handled.as_ptr(), reply.as_ptr());
+        if held.is_null() {
+            return if ffi::PyErr_Occurred().is_null() { Ok(()) } else { Err(object::raised(py)) };
+        }
+        if ffi::PyDict_DelItem(handled.as_ptr(), reply.as_ptr()) != 0 {
+            return Err(object::raised(py));
+        }
+    }
+    let count: i64 = prefetch.getattr(intern!(py, "_settled"))?.extract()?;
+    let step: i64 = prefetch.getattr(intern!(py, "_step"))?.extract()?;
+    if count + 1 >= step {
+        prefetch.setattr(intern!(py, "_settled"), 0)?;
+        prefetch.call_method0(intern!(py, "_count"))?;
+    } else {
+        prefetch.setattr(intern!(py, "_settled"), count + 1)?;
+    }
+    Ok(())
+}
+
+/// `__aenter__`: from here on the event is what its task handles.
+unsafe extern "C" fn begin(event: Object, _: Object) -> Object {
+    // SAFETY: the descriptor has looked that it is an event.
+    unsafe {
+        let Some(classes) = classes() else { return ptr::null_mut() };
+        if classes.live.hooks.get(event) != ffi::Py_None() {
+            return ffi::PyObject_CallOneArg(classes.pure_enter.as_ptr(), event);
+        }
+        let Some(token) = Owned::new(ffi::PyContextVar_Set(classes.handled.as_ptr(), event)) else {
+            return ptr::null_mut();
+        };
+        let Some(entered) = Owned::new(ffi::PyTuple_Pack(2, token.as_ptr(), ffi::Py_None())) else {
+            return ptr::null_mut();
+        };
+        classes.live.entered.set(event, entered.into_ptr());
+        awaitable::ready(Owned::of(event))
+    }
+}
+
+/// `__aexit__`: the event is handled no more; one that ended well is acknowledged.
+unsafe extern "C" fn leave(event: Object, arguments: *mut Object, count: ffi::Py_ssize_t) -> Object {
+    // SAFETY: the descriptor has looked that it is an event; CPython hands in so many arguments.
+    unsafe {
+        let Some(classes) = classes() else { return ptr::null_mut() };
+        let class = ffi::Py_TYPE(event);
+        let is_durable = ffi::PyType_IsSubtype(class, classes.durable.class.as_ptr().cast()) != 0;
+        let entered = classes.live.entered.get(event);
+        let plain = count == 3
+            && *arguments == ffi::Py_None()
+            && classes.live.hooks.get(event) == ffi::Py_None()
+            && !entered.is_null()
+            && ffi::PyTuple_CheckExact(entered) != 0;
+        if !plain {
+            let pure = if is_durable { &classes.pure_exit_durable } else { &classes.pure_exit };
+            return call_with(pure.as_ptr(), event, arguments, count);
+        }
+        let token = ffi::PyTuple_GET_ITEM(entered, 0);
+        if ffi::PyContextVar_Reset(classes.handled.as_ptr(), token) != 0 {
+            if ffi::PyErr_ExceptionMatches(ffi::PyExc_ValueError) == 0 {
+                return ptr::null_mut();
+            }
+            ffi::PyErr_Clear(); // entered in another task: what was set there is gone with it
+        }
+        classes.live.entered.set(event, Owned::of(ffi::Py_None()).into_ptr());
+        if !is_durable || classes.durable.settled.get(event) != ffi::Py_False() {
+            return awaitable::ready_false();
+        }
+        let settler = classes.durable.settler.get(event);
+        let Some(crowded) = Owned::new(ffi::PyObject_CallMethodOneArg(settler, classes.acked.as_ptr(), event)) else {
+            return ptr::null_mut();
+        };
+        if crowded.as_ptr() == ffi::Py_False() {
+            return awaitable::ready_false();
+        }
+        ffi::PyObject_CallMethodNoArgs(settler, classes.room.as_ptr()) // its None is no True
+    }
+}
+
+unsafe fn call_with(function: Object, event: Object, arguments: *mut Object, count: ffi::Py_ssize_t) -> Object {
+    // SAFETY: at most as many as there is room for, all of them alive.
+    unsafe {
+        let mut all = [event; 5];
+        let count = count as usize;
+        if count >= all.len() {
+            ffi::PyErr_SetString(ffi::PyExc_TypeError, c"__aexit__ takes three arguments".as_ptr());
+            return ptr::null_mut();
+        }
+        ptr::copy_nonoverlapping(arguments, all.as_mut_ptr().add(1), count);
+        ffi::PyObject_Vectorcall(function, all.as_ptr(), count + 1, ptr::null_mut())
+    }
+}

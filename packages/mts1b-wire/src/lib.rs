@@ -1,0 +1,41 @@
+//! The compiled core of MTS1B's event bus.
+//!
+//! Each part here has a twin in pure Python, which says what is right; what is unusual is left to it.
+//!
+//! Why there is `unsafe`: PyO3's safe layer takes a reference count, a borrow flag or an argument parser for each step,
+//! and has no words for some of CPython's (`am_send`, slots of Python classes by their offset). What is unsafe stands
+//! in `object.rs`, where each step is one small function with its reason, and in the functions that call these.
+
+mod awaitable;
+mod cell;
+mod events;
+mod message;
+mod object;
+mod outbound;
+mod plan;
+mod reader;
+mod scanner;
+mod subjects;
+
+use pyo3::prelude::*;
+
+/// Counted up with every change of what Python calls here; `eventbus/core.py` names the number that it wants.
+const INTERFACE: u32 = 4;
+
+/// The compiled core; see the package's README.
+#[pymodule]
+fn mts1b_wire(module: &Bound<'_, PyModule>) -> PyResult<()> {
+    object::import()?;
+    module.add("INTERFACE", INTERFACE)?;
+    module.add("__version__", env!("CARGO_PKG_VERSION"))?;
+    message::add(module)?;
+    awaitable::add(module)?;
+    module.add_class::<plan::Plan>()?;
+    module.add_class::<scanner::Scanner>()?;
+    module.add_function(wrap_pyfunction!(events::serve_events, module)?)?;
+    module.add_class::<events::Acker>()?;
+    reader::add(module)?;
+    outbound::add(module)?;
+    module.add_class::<subjects::Subjects>()?;
+    Ok(())
+}

@@ -75,6 +75,14 @@ async def test_a_person_logs_in_by_the_commands(run: Commands, tmp_path: Path):
             assert "refuses this identity" in refused
             assert token[:20] not in refused
             assert place.read_text() == token
+            laptop = tmp_path / "laptop"
+            laptop.mkdir()
+            run_there = Commands(laptop)
+            elsewhere = {"MTS1B_CONFIG": "", "XDG_CONFIG_HOME": str(laptop), "HOME": str(laptop)}
+            where = ("--servers", locked.websocket_url, "--ca", locked.pki.ca)
+            assert "now leads to" in await run_there("login", *where, environment=elsewhere, stdin=token)
+            assert "no halt is in force" in await run_there("halt", "ls", environment=elsewhere)
+            assert "logged in as alice" in await run_there("login", environment=elsewhere, stdin=token)
         finally:
             responder.terminate()
             await asyncio.wait_for(responder.wait(), PATIENCE)

@@ -107,6 +107,7 @@ def render_helm(out: Path, *, nodes: int = QUORUM, size: str = "10Gi") -> list[P
             "merge": {
                 "$include": f"../{_SERVICE}/accounts.conf",
                 "max_payload": "<< 1MB >>",
+                "max_control_line": "<< 32KB >>",
                 "max_pending": "<< 64MB >>",
                 "write_deadline": "5s",
                 "ping_interval": "5s",

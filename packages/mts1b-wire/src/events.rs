@@ -110,9 +110,15 @@ pub fn serve_events(live: Bound<'_, PyType>, durable: Bound<'_, PyType>, handled
         return Err(PyRuntimeError::new_err("events are served already"));
     }
     for class in [&live, &durable] {
-        class.setattr(exit, method(class, c"__aexit__", ffi::PyMethodDefPointer { PyCFunctionFast: leave }, ffi::METH_FASTCALL)?)?;
+        class.setattr(
+            exit,
+            method(class, c"__aexit__", ffi::PyMethodDefPointer { PyCFunctionFast: leave }, ffi::METH_FASTCALL)?,
+        )?;
     }
-    live.setattr(enter, method(&live, c"__aenter__", ffi::PyMethodDefPointer { PyCFunction: begin }, ffi::METH_NOARGS)?)?;
+    live.setattr(
+        enter,
+        method(&live, c"__aenter__", ffi::PyMethodDefPointer { PyCFunction: begin }, ffi::METH_NOARGS)?,
+    )?;
     Ok(())
 }
 
@@ -123,8 +129,12 @@ fn method<'py>(
     function: ffi::PyMethodDefPointer,
     flags: c_int,
 ) -> PyResult<Bound<'py, PyAny>> {
-    let definition =
-        Box::leak(Box::new(ffi::PyMethodDef { ml_name: name.as_ptr(), ml_meth: function, ml_flags: flags, ml_doc: ptr::null() }));
+    let definition = Box::leak(Box::new(ffi::PyMethodDef {
+        ml_name: name.as_ptr(),
+        ml_meth: function,
+        ml_flags: flags,
+        ml_doc: ptr::null(),
+    }));
     // SAFETY: the definition lives as long as the process; the function has the signature that the flags say.
     unsafe { Bound::from_owned_ptr_or_err(class.py(), ffi::PyDescr_NewMethod(class.as_type_ptr(), definition)) }
 }

@@ -39,10 +39,8 @@ impl<'a> Message<'a> {
                 return None;
             }
             let layout = object.cast::<Layout>();
-            let data = std::slice::from_raw_parts(
-                (&raw const (*layout).data).cast::<u8>(),
-                (*layout).head.ob_size as usize,
-            );
+            let data =
+                std::slice::from_raw_parts((&raw const (*layout).data).cast::<u8>(), (*layout).head.ob_size as usize);
             Some(Self { data, ends: (*layout).ends.map(|end| end as usize) })
         }
     }

@@ -262,9 +262,7 @@ pub fn bytes(data: &[u8]) -> Option<Owned> {
 #[inline(always)]
 pub unsafe fn bytes_of<'a>(object: Object) -> &'a [u8] {
     // SAFETY: see above.
-    unsafe {
-        std::slice::from_raw_parts(ffi::PyBytes_AS_STRING(object).cast(), ffi::Py_SIZE(object) as usize)
-    }
+    unsafe { std::slice::from_raw_parts(ffi::PyBytes_AS_STRING(object).cast(), ffi::Py_SIZE(object) as usize) }
 }
 
 /// A datetime in the zone `utc`.

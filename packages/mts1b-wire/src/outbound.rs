@@ -363,7 +363,11 @@ impl TemplateSlots {
         // SAFETY: see above; a template never changes.
         unsafe {
             let (line, block) = (self.line.get(template), self.block.get(template));
-            if line.is_null() || block.is_null() || ffi::PyBytes_CheckExact(line) == 0 || ffi::PyBytes_CheckExact(block) == 0 {
+            if line.is_null()
+                || block.is_null()
+                || ffi::PyBytes_CheckExact(line) == 0
+                || ffi::PyBytes_CheckExact(block) == 0
+            {
                 return None;
             }
             Some(Lead { line: object::bytes_of(line), block: object::bytes_of(block) })
@@ -431,7 +435,10 @@ impl Sender {
             templates,
             slots: TemplateSlots::new(&template)?,
             template: template.unbind(),
-            names: names.iter().map(|name| Ok(PyString::intern(py, name.to_str()?).unbind())).collect::<PyResult<_>>()?,
+            names: names
+                .iter()
+                .map(|name| Ok(PyString::intern(py, name.to_str()?).unbind()))
+                .collect::<PyResult<_>>()?,
             denials,
             published,
             pattern,
@@ -652,4 +659,3 @@ pub fn add(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<Framer>()?;
     module.add_function(wrap_pyfunction!(take_acks, module)?)
 }
-

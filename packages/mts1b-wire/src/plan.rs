@@ -757,9 +757,7 @@ fn quoted(out: &mut Vec<u8>, text: &[u8]) {
 #[cold]
 unsafe fn same_name(key: Object, quoted: &[u8]) -> bool {
     // SAFETY: looked at as a string only when it is one.
-    unsafe {
-        ffi::PyUnicode_CheckExact(key) != 0 && object::ascii(key) == Some(&quoted[1..quoted.len() - 2])
-    }
+    unsafe { ffi::PyUnicode_CheckExact(key) != 0 && object::ascii(key) == Some(&quoted[1..quoted.len() - 2]) }
 }
 
 #[inline(always)]

@@ -13,7 +13,6 @@ use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict};
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 /// Whether somebody watches handlers, remembered for the hooks that were asked last.
 #[derive(Default)]
@@ -23,12 +22,7 @@ pub struct Watched {
 }
 
 /// The hooks of `client` that are told of handlers; `wanted` is what they must be beside `handlers`.
-pub fn hooks_of(
-    py: Python<'_>,
-    client: &Py<PyAny>,
-    watched: &Locked<Watched>,
-    also: Option<&str>,
-) -> PyResult<Owned> {
+pub fn hooks_of(py: Python<'_>, client: &Py<PyAny>, watched: &Locked<Watched>, also: Option<&str>) -> PyResult<Owned> {
     let hooks = client.bind(py).getattr(intern!(py, "hooks"))?;
     // SAFETY: None and the hooks are alive.
     unsafe {
@@ -64,7 +58,8 @@ pub fn guarded(py: Python<'_>, step: impl FnOnce() -> PyResult<Stepped>) -> Step
             Stepped::Raised
         }
         Err(_) => {
-            PyRuntimeError::new_err("the compiled core is wrong about something; MTS1B_PURE=1 does without it").restore(py);
+            PyRuntimeError::new_err("the compiled core is wrong about something; MTS1B_PURE=1 does without it")
+                .restore(py);
             Stepped::Raised
         }
     }
@@ -184,7 +179,8 @@ unsafe extern "C" fn listen_next(reader: Object) -> Object {
     unsafe { awaitable::next(Owned::of(reader), listen_step) }
 }
 
-const TURN: Duration = Duration::from_millis(5);
+/// Seconds after which the event loop gets a turn.
+const TURN: f64 = 0.005;
 
 /// The prefetch that a consumer had when it was looked at last, and what is asked of it for each event.
 struct Prefetch {
@@ -193,6 +189,9 @@ struct Prefetch {
     popleft: Py<PyAny>,
     handled: Py<PyDict>,
 }
+
+/// What waits, how one is taken, and where those are that are being handled.
+type Held = (Py<PyAny>, Py<PyAny>, Py<PyDict>);
 
 /// Iterates a consumer; what is not common is the consumer's own `__anext__`, as is every turn of the event loop.
 #[pyclass(frozen, module = "mts1b_wire")]
@@ -204,7 +203,9 @@ pub struct ConsumeReader {
     subjects: Py<Subjects>,
     watched: Locked<Watched>,
     prefetch: Locked<Option<Prefetch>>,
-    turned: Locked<Instant>,
+    /// The module `time`, so that simulated clocks are read as in pure Python.
+    time: Py<PyAny>,
+    turned: Locked<f64>,
 }
 
 #[pymethods]
@@ -217,6 +218,7 @@ impl ConsumeReader {
         subjects: Py<Subjects>,
     ) -> PyResult<Self> {
         Ok(Self {
+            time: settler.py().import("time")?.into_any().unbind(),
             consumer,
             client,
             pause: settler.getattr("pause")?.unbind(),
@@ -224,7 +226,7 @@ impl ConsumeReader {
             subjects,
             watched: Locked::new(Watched::default()),
             prefetch: Locked::new(None),
-            turned: Locked::new(Instant::now()),
+            turned: Locked::new(0.0),
         })
     }
 
@@ -258,9 +260,10 @@ impl ConsumeReader {
     /// The next event, when nothing about it is to be decided.
     #[inline(always)]
     fn common(&self, py: Python<'_>) -> PyResult<Option<Owned>> {
-        let now = Instant::now();
+        let time = self.time.bind(py);
+        let now: f64 = time.call_method0(intern!(py, "monotonic"))?.extract()?;
         let turn = self.turned.with(py, |turned| {
-            let over = now.duration_since(*turned) > TURN;
+            let over = now - *turned > TURN;
             if over {
                 *turned = now;
             }
@@ -297,8 +300,7 @@ impl ConsumeReader {
             let watched = self.client.bind(py).getattr(intern!(py, "hooks"))?;
             let mut received_at = None;
             if !watched.is_none() {
-                let seconds = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0.0, |passed| passed.as_secs_f64());
-                received_at = Owned::new(ffi::PyFloat_FromDouble(seconds));
+                received_at = Some(Owned::of(time.call_method0(intern!(py, "time"))?.as_ptr()));
             }
             let hooks = hooks_of(py, &self.client, &self.watched, None)?;
             let settler = Owned::of(self.settler.as_ptr());
@@ -306,17 +308,14 @@ impl ConsumeReader {
         }
     }
 
-    /// What waits, how one is taken, and where those are that are being handled.
+    /// What the consumer's prefetch holds.
     #[inline(always)]
-    fn prefetched(
-        &self,
-        py: Python<'_>,
-        prefetch: &Bound<'_, PyAny>,
-    ) -> PyResult<Option<(Py<PyAny>, Py<PyAny>, Py<PyDict>)>> {
+    fn prefetched(&self, py: Python<'_>, prefetch: &Bound<'_, PyAny>) -> PyResult<Option<Held>> {
         let known = self.prefetch.with(py, |known| {
-            known.as_ref().filter(|known| known.itself.as_ptr() == prefetch.as_ptr()).map(|known| {
-                (known.queue.clone_ref(py), known.popleft.clone_ref(py), known.handled.clone_ref(py))
-            })
+            known
+                .as_ref()
+                .filter(|known| known.itself.as_ptr() == prefetch.as_ptr())
+                .map(|known| (known.queue.clone_ref(py), known.popleft.clone_ref(py), known.handled.clone_ref(py)))
         });
         if known.is_some() || prefetch.is_none() {
             return Ok(known);

@@ -73,6 +73,7 @@ impl Subjects {
     }
 
     /// From now on, read messages of `subject` whose header block begins with `prefix` and goes on as ours do.
+    #[allow(clippy::too_many_arguments)] // one call, in Python
     fn remember(
         &self,
         py: Python<'_>,
@@ -87,7 +88,8 @@ impl Subjects {
         let prefix: Box<[u8]> = prefix.as_bytes().into();
         let old = self.state.with(py, |state| {
             let last = state.last.take();
-            let cleared = if state.known.len() >= MOST_SUBJECTS { Some(std::mem::take(&mut state.known)) } else { None };
+            let cleared =
+                if state.known.len() >= MOST_SUBJECTS { Some(std::mem::take(&mut state.known)) } else { None };
             let mut prefixes = match state.known.get(&key) {
                 Some(known) => known.prefixes.iter().filter(|each| **each != prefix).cloned().collect(),
                 None => Vec::new(),

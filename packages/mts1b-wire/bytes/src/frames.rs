@@ -106,10 +106,7 @@ mod tests {
             extra: b"x: y\r\n",
             payload: b"{}",
         });
-        assert_eq!(
-            full,
-            b"HPUB a in.12 51 53\r\nNATS/1.0\r\nmts-trace-id: t\r\nNats-Msg-Id: i\r\nx: y\r\n\r\n{}\r\n"
-        );
+        assert_eq!(full, b"HPUB a in.12 51 53\r\nNATS/1.0\r\nmts-trace-id: t\r\nNats-Msg-Id: i\r\nx: y\r\n\r\n{}\r\n");
     }
 
     #[test]

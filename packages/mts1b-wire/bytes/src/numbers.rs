@@ -31,8 +31,7 @@ pub fn put_two(out: &mut Vec<u8>, value: u8) {
     out.extend_from_slice(&[b'0' + value / 10, b'0' + value % 10]);
 }
 
-const TENS: [f64; 16] =
-    [1e0, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9, 1e10, 1e11, 1e12, 1e13, 1e14, 1e15];
+const TENS: [f64; 16] = [1e0, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9, 1e10, 1e11, 1e12, 1e13, 1e14, 1e15];
 const MOST: f64 = 1e15;
 const LEAST: f64 = 1e-5;
 /// Tries with so many digits behind the point; more of them would cost more than asking for the shortest digits.

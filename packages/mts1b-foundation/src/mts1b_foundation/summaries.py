@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from mts1b_foundation.deadletters import DeadLetter
 from mts1b_foundation.event import Event
-from mts1b_foundation.fills import BrokerCancel, BrokerFill, Fill
+from mts1b_foundation.fills import BrokerCancel, BrokerFill, BrokerRejection, Fill
 from mts1b_foundation.marketdata import Bar, Quote, SessionClosed
 from mts1b_foundation.operations import Alert, HaltClearance, HaltObedience, HaltRequest, Probe
 from mts1b_foundation.orders import Order
@@ -21,8 +21,8 @@ _FIELDS: Final = 5
 
 def summary(event: Event) -> str:
     """``event`` in one line of words; never longer than its own texts make it."""
-    made = _SUMMARIES.get(type(event))
-    return _any(event) if made is None else made(event)
+    made = next((_SUMMARIES[kind] for kind in type(event).__mro__ if kind in _SUMMARIES), _any)
+    return made(event)
 
 
 def _order(order: Order) -> str:
@@ -45,6 +45,10 @@ def _broker_fill(fill: BrokerFill) -> str:
 
 def _broker_cancel(cancel: BrokerCancel) -> str:
     return f"{cancel.symbol} canceled by {cancel.broker} with {cancel.filled_quantity} filled: {cancel.reason}"
+
+
+def _broker_rejection(rejection: BrokerRejection) -> str:
+    return f"{rejection.symbol} rejected by {rejection.broker}: {rejection.reason}"
 
 
 def _signal(signal: Signal) -> str:
@@ -118,11 +122,12 @@ def _text(value: object) -> str:
     return value.isoformat() if isinstance(value, datetime) else str(value)
 
 
-_SUMMARIES: Final[dict[type[Event], Callable[[Any], str]]] = {
+_SUMMARIES: Final[dict[type, Callable[[Any], str]]] = {
     Order: _order,
     Fill: _fill,
     BrokerFill: _broker_fill,
     BrokerCancel: _broker_cancel,
+    BrokerRejection: _broker_rejection,
     Signal: _signal,
     OrderApproval: _approval,
     OrderRejection: _rejection,

@@ -107,7 +107,10 @@ async def test_what_a_strict_consumer_refuses_is_shown_with_the_refusal(bus: Eve
     assert "REFUSED schema_mismatch: mts.v1.oms.orders.created: the message has mts-schema 'x:v9', expected" in text
     assert "mts-schema: x:v9" in text
     assert '"order_id": 1' in text
-    _, text, _ = await events("find", "refused:yes", "--json")
+    await bus.request("mts.v1.oms.orders.created", b"\x1b[2J{", headers={"x": "\x1b[31m"}, timeout=20)
+    _, text, _ = await events("get", "OMS_ORDERS", "2")
+    assert "\x1b" not in text
+    _, text, _ = await events("find", "refused:yes stream:OMS_ORDERS seq:1", "--json")
     assert [each["refused"]["reason"] for each in json.loads(text)["events"]] == ["schema_mismatch"]
 
 

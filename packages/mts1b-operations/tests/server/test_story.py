@@ -115,7 +115,9 @@ async def test_a_filled_order_is_told_whole_and_nothing_is_missing(
         "oms.orders.created", "risk.gate.passed", "oms.orders.accepted",
         "brokers.{broker}.fills.raw", "oms.fills.created", "oms.orders.filled",
     ]  # fmt: skip
-    assert found["searched"] == {"how": "search", "complete": True, "back_to": None}
+    assert found["searched"] == {
+        "how": "search", "complete": True, "back_to": None, "related_within_seconds": 600,
+    }  # fmt: skip
     code, text = await ask("trace", trace, nats_server, capsys)
     assert code == 0
     assert "6 events" in text

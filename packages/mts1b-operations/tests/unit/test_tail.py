@@ -4,7 +4,7 @@ from itertools import pairwise
 
 from mts1b_foundation.samples import QUOTE
 from mts1b_foundation.subjects import registry
-from mts1b_operations.history.lines import Lines
+from mts1b_operations.history.lines import Lines, clean
 from mts1b_operations.history.sampling import Rate, Sampler
 from mts1b_operations.history.seen import Decoders, Seen
 from mts1b_operations.history.tail import patterns_to_hear
@@ -84,3 +84,9 @@ def test_both_forms_of_a_verb_subject_are_heard():
     assert hear("mts.v1.oms.>", _DECODERS) == ("mts.v1.oms.>",)
     assert hear("mts.v1.marketdata.quotes.{symbol}", _DECODERS) == ("mts.v1.marketdata.quotes.*",)
     assert hear("marketdata.sessions.closed", _DECODERS) == ("mts.*.marketdata.sessions.closed",)
+
+
+def test_what_moves_a_cursor_is_written_out():
+    assert clean("a\x1b[2J\x9b31m\n\u202eb") == "a\\x1b[2J\\x9b31m\\n\\u202eb"
+    assert clean("é\n\tx", keep="\n") == "é\n\\tx"
+    assert clean("BTC/USDT @ 1") == "BTC/USDT @ 1"

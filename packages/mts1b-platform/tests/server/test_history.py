@@ -13,6 +13,7 @@ from mts1b_platform.eventbus.history.message_get import MessageGet
 from mts1b_platform.eventbus.history.recorded import Recorded, nanoseconds_of, read_answer, stamp_of
 from mts1b_platform.eventbus.jetstream.api import js_api
 from mts1b_platform.eventbus.protocol.envelope import MSG_ID
+from mts1b_platform.eventbus.protocol.message import WireMsg
 from mts1b_platform.server import NatsServer
 
 STREAM = "OMS_ORDERS"
@@ -110,6 +111,14 @@ async def test_a_server_that_is_killed_meanwhile_costs_nothing(history: History,
             await nats_server.restart()
         seqs += [each.seq for each in batch]
     assert seqs == list(range(1, 3_001))
+
+
+def test_lines_that_a_later_server_adds_are_passed_over():
+    lines = b"Nats-Stream: S\r\nNats-Subject: a.b\r\nNats-Sequence: 7\r\nNats-Time-Stamp: 2026-11-29T03:12:03Z\r\n"
+    for more in (b"", b"Nats-Num-Pending: 1\r\nNats-Last-Sequence: 6\r\n", b"Nats-Later: x\r\n"):
+        for head, published in ((b"NATS/1.0\r\n", b""), (b"NATS/1.0\r\nx: y\r\n", b"NATS/1.0\r\nx: y\r\n\r\n")):
+            found = read_answer((b"", b"", head + lines + more + b"\r\n", b"p"))
+            assert found == Recorded("S", 7, "2026-11-29T03:12:03Z", WireMsg(b"a.b", b"", published, b"p"))
 
 
 def test_an_answer_that_is_none_is_said():

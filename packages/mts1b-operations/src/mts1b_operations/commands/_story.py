@@ -4,14 +4,15 @@ from collections.abc import Iterator
 
 from mts1b_foundation.orders import Order
 
-from mts1b_operations.history.lines import cut, short
+from mts1b_operations.history.lines import clean, cut, short
 from mts1b_operations.history.seen import Seen
 from mts1b_operations.story.explain import Missing
+from mts1b_operations.story.gather import AROUND
 from mts1b_operations.story.readers import Reader, State
 from mts1b_operations.story.story import Story
 
-_SUBJECT = 27
-_PLACE = 18
+_SUBJECT = 29
+_PLACE = 22
 _MARKS = {State.HANDLED: "ok", State.UNDER_WAY: "under way", State.WAITING: "WAITING", State.BEFORE: "-"}
 
 
@@ -45,7 +46,7 @@ def _state(story: Story) -> Iterator[str]:
     order = _order(story)
     if order is not None:
         filled = f", {order.filled_quantity} of {order.quantity} filled" if order.filled_quantity else ""
-        why = order.rejected_reason or order.canceled_reason
+        why = clean(order.rejected_reason or order.canceled_reason or "")
         yield f"{order.status.value.upper()}{filled}{f': {why}' if why else ''}"
     if not story.missing:
         yield "nothing is missing" if order is None or order.status.is_final else "nothing is owed by anybody: it rests"
@@ -59,7 +60,7 @@ def _missing(each: Missing) -> Iterator[str]:
     yield f"{late}: {each.owed.step.words}, for {duration(each.waiting)} ({usually})"
     yield f"  after    {short(each.owed.after.subject)} {each.owed.after.place}"
     lag = f"; its lag is {duration(each.lag)}" if each.lag else ""
-    yield f"  owes it  {each.owed.by}: {each.why}{lag}"
+    yield f"  owes it  {each.owed.by}: {clean(each.why)}{lag}"
     for number, do in enumerate(each.do):
         yield f"  {'do' if not number else '  '}       {do}"
 
@@ -76,9 +77,9 @@ def _timeline(story: Story, width: int) -> Iterator[str]:
         before = seen.recorded.time_ns
         mark = "!" if seen.refused else " "
         step = "" if after is None else f"+{after:.1f}" if after < 100_000 else f"+{duration(after / 1e3)}"
-        where = f"{short(seen.subject).ljust(_SUBJECT)} {seen.place.ljust(_PLACE)}"
+        where = f"{clean(short(seen.subject)).ljust(_SUBJECT)} {seen.place.ljust(_PLACE)}"
         head = f"{clock[:12].ljust(12)} {step.rjust(8)} {mark}{where} "
-        yield f"{head}{cut(seen.summary, max(20, width - len(head)))}"
+        yield f"{head}{cut(clean(seen.summary), max(20, width - len(head)))}"
         if story.readers is not None and (readers := story.readers.get(seen.place)):
             said = ", ".join(_reader(reader) for reader in readers)
             yield f"{' ' * 23}{said}"
@@ -97,8 +98,10 @@ def _searched(story: Story) -> Iterator[str]:
     if story.readers is None:
         yield "who has handled what is not known: this identity may not ask the server for its consumers"
     count = f"{len(story.events)} events"
-    if story.found.complete:
-        yield f"{count}, all that there are (by {story.found.how})"
+    if story.found.complete and story.found.how == "search":
+        yield f"{count}, all that are about it; what shares its trace or signal: within {duration(AROUND)} of it"
+    elif story.found.complete:
+        yield f"{count}, all that there are (by the index)"
     elif story.found.back_to is not None:
         yield f"{count}; searched back to {story.found.back_to} only: --from and --within search on"
     else:

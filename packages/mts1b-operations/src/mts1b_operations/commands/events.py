@@ -38,7 +38,7 @@ from mts1b_operations.export.csv_file import CsvFile
 from mts1b_operations.export.json_lines import JsonLinesFile
 from mts1b_operations.export.run import ExportError, ExportStopped, Forwards, payload_of
 from mts1b_operations.export.run import export as write_all
-from mts1b_operations.history.lines import Lines
+from mts1b_operations.history.lines import Lines, clean
 from mts1b_operations.history.matching import matches, patterns_of, streams_of
 from mts1b_operations.history.query import Query
 from mts1b_operations.history.sampling import Rate, Sampler
@@ -137,17 +137,17 @@ def get(
         print_json(seen.to_json())
         return
     say(f"{seen.place}  {seen.recorded.stamp}")
-    say(f"  {seen.subject}")
-    say(f"  {seen.summary}")
+    say(f"  {clean(seen.subject)}")
+    say(f"  {clean(seen.summary)}")
     if seen.registered is None:
         say("  nobody registered this subject: no typed consumer reads it")
     say()
     for name, value in seen.headers.items():
-        say(f"  {name}: {value}")
+        say(f"  {clean(name)}: {clean(value)}")
     say()
     document = seen.to_json()
     text = json.dumps(document["payload"], indent=2, ensure_ascii=False) if document["payload"] is not None else None
-    say(text if text is not None else document["payload_text"])
+    say(clean(text if text is not None else document["payload_text"], keep="\n"))
 
 
 @app.command("find")

@@ -23,7 +23,7 @@ app = noun(__doc__ or "")
 File = Annotated[Path | None, typer.Argument(help="The index. Default: the setting index_file.")]
 
 
-class IndexError_(Mts1bError):  # noqa: N801 - IndexError is Python's
+class NoIndexNamed(Mts1bError):
     """No index was named."""
 
 
@@ -116,5 +116,5 @@ def _each(found: dict[str, Any]) -> str:
 def _path(given: Path | None) -> Path:
     found = given or Settings.load().index_file
     if found is None:
-        raise IndexError_("which index? Name its file, or set index_file in mts1b.toml (MTS1B_INDEX_FILE)")
+        raise NoIndexNamed("which index? Name its file, or set index_file in mts1b.toml (MTS1B_INDEX_FILE)")
     return found

@@ -26,13 +26,13 @@ class Lines:
         if day != self._day:
             self._day = day
             yield f"{day} (UTC)"
-        head = f"{clock[:12].ljust(12)} {'!' if seen.refused else ' '} {short(seen.subject).ljust(_SUBJECT)} "
+        head = f"{clock[:12].ljust(12)} {'!' if seen.refused else ' '} {clean(short(seen.subject)).ljust(_SUBJECT)} "
         place = seen.place.rjust(_PLACE) if seen.place else ""
         if self._width is None:
-            yield f"{head} {seen.summary}{'  ' + seen.place if seen.place else ''}"
+            yield f"{head} {clean(seen.summary)}{'  ' + seen.place if seen.place else ''}"
             return
         room = max(10, self._width - len(head) - len(place) - 2)
-        said = _one_line(seen.summary)
+        said = clean(seen.summary)
         if seen.refused is not None and len(said) > room:  # the reason is what the line is there for: it is not cut
             yield f"{head} {'REFUSED'.ljust(room)} {place}".rstrip()
             yield f"{' ' * 15}{said}"
@@ -53,5 +53,10 @@ def cut(text: str, width: int) -> str:
     return text if len(text) <= width else text[: width - 1] + _ELLIPSIS
 
 
-def _one_line(text: str) -> str:
-    return "".join(character if character.isprintable() else " " for character in text)
+def clean(text: str, *, keep: str = "") -> str:
+    """``text`` without what moves a cursor or changes a terminal: such characters are written as escapes."""
+    if text.isprintable():
+        return text
+    return "".join(
+        each if each.isprintable() or each in keep else each.encode("unicode_escape").decode() for each in text
+    )

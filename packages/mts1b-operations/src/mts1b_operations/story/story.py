@@ -14,7 +14,7 @@ from mts1b_operations.history.streams import known_streams
 from mts1b_operations.lag import ConsumerLag, lags_of
 from mts1b_operations.story.expected import Owed, owed
 from mts1b_operations.story.explain import Missing, explain
-from mts1b_operations.story.gather import Finder, Found, gather
+from mts1b_operations.story.gather import AROUND, Finder, Found, gather
 from mts1b_operations.story.names import Name
 from mts1b_operations.story.readers import Reader, readers_of, services_of_durables
 from mts1b_operations.story.usual import newest, streams_of, usual
@@ -51,7 +51,12 @@ class Story:
             ],
             "missing": [each.to_json() for each in self.missing],
             "hidden": self.found.hidden,
-            "searched": {"how": self.found.how, "complete": self.found.complete, "back_to": self.found.back_to},
+            "searched": {
+                "how": self.found.how,
+                "complete": self.found.complete,
+                "back_to": self.found.back_to,
+                "related_within_seconds": AROUND if self.found.how == "search" else None,
+            },
         }
 
 

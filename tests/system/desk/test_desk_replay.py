@@ -37,7 +37,7 @@ async def test_a_desk_on_a_replay_of_its_own_quotes_has_the_same_ledger(
     stop, ready = asyncio.Event(), asyncio.Event()
     async with await connect(nats_server.url, connect_timeout=20) as bus:
         with Recording(file, await origin_of(bus)) as recording:
-            patterns = ["mts.v1.marketdata.quotes.*", "mts.v1.marketdata.sessions.closed"]
+            patterns = ["mts.v2.marketdata.quotes.*", "mts.v2.marketdata.sessions.closed"]
             recording_it = asyncio.create_task(record(bus, patterns, recording, stop, ready))
             await ready.wait()
             first = (await desk("run", "--quotes", "300", "--speed", "max", "--json")).ledger

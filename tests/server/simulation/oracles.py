@@ -167,7 +167,9 @@ def _unknown(evidence: Evidence, reader: Reader, order: int) -> bool:
         return False
     if reader.once:
         most = evidence.plan.max_deliveries  # and the first one, which is not counted, when it crashed
-        return most <= reader.begun[order] <= most + reader.crashes[order]
+        # A first delivery that waited in a process which stood still is not counted, and nobody is asked about it.
+        late = any(effect.order == order and effect.deliveries == 1 for effect in reader.effects)
+        return most <= reader.begun[order] <= most + reader.crashes[order] + late
     return reader.failures[order] + reader.crashes[order] > 0
 
 

@@ -17,6 +17,7 @@ const MOST_PREFIXES: usize = 8;
 
 /// What is known of one concrete subject.
 pub struct Known {
+    subject: Box<[u8]>,
     pub registered: Py<PyAny>,
     pub name: Py<PyString>,
     pub pattern: Py<PyString>,
@@ -50,7 +51,7 @@ type ByName = HashMap<Box<[u8]>, Arc<Known>, BuildHasherDefault<Mixing>>;
 #[derive(Default)]
 struct State {
     known: ByName,
-    last: Option<(Box<[u8]>, Arc<Known>)>,
+    last: Option<Arc<Known>>,
 }
 
 /// Decodes the common messages of some subjects.
@@ -96,7 +97,11 @@ impl Subjects {
             };
             prefixes.insert(0, prefix);
             prefixes.truncate(MOST_PREFIXES);
-            let replaced = state.known.insert(key, Arc::new(Known { registered, name, pattern, plan, prefixes }));
+            let replaced = {
+                let subject = key.clone();
+                let known = Known { subject, registered, name, pattern, plan, prefixes };
+                state.known.insert(key, Arc::new(known))
+            };
             (last, cleared, replaced)
         });
         drop(old);
@@ -120,16 +125,17 @@ impl Subjects {
         // SAFETY: the caller's reference keeps it alive.
         let Some(message) = (unsafe { Message::of(message) }) else { return Ok(None) };
         let subject = message.subject();
-        let known = self.state.with(py, |state| {
-            if let Some((name, known)) = &state.last {
-                if **name == *subject {
-                    return Some(Arc::clone(known));
+        let (known, old) = self.state.with(py, |state| {
+            if let Some(known) = &state.last {
+                if *known.subject == *subject {
+                    return (Some(Arc::clone(known)), None);
                 }
             }
-            let known = Arc::clone(state.known.get(subject)?);
-            state.last = Some((subject.into(), Arc::clone(&known)));
-            Some(known)
+            let known = state.known.get(subject).map(Arc::clone);
+            let old = known.as_ref().and_then(|known| state.last.replace(Arc::clone(known)));
+            (known, old)
         });
+        drop(old);
         let Some(known) = known else { return Ok(None) };
         let head = message.head();
         if !known.prefixes.iter().any(|prefix| head.strip_prefix(&**prefix).is_some_and(headers::are_ids)) {

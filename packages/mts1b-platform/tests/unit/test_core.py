@@ -259,15 +259,16 @@ def test_a_model_that_is_changed_while_it_is_in_use_is_served_by_pydantic():
     assert plan.counts == (1, 2)
 
 
-PLANNED = {
-    *("Alert", "Fill", "HaltClearance", "HaltObedience", "HaltRequest", "Order", "OrderApproval", "OrderRejection"),
-    *("Probe", "Quote", "RiskEnvelope", "Signal"),
+UNPLANNED = {
+    *("Bar", "BrokerCancel", "BrokerFill", "BrokerRejection", "DeadLetter", "NavSnapshot", "SessionClosed"),
+    *("BarV2", "BrokerFillV2", "NavSnapshotV2", "SessionClosedV2"),
 }
+"""The payloads that the pure codec serves, as ``docs/architecture.md`` says; why is said there."""
 
 
 @compiled
-def test_the_payloads_that_have_a_plan():
-    assert {type(event).__name__ for event in SAMPLES if plan_of(type(event)) is not None} == PLANNED
+def test_all_payloads_have_a_plan_but_those_that_are_known_to_have_none():
+    assert {type(event).__name__ for event in SAMPLES if plan_of(type(event)) is None} == UNPLANNED
 
 
 @compiled

@@ -1,0 +1,48 @@
+"""Building the compiled core where it cannot be built: one line, pure Python, exit 0; an error where it is required."""
+
+import os
+import subprocess
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+SCRIPT = ROOT / "scripts" / "build-core.sh"
+
+
+def build(tmp_path: Path, programs: dict[str, str], **environment: str) -> subprocess.CompletedProcess[str]:
+    """Run the script where only these stand before the system's own programs."""
+    for name, text in programs.items():
+        program = tmp_path / name
+        program.write_text(f"#!/bin/sh\n{text}\n")
+        program.chmod(0o755)
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("MTS1B_")}
+    kept |= {"PATH": f"{tmp_path}:/usr/bin:/bin", **environment}
+    return subprocess.run([SCRIPT, "false", ".venv/bin/python"], capture_output=True, text=True, env=kept, check=False)
+
+
+OLD = {"cargo": "exit 0", "rustc": "echo 'rustc 1.60.0 (old)'"}
+NEW = {"cargo": "exit 0", "rustc": "echo 'rustc 9.9.9 (new)'"}
+NONE = {"rustc": "exit 1", "cargo": "exit 1"}
+
+
+@pytest.mark.parametrize(
+    ("programs", "why"), [(OLD, "Rust 1.60.0 is too old"), (NEW, "the build failed"), (NONE, "rustc does not run")]
+)
+def test_what_cannot_be_built_leaves_pure_python(tmp_path: Path, programs: dict[str, str], why: str):
+    done = build(tmp_path, programs)
+    assert done.returncode == 0
+    assert done.stdout == ""
+    assert [*done.stderr.splitlines()] == [line for line in done.stderr.splitlines() if why in line]
+    assert len(done.stderr.splitlines()) == 1
+
+
+def test_where_it_is_required_that_is_an_error(tmp_path: Path):
+    done = build(tmp_path, OLD, MTS1B_CORE="required")
+    assert done.returncode == 1
+    assert "required" in done.stderr
+
+
+def test_where_it_is_switched_off_it_is_not_built(tmp_path: Path):
+    done = build(tmp_path, NEW, MTS1B_PURE="1")
+    assert (done.returncode, "MTS1B_PURE=1" in done.stderr) == (0, True)

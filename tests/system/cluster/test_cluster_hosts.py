@@ -17,7 +17,7 @@ from pathlib import Path
 
 import psutil
 import pytest
-from cluster_load import Load
+from cluster_load import SPEC_READER, Load
 from mts1b_platform.eventbus import connect
 from mts1b_platform.eventbus.jetstream.api import js_api
 
@@ -111,7 +111,7 @@ def hosts(tmp_path: Path) -> Iterator[Hosts]:
 def install(hosts: Hosts) -> None:
     """As docs/cluster.md says: the first node makes the certificates, the others are given them."""
     common = ("install", "--profile", "production", "--peers", hosts.peers, "--supervisor", "detached")
-    common += ("--no-user-config",)
+    common += ("--no-user-config", "--checkout", str(SPEC_READER))
     said = hosts.deploy("n1", *common, "--node", "n1")
     assert "install n2, n3 too" in said
     for name in ("n2", "n3"):

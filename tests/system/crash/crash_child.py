@@ -22,7 +22,6 @@ from mts1b_foundation.subjects import OMS_ORDERS_CREATED
 from mts1b_operations.deadletters import Mover
 from mts1b_platform.eventbus import JetStreamUnavailable, Reject, RetryPolicy, ServerUnavailable, connect
 from mts1b_platform.eventbus.consuming import settling
-from mts1b_platform.eventbus.consuming.ordering.ordered_settling import OrderedSettler
 from mts1b_platform.eventbus.consuming.settling import Settler
 from mts1b_platform.eventbus.outbox import Relay
 
@@ -130,8 +129,7 @@ async def _consume(job: dict[str, Any], place: crash_places.Place, fuse: Fuse) -
         fuse("after dead letter")
 
     setattr(settling, "store_dead_letter", burning_dead_letter)  # noqa: B010 - the same
-    for settler in (Settler, OrderedSettler):
-        _burn_acks(settler, fuse)
+    _burn_acks(fuse)
     policy = RetryPolicy(max_deliveries=1000, base=0.05, factor=1.5, cap=0.5)
     async with await connect(job["url"], service="mts1b-brokers", connect_timeout=30) as bus:
         store = place.store(bus)
@@ -151,16 +149,23 @@ async def _consume(job: dict[str, Any], place: crash_places.Place, fuse: Fuse) -
         watching.cancel()
 
 
-def _burn_acks(settler: type[Settler], fuse: Fuse) -> None:
-    acked = settler.acked
+def _burn_acks(fuse: Fuse) -> None:
+    """Around the ack of each settler, which is the compiled core's where that is at work."""
+    init: Any = Settler.__init__
 
-    def burning_acked(self: Settler, event: Any) -> bool:
-        fuse("before ack")
-        crowded = acked(self, event)
-        fuse("after ack")
-        return crowded
+    def burning_init(self: Settler, *args: Any, **options: Any) -> None:
+        init(self, *args, **options)
+        acked = self.acked
 
-    settler.acked = burning_acked  # type: ignore[method-assign]
+        def burning_acked(event: Any) -> bool:
+            fuse("before ack")
+            crowded = acked(event)
+            fuse("after ack")
+            return crowded
+
+        self.acked = burning_acked  # type: ignore[method-assign]
+
+    Settler.__init__ = burning_init  # type: ignore[method-assign]
 
 
 async def _note_stalls(place: crash_places.Place) -> None:

@@ -66,9 +66,9 @@ class Tries:
         self._remember(event, event.tries)
 
     async def failed(self, event: Event[Any]) -> None:
-        """The handler of ``event`` failed; its first try was not stored when it was begun."""
-        if event.tries == 1:
-            await self._write(event, 1)
+        """The handler of ``event`` failed; a try of the first delivery was not stored when it was begun."""
+        if event.deliveries == 1:
+            await self._write(event, 1, first=True)
 
     async def undo(self, event: Event[Any]) -> None:
         """The try of ``event`` does not count: its handler asked for another time, or was cancelled."""
@@ -114,15 +114,23 @@ class Tries:
             return 0
         return int(cell.value)
 
-    async def _write(self, event: Event[Any], tries: int) -> None:
+    async def _write(self, event: Event[Any], tries: int, *, first: bool = False) -> None:
+        """Store ``tries``; of a ``first`` one, which nobody asked about, on top of what others counted meanwhile."""
         self._remember(event, tries)
         cells = await self._open()
         if cells is None:
             return
         name = self._name(event)
+        written: bytes | None = None
         try:
             for _ in range(_WRITES):
                 cell = await cells.read(name)
+                if first and cell is not None and cell.value.isdigit():
+                    if cell.value == written:  # by the attempt whose answer was lost
+                        return
+                    tries = int(cell.value) + 1
+                    self._remember(event, tries)
+                written = b"%d" % tries
                 try:
                     await cells.write(name, b"%d" % tries, cell.revision if cell else 0)
                 except Conflict:

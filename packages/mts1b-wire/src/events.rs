@@ -58,7 +58,7 @@ fn classes() -> Option<&'static Classes> {
 }
 
 fn slot(class: &Bound<'_, PyType>, name: &str) -> PyResult<Slot> {
-    Slot::new(&class.getattr(name)?)
+    Slot::new(class, &class.getattr(name)?)
 }
 
 /// Make events of these classes from now on, and serve their `async with`.

@@ -3,6 +3,7 @@
 use pyo3::exceptions::{PyImportError, PyTypeError};
 use pyo3::ffi;
 use pyo3::prelude::*;
+use pyo3::types::PyType;
 use std::ffi::{CStr, c_char, c_int};
 use std::ptr;
 
@@ -85,14 +86,17 @@ struct MemberDescriptor {
 pub struct Slot(isize);
 
 impl Slot {
-    /// The slot that `descriptor`, a member descriptor, stands for.
-    pub fn new(descriptor: &Bound<'_, PyAny>) -> PyResult<Self> {
+    /// The slot of `class` that `descriptor`, a member descriptor of it or of a base, stands for.
+    pub fn new(class: &Bound<'_, PyType>, descriptor: &Bound<'_, PyAny>) -> PyResult<Self> {
         let object = descriptor.as_ptr();
         // SAFETY: the type says that the object has the layout of a member descriptor, which CPython has not changed
         // since 2.2; an import with another layout fails the unit tests of this file's callers at once.
         unsafe {
             if ffi::Py_TYPE(object) != &raw mut ffi::PyMemberDescr_Type {
                 return Err(PyTypeError::new_err("no slot of a class"));
+            }
+            if ffi::PyType_IsSubtype(class.as_type_ptr(), (*object.cast::<MemberDescriptor>()).class) == 0 {
+                return Err(PyTypeError::new_err("a slot of another class"));
             }
             let member = (*object.cast::<MemberDescriptor>()).member;
             if (*member).type_code != ffi::Py_T_OBJECT_EX || (*member).flags & ffi::Py_READONLY != 0 {

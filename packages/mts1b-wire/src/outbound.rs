@@ -351,7 +351,10 @@ struct TemplateSlots {
 
 impl TemplateSlots {
     fn new(class: &Bound<'_, PyType>) -> PyResult<Self> {
-        Ok(Self { line: Slot::new(&class.getattr("_line")?)?, block: Slot::new(&class.getattr("_block")?)? })
+        Ok(Self {
+            line: Slot::new(class, &class.getattr("_line")?)?,
+            block: Slot::new(class, &class.getattr("_block")?)?,
+        })
     }
 
     /// What `template` writes in front.

@@ -214,6 +214,9 @@ impl Plan {
         }
         let decimal = py.import("decimal")?.getattr("Decimal")?;
         let zero = decimal.call1(("0",))?.unbind();
+        let fields_set = Slot::new(&model, &slots[0])?;
+        let extra = Slot::new(&model, &slots[1])?;
+        let private = Slot::new(&model, &slots[2])?;
         let validator = model.getattr(intern!(py, "__pydantic_validator__"))?.unbind();
         let state = State {
             strings: std::iter::repeat_with(|| None).take(STRINGS).collect(),
@@ -231,9 +234,9 @@ impl Plan {
             fields: made,
             required,
             template: template.unbind(),
-            fields_set: Slot::new(&slots[0])?,
-            extra: Slot::new(&slots[1])?,
-            private: Slot::new(&slots[2])?,
+            fields_set,
+            extra,
+            private,
             after,
             utc,
             pure_decode: decode,

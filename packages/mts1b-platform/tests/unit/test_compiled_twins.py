@@ -25,6 +25,7 @@ from mts1b_platform.eventbus.protocol.frames import FrameTemplate, checked_subje
 from mts1b_platform.eventbus.protocol.headers import NO_LINES, HeaderError, HeaderLines
 from mts1b_platform.eventbus.protocol.parser import Parser, Unrouted
 from mts1b_platform.handling import handled
+from pydantic import BaseModel
 
 pytestmark = pytest.mark.skipif(CORE is None, reason="of the compiled core")
 
@@ -515,3 +516,14 @@ async def test_no_reference_is_lost_or_given_back_twice(core: Core):
 
 def test_the_subject_of_orders_has_several_fields_in_its_key():
     assert len(EventEncoder(OMS_ORDERS_CREATED, "x").key_fields) > 1
+
+
+def test_slots_of_another_class_are_refused(core: Core):
+    slots = [vars(BaseModel)[f"__pydantic_{name}__"] for name in ("fields_set", "extra", "private")]
+    others = [*slots[:2], FrameTemplate.__dict__["_line"]]
+    options: dict[str, Any] = {"after": None, "utc": None, "decode": len, "encode": len, "changed": len}
+    for model, its in ((int, slots), (type(QUOTE), others)):
+        with pytest.raises(TypeError, match="slot of another class"):
+            core.Plan(model, [], slots=its, **options)
+    with pytest.raises(TypeError, match="no slot of a class"):
+        core.Plan(type(QUOTE), [], slots=[1, 2, 3], **options)

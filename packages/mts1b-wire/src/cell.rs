@@ -23,4 +23,11 @@ impl<T> Locked<T> {
         // SAFETY: the GIL is held, and `look` does not come back here, so that this is the only reference.
         look(unsafe { &mut *self.0.get() })
     }
+
+    /// Look at the value from `__traverse__`, which the garbage collector calls while it holds the GIL.
+    pub fn traversed<R>(&self, look: impl FnOnce(&T) -> R) -> R {
+        // SAFETY: the GIL is held, and no `with` is under way: what it is given does not call into Python, where alone a
+        // collection begins.
+        look(unsafe { &*self.0.get() })
+    }
 }

@@ -123,7 +123,9 @@ impl ListenReader {
         visit.call(&self.client)?;
         visit.call(&self.queue)?;
         visit.call(&self.popleft)?;
-        visit.call(&self.appendleft)
+        visit.call(&self.appendleft)?;
+        visit.call(&self.subjects)?;
+        self.watched.traversed(|watched| visit.call(&watched.hooks))
     }
 }
 
@@ -243,7 +245,16 @@ impl ConsumeReader {
         visit.call(&self.consumer)?;
         visit.call(&self.client)?;
         visit.call(&self.settler)?;
-        visit.call(&self.pause)
+        visit.call(&self.pause)?;
+        visit.call(&self.subjects)?;
+        self.watched.traversed(|watched| visit.call(&watched.hooks))?;
+        self.prefetch.traversed(|known| {
+            let Some(known) = known else { return Ok(()) };
+            visit.call(&known.itself)?;
+            visit.call(&known.queue)?;
+            visit.call(&known.popleft)?;
+            visit.call(&known.handled)
+        })
     }
 }
 

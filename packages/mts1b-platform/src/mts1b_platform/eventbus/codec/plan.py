@@ -24,7 +24,7 @@ from mts1b_platform.logs import get_logger
 
 log = get_logger("mts1b.eventbus.core")
 
-_KNOWN_PYDANTIC: Final = ("2.12", "2.13", "2.14")
+_KNOWN_PYDANTIC: Final = ("2.14",)
 _SLOTS: Final = ("__pydantic_fields_set__", "__pydantic_extra__", "__pydantic_private__")
 _CHARACTERS: Final = {None: None, r"^[!-~]+$": "identifier", r"^[^\x00-\x1f\x7f]+$": "symbol"}
 _DECIMAL: Final = r"^-?[0-9]+(\.[0-9]+)?([Ee][+-]?[0-9]+)?$"

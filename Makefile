@@ -133,7 +133,7 @@ typecheck: $(READY) ## pyright, strict
 	@pyright
 
 .PHONY: check
-check: lint typecheck test test-pure test-core test-nats-py ## what CI runs: lint, types, tests
+check: lint typecheck test test-pure test-core simulate test-nats-py ## what CI runs: lint, types, tests, a thousand simulated seeds
 
 .PHONY: bench
 bench: $(READY) ## measure the bus beside raw nats-py and its peers; results under var/bench (ARGS=--quick: two minutes)

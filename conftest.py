@@ -112,7 +112,11 @@ def pytest_exception_interact() -> None:
     _end_in_time()
 
 
+@pytest.hookimpl(trylast=True)
 def pytest_sessionfinish(session: pytest.Session) -> None:
-    """Not in a worker: one that has nothing left to do waits for the others, and is ended with them."""
+    """When pytest has deleted the directories of earlier runs, which may take its time.
+
+    Not in a worker: one that has nothing left to do waits for the others, and is ended with them.
+    """
     if not hasattr(session.config, "workerinput"):
         _end_in_time()

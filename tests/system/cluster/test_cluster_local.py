@@ -70,6 +70,7 @@ def reinstall(cluster: Cluster, node: str) -> None:
     """What an operator does when a host and its disk are lost for good: the same node, installed anew."""
     shutil.rmtree(cluster.layout(node).prefix)
     cluster.up(3)
+    assert all(record_of(cluster.layout(each)).checkouts == (SPEC_READER.resolve(),) for each in cluster.names())
 
 
 @pytest.fixture

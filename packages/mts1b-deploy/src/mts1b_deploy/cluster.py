@@ -122,8 +122,7 @@ class Cluster:
         nodes = peers_named(",".join(description.peers), cluster_port=DEFAULT_CLUSTER_PORT, port=DEFAULT_PORT)
         pki = Pki(self.prefix / "pki")
         pki.init()
-        first = find_record(Layout(self.prefix / nodes[0].name))
-        checkouts = checkouts or (first.checkouts if first else ())
+        checkouts = checkouts or self._checkouts(nodes)
         issue_all(pki, nodes, [LOOPBACK, "localhost"], checkouts)
         done: list[Installed] = []
         for peer, monitor_port in zip(nodes, description.monitor_ports, strict=True):
@@ -141,6 +140,11 @@ class Cluster:
             )
             done.append(install(Layout(self.prefix / peer.name), request, timeout=timeout))
         return done
+
+    def _checkouts(self, nodes: Sequence[Peer]) -> tuple[Path, ...]:
+        """Those of the nodes that are there: any of them may be the one that was lost."""
+        records = (find_record(Layout(self.prefix / peer.name)) for peer in nodes)
+        return next((record.checkouts for record in records if record is not None), ())
 
     def kill(self, node: str) -> None:
         """Kill the node and its supervisor, as a crash of its host does."""

@@ -1,6 +1,5 @@
 """``mts1b-deploy pki`` and ``mts1b-deploy permissions``: who is who on a locked-down bus, and what each may do."""
 
-import re
 from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -9,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from mts1b_platform.command_line import noun
+from mts1b_platform.command_line import duration, noun
 from mts1b_platform.output import print_listing, print_table
 
 from mts1b_deploy import lifecycle, output
@@ -40,8 +39,6 @@ Checkouts = Annotated[
     ),
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document instead of text.")]
-
-_UNITS = {"d": "days", "h": "hours", "m": "minutes"}
 
 
 @app.command()
@@ -243,7 +240,7 @@ def _reload(prefix: Path | None) -> None:
 
 
 def _lifetime(text: str) -> timedelta:
-    match = re.fullmatch(r"([1-9]\d*)([dhm])", text)
-    if match is None:
+    found = duration(text, "dhm")
+    if found is None:
         raise UnknownName(f"--lifetime {text!r} is no time: write a number and d, h or m, such as 30d")
-    return timedelta(**{_UNITS[match[2]]: int(match[1])})
+    return found

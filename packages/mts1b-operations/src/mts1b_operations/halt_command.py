@@ -1,11 +1,11 @@
 """Halts: stop trading of one fund or all, see which services obeyed, resume trading."""
 
-import getpass
 from collections.abc import Awaitable, Callable
 from datetime import timedelta
 from typing import Annotated, Any, TypeVar
 
 import typer
+from mts1b_platform.command_line import user
 from mts1b_platform.eventbus import EventBus
 from mts1b_platform.output import Json, noun, print_json, print_listing, say
 
@@ -46,7 +46,7 @@ def request(
         raise HaltError("nothing to halt was named: give either --fund ID or --all")
 
     async def act(bus: EventBus) -> tuple[Halt, Any]:
-        halt, held = await views.halt(bus, fund=fund, reason=reason, actor=actor or _user(), request_id=request_id)
+        halt, held = await views.halt(bus, fund=fund, reason=reason, actor=_who(actor), request_id=request_id)
         say(f"halt {halt.halt_id} is in force; end it with `mts1b halt clear {halt.halt_id}`")
         if not held:
             say("the order management did not hold: what it accepts until it reads the halt is canceled then")
@@ -82,7 +82,7 @@ def clear(
     """
 
     def work(bus: EventBus) -> Awaitable[str]:
-        return views.clear(bus, halt_id, reason=reason, actor=actor or _user(), fund=fund, request_id=request_id)
+        return views.clear(bus, halt_id, reason=reason, actor=_who(actor), fund=fund, request_id=request_id)
 
     say(_on_bus(work, servers))
 
@@ -116,12 +116,9 @@ def ls(
         print_listing(rows, as_json=False, empty="no halt is in force")
 
 
-def _user() -> str:
-    try:
-        return getpass.getuser()
-    except (KeyError, OSError):  # a container without a user database
-        return REPO
-
-
 def _on_bus(act: Callable[[EventBus], Awaitable[R]], servers: str | None) -> R:
     return on_bus(act, servers, service=REPO, watched=False)  # what the audit log is told, `halt` says itself
+
+
+def _who(actor: str | None) -> str:
+    return actor or user() or REPO

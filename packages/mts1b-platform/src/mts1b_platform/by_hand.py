@@ -5,22 +5,24 @@ administration (``mts1b-deploy``) acts, as nobody else may.
 """
 
 import asyncio
-import getpass
 import re
 import sys
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass, field
+from functools import wraps
+from inspect import Signature, signature
 from pathlib import Path
 from typing import Annotated, Any, Final, TypeVar
 
 import typer
 from mts1b_foundation.errors import Mts1bError
 
+from mts1b_platform.command_line import user
 from mts1b_platform.config import Settings
 from mts1b_platform.eventbus import EventBus, connect
 from mts1b_platform.eventbus.declared import Declared, declared
 from mts1b_platform.observability.audit import audit_action
-from mts1b_platform.output import print_json, say
+from mts1b_platform.output import Json, print_json, say
 
 ADMIN: Final = "mts1b-deploy"
 """Who may manage streams and consumers on a secured bus."""
@@ -81,6 +83,41 @@ class Choices:
     as_json: bool
 
 
+def _choices(
+    *,
+    reason: Reason = None,
+    confirm: Confirm = None,
+    declared_too: DeclaredToo = False,
+    dry_run: DryRun = False,
+    actor: Actor = None,
+    servers: Servers = None,
+    as_json: Json = False,
+) -> Choices:
+    return Choices(
+        reason=reason,
+        confirm=confirm,
+        declared=declared_too,
+        dry_run=dry_run,
+        actor=actor,
+        servers=servers,
+        as_json=as_json,
+    )
+
+
+def with_choices(command: Callable[..., None]) -> Callable[..., None]:
+    """``command`` with the options of every change by hand behind its own; it is given them as ``choices``."""
+    own = [each for each in signature(command).parameters.values() if each.name != "choices"]
+    shared = signature(_choices).parameters
+
+    @wraps(command)
+    def run(**given: Any) -> None:
+        choices = _choices(**{name: given.pop(name) for name in shared})
+        command(**given, choices=choices)
+
+    run.__signature__ = Signature([*own, *shared.values()])  # type: ignore[attr-defined] - what typer reads
+    return run
+
+
 Look = Callable[[EventBus], Awaitable[Deed]]
 Act = Callable[[EventBus, Deed], Awaitable[object]]
 
@@ -137,14 +174,6 @@ def declared_here(checkouts: Iterable[Path] | None = None) -> Declared:
 def is_name(text: str) -> bool:
     """Whether a stream or consumer can be called so; what cannot would ask the server something else."""
     return re.fullmatch(r"[^\s.*>/\\]+", text) is not None
-
-
-def user() -> str | None:
-    """The user logged in; None in a container without a user database."""
-    try:
-        return getpass.getuser()
-    except (KeyError, OSError):
-        return None
 
 
 async def _do(bus: EventBus, shown: Deed, look: Look, act: Act, choices: Choices) -> None:

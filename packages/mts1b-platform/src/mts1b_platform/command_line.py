@@ -4,8 +4,11 @@ Exit codes: 0 done; 1 the answer is no, or it failed (standard error says why); 
 by Ctrl-C. A command that has further ones names them in its help.
 """
 
+import getpass
+import re
 import sys
 from collections.abc import Sequence
+from datetime import timedelta
 from inspect import cleandoc
 from typing import Annotated, Any, Final
 
@@ -17,6 +20,7 @@ from typer.main import get_command
 WIDTH: Final = 100
 """Columns of help and tables where no terminal says how many it has."""
 
+_UNITS: Final = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
 _SETTINGS: Final = {"max_content_width": WIDTH, "help_option_names": ["--help", "-h"]}
 
 
@@ -105,6 +109,20 @@ def run(app: typer.Typer, argv: Sequence[str], *, name: str) -> int:
     except SystemExit as ending:
         return ending.code if isinstance(ending.code, int) else int(ending.code is not None)
     return 0
+
+
+def user() -> str | None:
+    """The user logged in; None in a container without a user database."""
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        return None
+
+
+def duration(text: str, units: str = "smhd") -> timedelta | None:
+    """A whole number of at least 1 and one of ``units``, such as ``10m``; None when it is written otherwise."""
+    match = re.fullmatch(rf"([1-9]\d*)([{units}])", text)
+    return timedelta(**{_UNITS[match[2]]: int(match[1])}) if match is not None else None
 
 
 def _first_paragraph(text: str | None) -> str:

@@ -94,26 +94,20 @@ def _told_flat(refusal: Refusal, order: OrderV2, held: Decimal, open_units: Deci
 def _too_large(order: OrderV2, price: Decimal | None, envelope: RiskEnvelope) -> Refusal | None:
     if price is None:
         return Refusal(rule=RiskRule.ORDER_NOTIONAL, reason="a market order without a reference price cannot be valued")
-    notional = order.quantity * abs(price)
-    if notional <= envelope.max_order_notional:
-        return None
-    return Refusal(
-        rule=RiskRule.ORDER_NOTIONAL,
-        reason=f"the order is worth {plain(notional)}, the limit is {plain(envelope.max_order_notional)}",
-        limit=envelope.max_order_notional,
-        observed=notional,
-    )
+    notional, limit = order.quantity * abs(price), envelope.max_order_notional
+    return _worth_too_much(RiskRule.ORDER_NOTIONAL, "the order is worth", notional, limit)
 
 
 def _position_too_large(value: Decimal, envelope: RiskEnvelope) -> Refusal | None:
-    if value <= envelope.max_position_notional:
+    limit = envelope.max_position_notional
+    return _worth_too_much(RiskRule.POSITION_NOTIONAL, "the position would be worth", value, limit)
+
+
+def _worth_too_much(rule: RiskRule, what: str, value: Decimal, limit: Decimal) -> Refusal | None:
+    if value <= limit:
         return None
-    return Refusal(
-        rule=RiskRule.POSITION_NOTIONAL,
-        reason=f"the position would be worth {plain(value)}, the limit is {plain(envelope.max_position_notional)}",
-        limit=envelope.max_position_notional,
-        observed=value,
-    )
+    reason = f"{what} {plain(value)}, the limit is {plain(limit)}"
+    return Refusal(rule=rule, reason=reason, limit=limit, observed=value)
 
 
 def _lost_too_much(envelope: RiskEnvelope, seen: Exposure) -> Refusal | None:

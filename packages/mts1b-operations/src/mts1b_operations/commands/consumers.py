@@ -1,11 +1,11 @@
 """The consumers on the server: what each reads, whether it has readers, how far it lags; and changing one by hand."""
 
-import re
 from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any
 
 import typer
-from mts1b_platform.by_hand import Actor, Choices, Confirm, DeclaredToo, DryRun, Reason, by_hand
+from mts1b_platform.by_hand import Choices, by_hand, with_choices
+from mts1b_platform.command_line import duration
 from mts1b_platform.eventbus import EventBus
 from mts1b_platform.output import Json, noun, print_json, print_listing, say
 
@@ -49,7 +49,6 @@ def ls(
 
 Stream = Annotated[str, typer.Argument(help="Name of the stream.")]
 Name = Annotated[str, typer.Argument(help="Name of the consumer on it.")]
-_UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
 
 
 @app.command("show")
@@ -93,122 +92,66 @@ def show(stream: Stream, name: Name, *, servers: Servers = None, as_json: Json =
 
 
 @app.command("rm")
+@with_choices
 def rm(
     stream: Stream,
     name: Name,
     *,
-    reason: Reason = None,
-    confirm: Confirm = None,
-    declared_too: DeclaredToo = False,
-    dry_run: DryRun = False,
-    actor: Actor = None,
-    servers: Servers = None,
-    as_json: Json = False,
+    choices: Choices,
 ) -> None:
     """Delete a consumer with what it has read. Shows what that means; needs a reason and the name typed.
 
     Example: mts1b consumers rm OMS_ORDERS old-risk --reason "replaced by risk" --confirm OMS_ORDERS/old-risk
     """
-    choices = Choices(
-        reason=reason,
-        confirm=confirm,
-        declared=declared_too,
-        dry_run=dry_run,
-        actor=actor,
-        servers=servers,
-        as_json=as_json,
-    )
     by_hand(lambda bus: hand.look_at_removal(bus, stream, name), hand.remove, choices)
 
 
 @app.command("reset")
+@with_choices
 def reset(
     stream: Stream,
     name: Name,
     *,
     to: Annotated[str, typer.Option(help="Where it goes on: first, next, a sequence, or a time with its zone.")],
-    reason: Reason = None,
-    confirm: Confirm = None,
-    declared_too: DeclaredToo = False,
-    dry_run: DryRun = False,
-    actor: Actor = None,
-    servers: Servers = None,
-    as_json: Json = False,
+    choices: Choices,
 ) -> None:
     """Move a consumer that nobody reads with now, backwards or forwards. Shows what that means, as `rm` does.
 
     Example: mts1b consumers reset OMS_FILLS books --to 2026-11-29T03:00:00Z --dry-run
     """
-    choices = Choices(
-        reason=reason,
-        confirm=confirm,
-        declared=declared_too,
-        dry_run=dry_run,
-        actor=actor,
-        servers=servers,
-        as_json=as_json,
-    )
     start = _start(to)
     by_hand(lambda bus: hand.look_at_reset(bus, stream, name, start), hand.reset, choices)
 
 
 @app.command("pause")
+@with_choices
 def pause(
     stream: Stream,
     name: Name,
     *,
     for_: Annotated[str, typer.Option("--for", metavar="TIME", help="How long: 30s, 10m, 2h, 1d.")],
-    reason: Reason = None,
-    confirm: Confirm = None,
-    declared_too: DeclaredToo = False,
-    dry_run: DryRun = False,
-    actor: Actor = None,
-    servers: Servers = None,
-    as_json: Json = False,
+    choices: Choices,
 ) -> None:
     """Have a consumer deliver nothing for a while; its lag grows. Shows what that means, as `rm` does.
 
     Example: mts1b consumers pause OMS_FILLS books --for 10m --reason "database moves" --confirm OMS_FILLS/books
     """
-    choices = Choices(
-        reason=reason,
-        confirm=confirm,
-        declared=declared_too,
-        dry_run=dry_run,
-        actor=actor,
-        servers=servers,
-        as_json=as_json,
-    )
     until = datetime.now(UTC) + _duration(for_)
     by_hand(lambda bus: hand.look_at_pause(bus, stream, name, until), hand.pause, choices)
 
 
 @app.command("resume")
+@with_choices
 def resume(
     stream: Stream,
     name: Name,
     *,
-    reason: Reason = None,
-    confirm: Confirm = None,
-    declared_too: DeclaredToo = False,
-    dry_run: DryRun = False,
-    actor: Actor = None,
-    servers: Servers = None,
-    as_json: Json = False,
+    choices: Choices,
 ) -> None:
     """Have a paused consumer deliver again.
 
     Example: mts1b consumers resume OMS_FILLS books --reason "database is back" --confirm OMS_FILLS/books
     """
-    choices = Choices(
-        reason=reason,
-        confirm=confirm,
-        declared=declared_too,
-        dry_run=dry_run,
-        actor=actor,
-        servers=servers,
-        as_json=as_json,
-    )
     by_hand(lambda bus: hand.look_at_resume(bus, stream, name), hand.pause, choices)
 
 
@@ -229,7 +172,7 @@ def _start(text: str) -> hand.Start:
 
 
 def _duration(text: str) -> timedelta:
-    match = re.fullmatch(r"([1-9]\d*)([smhd])", text)
-    if match is None:
+    found = duration(text)
+    if found is None:
         raise typer.BadParameter(f"{text!r} is no time: write a number and s, m, h or d, such as 10m")
-    return timedelta(**{_UNITS[match[2]]: int(match[1])})
+    return found

@@ -1,11 +1,11 @@
 """Messages that a consumer gave up on: list, show, requeue or discard them."""
 
-import getpass
 import json
 from collections.abc import Callable
 from typing import Annotated, Any, TypeVar
 
 import typer
+from mts1b_platform.command_line import user
 from mts1b_platform.eventbus import BusError, EventBus
 from mts1b_platform.observability.audit import AuditError
 from mts1b_platform.output import Json, noun, print_json, print_listing, say
@@ -15,6 +15,7 @@ from mts1b_operations.commands._bus import Servers, on_bus
 from mts1b_operations.deadletters.letters import STREAM, Letter, Selection, each_letter, grouped, letters, only
 from mts1b_operations.deadletters.mover import Mover
 from mts1b_operations.deadletters.requeue import DeadLetterError, Outcome, discard, requeue
+from mts1b_operations.halt import REPO
 from mts1b_operations.people.asked import Scope
 from mts1b_operations.people.letters import Asking
 
@@ -135,7 +136,7 @@ def requeue_command(
     wanted = _selection(ids, consumer, stream, subject, reason, error, everything=everything)
 
     async def act(bus: EventBus, one: Letter) -> Outcome:
-        return await requeue(bus, one, to=to, actor=actor or getpass.getuser(), dry_run=dry_run, keep=keep, force=force)
+        return await requeue(bus, one, to=to, actor=actor or user() or REPO, dry_run=dry_run, keep=keep, force=force)
 
     asked = Asking("deadletters.requeue", Scope(fund), why, dry_run, {"to": to, "force": force or None})
     _on_each(wanted, act, asked, servers, as_json=as_json)
@@ -165,7 +166,7 @@ def discard_command(
     wanted = _selection(ids, consumer, stream, subject, reason, error, everything=everything)
 
     async def act(bus: EventBus, one: Letter) -> Outcome:
-        return await discard(bus, one, actor=actor or getpass.getuser(), reason=why, dry_run=dry_run)
+        return await discard(bus, one, actor=actor or user() or REPO, reason=why, dry_run=dry_run)
 
     asked = Asking("deadletters.discard", Scope(fund), why, dry_run, {})
     _on_each(wanted, act, asked, servers, as_json=as_json)

@@ -91,13 +91,9 @@ class Forwards:
                 await reader.aclose()
 
     async def _one(self, history: History) -> AsyncGenerator[list[Recorded], None]:
-        low, high = await history.extent()
-        if self._since is not None:
-            first = await history.first_since(self._since)
-            low = high + 1 if first is None else max(low, first)
-        if self._until is not None and (beyond := await history.first_since(self._until + 1)) is not None:
-            high = min(high, beyond - 1)
-        self.of += max(0, high - low + 1)
+        extent = await history.between(self._since, self._until)
+        low, high = extent
+        self.of += extent.size
         reached = low - 1
         async for batch in history.batches(low, high, self._pattern):
             self.read += batch[-1].seq - reached

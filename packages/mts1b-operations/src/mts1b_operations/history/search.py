@@ -143,17 +143,8 @@ class Search:
 
     async def _open(self, history: History) -> _Backwards | None:
         """Where the search begins and ends in a stream; None when nothing lies in between."""
-        low, high = await history.extent()
-        low = max(low, self._behind.get(history.stream, 0) + 1)
-        if high < low:
-            return None
-        if self._since is not None:
-            first = await history.first_since(self._since)
-            if first is None:
-                return None
-            low = max(low, first)
-        if self._until is not None and (beyond := await history.first_since(self._until + 1)) is not None:
-            high = min(high, beyond - 1)
+        after = self._behind.get(history.stream, 0)
+        low, high = await history.between(self._since, self._until, after=after)
         if high < low:
             return None
         newest = await history.get(high)

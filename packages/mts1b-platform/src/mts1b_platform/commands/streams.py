@@ -12,18 +12,14 @@ from typing import Annotated, Any
 import typer
 
 from mts1b_platform.by_hand import (
-    Actor,
     Choices,
-    Confirm,
-    DeclaredToo,
-    DryRun,
-    Reason,
     Servers,
     as_admin,
     by_hand,
     declared_here,
-    user,
+    with_choices,
 )
+from mts1b_platform.command_line import user
 from mts1b_platform.commands import _streams_by_hand as hand
 from mts1b_platform.config import Profile
 from mts1b_platform.eventbus import (
@@ -151,6 +147,7 @@ def apply(
 
 
 @app.command("purge")
+@with_choices
 def purge(
     name: Annotated[str, typer.Argument(help="Name of the stream.")],
     *,
@@ -158,13 +155,7 @@ def purge(
         str | None, typer.Option(help="Only messages on this subject or pattern.", show_default=False)
     ] = None,
     keep: Annotated[int | None, typer.Option(min=1, help="Keep so many of the newest.", show_default=False)] = None,
-    reason: Reason = None,
-    confirm: Confirm = None,
-    declared_too: DeclaredToo = False,
-    dry_run: DryRun = False,
-    actor: Actor = None,
-    servers: Servers = None,
-    as_json: Json = False,
+    choices: Choices,
 ) -> None:
     """Delete messages of a stream for good. Shows what would go; needs a reason and the name typed.
 
@@ -172,30 +163,16 @@ def purge(
 
     Example: mts1b streams purge BENCH --reason "left by a measurement" --confirm BENCH
     """
-    choices = Choices(
-        reason=reason,
-        confirm=confirm,
-        declared=declared_too,
-        dry_run=dry_run,
-        actor=actor,
-        servers=servers,
-        as_json=as_json,
-    )
     wanted = declared_here()
     by_hand(lambda bus: hand.look_at_purge(bus, name, wanted, subject=subject, keep=keep), hand.purge, choices)
 
 
 @app.command("rm")
+@with_choices
 def rm(
     name: Annotated[str, typer.Argument(help="Name of the stream.")],
     *,
-    reason: Reason = None,
-    confirm: Confirm = None,
-    declared_too: DeclaredToo = False,
-    dry_run: DryRun = False,
-    actor: Actor = None,
-    servers: Servers = None,
-    as_json: Json = False,
+    choices: Choices,
 ) -> None:
     """Delete a stream with its messages and consumers. Shows what would go; needs a reason and the name typed.
 
@@ -203,15 +180,6 @@ def rm(
 
     Example: mts1b streams rm OLD_ORDERS --dry-run
     """
-    choices = Choices(
-        reason=reason,
-        confirm=confirm,
-        declared=declared_too,
-        dry_run=dry_run,
-        actor=actor,
-        servers=servers,
-        as_json=as_json,
-    )
     wanted = declared_here()
     by_hand(lambda bus: hand.look_at_removal(bus, name, wanted), hand.remove, choices)
 

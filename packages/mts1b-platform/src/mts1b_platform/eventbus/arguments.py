@@ -38,7 +38,8 @@ def check_deliver(deliver: object) -> None:
     """Where a new durable begins.
 
     Raises:
-        ConsumeError: it is neither a word that is known nor a moment with a zone.
+        ConsumeError: it is a moment without a zone.
+        InvalidArgument: it is neither a word that is known nor a moment.
     """
     if isinstance(deliver, datetime):
         if deliver.utcoffset() is None:

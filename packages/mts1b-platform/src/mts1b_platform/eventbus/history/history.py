@@ -83,6 +83,22 @@ class History:
         found = await self._way.first(since_ns=time_ns)
         return None if found is None else found.seq
 
+    async def between(self, since_ns: int | None, until_ns: int | None, *, after: int = 0) -> Extent:
+        """The sequences behind ``after`` of what was stored from one moment to another, both included.
+
+        Without a moment it goes as far as the stream does.
+        """
+        first, last = await self.extent()
+        first = max(first, after + 1)
+        if first > last:
+            return Extent(first, last)
+        if since_ns is not None:
+            found = await self.first_since(since_ns)
+            first = last + 1 if found is None else max(first, found)
+        if until_ns is not None and (beyond := await self.first_since(until_ns + 1)) is not None:
+            last = min(last, beyond - 1)
+        return Extent(first, last)
+
     def batches(self, first: int, last: int, pattern: str = ">") -> AsyncGenerator[list[Recorded], None]:
         """The messages from ``first`` to ``last``, both included, whose subject ``pattern`` matches, in order.
 

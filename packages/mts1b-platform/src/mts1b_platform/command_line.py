@@ -5,6 +5,7 @@ by Ctrl-C. A command that has further ones names them in its help.
 """
 
 import getpass
+import os
 import re
 import sys
 from collections.abc import Sequence
@@ -99,16 +100,35 @@ def run(app: typer.Typer, argv: Sequence[str], *, name: str) -> int:
     if argv[:1] == ["help"]:  # as git and docker have it
         argv = [*argv[1:], "--help"]
     try:
+        code = _called(app, argv, name)
+        sys.stdout.flush()
+    except OSError as error:  # a file that is missing, a disk that is full, a reader of the output that has gone
+        if _dropped_output() and isinstance(error, BrokenPipeError):
+            return 1
+        sys.stderr.write(f"{name}: {f'{error.filename}: ' if error.filename else ''}{error.strerror or error}\n")
+        return 1
+    return code
+
+
+def _called(app: typer.Typer, argv: Sequence[str], name: str) -> int:
+    try:
         get_command(app).main(args=list(argv), prog_name=name)
     except Mts1bError as error:
         sys.stderr.write(f"{name}: {error}\n")
         return int(getattr(error, "exit_code", 1))
-    except OSError as error:  # a file that is missing, a disk that is full
-        sys.stderr.write(f"{name}: {f'{error.filename}: ' if error.filename else ''}{error.strerror or error}\n")
-        return 1
     except SystemExit as ending:
         return ending.code if isinstance(ending.code, int) else int(ending.code is not None)
     return 0
+
+
+def _dropped_output() -> bool:
+    """Whether output is left that cannot be written; it is dropped, as Python would fail on it again at its end."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return True
+    return False
 
 
 def user() -> str | None:

@@ -107,11 +107,24 @@ def test_an_error_of_the_project_is_one_line_on_standard_error(capsys: pytest.Ca
     assert captured.err == "mts1b: no sheep: count again\n"
 
 
-def test_a_full_disk_is_one_line():
+@pytest.mark.parametrize("unbuffered", ["", "1"], ids=["buffered", "unbuffered"])
+def test_a_full_disk_is_one_line(unbuffered: str):
     command = [Path(sys.executable).parent / "mts1b", "schemas", "ls"]
+    environ = os.environ | {"PYTHONUNBUFFERED": unbuffered}
     with Path("/dev/full").open("wb", buffering=0) as full:
-        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, check=False, env=environ)
     assert (done.returncode, done.stderr) == (1, "mts1b: No space left on device\n")
+
+
+@pytest.mark.parametrize("unbuffered", ["", "1"], ids=["buffered", "unbuffered"])
+def test_a_reader_that_has_gone_is_no_error_to_speak_of(unbuffered: str):
+    reading, writing = os.pipe()
+    os.close(reading)
+    command = [Path(sys.executable).parent / "mts1b", "schemas", "ls"]
+    environ = os.environ | {"PYTHONUNBUFFERED": unbuffered}
+    done = subprocess.run(command, stdout=writing, stderr=subprocess.PIPE, text=True, check=False, env=environ)
+    os.close(writing)
+    assert (done.returncode, done.stderr) == (1, "")
 
 
 def test_an_unknown_noun_is_refused_and_the_nearest_is_named(capsys: pytest.CaptureFixture[str]):

@@ -3,3 +3,5 @@
 Depends on pydantic alone, so that every service can afford to import it. Import models from the module
 named after their noun (``mts1b_foundation.orders``) and subjects from ``mts1b_foundation.subjects``.
 """
+
+__version__ = "0.1.0"

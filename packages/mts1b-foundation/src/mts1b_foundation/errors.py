@@ -3,8 +3,8 @@
 ::
 
     Mts1bError
-    ├── InvalidToken        a parameter value that cannot become a subject token
     ├── SubjectError        a subject used in a way that its registration does not allow
+    │   ├── InvalidToken        a parameter value that cannot become a subject token
     │   ├── UnknownSubject      nothing registered under this name or pattern
     │   ├── UnknownParameter    a parameter that the subject does not have, or one that is missing
     │   └── InvalidSubject      a declaration that breaks the grammar
@@ -22,12 +22,12 @@ class Mts1bError(Exception):
     """Root of every error that MTS1B raises on purpose."""
 
 
-class InvalidToken(Mts1bError, ValueError):
-    """A parameter value cannot become a subject token."""
-
-
 class SubjectError(Mts1bError, ValueError):
     """A subject is used in a way that its registration does not allow."""
+
+
+class InvalidToken(SubjectError):
+    """A parameter value cannot become a subject token."""
 
 
 class UnknownSubject(SubjectError):

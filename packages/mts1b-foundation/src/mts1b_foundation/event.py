@@ -7,6 +7,7 @@ travel as strings: a JSON number is refused, because it would pass through a dou
 with more digits than can be written is refused as well.
 """
 
+import time
 from base64 import b64decode, b64encode
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
@@ -180,5 +181,8 @@ class Event(BaseModel):
 
 
 def utc_now() -> datetime:
-    """The present moment with the zone UTC, as every timestamp of a payload wants it."""
-    return datetime.now(UTC)
+    """The present moment with the zone UTC, as every timestamp of a payload wants it.
+
+    It is that of ``time.time()``: in a simulated world that of the world.
+    """
+    return datetime.fromtimestamp(time.time(), UTC)

@@ -97,6 +97,23 @@ class SessionClosed(Event):
     """Time of the last quote of the session."""
 
 
+class SessionPrices(Event):
+    """The prices of one instrument over a session that is over, sampled evenly: what its positions were worth when.
+
+    Quotes are not stored. From these and the fills follows what a fund was worth at any time of the session.
+    """
+
+    session: Identifier
+    source: Identifier
+    symbol: Symbol
+    start: UtcDatetime
+    """Time of the first sample."""
+    after_ms: Annotated[tuple[Annotated[int, Field(ge=0)], ...], Field(min_length=1)]
+    """Milliseconds from ``start`` to each sample, ascending."""
+    prices: Annotated[tuple[float, ...], Field(min_length=1)]
+    """Middle of bid and ask at each, in the quote currency per unit; may be zero or negative."""
+
+
 class QuoteV2(Quote):
     """Best bid and offer, which may be zero or negative."""
 

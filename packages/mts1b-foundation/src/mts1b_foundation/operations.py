@@ -69,6 +69,20 @@ class Alert(Event):
     cleared_at: UtcDatetime | None = None
 
 
+class AlertAcknowledgement(Event):
+    """Somebody looks after the alert ``alert_id``: it need not be told again.
+
+    It holds until the alert is over, or raised again with another severity.
+    """
+
+    acknowledgement_id: Identifier
+    alert_id: Identifier
+    actor: Identifier
+    note: Annotated[str, Field(max_length=2000)] = ""
+    """What is known or being done."""
+    acknowledged_at: UtcDatetime
+
+
 class Probe(Event):
     """A message that the monitor has stored to see that storing works, end to end."""
 

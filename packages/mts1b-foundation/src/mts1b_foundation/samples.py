@@ -19,8 +19,17 @@ from mts1b_foundation.marketdata import (
     QuoteV2,
     SessionClosed,
     SessionClosedV2,
+    SessionPrices,
 )
-from mts1b_foundation.operations import Alert, AlertSeverity, HaltClearance, HaltObedience, HaltRequest, Probe
+from mts1b_foundation.operations import (
+    Alert,
+    AlertAcknowledgement,
+    AlertSeverity,
+    HaltClearance,
+    HaltObedience,
+    HaltRequest,
+    Probe,
+)
 from mts1b_foundation.orders import Order, OrderType, OrderV2, Side
 from mts1b_foundation.risk import OrderApproval, OrderRejection, RiskEnvelope, RiskRule
 from mts1b_foundation.signals import Direction, Signal, SignalV2
@@ -66,6 +75,14 @@ SESSION_CLOSED: Final = SessionClosed(
     source="replay:quotes.parquet",
     marks=(ClosingMark(symbol=_SYMBOL, bid=39_999.5, ask=40_000.5, timestamp=_at(3600), quotes=451, bars={"1m": 60}),),
     closed_at=_at(3600),
+)
+SESSION_PRICES: Final = SessionPrices(
+    session="2021-01-08",
+    source="replay:quotes.parquet",
+    symbol=_SYMBOL,
+    start=_at(0),
+    after_ms=(0, 60_000),
+    prices=(40_000.0, 40_001.25),
 )
 SIGNAL: Final = Signal(
     signal_id="sig-1",
@@ -184,6 +201,13 @@ ALERT: Final = Alert(
     summary="treasury on OMS_FILLS lags 31 s behind",
     raised_at=_at(90),
 )
+ALERT_ACKNOWLEDGEMENT: Final = AlertAcknowledgement(
+    acknowledgement_id="ack-1f0c",
+    alert_id="slow_consumer-1f0c",
+    actor="j.doe",
+    note="treasury is being restarted",
+    acknowledged_at=_at(92),
+)
 PROBE: Final = Probe(probe_id="probe-1f0c", sent_at=_at(95))
 DEAD_LETTER: Final = DeadLetter(
     dead_letter_id="OMS_FILLS:17:treasury",
@@ -238,6 +262,7 @@ SAMPLES: Final[tuple[Event, ...]] = (
     QUOTE,
     BAR,
     SESSION_CLOSED,
+    SESSION_PRICES,
     SIGNAL,
     ORDER,
     ORDER_APPROVAL,
@@ -252,6 +277,7 @@ SAMPLES: Final[tuple[Event, ...]] = (
     HALT_CLEARANCE,
     HALT_OBEDIENCE,
     ALERT,
+    ALERT_ACKNOWLEDGEMENT,
     PROBE,
     DEAD_LETTER,
     QUOTE_V2,

@@ -8,8 +8,8 @@ from typing import Any, Final
 from mts1b_foundation.deadletters import DeadLetter
 from mts1b_foundation.event import Event
 from mts1b_foundation.fills import BrokerCancel, BrokerFill, BrokerRejection, Fill
-from mts1b_foundation.marketdata import Bar, Quote, SessionClosed
-from mts1b_foundation.operations import Alert, HaltClearance, HaltObedience, HaltRequest, Probe
+from mts1b_foundation.marketdata import Bar, Quote, SessionClosed, SessionPrices
+from mts1b_foundation.operations import Alert, AlertAcknowledgement, HaltClearance, HaltObedience, HaltRequest, Probe
 from mts1b_foundation.orders import Order
 from mts1b_foundation.risk import OrderApproval, OrderRejection, RiskEnvelope
 from mts1b_foundation.signals import Signal
@@ -80,6 +80,10 @@ def _bar(bar: Bar) -> str:
     return f"{bar.symbol} {bar.interval} {bar.open} {bar.high} {bar.low} {bar.close}"
 
 
+def _session_prices(sampled: SessionPrices) -> str:
+    return f"{len(sampled.prices)} prices of {sampled.symbol} in {sampled.session}, {sampled.source}"
+
+
 def _session(closed: SessionClosed) -> str:
     return f"session {closed.session} of {closed.source} closed, {len(closed.marks)} symbols"
 
@@ -98,6 +102,11 @@ def _obedience(obedience: HaltObedience) -> str:
 
 def _alert(alert: Alert) -> str:
     return f"{alert.severity.value} {alert.name} {alert.target}: {alert.summary}{' (over)' if alert.cleared_at else ''}"
+
+
+def _acknowledgement(acknowledgement: AlertAcknowledgement) -> str:
+    note = f": {acknowledgement.note}" if acknowledgement.note else ""
+    return f"{acknowledgement.actor} acknowledged alert {acknowledgement.alert_id}{note}"
 
 
 def _probe(probe: Probe) -> str:
@@ -136,10 +145,12 @@ _SUMMARIES: Final[dict[type, Callable[[Any], str]]] = {
     Quote: _quote,
     Bar: _bar,
     SessionClosed: _session,
+    SessionPrices: _session_prices,
     HaltRequest: _halt,
     HaltClearance: _clearance,
     HaltObedience: _obedience,
     Alert: _alert,
+    AlertAcknowledgement: _acknowledgement,
     Probe: _probe,
     DeadLetter: _dead_letter,
 }

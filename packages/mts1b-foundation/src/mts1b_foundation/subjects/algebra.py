@@ -53,6 +53,18 @@ def contains(outer: str, inner: str) -> bool:
     return len(wide) == len(narrow)
 
 
+def common(one: str, other: str) -> str:
+    """The pattern of what both match; they overlap."""
+    mine, theirs = one.split("."), other.split(".")
+    found: list[str] = []
+    for at, (left, right) in enumerate(zip(mine, theirs, strict=False)):
+        if REST in (left, right):
+            found += theirs[at:] if left == REST else mine[at:]
+            break
+        found.append(right if left == ANY else left)
+    return ".".join(found)
+
+
 def covers(outers: Collection[str], inner: str) -> bool:
     """Whether every concrete subject that ``inner`` matches is matched by one of ``outers``.
 

@@ -16,9 +16,11 @@ from typing import Any, Final, Protocol
 from mts1b_foundation.declared import Site, declaration_site
 from mts1b_foundation.errors import ContributionError
 from mts1b_foundation.second_versions import SECOND_VERSIONS
-from mts1b_foundation.subjects.declarations import PRODUCERS
+from mts1b_foundation.subjects.algebra import covers
+from mts1b_foundation.subjects.declarations import GRANTS, PRODUCERS
 from mts1b_foundation.subjects.declarations_v2 import SUBJECTS
 from mts1b_foundation.subjects.flows import FLOWS, Step
+from mts1b_foundation.subjects.grants import Grant, grants_in
 from mts1b_foundation.subjects.subject import Subject
 from mts1b_foundation.upcasting import Upcaster
 
@@ -37,12 +39,14 @@ class Contribution:
     Attributes:
         producers: repos that publish them, with the subject token that each owns (``"oms"`` claims ``mts.*.oms.>``);
             a value with a dot in it is a claim of its own, such as ``"mts.*.oms.audit.>"``.
+        grants: what these producers hand on to other repos.
         subjects: the subjects.
         upcasters: how events of older versions of their payloads are read.
         flows: what should come after what.
     """
 
     producers: Mapping[str, str] = field(default_factory=dict[str, str])
+    grants: Sequence[Grant] = ()
     subjects: Sequence[Subject[Any]] = ()
     upcasters: Sequence[Upcaster[Any, Any]] = ()
     flows: Sequence[Step] = ()
@@ -81,7 +85,9 @@ class Stream(Protocol):
         ...
 
 
-FOUNDATION: Final = Contribution(producers=PRODUCERS, subjects=SUBJECTS, upcasters=SECOND_VERSIONS, flows=FLOWS)
+FOUNDATION: Final = Contribution(
+    producers=PRODUCERS, grants=GRANTS, subjects=SUBJECTS, upcasters=SECOND_VERSIONS, flows=FLOWS
+)
 """What MTS1B itself declares."""
 
 
@@ -91,11 +97,16 @@ def claim_pattern(claim: str) -> str:
 
 
 def claims_in(contributions: Iterable[Contribution]) -> dict[str, tuple[str, ...]]:
-    """By repo, what it claims, as declared: tokens and patterns."""
+    """By repo, what it claims, as declared: tokens and patterns; what was handed on to it is a claim too."""
+    found = list(contributions)
     claims: dict[str, tuple[str, ...]] = {}
-    for each in contributions:
+    for each in found:
         for repo, claim in each.producers.items():
             claims[repo] = (*claims.get(repo, ()), claim)
+    for grant in grants_in(found):
+        held = claims.get(grant.to, ())
+        if not covers([claim_pattern(claim) for claim in held], grant.pattern):
+            claims[grant.to] = (*held, grant.pattern)
     return claims
 
 

@@ -10,12 +10,20 @@ from typing import Any
 
 from mts1b_foundation.deadletters import DeadLetter
 from mts1b_foundation.fills import BrokerCancel, BrokerFill, BrokerRejection, Fill
-from mts1b_foundation.marketdata import Bar, Quote, SessionClosed
-from mts1b_foundation.operations import Alert, HaltClearance, HaltObedience, HaltRequest, Probe
+from mts1b_foundation.marketdata import Bar, Quote, SessionClosed, SessionPrices
+from mts1b_foundation.operations import (
+    Alert,
+    AlertAcknowledgement,
+    HaltClearance,
+    HaltObedience,
+    HaltRequest,
+    Probe,
+)
 from mts1b_foundation.orders import Order
 from mts1b_foundation.risk import OrderApproval, OrderRejection, RiskEnvelope
 from mts1b_foundation.signals import Signal
 from mts1b_foundation.subjects.deadletters import deadletter_subject
+from mts1b_foundation.subjects.grants import Grant
 from mts1b_foundation.subjects.subject import DurableSubject, Subject, Tier
 from mts1b_foundation.treasury import NavSnapshot
 
@@ -29,6 +37,9 @@ PRODUCERS = {
     "mts1b-treasury": "treasury",
 }
 """The repos that publish, and the subject token that each of them owns."""
+
+GRANTS = [Grant(by="mts1b-brokers", to="mts1b-broker-ib", pattern="mts.*.brokers.ib.>")]
+"""What they hand on: the adapter of Interactive Brokers is a repo of its own."""
 
 OMS_ORDERS_CREATED = DurableSubject(
     "mts.v1.oms.orders.created",
@@ -143,6 +154,14 @@ MARKETDATA_SESSIONS_CLOSED = DurableSubject(
     description="The source has no more data; closing marks and how much was published.",
     dedupe_key="{session}:closed",
 )
+MARKETDATA_SESSIONS_SAMPLED = DurableSubject(
+    "mts.v1.marketdata.sessions.sampled",
+    producer="mts1b-marketdata",
+    payload=SessionPrices,
+    tier=Tier.AT_LEAST_ONCE,
+    description="The prices of one symbol over a session, sampled, when the source has no more data.",
+    dedupe_key="{session}:sampled:{symbol}",
+)
 RESEARCH_SIGNALS_PUBLISHED = DurableSubject(
     "mts.v1.research.signals.published",
     producer="mts1b-research",
@@ -215,6 +234,14 @@ OPERATIONS_ALERTS_CLEARED = DurableSubject(
     description="What an alert was raised for is over.",
     dedupe_key="{alert_id}:cleared",
 )
+OPERATIONS_ALERTS_ACKNOWLEDGED = DurableSubject(
+    "mts.v1.operations.alerts.acknowledged",
+    producer="mts1b-operations",
+    payload=AlertAcknowledgement,
+    tier=Tier.AT_LEAST_ONCE,
+    description="Somebody knows of an alert: it is not repeated any more.",
+    dedupe_key="{acknowledgement_id}",
+)
 OPERATIONS_PROBES_SENT = DurableSubject(
     "mts.v1.operations.probes.sent",
     producer="mts1b-operations",
@@ -222,6 +249,22 @@ OPERATIONS_PROBES_SENT = DurableSubject(
     tier=Tier.AT_LEAST_ONCE,
     description="The monitor stored a message to see that storing works.",
     dedupe_key="{probe_id}",
+)
+BROKERS_HALT_STOPPED = DurableSubject(
+    "mts.v1.brokers.halt.stopped",
+    producer="mts1b-brokers",
+    payload=HaltRequest,
+    tier=Tier.AT_LEAST_ONCE,
+    description="An adapter was stopped on its host, without the bus: it withdrew its orders and takes none.",
+    dedupe_key="{halt_id}:stopped",
+)
+BROKERS_HALT_RESUMED = DurableSubject(
+    "mts.v1.brokers.halt.resumed",
+    producer="mts1b-brokers",
+    payload=HaltClearance,
+    tier=Tier.AT_LEAST_ONCE,
+    description="An adapter that was stopped on its host takes orders again.",
+    dedupe_key="{halt_id}:resumed",
 )
 OMS_HALT_OBEYED = DurableSubject(
     "mts.v1.oms.halt.obeyed",
@@ -244,6 +287,14 @@ OPERATIONS_DEADLETTERS_CREATED = _deadletters("mts1b-operations")
 RESEARCH_DEADLETTERS_CREATED = _deadletters("mts1b-research")
 RISK_DEADLETTERS_CREATED = _deadletters("mts1b-riskengine")
 TREASURY_DEADLETTERS_CREATED = _deadletters("mts1b-treasury")
+OPERATIONS_DEADLETTERS_DISCARDED = DurableSubject(
+    "mts.v1.operations.deadletters.discarded",
+    producer="mts1b-operations",
+    payload=DeadLetter,
+    tier=Tier.AT_LEAST_ONCE,
+    description="A dead letter was discarded; it is kept for a week, in which it can be restored.",
+    dedupe_key="{dead_letter_id}",
+)
 
 SUBJECTS: tuple[Subject[Any], ...] = (
     OMS_ORDERS_CREATED,
@@ -260,6 +311,7 @@ SUBJECTS: tuple[Subject[Any], ...] = (
     MARKETDATA_QUOTES,
     MARKETDATA_BARS,
     MARKETDATA_SESSIONS_CLOSED,
+    MARKETDATA_SESSIONS_SAMPLED,
     RESEARCH_SIGNALS_PUBLISHED,
     RISK_ENVELOPE_UPDATED,
     RISK_GATE_PASSED,
@@ -269,12 +321,16 @@ SUBJECTS: tuple[Subject[Any], ...] = (
     OPERATIONS_HALT_CLEARED,
     OPERATIONS_ALERTS_RAISED,
     OPERATIONS_ALERTS_CLEARED,
+    OPERATIONS_ALERTS_ACKNOWLEDGED,
     OPERATIONS_PROBES_SENT,
+    BROKERS_HALT_STOPPED,
+    BROKERS_HALT_RESUMED,
     OMS_HALT_OBEYED,
     BROKERS_DEADLETTERS_CREATED,
     MARKETDATA_DEADLETTERS_CREATED,
     OMS_DEADLETTERS_CREATED,
     OPERATIONS_DEADLETTERS_CREATED,
+    OPERATIONS_DEADLETTERS_DISCARDED,
     RESEARCH_DEADLETTERS_CREATED,
     RISK_DEADLETTERS_CREATED,
     TREASURY_DEADLETTERS_CREATED,

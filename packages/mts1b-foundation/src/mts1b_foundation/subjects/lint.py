@@ -4,19 +4,16 @@ Each rule names the line that has to change and the remedy. ``check_registry`` r
 rendered views and schemas are in ``mts1b_foundation.schemas`` and ``mts1b_foundation.views``.
 """
 
-import json
 from collections.abc import Callable, Iterator, Sequence
 from itertools import combinations
-from typing import Any, Final, cast
+from typing import Any, Final
 
-from pydantic import ValidationError
-
-from mts1b_foundation.declared import Site, site_of
-from mts1b_foundation.event import Event
-from mts1b_foundation.roundtrip import unread, unreadable
+from mts1b_foundation.declared import Site
 from mts1b_foundation.subjects.algebra import contains, covers, is_pattern, overlaps
 from mts1b_foundation.subjects.contributions import claim_pattern
 from mts1b_foundation.subjects.findings import Finding
+from mts1b_foundation.subjects.grants import Grant
+from mts1b_foundation.subjects.lint_payloads import field_types, payloads
 from mts1b_foundation.subjects.lint_streams import (
     consumers,
     deadletters,
@@ -27,7 +24,7 @@ from mts1b_foundation.subjects.lint_streams import (
     stream_patterns,
     streams,
 )
-from mts1b_foundation.subjects.sources import Source, Sources, registered
+from mts1b_foundation.subjects.sources import Source, Sources, claims_of, grants_of, registered
 from mts1b_foundation.subjects.subject import Subject
 
 Rule = Callable[[Sources], Iterator[Finding]]
@@ -43,18 +40,6 @@ def grammar(sources: Sources) -> Iterator[Finding]:
     for source in sources:
         for defect in source.defects:
             yield Finding(defect.site, defect.rule, defect.message, defect.remedy)
-
-
-def payloads(sources: Sources) -> Iterator[Finding]:
-    """A payload of which a value, made for its fields or given as its sample, is not read as it was written."""
-    from mts1b_foundation.samples import SAMPLES  # only tools need it, services never
-
-    for model in dict.fromkeys(subject.payload for _, subject in registered(sources)):
-        samples = [event for event in SAMPLES if type(event) is model] or list(_examples(model))
-        unlike = [problem for event in samples for problem in unread(event)]
-        for problem in dict.fromkeys([*unreadable(model), *unlike]):
-            site = site_of(model, problem.field)
-            yield Finding(site, "payload-unreadable", f"{model.__name__}.{problem.about}", problem.remedy)
 
 
 def one_line(sources: Sources) -> Iterator[Finding]:
@@ -84,13 +69,37 @@ def claims(sources: Sources) -> Iterator[Finding]:
                 )
                 continue
             held.setdefault((producer, claim), (source, source.contribution.declared_at))
+    grants = grants_of(sources)
     for ((first, one), (here, _)), ((second, other), (there, site)) in combinations(held.items(), 2):
-        if overlaps(one, other):
+        if overlaps(one, other) and not _handed_on(grants, first, one, second, other):
             if first == second:
                 message = f"{second} claims {other} in {there.name} and {one} in {here.name}, which overlap"
             else:
                 message = f"{second} ({there.name}) claims {other}, which overlaps {one} of {first} ({here.name})"
-            yield Finding(site, "claim-overlap", message, "choose another token, one repo owns a prefix")
+            remedy = "choose another token, one repo owns a prefix, or have its owner grant what you claim"
+            yield Finding(site, "claim-overlap", message, remedy)
+
+
+def granting(sources: Sources) -> Iterator[Finding]:
+    """A grant of what the granting repo does not own, or of what it has granted already."""
+    owners = claims_of(sources)
+    made = [each for source in sources if source.contribution for each in source.contribution.grants]
+    counted = grants_of(sources)
+    for grant in made:
+        about = f"{grant.by} grants {grant.pattern} to {grant.to}"
+        owned = [claim_pattern(claim) for claim in owners.get(grant.by, ())]
+        other = next((each for each in made if each != grant and overlaps(each.pattern, grant.pattern)), None)
+        if grant not in counted:
+            message = f"{about}, in a contribution that does not list {grant.by} as a producer"
+            yield Finding(grant.declared_at, "claim-grant", message, f"let the repo of {grant.by} grant it")
+        elif not is_pattern(grant.pattern) or not covers(owned, grant.pattern):
+            message = f"{about}, which is outside of what it claims ({', '.join(owned)})"
+            yield Finding(grant.declared_at, "claim-grant", message, "grant a part of the claim")
+        elif grant.to == grant.by:
+            yield Finding(grant.declared_at, "claim-grant", f"{about}, to itself", "leave it out")
+        elif other is not None and made.index(other) < made.index(grant):
+            message = f"{about}, which overlaps what {other.by} grants to {other.to}, {other.pattern}"
+            yield Finding(grant.declared_at, "claim-grant", message, "one repo publishes on a subject: narrow one")
 
 
 def overlapping(sources: Sources) -> Iterator[Finding]:
@@ -111,12 +120,7 @@ def overlapping(sources: Sources) -> Iterator[Finding]:
 
 def prefix(sources: Sources) -> Iterator[Finding]:
     """A subject outside its producer's prefix, or of a producer that nobody declares."""
-    owned: dict[str, list[str]] = {}
-    for source in sources:
-        if source.contribution is None:
-            continue
-        for producer, value in source.contribution.producers.items():
-            owned.setdefault(producer, []).append(claim_pattern(value))
+    owned = {repo: [claim_pattern(each) for each in values] for repo, values in claims_of(sources).items()}
     for _, subject in registered(sources):
         mine = owned.get(subject.producer)
         if mine is None:
@@ -127,7 +131,17 @@ def prefix(sources: Sources) -> Iterator[Finding]:
                 f"add {subject.producer!r} and its token to producers",
             )
             continue
+        handed_on = [each for each in grants_of(sources) if each.by == subject.producer]
         for form in subject.patterns:
+            taken = next((each for each in handed_on if contains(each.pattern, form)), None)
+            if taken is not None:
+                yield Finding(
+                    subject.declared_at,
+                    "prefix",
+                    f"{form} of {subject.producer} lies in {taken.pattern}, which it has granted to {taken.to}",
+                    f"let {taken.to} publish it, or move it",
+                )
+                break
             if not covers(mine, form):
                 yield Finding(
                     subject.declared_at,
@@ -190,6 +204,7 @@ RULES: Final[tuple[Rule, ...]] = (
     grammar,
     one_line,
     claims,
+    granting,
     overlapping,
     prefix,
     streams,
@@ -203,19 +218,18 @@ RULES: Final[tuple[Rule, ...]] = (
     versions,
     schema_ids,
     payloads,
+    field_types,
 )
 """The rules about subjects, owners, streams and consumers, in the order in which they are documented."""
 
 
-def _examples(model: type[Event]) -> Iterator[Event]:
-    """The model's own examples; whether they are valid is a rule of the schemas."""
-    extra = model.model_config.get("json_schema_extra")
-    known = cast("dict[str, Any]", extra) if isinstance(extra, dict) else {}
-    for example in known.get("examples", ()):
-        try:
-            yield model.model_validate_json(json.dumps(example))
-        except ValidationError:
-            continue
+def _handed_on(grants: Sequence[Grant], first: str, one: str, second: str, other: str) -> bool:
+    """Whether of two claims the one lies in what the producer of the other has granted."""
+    return any(
+        (each.by, each.to) == pair and contains(each.pattern, claim)
+        for each in grants
+        for pair, claim in (((first, second), other), ((second, first), one))
+    )
 
 
 def _number(subject: Subject[Any]) -> int:

@@ -10,6 +10,7 @@ from mts1b_foundation.subjects.algebra import overlaps
 from mts1b_foundation.subjects.contributions import FOUNDATION, SUBJECTS_GROUP, Contribution, claims_in, installed
 from mts1b_foundation.subjects.deadletters import deadletter_subject
 from mts1b_foundation.subjects.flows import Step
+from mts1b_foundation.subjects.grants import Grant, granted, grants_in, producer_of
 from mts1b_foundation.subjects.subject import DurableSubject, Subject
 from mts1b_foundation.upcasting import Upcaster, Upcasters
 
@@ -29,12 +30,15 @@ class Registry:
         upcasters: Iterable[Upcaster[Any, Any]] = (),
         flows: Iterable[Step] = (),
         claims: Mapping[str, tuple[str, ...]] | None = None,
+        grants: Iterable[Grant] = (),
     ) -> None:
         self.upcasters = Upcasters(upcasters)
         self.flows = tuple(flows)
         """What should come after what."""
         self.claims = claims or {}
         """By repo, what it claims, as declared: tokens and patterns."""
+        self.grants = tuple(grants)
+        """What producers have handed on to other repos."""
         self._by_pattern: dict[str, Subject[Any]] = {}
         self._tree: dict[str, Any] = {}
         for subject in subjects:
@@ -57,6 +61,14 @@ class Registry:
     def find(self, concrete: str) -> Subject[Any] | None:
         """The subject that ``concrete`` belongs to, with or without fund suffix; None when there is none."""
         return _walk(self._tree, concrete.split("."), 0)
+
+    def producer_of(self, subject: Subject[Any], concrete: str) -> str:
+        """The one repo that publishes on ``concrete``, a name that belongs to ``subject``."""
+        return producer_of(self.grants, subject, concrete)
+
+    def publishes(self, repo: str, subject: Subject[Any]) -> bool:
+        """Whether ``repo`` publishes on some form of ``subject``: as its producer, or because that was handed on."""
+        return repo == subject.producer or granted(self.grants, subject, repo)
 
     def matching(self, pattern: str) -> list[Subject[Any]]:
         """The subjects of which some concrete form is matched by ``pattern``: a name, or a pattern with wildcards."""
@@ -107,6 +119,7 @@ def registry() -> Registry:
         [step for each in found for step in each.upcasters],
         [step for each in found for step in each.flows],
         claims,
+        grants_in(found),
     )
 
 

@@ -32,6 +32,7 @@ from mts1b_foundation.subjects.contributions import (
     load,
 )
 from mts1b_foundation.subjects.deadletters import deadletter_subject
+from mts1b_foundation.subjects.grants import Grant, grants_in
 from mts1b_foundation.subjects.subject import DurableSubject, Subject
 
 _GROUPS: Final = (SUBJECTS_GROUP, STREAMS_GROUP, CONSUMERS_GROUP)
@@ -100,6 +101,11 @@ Sources = Sequence[Source]
 def claims_of(sources: Sources) -> dict[str, tuple[str, ...]]:
     """By repo, what every producer claims, as declared: tokens and patterns."""
     return claims_in(source.contribution for source in sources if source.contribution)
+
+
+def grants_of(sources: Sources) -> tuple[Grant, ...]:
+    """What producers have handed on to other repos."""
+    return grants_in(source.contribution for source in sources if source.contribution)
 
 
 def deadletters_in(sources: Sources) -> dict[str, DurableSubject[DeadLetter]]:

@@ -80,8 +80,7 @@ class Subject(Generic[T]):
         "_fund_prefix",
         "_prefix",
         "_single",
-        "_single_key",
-        "declared_at",
+                "declared_at",
         "dedupe_key",
         "description",
         "names",
@@ -91,6 +90,7 @@ class Subject(Generic[T]):
         "producer",
         "replaces",
         "schema_id",
+        "single_key",
         "tier",
         "tokens",
     )  # fmt: skip
@@ -115,7 +115,8 @@ class Subject(Generic[T]):
         self.tier = tier
         self.description = description
         self.dedupe_key = dedupe_key
-        self._single_key = _single_field(dedupe_key)
+        self.single_key = _single_field(dedupe_key)
+        """A dedupe key of one field: what precedes the field, its name, what follows it; None for any other key."""
         self.replaces = replaces
         own = {name: name for name in NAMES if name in payload.model_fields}
         self.names: Mapping[str, str] = MappingProxyType(own | dict(correlates or {}))
@@ -207,7 +208,7 @@ class Subject(Generic[T]):
 
     def message_id(self, event: T) -> str | None:
         """The ``Nats-Msg-Id`` of ``event`` by the dedupe key; None for a subject without one."""
-        key, fields = self._single_key, event.__dict__
+        key, fields = self.single_key, event.__dict__
         if key is not None and type(value := fields[key[1]]) is str:
             return key[0] + value + key[2]  # what the line below gives, in a fifth of the time
         return None if self.dedupe_key is None else self.dedupe_key.format_map(fields)

@@ -16,7 +16,7 @@ def rendered(source: Source) -> tuple[Path, str] | None:
     """Where the table of a checkout belongs and what it should say; None for what is no checkout."""
     if source.root is None or source.contribution is None:
         return None
-    return source.root / FILE, markdown(source.subjects, dict(source.contribution.producers))
+    return source.root / FILE, markdown(source.subjects, source.contribution.producers, source.contribution.grants)
 
 
 def check_views(sources: Sources) -> list[Finding]:

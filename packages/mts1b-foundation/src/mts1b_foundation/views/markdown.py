@@ -1,9 +1,10 @@
 """``subjects.md``: the table that people read, rendered, never edited."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import groupby
 from typing import Any
 
+from mts1b_foundation.subjects.grants import Grant
 from mts1b_foundation.subjects.subject import Subject
 
 _HEAD = """\
@@ -16,14 +17,22 @@ A verb subject of a payload that names a fund may carry the suffix `.fund.<fund_
 """
 
 
-def markdown(subjects: Iterable[Subject[Any]], producers: dict[str, str]) -> str:
-    """The document for ``subjects``, by producer; ``producers`` maps repos to the token that each owns."""
+def markdown(subjects: Iterable[Subject[Any]], producers: Mapping[str, str], grants: Iterable[Grant] = ()) -> str:
+    """The document for ``subjects``, by producer.
+
+    Args:
+        subjects: what is shown.
+        producers: by repo, the token that it owns.
+        grants: what these repos have granted to others.
+    """
+    grants = list(grants)
     ordered = sorted(subjects, key=lambda subject: subject.producer)
     parts = [_HEAD]
     for producer, group in groupby(ordered, key=lambda subject: subject.producer):
         token = producers.get(producer)
         claim = f", owner of `{token if '.' in token else f'mts.*.{token}.>'}`" if token else ""
-        parts.append(f"## {producer}{claim}\n\n{_table(list(group))}\n")
+        handed_on = "".join(f"\nGranted to {each.to}: `{each.pattern}`.\n" for each in grants if each.by == producer)
+        parts.append(f"## {producer}{claim}\n{handed_on}\n{_table(list(group))}\n")
     return "\n".join(parts)
 
 

@@ -32,12 +32,12 @@ def typescript(subjects: Iterable[Subject[Any]]) -> str:
         nested: dict[str, Any] = document.get("$defs", {})
         same = {inner: inner for inner in nested}
         names = {
-            inner: inner if _fits(written, inner, _declare(inner, nested[inner], same)) else f"{name}{inner}"
+            inner: inner if _fits(written, inner, declare(inner, nested[inner], same)) else f"{name}{inner}"
             for inner in nested
         }
         for inner, definition in nested.items():
-            written[names[inner]] = _declare(names[inner], definition, names)
-        written[name] = _declare(name, document, names)
+            written[names[inner]] = declare(names[inner], definition, names)
+        written[name] = declare(name, document, names)
     payloads = "\n".join(f"  {json.dumps(subject.pattern)}: {_name(subject.payload)};" for subject in listed)
     schemas = "\n".join(
         f"  {json.dumps(schema)}: {name};"
@@ -60,7 +60,14 @@ def _fits(written: Mapping[str, str], name: str, text: str) -> bool:
     return written.get(name, text) == text
 
 
-def _declare(name: str, schema: Mapping[str, Any], names: Mapping[str, str]) -> str:
+def declare(name: str, schema: Mapping[str, Any], names: Mapping[str, str]) -> str:
+    """The interface, or type, of a JSON Schema.
+
+    Args:
+        name: what it is called.
+        schema: its document.
+        names: what the types are called that it refers to, by their names in ``$defs``.
+    """
     comment = _comment(schema.get("description"), "")
     if "properties" not in schema:
         return f"{comment}export type {name} = {_type(schema, names)};\n"

@@ -131,9 +131,9 @@ def by_hand(look: Look, act: Act, choices: Choices) -> None:
     """
     deed = as_admin(look, choices.servers)
     if not choices.as_json:
-        _show(deed)
+        show(deed)
     if not choices.dry_run:
-        _permit(deed, choices)
+        permit(deed, choices)
         as_admin(lambda bus: _do(bus, deed, look, act, choices), choices.servers)
     if choices.as_json:
         print_json(
@@ -197,13 +197,19 @@ async def _do(bus: EventBus, shown: Deed, look: Look, act: Act, choices: Choices
     await act(bus, shown)
 
 
-def _show(deed: Deed) -> None:
+def show(deed: Deed) -> None:
+    """Print what would happen."""
     say(f"{deed.action} {deed.target}" + (f", declared by {deed.declared_by}" if deed.declared_by else ""))
     for effect in deed.effects:
         say(f"  {effect}")
 
 
-def _permit(deed: Deed, choices: Choices) -> None:
+def permit(deed: Deed, choices: Choices) -> None:
+    """Go on only with a reason, and with the name of the target typed once more.
+
+    Raises:
+        NotDone: one of them is missing.
+    """
     if deed.declared_by and not choices.declared:
         raise NotDone(
             f"nothing was done: {deed.target} is declared by {deed.declared_by}, whose services rely on it; with "

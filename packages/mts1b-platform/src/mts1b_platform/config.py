@@ -17,8 +17,9 @@ from mts1b_foundation.errors import Mts1bError
 from pydantic import AliasChoices, Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
 
-Profile = Literal["minimal", "single", "production"]
-"""How the bus is installed: a laptop without authentication, one secured node, or a cluster member."""
+Profile = Literal["minimal", "single", "edge", "production"]
+"""How the bus is installed: a laptop without authentication, one secured node, one that a hub copies from, or a cluster
+member."""
 
 PROFILES: tuple[Profile, ...] = get_args(Profile)
 
@@ -54,6 +55,7 @@ class Settings(BaseSettings):
     actor: Annotated[str, Field(pattern=r"^[!-~]+$")] | None = None
     """Who acts, for the header ``mts-actor``, when the payload does not say. Default: the service."""
     profile: Profile = "minimal"
+    """How the bus is installed: a laptop without authentication, one secured node, or a cluster."""
     connect_timeout: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 3.0
     """Seconds until the first connection must stand."""
 
@@ -71,9 +73,17 @@ class Settings(BaseSettings):
     token_file: Path | None = None
     """File that holds a person's token, as `mts1b login` writes it; read anew whenever a connection is made."""
 
+    edge: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]*$")] | None = None
+    """The edge that this process publishes at: message ids begin with it, so that the hub does not take events of two
+    edges for the same one. `mts1b-deploy install --profile edge` writes it."""
+
     checkouts: Annotated[tuple[Path, ...], NoDecode] = ()
     """Checkouts whose subjects, streams and durables count as declared beside those of installed packages, for commands
     and the monitor; `mts1b-deploy install --checkout` writes them. ``$MTS1B_CHECKOUTS`` separates them by commas."""
+
+    stop_file: Path | None = None
+    """While this file is there, adapters of brokers on this host trade nothing, whether the bus lives or not;
+    `mts1b halt here` writes it. None: only a signal stops them so."""
 
     metrics_port: Annotated[int, Field(ge=0, le=65_535)] | None = None
     """Port of ``/metrics``, ``/healthz`` and ``/readyz`` of this process. 0: any free one. None: no endpoint."""
@@ -194,7 +204,8 @@ def _read(path: Path) -> dict[str, Any]:
         raise ConfigError(f"{path} cannot be read: {error.strerror}") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path} is no valid TOML: {error}") from error
-    data.pop("monitoring", None)  # the monitor's own table, read by mts1b-operations
+    for others in ("monitoring", "console"):  # tables of the monitor and the console, which read them themselves
+        data.pop(others, None)
     nats = data.pop("nats", {})
     if not isinstance(nats, dict):
         raise ConfigError(f"{path}: [nats] is a table with servers and monitor, not {nats!r}")

@@ -530,12 +530,12 @@ async def test_closing_the_bus_under_an_iteration_raises_instead_of_ending_quiet
 
 
 async def test_an_existing_durable_keeps_its_own_ack_wait(bus: EventBus, standstill: Callable[[], float]):
-    await bus.emit(OMS_ORDERS_CREATED, order())
     for durable in (f"t{number}" for number in count()):
-        async with bus.consume(OMS_ORDERS_CREATED, durable=durable, ack_wait=1):
+        async with bus.consume(OMS_ORDERS_CREATED, durable=durable, ack_wait=1, fund_id=durable):
             pass
+        await bus.emit(OMS_ORDERS_CREATED, order(durable, fund=durable))  # now: what the first reader gives back counts
         standstill()
-        orders = bus.consume(OMS_ORDERS_CREATED, durable=durable)
+        orders = bus.consume(OMS_ORDERS_CREATED, durable=durable, fund_id=durable)
         async with await next_of(orders):
             await asyncio.sleep(2.2)
         if (handed_out := await deliveries(bus, durable)) == 1:

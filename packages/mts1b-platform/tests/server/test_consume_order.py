@@ -6,7 +6,7 @@ Connections are broken by a relay between the consumer and the server, which can
 import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from mts1b_foundation.orders import Order
@@ -14,9 +14,12 @@ from mts1b_foundation.samples import ORDER
 from mts1b_foundation.subjects import OMS_ORDERS_CREATED
 from mts1b_platform.eventbus import Consumer, Event, EventBus, NotStored, Reject, Retry, RetryPolicy, connect
 from mts1b_platform.eventbus.consuming import settling
+from mts1b_platform.eventbus.events.trace import handled_trace_id
 from mts1b_platform.eventbus.jetstream.api import js_api
 from mts1b_platform.server import NatsServer
 from mts1b_platform.testing.bus import ConnectBus
+
+from .wires import Wire
 
 LONG = 3600.0
 """An ack wait that no test here lives to see."""
@@ -63,70 +66,6 @@ async def until_connected(bus: EventBus) -> None:
     async with asyncio.timeout(WAIT):
         while not bus.is_connected:  # noqa: ASYNC110 - as above
             await asyncio.sleep(0.02)
-
-
-class Wire:
-    """A relay to a server. Each direction passes bytes on, keeps them for later, or loses them."""
-
-    def __init__(self, port: int) -> None:
-        self._port = port
-        self._tasks: set[asyncio.Task[None]] = set()
-        self._writers: set[asyncio.StreamWriter] = set()
-        self._open = {"up": asyncio.Event(), "down": asyncio.Event()}
-        self._lossy = {"up": False, "down": False}
-        self.url = ""
-        for gate in self._open.values():
-            gate.set()
-
-    @classmethod
-    @asynccontextmanager
-    async def to(cls, server: NatsServer) -> AsyncGenerator["Wire"]:
-        wire = cls(server.port)
-        listening = await asyncio.start_server(wire._accept, "127.0.0.1", 0)
-        wire.url = "nats://127.0.0.1:{1}".format(*listening.sockets[0].getsockname())
-        try:
-            yield wire
-        finally:
-            listening.close()
-            wire.cut()
-
-    def keep(self, direction: str) -> None:
-        self._open[direction].clear()
-
-    def pass_on(self, direction: str) -> None:
-        self._lossy[direction] = False
-        self._open[direction].set()
-
-    def lose(self, direction: str) -> None:
-        self._lossy[direction] = True
-
-    def cut(self) -> None:
-        """Break the connections, with whatever was kept; new ones pass everything on."""
-        for task in self._tasks:
-            task.cancel()
-        for writer in self._writers:
-            writer.transport.abort()
-        self._writers.clear()
-        for direction in self._open:
-            self.pass_on(direction)
-
-    async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        there, back = await asyncio.open_connection("127.0.0.1", self._port)
-        self._writers |= {writer, back}
-        for source, target, direction in ((reader, back, "up"), (there, writer, "down")):
-            task = asyncio.create_task(self._relay(source, target, direction))
-            self._tasks.add(task)
-            task.add_done_callback(self._tasks.discard)
-
-    async def _relay(self, source: asyncio.StreamReader, target: asyncio.StreamWriter, direction: str) -> None:
-        try:
-            while data := await source.read(65536):
-                await self._open[direction].wait()
-                if not self._lossy[direction]:
-                    target.write(data)
-        except OSError:
-            pass
-        target.close()
 
 
 @asynccontextmanager
@@ -380,3 +319,71 @@ async def test_order_is_kept_over_kills_of_the_server_under_load(bus: EventBus, 
         mine = [number for number in handled if number >= 0 and number % 3 == fund]
         assert mine == sorted(mine)
     await until_connected(bus)
+
+
+async def test_what_waits_behind_an_event_is_named_and_still_has_its_turn(bus: EventBus, connect_bus: ConnectBus):
+    await emit(bus, range(4))
+    await bus.emit(OMS_ORDERS_CREATED, order("other", fund="beta"))
+    async with (await connect_bus()).consume(OMS_ORDERS_CREATED, durable="t", ordered_by="fund_id") as consumer:
+        event = await next_of(consumer)
+        async with asyncio.timeout(WAIT):
+            while consumer.waiting < 4:  # noqa: ASYNC110 - nobody is told
+                await asyncio.sleep(0.01)
+        assert await named_behind(consumer, event, most=2) == ["k-1", "k-2"]
+        assert await named_behind(consumer, event) == ["k-1", "k-2", "k-3"]
+        assert (await next_of(consumer)).payload.fund_id == "beta", "what was looked at is not held up"
+        await event.nak(0)
+        again = await next_of(consumer)
+        assert again.deliveries == 2
+        assert await named_behind(consumer, again) == [], "what was tried before is tried alone"
+        await again.ack()
+        assert await handle(consumer, 3) == ["k-1", "k-2", "k-3"]
+
+
+async def test_an_event_that_is_handled_beside_another_is_watched_there_and_not_in_its_turn(
+    bus: EventBus, connect_bus: ConnectBus
+):
+    await emit(bus, range(3))
+    other, seen = await connect_bus(), list[str]()
+    other.hooks = cast("Any", Watching(seen))
+    async with other.consume(OMS_ORDERS_CREATED, durable="t", ordered_by="fund_id") as consumer:
+        async with await next_of(consumer) as event, asyncio.timeout(WAIT):
+            while len(behind := await consumer.behind(event)) < 2:  # noqa: ASYNC110 - nobody is told
+                await asyncio.sleep(0.01)
+            with behind[0].beside():
+                assert handled_trace_id() == behind[0].trace_id != event.trace_id
+            with pytest.raises(ZeroDivisionError), behind[1].beside():
+                raise ZeroDivisionError
+            assert handled_trace_id() == event.trace_id
+        assert await handle(consumer, 2) == ["k-1", "k-2"]
+    assert seen == ["k-0 begins", *both("k-1"), *both("k-2"), "k-0 ends", *both("k-2")]
+
+
+class Watching:
+    """A hook that notes when handlers begin and end."""
+
+    best_effort = one_by_one = False
+    handlers = True
+
+    def __init__(self, seen: list[str]) -> None:
+        self._seen = seen
+
+    def entered(self, event: Any) -> None:
+        self._seen.append(f"{event.payload.idempotency_key} begins")
+
+    def left(self, _mark: None, event: Any, _error: BaseException | None) -> None:
+        self._seen.append(f"{event.payload.idempotency_key} ends")
+
+    def settled(self, _event: Any) -> None:
+        """Not looked at."""
+
+    def closed(self) -> None:
+        """Nothing to close."""
+
+
+def both(key: str) -> list[str]:
+    return [f"{key} begins", f"{key} ends"]
+
+
+async def named_behind(consumer: Consumer[Order], event: Event[Order], **options: Any) -> list[str]:
+    return [each.payload.idempotency_key for each in await consumer.behind(event, **options)]

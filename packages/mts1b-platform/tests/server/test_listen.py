@@ -6,8 +6,8 @@ import time
 import pytest
 from mts1b_foundation.marketdata import Quote
 from mts1b_foundation.samples import ORDER, QUOTE
-from mts1b_foundation.subjects import MARKETDATA_QUOTES, OMS_ORDERS_CREATED
-from mts1b_platform.eventbus import ConsumeError, EventBus, Listener, LiveEvent
+from mts1b_foundation.subjects import MARKETDATA_QUOTES, MARKETDATA_QUOTES_V2, OMS_ORDERS_CREATED
+from mts1b_platform.eventbus import ConsumeError, EventBus, InvalidArgument, Listener, LiveEvent
 from mts1b_platform.testing.bus import ConnectBus
 
 WAIT = 60.0
@@ -32,6 +32,15 @@ async def test_one_symbol_or_all(bus: EventBus, connect_bus: ConnectBus):
         await source.emit(MARKETDATA_QUOTES, quote(2, "BRK.B"))
         assert await numbers(one, 1) == [2]
         assert await numbers(every, 2) == [1, 2]
+
+
+async def test_a_reader_of_a_subject_that_is_replaced_is_warned_once(bus: EventBus, caplog: pytest.LogCaptureFixture):
+    for _ in range(2):
+        async with bus.listen(MARKETDATA_QUOTES), bus.listen(MARKETDATA_QUOTES_V2):
+            pass
+    said = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
+    assert len(said) == 1
+    assert MARKETDATA_QUOTES_V2.pattern in f"{said[0]} {caplog.records[0].__dict__}"
 
 
 async def test_a_slow_reader_loses_the_oldest_and_is_told_how_many(bus: EventBus, connect_bus: ConnectBus):
@@ -149,3 +158,29 @@ async def test_a_listener_with_a_callback_is_not_iterated_and_not_conflated(bus:
         bus.listen(MARKETDATA_QUOTES, print, conflate=True)
     with pytest.raises(ConsumeError, match="callback"):
         await anext(bus.listen(MARKETDATA_QUOTES, print))
+
+
+async def test_of_a_group_one_is_handed_each_event_and_everybody_else_gets_all(connect_bus: ConnectBus):
+    source = await market(connect_bus)
+    first, second, other = await connect_bus(), await connect_bus(), await connect_bus()
+    called: list[int] = []
+    async with (
+        first.listen(MARKETDATA_QUOTES, group="pricers") as one,
+        second.listen(MARKETDATA_QUOTES, lambda event: called.append(event.payload.sequence), group="pricers"),
+        other.listen(MARKETDATA_QUOTES) as alone,
+    ):
+        for number in range(1, 201):
+            await source.emit(MARKETDATA_QUOTES, quote(number, f"S{number % 7}"))
+        assert await numbers(alone, 200) == list(range(1, 201))
+        for each in (first, second):  # what the server had sent before is here
+            await each.flush()
+        iterated = await numbers(one, 200 - len(called))
+    assert called
+    assert iterated
+    assert sorted(called + iterated) == list(range(1, 201))
+
+
+@pytest.mark.parametrize("group", ["", "two words", "a.*", 7])
+async def test_a_group_that_is_no_name_is_refused(bus: EventBus, group: str):
+    with pytest.raises(InvalidArgument, match="give a name of 1 to 64"):
+        bus.listen(MARKETDATA_QUOTES, group=group)

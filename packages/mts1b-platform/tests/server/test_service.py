@@ -1,21 +1,37 @@
 """What the service runner promises, on a real server; signals and exit codes in real processes."""
 
 import asyncio
+import inspect
 import json
+import logging
 import os
 import signal
 import sys
 import urllib.error
 import urllib.request
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
+from mts1b_foundation.errors import Mts1bError
+from mts1b_foundation.fills import Fill
+from mts1b_foundation.marketdata import Quote
 from mts1b_foundation.samples import FILL, ORDER, QUOTE
 from mts1b_foundation.subjects import MARKETDATA_QUOTES, OMS_FILLS_CREATED, OMS_ORDERS_CREATED
-from mts1b_platform.eventbus import BusClosed, ConsumerGone, Event, EventBus, RetryPolicy, ServerUnavailable
+from mts1b_platform.eventbus import (
+    BusClosed,
+    ConsumerGone,
+    Event,
+    EventBus,
+    LiveEvent,
+    NoStream,
+    RetryPolicy,
+    ServerUnavailable,
+    connect,
+)
+from mts1b_platform.eventbus.connect import ConnectOptions
 from mts1b_platform.eventbus.dedupe import KvDedupe
 from mts1b_platform.eventbus.dedupe.sqlite import SqliteDedupe
 from mts1b_platform.eventbus.jetstream.api import js_api
@@ -328,6 +344,228 @@ async def test_a_runner_that_fails_ends_the_service(bus: EventBus, nats_server: 
         await asyncio.wait_for(service.serve(), WAIT)
 
 
+# What it says, and what it refuses.
+
+
+class Sink(logging.Handler):
+    """Keeps what is logged."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.lines: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.lines.append(record.getMessage())
+
+    def saying(self, words: str) -> list[str]:
+        return [line for line in self.lines if line.startswith(words)]
+
+
+@pytest.fixture
+def logged() -> Iterator[Sink]:
+    sink, logger = Sink(), logging.getLogger("mts1b.service")
+    before = logger.level
+    logger.setLevel(logging.INFO)
+    logger.addHandler(sink)
+    yield sink
+    logger.removeHandler(sink)
+    logger.setLevel(before)
+
+
+async def test_a_listening_handler_that_raises_is_counted_and_logged_with_symbol_and_trace(
+    connect_bus: ConnectBus, bus: EventBus, nats_server: NatsServer, logged: Sink
+):
+    market, service = await connect_bus("mts1b-marketdata"), treasury(nats_server)
+    del bus  # the streams stand
+
+    @service.listens(MARKETDATA_QUOTES)
+    async def mark(event: LiveEvent[Quote]) -> None:
+        raise ZeroDivisionError(event.payload.symbol)
+
+    async with running(service):
+        await market.emit(MARKETDATA_QUOTES, QUOTE, trace_id="a" * 32)
+        await until(lambda: logged.saying("a listening handler failed"))
+        assert service.bus.counters.consume_errors[MARKETDATA_QUOTES.pattern] == 1
+    (line,) = logged.saying("a listening handler failed")
+    assert f"parameters={{'symbol': '{QUOTE.symbol}'}}" in line
+    assert f"trace_id='{'a' * 32}'" in line
+    assert "mark'" in line
+
+
+async def test_what_a_listening_handler_emits_joins_the_trace_of_its_event(
+    connect_bus: ConnectBus, bus: EventBus, nats_server: NatsServer
+):
+    market = await connect_bus("mts1b-marketdata")
+    service = Service("mts1b-oms", servers=nats_server.url, connect_timeout=WAIT)
+
+    @service.listens(MARKETDATA_QUOTES)
+    async def order(event: LiveEvent[Quote]) -> None:  # noqa: ARG001 - any quote will do
+        await service.bus.emit(OMS_ORDERS_CREATED, ORDER)
+
+    async with running(service):
+        await market.emit(MARKETDATA_QUOTES, QUOTE, trace_id="b" * 32)
+        async with asyncio.timeout(WAIT), bus.consume(OMS_ORDERS_CREATED, durable="look") as orders:
+            assert (await anext(orders)).trace_id == "b" * 32
+
+
+async def test_a_service_says_when_it_is_ready_and_when_it_has_drained(
+    bus: EventBus, nats_server: NatsServer, logged: Sink
+):
+    service, begun, go_on = treasury(nats_server), asyncio.Event(), asyncio.Event()
+
+    @service.consumes(OMS_FILLS_CREATED, durable="treasury")
+    async def book(event: Event[Fill]) -> None:  # noqa: ARG001 - any fill will do
+        begun.set()
+        await go_on.wait()
+
+    async with running(service) as task:
+        (ready,) = logged.saying("ready")
+        assert "service='mts1b-treasury' reads=['treasury on mts.v1.oms.fills.created']" in ready
+        await bus.emit(OMS_FILLS_CREATED, fill(1))
+        await asyncio.wait_for(begun.wait(), WAIT)
+        service.stop()
+        assert not logged.saying("drained"), "a handler is at work"
+        go_on.set()
+        await task
+    assert logged.saying("drained") == ["drained service='mts1b-treasury' cut_short=False"]
+
+
+async def test_a_quote_that_is_published_after_the_start_is_heard(connect_bus: ConnectBus, nats_server: NatsServer):
+    market, service, heard = await connect_bus("mts1b-marketdata"), treasury(nats_server), asyncio.Event()
+
+    @service.listens(MARKETDATA_QUOTES)
+    async def mark(event: LiveEvent[Quote]) -> None:  # noqa: ARG001 - any quote will do
+        heard.set()
+
+    async with running(service):
+        await market.emit(MARKETDATA_QUOTES, QUOTE)
+        await asyncio.wait_for(heard.wait(), WAIT)
+
+
+async def test_who_waits_for_the_start_is_told_why_there_is_none(bus: EventBus, nats_server: NatsServer, free_url: str):
+    async def fails(service: Service, kind: type[Exception], words: str) -> None:
+        serving = asyncio.create_task(service.serve())
+        try:
+            for _ in range(2):  # also who comes when it is over
+                with pytest.raises(kind, match=words):
+                    await asyncio.wait_for(service.started(), WAIT)
+        finally:
+            await asyncio.wait([serving])
+            assert serving.exception() or serving.result() == DRAINED
+
+    await fails(Service("mts1b-treasury", servers=free_url, connect_timeout=0.3), ServerUnavailable, "no NATS server")
+
+    hooked = treasury(nats_server)
+
+    @hooked.on_start
+    async def broken() -> None:
+        raise ZeroDivisionError("no books")
+
+    await fails(hooked, ZeroDivisionError, "no books")
+
+    gone = treasury(nats_server)
+    await bus.jetstream(timeout=WAIT).delete_stream("OMS_FILLS")
+
+    @gone.consumes(OMS_FILLS_CREATED, durable="treasury")
+    async def book(event: Event[Fill]) -> None: ...
+
+    await fails(gone, NoStream, "OMS_FILLS|oms.fills")
+
+    told = treasury(nats_server)
+    told.on_start(stop_of(told))
+    told.consumes(OMS_ORDERS_CREATED, durable="slow")(stopped_before)
+    await fails(told, BusClosed, "stopped before")
+
+
+def stop_of(service: Service) -> Any:
+    async def stop() -> None:
+        service.stop()
+
+    return stop
+
+
+async def stopped_before(event: Event[Any]) -> None: ...
+
+
+async def test_a_service_that_has_drained_can_serve_again(bus: EventBus, nats_server: NatsServer):
+    service, booked = treasury(nats_server), list[str]()
+
+    @service.consumes(OMS_FILLS_CREATED, durable="treasury")
+    async def book(event: Event[Fill]) -> None:
+        booked.append(event.payload.fill_id)
+
+    for number in range(2):
+        async with running(service):
+            await bus.emit(OMS_FILLS_CREATED, fill(number))
+            await until(lambda number=number: len(booked) > number)
+    assert booked == ["fill-0", "fill-1"]
+
+
+def test_a_service_serves_in_one_event_loop_after_the_other(nats_server: NatsServer):
+    service = treasury(nats_server)
+
+    async def serve() -> None:
+        async with running(service):
+            assert service.bus.is_connected
+
+    for _ in range(2):
+        asyncio.run(serve())
+
+
+async def takes_one(event: object) -> None: ...
+
+
+async def takes_two(event: object, tx: object) -> None: ...
+
+
+def plain(event: object, tx: object) -> None: ...
+
+
+WRONG: list[tuple[Callable[[Any], object], str]] = [
+    (lambda s: s.consumes(OMS_FILLS_CREATED, durable="d", prefech=5), "no parameter 'prefech'"),
+    (lambda s: s.consumes(OMS_FILLS_CREATED, durable="d", delivr="new"), "no parameter 'delivr'"),
+    (lambda s: s.consumes(OMS_FILLS_CREATED, durable="d", prefetch=0), "prefetch is 0"),
+    (lambda s: s.consumes(OMS_FILLS_CREATED, durable="d", concurrency=0), "concurrency is 0"),
+    (lambda s: s.consumes(OMS_FILLS_CREATED, durable="d", deliver="latest"), "'all', 'new' or a datetime"),
+    (lambda s: s.consumes(OMS_FILLS_CREATED, durable="d", ordered_by="order"), "no field of Fill.*it has fill_id"),
+    (lambda s: s.consumes(OMS_FILLS_CREATED, durable="d", instances="standby"), "give ordered_by"),
+    (lambda s: s.consumes(OMS_FILLS_CREATED, durable="d", takeover=5.0), "takeover is of several instances"),
+    (lambda s: s.consumes(OMS_FILLS_CREATED, durable="a.b"), "no consumer name"),
+    (lambda s: s.listens(MARKETDATA_QUOTES, group="a b"), "group is 'a b'"),
+    (lambda s: s.consumes(MARKETDATA_QUOTES, durable="d"), "best effort"),
+    (lambda s: s.consumes("text", durable="d"), "no registered subject"),
+    (lambda s: s.consumes(OMS_FILLS_CREATED, durable="d")(takes_two), r"takes_two is called with \(event\)"),
+    (
+        lambda s: s.consumes(OMS_FILLS_CREATED, durable="d", dedupe=SqliteDedupe("x.db"))(takes_one),
+        r"takes_one is called with \(event, tx\)",
+    ),
+    (
+        lambda s: s.consumes(OMS_FILLS_CREATED, durable="d", dedupe=SqliteDedupe("x.db"))(plain),
+        "plain function",
+    ),
+    (lambda s: s.consumes(OMS_FILLS_CREATED, durable="d")(None), "no handler"),
+    (lambda s: s.listens(MARKETDATA_QUOTES, conflat=True), "no parameter 'conflat'"),
+    (lambda s: s.listens(MARKETDATA_QUOTES, limit=0), "limit is 0"),
+    (lambda s: s.listens(MARKETDATA_QUOTES)(takes_two), "takes_two is called with"),
+    (lambda s: s.every(0), "seconds is 0"),
+    (lambda s: s.every(1.0)(takes_one), "takes_one is called with"),
+    (lambda s: s.on_start(takes_one), "takes_one is called with"),
+    (lambda _: Service("mts1b-oms", conect_timeout=3), "no option conect_timeout"),  # pyright: ignore[reportCallIssue]
+    (lambda _: Service("mts1b-oms", drain_budget=-1), "drain_budget is -1"),
+]
+
+
+@pytest.mark.parametrize(("declare", "words"), WRONG)
+def test_a_declaration_that_cannot_work_is_refused_where_it_is_made(declare: Callable[[Any], object], words: str):
+    with pytest.raises(Mts1bError, match=words):
+        declare(Service("mts1b-treasury"))
+
+
+def test_the_options_of_a_service_are_those_of_connect():
+    names = inspect.signature(connect).parameters.keys() - {"service", "name"}
+    assert names == ConnectOptions.__annotations__.keys()
+
+
 # Health.
 
 
@@ -372,6 +610,31 @@ async def test_ready_means_that_the_streams_answer_a_publish_end_to_end(nats_ser
         assert (await asyncio.to_thread(ask, service, "/readyz"))[0] == 503
         await until_told(service, "/healthz", 200)  # alive though not ready
         nats_server.resume()
+
+
+@pytest.mark.usefixtures("health_port")
+async def test_an_instance_that_stands_by_is_ready_and_says_so(bus: EventBus, nats_server: NatsServer):
+    services = [treasury(nats_server), treasury(nats_server)]
+    booked = list[str]()
+    for service in services:
+
+        @service.consumes(OMS_FILLS_CREATED, durable="treasury", ordered_by="fund_id", instances="standby", takeover=1)
+        async def book(event: Event[Any]) -> None:
+            booked.append(event.payload.fill_id)
+
+    async with running(services[0]), running(services[1]):
+        await bus.emit(OMS_FILLS_CREATED, fill(1))
+        await until(lambda: len(booked) == 1)
+        told = [(await asyncio.to_thread(ask, service, "/readyz")) for service in services]
+        assert [code for code, _ in told] == [200, 200]
+        states = [document["instances"]["treasury"] for _, document in told]
+        assert sorted(states) == ["active", "standby"]
+        leaving = services[states.index("active")]
+        leaving.stop()
+        await bus.emit(OMS_FILLS_CREATED, fill(2))
+        await until(lambda: len(booked) == 2)
+        heir = services[states.index("standby")]
+        assert (await asyncio.to_thread(ask, heir, "/readyz"))[1]["instances"] == {"treasury": "active"}
 
 
 @pytest.mark.usefixtures("health_port", "bus")

@@ -20,7 +20,8 @@ from mts1b_platform.eventbus import (
     unknown_streams,
 )
 from mts1b_platform.eventbus.jetstream.api import js_api
-from mts1b_platform.eventbus.streams import nanoseconds
+from mts1b_platform.eventbus.jetstream.stream_plan import compare
+from mts1b_platform.eventbus.streams import Volume, nanoseconds
 from mts1b_platform.server import NatsServer
 from mts1b_platform.testing.bus import ConnectBus
 
@@ -95,6 +96,29 @@ async def test_a_limit_that_would_delete_messages_is_refused_and_nothing_is_touc
         await apply_streams(bus, streams=[other, changed])
     assert (await bus.jetstream(timeout=WAIT).stream_info("OMS_ORDERS")).state.messages == 3
     assert (await stream_config(bus, other.name) or {})["description"] != "another description"
+
+
+def test_a_stream_is_as_large_as_twice_what_comes_while_it_is_kept():
+    assert Volume(1_000_000, 1_000).size("1d") == 1_908 * 2**20  # 2,000,000,000 bytes, rounded up to MiB
+    assert Volume(1, 1).size("1h") == 16 * 2**20
+    assert "max_bytes" not in ORDERS.render("minimal")
+    assert ORDERS.render("single")["max_bytes"] == ORDERS.max_bytes
+
+
+def test_a_limit_of_size_is_safe_while_the_stream_holds_less_and_destructive_when_it_would_delete():
+    wanted, held = ORDERS.render("single"), {**ORDERS.render("minimal"), "max_bytes": -1}
+    for stored, risk in ((ORDERS.max_bytes, "safe"), (ORDERS.max_bytes + 1, "destructive")):
+        (field,) = compare(wanted, held, stored=stored).fields
+        assert (field.name, field.risk) == ("max_bytes", risk)
+
+
+async def test_an_older_installation_gets_the_sizes_of_its_streams_without_losing_a_message(bus: EventBus):
+    await apply_streams(bus, streams=[ORDERS])
+    await bus.emit(OMS_ORDERS_CREATED, ORDER)
+    (change,) = await apply_streams(bus, profile="single", streams=[ORDERS])
+    assert [field.name for field in change.fields] == ["max_bytes"]
+    info = await js_api(bus, "STREAM.INFO.OMS_ORDERS")
+    assert (info["config"]["max_bytes"], info["state"]["messages"]) == (ORDERS.max_bytes, 1)
 
 
 async def test_a_destructive_change_is_made_when_it_is_allowed(bus: EventBus):

@@ -2,14 +2,19 @@
 
 import math
 from collections.abc import Callable
+from itertools import product
 from typing import Any
 
 import pytest
+from mts1b_foundation.errors import SubjectError
+from mts1b_foundation.samples import ORDER, QUOTE
 from mts1b_foundation.subjects import MARKETDATA_QUOTES, OMS_ORDERS_CREATED
 from mts1b_platform.config import ConfigError
-from mts1b_platform.eventbus import BusError, EventBus, InvalidArgument, connect
+from mts1b_platform.eventbus import BusError, EventBus, InvalidArgument, InvalidHeader, connect
+from mts1b_platform.testing import ConnectBus
 
 ORDERS, QUOTES = OMS_ORDERS_CREATED, MARKETDATA_QUOTES
+SHARE = {"ordered_by": "fund_id", "instances": "share", "keys": ["alpha"]}
 
 
 async def test_an_event_goes_to_a_registered_subject_not_to_a_name(bus: EventBus):
@@ -29,6 +34,11 @@ async def test_an_event_goes_to_a_registered_subject_not_to_a_name(bus: EventBus
         ("consume", ORDERS, {"durable": "d", "ack_wait": math.inf}, "ack_wait is inf"),
         ("consume", ORDERS, {"durable": "d", "ack_wait": "5s"}, "ack_wait is '5s'"),
         ("consume", ORDERS, {"durable": "d", "inactive_threshold": -1}, "inactive_threshold is -1"),
+        ("consume", ORDERS, SHARE | {"durable": ""}, "no consumer name"),
+        ("consume", ORDERS, SHARE | {"durable": "d", "prefetch": 0}, "prefetch is 0"),
+        ("read_raw", "OMS_ORDERS", {"durable": "a b"}, "durable 'a b' is no name"),
+        ("read_raw", "", {"durable": "d"}, "stream '' is no name"),
+        ("read_raw", "OMS_ORDERS", {"durable": "d", "window": 0}, "window is 0"),
         ("listen", "text", {}, "no registered subject"),
         ("listen", QUOTES, {"limit": 0}, "limit is 0"),
     ],
@@ -39,6 +49,26 @@ async def test_a_reader_that_cannot_work_is_refused_when_it_is_made(
     make: Callable[..., object] = getattr(bus, kind)
     with pytest.raises(BusError, match=words):
         make(subject, **options)
+
+
+async def test_an_id_that_cannot_go_on_the_wire_is_an_error_of_the_bus(bus: EventBus, connect_bus: ConnectBus):
+    market = await connect_bus(service="mts1b-marketdata")
+    for name, value in product(("msg_id", "trace_id"), ("a\nb", " a", "\udc80")):
+        options: dict[str, Any] = {name: value}
+        with pytest.raises(InvalidHeader, match=r"mts\.v1\.oms\.orders\.created.*: header"):
+            await bus.emit(ORDERS, ORDER, **options)
+        with pytest.raises(InvalidHeader, match=r"mts\.v1\.marketdata\.quotes.*: header"):
+            await market.emit(QUOTES, QUOTE, **options)
+
+
+async def test_a_window_is_a_whole_number(bus: EventBus):
+    with pytest.raises(InvalidArgument, match="window is -1"):
+        await bus.emit_many(ORDERS, [ORDER], window=-1)
+
+
+async def test_a_value_that_is_no_token_is_an_error_of_the_registry(bus: EventBus):
+    with pytest.raises(SubjectError, match="empty value"):
+        bus.listen(QUOTES, symbol="")
 
 
 async def test_a_parameter_is_text_and_one_of_the_subjects(bus: EventBus):

@@ -13,6 +13,7 @@ def test_the_second_of_a_key_waits_for_the_first():
     assert not queues.enter("a", "a2")
     assert queues.enter("b", "b1")
     assert len(queues) == 1
+    assert (list(queues.behind("a")), list(queues.behind("b"))) == (["a2"], [])
     assert queues.leave("a") == "a2"
     assert queues.leave("a") is None
     assert queues.enter("a", "a3")

@@ -293,3 +293,10 @@ def test_the_memory_of_static_headers_is_bounded():
     cache.read(received(FrameTemplate("a", {"mts-actor": "a" * 5000}).encode(b"", "i", "t")).head)
     assert len(cache) <= 10
     assert all(len(key) <= 1024 for key in cache._known)
+
+
+def test_headers_are_readable_whatever_they_hold():
+    head = b"NATS/1.0\r\nmts-schema: s\r\nx-desk: \xff7\r\nMTS-Schema: t\r\n\r\n"
+    assert Headers(head).readable() == {"mts-schema": "s, t", "x-desk": "\\xff7"}
+    assert Headers(b"NATS/1.0\r\nno colon\r\n\r\n").readable() == {"(unreadable)": "NATS/1.0\r\nno colon\r\n\r\n"}
+    assert Headers(b"").readable() == {}

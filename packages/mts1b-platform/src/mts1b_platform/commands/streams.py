@@ -83,6 +83,31 @@ def show(name: Annotated[str, typer.Argument(help="Name of the stream.")], *, se
     print_json(config)
 
 
+@app.command("sizes")
+def sizes(*, checkout: Checkouts = None, as_json: Json = False) -> None:
+    """Show what each declared stream may take on a disk, and what that is reckoned from.
+
+    The profiles single and production limit the streams so, and the server to a quarter more than their sum.
+
+    Example: mts1b streams sizes --json
+    """
+    streams = declared_here(checkout).streams
+    rows: list[dict[str, Any]] = [
+        {
+            "stream": each.name,
+            "events_per_day": each.volume.per_day,
+            "bytes_per_event": each.volume.event_bytes,
+            "kept": each.max_age,
+            "max_bytes": each.max_bytes,
+            "gigabytes": round(each.max_bytes / 1e9, 2),
+        }
+        for each in streams
+    ]
+    print_listing(rows, as_json=as_json)
+    if not as_json:
+        say(f"{sum(each.max_bytes for each in streams) / 1e9:.1f} GB together")
+
+
 @app.command("plan")
 def plan(
     *,

@@ -10,6 +10,8 @@ from mts1b_platform.findings import report, sources_of
 from mts1b_platform.output import Json, noun, print_json, print_listing, say
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from mts1b_foundation.subjects import Subject
     from mts1b_foundation.subjects.sources import Sources
 
@@ -106,19 +108,8 @@ def who(
 
     Example: mts1b subjects who 'mts.v1.oms.>'
     """
-    from mts1b_foundation.subjects.algebra import overlaps
-
     sources = sources_of(None)
-    rows = [
-        {
-            "subject": subject.pattern,
-            "producer": subject.producer,
-            "payload": subject.schema_id,
-            "tier": subject.tier.value,
-            "stream": _streams(sources, [form for form in subject.patterns if overlaps(pattern, form)]),
-        }
-        for subject in _matching(sources, pattern)
-    ]
+    rows = [row for subject in _matching(sources, pattern) for row in _owners(sources, subject, pattern)]
     print_listing(rows, as_json=as_json, empty=f"nobody: no registered subject matches {pattern}")
     if not rows:
         raise typer.Exit(1)
@@ -189,19 +180,43 @@ def _render(form: Format, sources: "Sources", subjects: "list[Subject[Any]]") ->
     from importlib.metadata import version
 
     from mts1b_foundation import views
+    from mts1b_foundation.subjects.sources import grants_of
 
     match form:
         case "markdown":
             producers = {
                 repo: token for s in sources if s.contribution for repo, token in s.contribution.producers.items()
             }
-            return views.markdown(subjects, producers)
+            return views.markdown(subjects, producers, grants_of(sources))
         case "asyncapi":
             return json.dumps(views.asyncapi(subjects, version=version("mts1b-foundation")), indent=2) + "\n"
         case "jsonschema":
             return json.dumps(views.jsonschema(subjects), indent=2) + "\n"
         case "typescript":
             return views.typescript(subjects)
+
+
+def _owners(sources: "Sources", subject: "Subject[Any]", pattern: str) -> "Iterator[dict[str, Any]]":
+    """Who publishes what of ``subject`` matches ``pattern``: its producer, and those it has granted a part to."""
+    from mts1b_foundation.subjects.algebra import common, contains, overlaps
+    from mts1b_foundation.subjects.sources import grants_of
+
+    named = subject.pattern == pattern
+    forms = [form for form in subject.patterns if named or overlaps(pattern, form)]
+    about = {"payload": subject.schema_id, "tier": subject.tier.value, "stream": _streams(sources, forms)}
+    handed_on = [each for each in grants_of(sources) if each.by == subject.producer]
+    if not all(any(contains(each.pattern, _asked(pattern, form, named)) for each in handed_on) for form in forms):
+        yield {"subject": subject.pattern, "producer": subject.producer, **about}
+    for each in handed_on:
+        for form in forms:
+            if overlaps(each.pattern, asked := _asked(pattern, form, named)):
+                yield {"subject": common(each.pattern, asked), "producer": each.to, **about}
+
+
+def _asked(pattern: str, form: str, named: bool) -> str:  # noqa: FBT001 - whether the subject was named as registered
+    from mts1b_foundation.subjects.algebra import common
+
+    return form if named else common(pattern, form)
 
 
 def _write_schemas(subjects: "list[Subject[Any]]", folder: Path) -> None:

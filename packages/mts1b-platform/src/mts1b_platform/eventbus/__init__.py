@@ -13,8 +13,11 @@ if TYPE_CHECKING:
     from mts1b_platform.eventbus.bus import EventBus
     from mts1b_platform.eventbus.connect import connect
     from mts1b_platform.eventbus.connection.messages import Message, MessageSubscription
+    from mts1b_platform.eventbus.consuming.changes import Active, Given, Standby, Taken
     from mts1b_platform.eventbus.consuming.consumer import Consumer
+    from mts1b_platform.eventbus.consuming.instances.shared import SharedConsumer
     from mts1b_platform.eventbus.consuming.listener import Listener
+    from mts1b_platform.eventbus.consuming.options import ConsumeOptions, Parameters
     from mts1b_platform.eventbus.consuming.raw_reader import RawReader
     from mts1b_platform.eventbus.consuming.retry import RetryPolicy
     from mts1b_platform.eventbus.counters import Counters
@@ -43,6 +46,7 @@ if TYPE_CHECKING:
         ServerUnavailable,
         StreamError,
         SubscriptionRefused,
+        Superseded,
         WrongEventLoop,
     )
     from mts1b_platform.eventbus.events.event import Event, LiveEvent
@@ -64,11 +68,13 @@ __all__ = [
     "STREAMS",
     "AccessDenied",
     "Ack",
+    "Active",
     "AlreadyStored",
     "BatchRefused",
     "BusClosed",
     "BusError",
     "ConsumeError",
+    "ConsumeOptions",
     "Consumer",
     "ConsumerConflict",
     "ConsumerGone",
@@ -76,6 +82,7 @@ __all__ = [
     "Event",
     "EventBus",
     "FieldChange",
+    "Given",
     "Ingested",
     "InvalidArgument",
     "InvalidHeader",
@@ -88,6 +95,7 @@ __all__ = [
     "NoStream",
     "NotStored",
     "NotTheProducer",
+    "Parameters",
     "PayloadTooLarge",
     "Position",
     "PublishError",
@@ -99,10 +107,14 @@ __all__ = [
     "Retry",
     "RetryPolicy",
     "ServerUnavailable",
+    "SharedConsumer",
+    "Standby",
     "StreamChange",
     "StreamDefinition",
     "StreamError",
     "SubscriptionRefused",
+    "Superseded",
+    "Taken",
     "WrongEventLoop",
     "apply_streams",
     "connect",
@@ -116,8 +128,11 @@ _HOMES: Final = {
     "bus": ("EventBus",),
     "connect": ("connect",),
     "connection.messages": ("Message", "MessageSubscription"),
+    "consuming.changes": ("Active", "Given", "Standby", "Taken"),
     "consuming.consumer": ("Consumer",),
+    "consuming.instances.shared": ("SharedConsumer",),
     "consuming.listener": ("Listener",),
+    "consuming.options": ("ConsumeOptions", "Parameters"),
     "consuming.raw_reader": ("RawReader",),
     "consuming.retry": ("RetryPolicy",),
     "counters": ("Counters",),
@@ -125,7 +140,8 @@ _HOMES: Final = {
         "AccessDenied", "AlreadyStored", "BatchRefused", "BusClosed", "BusError", "ConsumeError", "ConsumerConflict",
         "ConsumerGone", "InvalidArgument", "InvalidHeader", "JetStreamUnavailable", "NoResponders", "NoStream",
         "NotStored", "NotTheProducer", "PayloadTooLarge", "PublishError", "PublishUncertain", "Reject",
-        "RequestTimeout", "Retry", "ServerUnavailable", "StreamError", "SubscriptionRefused", "WrongEventLoop",
+        "RequestTimeout", "Retry", "ServerUnavailable", "StreamError", "SubscriptionRefused",
+        "Superseded", "WrongEventLoop",
     ),
     "events.event": ("Event", "LiveEvent"),
     "events.outgoing": ("Ack",),

@@ -2,22 +2,24 @@
 
 import asyncio
 from collections.abc import AsyncIterable, Callable, Iterable, Mapping
-from functools import partial
-from typing import TYPE_CHECKING, Any, Final, Self, overload
+from typing import TYPE_CHECKING, Any, Final, Literal, Self, Unpack, overload
 
 from mts1b_foundation.subjects import DurableSubject, Subject
 from mts1b_foundation.subjects.subject import T
 
 from mts1b_platform.config import Settings
+from mts1b_platform.eventbus.arguments import all_parameters, check_count, check_read_raw
 from mts1b_platform.eventbus.connection.client import BusClient
 from mts1b_platform.eventbus.connection.network import Chance, Clock, Network
 from mts1b_platform.eventbus.connection.options import ConnectionOptions
-from mts1b_platform.eventbus.consumers import Deliver
+from mts1b_platform.eventbus.consumers import Deliver, Instances
 from mts1b_platform.eventbus.consuming.consumer import Consumer
 from mts1b_platform.eventbus.consuming.context import ConsumeContext, Reader
+from mts1b_platform.eventbus.consuming.instances.shared import SharedConsumer
 from mts1b_platform.eventbus.consuming.listener import Listener
+from mts1b_platform.eventbus.consuming.make_reader import make_reader
+from mts1b_platform.eventbus.consuming.options import Parameters
 from mts1b_platform.eventbus.consuming.ordering.key_order import Key
-from mts1b_platform.eventbus.consuming.ordering.ordered import OrderedConsumer
 from mts1b_platform.eventbus.consuming.raw_reader import RawReader
 from mts1b_platform.eventbus.consuming.retry import RetryPolicy
 from mts1b_platform.eventbus.events.event import LiveEvent
@@ -69,7 +71,7 @@ class EventBus(BusClient):
     @property
     def readers(self) -> list[Reader]:
         """The consumers and listeners at work; safe to ask for from another thread."""
-        return list(self.consuming.readers)
+        return self.consuming.readers
 
     @property
     def outstanding(self) -> int:
@@ -133,6 +135,7 @@ class EventBus(BusClient):
         Raises:
             NotTheProducer: this process does not speak as the subject's producer.
             SubjectError: the payload is not of the subject's type.
+            InvalidHeader: a header, ``msg_id`` or ``trace_id`` cannot go on the wire.
             PublishUncertain: no ack before the deadline; the event may have been stored or not.
             NoStream: no stream stores the subject.
             JetStreamUnavailable: the server has no JetStream.
@@ -171,8 +174,10 @@ class EventBus(BusClient):
             deadline: seconds until the publish of one event, or of one atomic batch, gives up.
 
         Raises:
+            InvalidArgument: ``window`` is no whole number of at least 1.
             PublishError: as :meth:`emit`, of the first event or batch that failed; those before it are stored.
         """
+        check_count("window", window)
         return await emit_many(
             self.publishing,
             subject,
@@ -216,6 +221,7 @@ class EventBus(BusClient):
 
     # Consuming.
 
+    @overload
     def consume(
         self,
         subject: DurableSubject[T],
@@ -227,8 +233,51 @@ class EventBus(BusClient):
         ack_wait: float | None = None,
         inactive_threshold: float | None = None,
         ordered_by: Key | None = None,
-        **parameters: str | None,
-    ) -> Consumer[T]:
+        instances: Literal["one", "standby"] = "one",
+        takeover: float | None = None,
+        member: str | None = None,
+        where: Mapping[str, str | None] | None = None,
+        **parameters: Unpack[Parameters],
+    ) -> Consumer[T]: ...
+
+    @overload
+    def consume(
+        self,
+        subject: DurableSubject[T],
+        *more: DurableSubject[T],
+        durable: str,
+        policy: RetryPolicy = DEFAULT_RETRY,
+        deliver: Deliver = "all",
+        prefetch: int = 512,
+        ack_wait: float | None = None,
+        inactive_threshold: float | None = None,
+        ordered_by: str,
+        instances: Literal["share"],
+        takeover: float | None = None,
+        keys: Iterable[str] | None = None,
+        member: str | None = None,
+        where: Mapping[str, str | None] | None = None,
+        **parameters: Unpack[Parameters],
+    ) -> SharedConsumer[T]: ...
+
+    def consume(
+        self,
+        subject: DurableSubject[T],
+        *more: DurableSubject[T],
+        durable: str,
+        policy: RetryPolicy = DEFAULT_RETRY,
+        deliver: Deliver = "all",
+        prefetch: int = 512,
+        ack_wait: float | None = None,
+        inactive_threshold: float | None = None,
+        ordered_by: Key | None = None,
+        instances: Instances = "one",
+        takeover: float | None = None,
+        keys: Iterable[str] | None = None,
+        member: str | None = None,
+        where: Mapping[str, str | None] | None = None,
+        **parameters: Unpack[Parameters],
+    ) -> Consumer[T] | SharedConsumer[T]:
         """Read a durable subject: ``async for event in bus.consume(…): async with event: …``.
 
         Args:
@@ -243,26 +292,44 @@ class EventBus(BusClient):
             inactive_threshold: seconds without a reader after which the server forgets the durable; None: never.
             ordered_by: a field of the payload, or a function of it: events that agree in it are handled one after the
                 other, in the stream's order, a failed one before those behind it.
+            instances: how many may keep that order together. ``"one"``: one. ``"standby"``: start as many as you like,
+                one is handed events, another takes over when it ends (``consumer.active``, ``consumer.changes()``).
+                ``"share"``: each is handed the events of some keys (``consumer.keys``); ``ordered_by`` then names a
+                parameter of the subject, such as ``"fund_id"``.
+            takeover: of several instances: seconds from the last sign of life of one until another takes over, 1 to
+                60; 5 for a new durable, and what it was created with for one that exists.
+            keys: of ``"share"``: the keys; without, those that are declared for this durable (``shares``).
+            member: of several instances: the name of this one. With one that it has after a restart too, a restart
+                within ``takeover`` moves no keys.
+            where: the same as ``parameters``, for what a subject of your own is told apart by: ``{"venue": "X"}``.
             parameters: read one key or fund only, such as ``fund_id="alpha"``.
 
         Raises:
             UnknownParameter: the subject has no such parameter.
             NotStored: the subject is best effort.
+            InvalidArgument: ``instances`` without ``ordered_by``, a ``takeover`` that cannot be, keys that are not
+                declared or too many.
         """
         self.refuse_when_closed()
-        make = Consumer[T] if ordered_by is None else partial(OrderedConsumer[T], ordered_by=ordered_by)
-        consumer = make(
+        consumer = make_reader(
             self.consuming,
             (subject, *more),
             durable,
-            parameters=parameters,
-            policy=policy,
-            deliver=deliver,
-            prefetch=prefetch,
-            ack_wait=ack_wait,
-            inactive_threshold=inactive_threshold,
+            parameters=all_parameters(where, parameters),
+            ordered_by=ordered_by,
+            instances=instances,
+            takeover=takeover,
+            keys=keys,
+            member=member,
+            options={
+                "policy": policy,
+                "deliver": deliver,
+                "prefetch": prefetch,
+                "ack_wait": ack_wait,
+                "inactive_threshold": inactive_threshold,
+            },
         )
-        self.consuming.readers.add(consumer)
+        self.consuming.remember(consumer)
         return consumer
 
     def listen(
@@ -272,7 +339,9 @@ class EventBus(BusClient):
         *,
         conflate: bool = False,
         limit: int = 65_536,
-        **parameters: str | None,
+        group: str | None = None,
+        where: Mapping[str, str | None] | None = None,
+        **parameters: Unpack[Parameters],
     ) -> Listener[T]:
         """Receive events as they pass, by iterating or by a callback.
 
@@ -293,14 +362,21 @@ class EventBus(BusClient):
                 and costs its own event only.
             conflate: keep only the latest event of each concrete subject when a reader that iterates is behind.
             limit: most events that wait for a reader that iterates; the oldest gives way, counted.
+            group: of the listeners of one group each event goes to one, the server chooses to which; without order over
+                them. Everybody without one gets every event.
+            where: the same as ``parameters``, for what a subject of your own is told apart by: ``{"venue": "X"}``.
             parameters: listen to one key or fund only; without one to all.
 
         Raises:
             UnknownParameter: the subject has no such parameter, or a wildcard was given for one.
+            InvalidArgument: ``group`` is no name.
         """
         self.refuse_when_closed()
-        listener = Listener(self.consuming, subject, handler, parameters=parameters, conflate=conflate, limit=limit)
-        self.consuming.readers.add(listener)
+        given = all_parameters(where, parameters)
+        listener = Listener(
+            self.consuming, subject, handler, parameters=given, conflate=conflate, limit=limit, group=group
+        )
+        self.consuming.remember(listener)
         return listener
 
     def read_raw(self, stream: str, durable: str, *, window: int = 50, ack_wait: float = 30.0) -> RawReader:
@@ -311,8 +387,12 @@ class EventBus(BusClient):
             durable: name of its consumer, which exists.
             window: most messages that are asked for, wait here or are not settled.
             ack_wait: the durable's ack wait, in seconds.
+
+        Raises:
+            InvalidArgument: a value that cannot work.
         """
         self.refuse_when_closed()
+        check_read_raw(stream, durable, window=window, ack_wait=ack_wait)
         return RawReader(self.consuming, stream, durable, window=window, ack_wait=ack_wait)
 
     # nats-py beside it.

@@ -2,10 +2,10 @@
 
 import re
 import ssl
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib.metadata import entry_points
 from pathlib import Path
-from typing import Final
+from typing import Final, TypedDict
 
 from mts1b_platform.config import Settings
 from mts1b_platform.eventbus.bus import EventBus
@@ -13,8 +13,8 @@ from mts1b_platform.eventbus.connection.network import Chance, Clock, Network
 from mts1b_platform.eventbus.connection.options import ConnectionOptions
 from mts1b_platform.eventbus.connection.refusal import is_refusal
 from mts1b_platform.eventbus.connection.servers import Server
-from mts1b_platform.eventbus.core import at_work
-from mts1b_platform.eventbus.errors import AccessDenied, BusError, ServerUnavailable
+from mts1b_platform.eventbus.core import say_what_is_at_work
+from mts1b_platform.eventbus.errors import AccessDenied, BusError, InvalidArgument, ServerUnavailable
 from mts1b_platform.logs import get_logger
 
 log = get_logger("mts1b.eventbus.connection")
@@ -23,6 +23,42 @@ _FULL: Final = re.compile(r"maximum (account active )?connections exceeded", re.
 
 HOOKS_GROUP: Final = "mts1b.hooks"
 """Entry point group of functions that are given each new bus and may set hooks on it."""
+
+
+class ConnectOptions(TypedDict, total=False):
+    """The options of :func:`connect` for those who hand them on, and say themselves which service they are."""
+
+    servers: str | Sequence[str] | None
+    actor: str | None
+    profile: str | None
+    config: str | Path | None
+    connect_timeout: float | None
+    tls_dir: Path | None
+    tls_ca: Path | None
+    tls_cert: Path | None
+    tls_key: Path | None
+    token: str | None
+    token_file: Path | None
+    watched: bool
+    ping_interval: float
+    reconnect_wait: float
+    buffer_size: int
+    network: Network | None
+    clock: Clock | None
+    chance: Chance | None
+
+
+def check_connect_options(name: str, options: Mapping[str, object]) -> None:
+    """What ``name`` hands on to :func:`connect`.
+
+    Raises:
+        InvalidArgument: an option that ``connect()`` does not have.
+    """
+    if unknown := options.keys() - ConnectOptions.__annotations__.keys():
+        raise InvalidArgument(
+            f"{name}: there is no option {', '.join(sorted(unknown))}; connect() has "
+            f"{', '.join(ConnectOptions.__annotations__)}"
+        )
 
 
 async def connect(
@@ -114,7 +150,8 @@ async def connect(
         await bus.close()
         raise
     bus.came_up()
-    log.debug("connected", server=str(bus.connected_url), service=bus.service, hot_path=at_work())
+    say_what_is_at_work()
+    log.debug("connected", server=str(bus.connected_url), service=bus.service)
     return bus
 
 

@@ -7,6 +7,7 @@ for what is common, several times as fast, and leaves the rest to it. ``MTS1B_PU
 
 import os
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from functools import cache
 from importlib import import_module
 from typing import Any, Final, Protocol, TypeAlias, cast
 
@@ -15,8 +16,11 @@ from mts1b_platform.logs import get_logger
 
 log = get_logger("mts1b.eventbus.core")
 
-INTERFACE: Final = 4
+INTERFACE: Final = 5
 """What this release and the compiled core have agreed on; another number is another release's core."""
+
+ItemPlan = tuple[str, Mapping[str, Any], bool]
+"""Kind of a value, options of the kind, whether null is allowed."""
 
 FieldPlan = tuple[str, str, Mapping[str, Any], bool, bool, Any]
 """Name, kind, options of the kind, whether null is allowed, whether it must be there, what it is when left out."""
@@ -174,11 +178,27 @@ class MakeSender(Protocol):
         ...
 
 
+class Drafts(Protocol):
+    """Drafts of some events, made as they are asked for."""
+
+    def __iter__(self) -> "Drafts": ...
+
+    def __next__(self) -> Any: ...
+
+    def chunk(self, most: int, size: int, /) -> list[Any]:
+        """The next ones, at most ``most``; none behind the one with which the payloads are more than ``size`` bytes."""
+        ...
+
+
 class Framer(Protocol):
     """Encodes drafts."""
 
     def frames(self, drafts: list[Any], reply: bytes, first: int, /) -> list[bytes] | None:
         """Their frames, with acks to ``reply`` and a number from ``first`` on; None for the pure encoder."""
+        ...
+
+    def batch_frames(self, drafts: list[Any], lead: bytes, first: int, /) -> list[bytes] | None:
+        """Their frames in an atomic batch, numbered from ``first`` on behind ``lead``; None for the pure encoder."""
         ...
 
 
@@ -252,6 +272,34 @@ class Core(Protocol):
         """See :class:`Sender`."""
         ...
 
+    @property
+    def Drafts(self) -> type[Any]:  # noqa: N802 - a class
+        """See :class:`Drafts`; made with the events of one subject, their templates, and what makes their ids."""
+        ...
+
+    def find_templates(
+        self,
+        events: list[Any],
+        payload: type[Any],
+        names: Sequence[str],
+        known: dict[Any, Any],
+        template: type[Any],
+        remember: Callable[[Any], Any],
+        /,
+    ) -> list[Any]:
+        """Templates for ``events``: those among the ``known`` by the fields ``names``, else what ``remember`` makes."""
+        ...
+
+    def all_have_replies(self, batch: list[Any], /) -> bool:
+        """Whether every message of ``batch`` asks for an answer; false as well where one has another form."""
+        ...
+
+    def plain_acks(
+        self, ack: type[Any], stream: str, sequences: Mapping[int, Any], names: list[str], ids: list[Any], /
+    ) -> list[Any]:
+        """An ``ack`` for each of the ``sequences``, in their order, with the name and id that stand beside it."""
+        ...
+
     def Framer(self, template: type[Any], /) -> _Framer:  # noqa: N802 - a class
         """One for templates of this class."""
         ...
@@ -312,3 +360,9 @@ CORE: Final = _found[0]
 def at_work() -> str:
     """In words, for people: which form is at work, and why."""
     return f"pure Python ({_found[1]})" if CORE is None else f"compiled core {CORE.__version__}"
+
+
+@cache
+def say_what_is_at_work() -> None:
+    """Say it in the log, once in a process."""
+    log.info("hot path", at_work=at_work())

@@ -39,6 +39,8 @@ class Counters:
     """Events acknowledged without handling: a dedupe store had them as done, or an ordered consumer had."""
     store_outages: defaultdict[str, int] = field(default_factory=_counter)
     """Times a consumer paused because the store of its handler was away."""
+    takeovers: defaultdict[str, int] = field(default_factory=_counter)
+    """Times an instance, one of several of a reader, was handed the events from then on."""
     slow_consumer_drops: defaultdict[str, int] = field(default_factory=_counter)
     """Best-effort events that a listener was too slow for (drop-oldest or conflated)."""
     reconnects: int = 0

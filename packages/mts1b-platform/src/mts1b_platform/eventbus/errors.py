@@ -33,7 +33,8 @@
         ├── StreamError             a stream cannot be created or changed as defined
         ├── StoreError              a dedupe store or an outbox cannot be used: a consumer pauses, its event waits
         │   ├── StoreMisused            it was used wrongly: a failure of the handler like any other
-        │   └── LeaseLost               somebody else took over while the handler was at work
+        │   ├── LeaseLost               somebody else took over while the handler was at work
+        │   └── Superseded              another instance's term of office is greater: nothing was written
         └── BusClosed               the connection was closed
             └── BusDraining             the connection is about to close: it takes no new subscriptions
 
@@ -173,12 +174,28 @@ class StoreError(BusError):
     """
 
 
+class StoreHeld(StoreError):
+    """Another process keeps the store locked, such as one that is frozen inside a transaction."""
+
+
 class StoreMisused(StoreError):
     """A dedupe store or an outbox was used in a way that cannot work, such as without a transaction."""
 
 
 class LeaseLost(StoreError):
     """The claim on an event ran out while its handler was at work, and somebody else took the event over."""
+
+
+class Superseded(StoreError):
+    """A store knows a greater term of office of this durable: another instance has taken over; nothing was written.
+
+    Attributes:
+        held: the term that the store knows.
+    """
+
+    def __init__(self, durable: str, term: int, held: int) -> None:
+        super().__init__(f"{durable}: another instance has taken over with term {held}; this one has {term}")
+        self.held = held
 
 
 class BusClosed(BusError, ConnectionError):

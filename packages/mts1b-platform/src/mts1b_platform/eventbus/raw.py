@@ -132,10 +132,11 @@ class NatsClient(Client):
         connected = not self._dialling.cancelled() and self._dialling.exception() is None
         try:
             await super().close()
-        except AttributeError:  # nats-py 2.14, when no socket was opened
+        except (AttributeError, AssertionError):  # nats-py, when it had not begun or no socket was opened
             if connected:
                 raise
-        except (OSError, nats.errors.Error) as error:  # its server is away, and it had something unsent
+        # its server is away, and it had something unsent: since Python 3.12 asyncio's writelines() raises TypeError
+        except (OSError, TypeError, nats.errors.Error) as error:
             log.warning("nats-py's connection was closed with messages unsent", error=str(error))
 
     async def _report(self, error: Exception) -> None:
@@ -273,5 +274,5 @@ class RawSubscription:
             subject=event.subject,
             reply=wire.reply.decode(),
             data=wire.payload,
-            headers=event.headers.to_dict(),
+            headers=event.headers.readable(),
         )

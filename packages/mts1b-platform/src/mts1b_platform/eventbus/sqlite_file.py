@@ -23,6 +23,8 @@ _OUTAGES: Final = frozenset(
         sqlite3.SQLITE_READONLY,
     }
 )
+_WAL_WRITE_LOCK: Final = 120
+"""The byte of the shared-memory file that who writes has locked, by SQLite's file format."""
 _PRIMARY: Final = 0xFF
 """The bits of an error's code that name its kind; the others say more about it."""
 
@@ -59,12 +61,42 @@ class SqliteFile:
         """Whether ``path`` names another file than the one that was opened, or none."""
         return self._named() != self._opened
 
+    def holder(self) -> str:
+        """Who writes to it now, for people: on Linux its process id, and what to do when it is stopped."""
+        found = _writer(self._path.with_name(f"{self._path.name}-shm"))
+        if found is None:
+            return "another process"
+        if not _is_stopped(found):
+            return f"process {found}"
+        return f"process {found}, which is stopped (`kill -CONT {found}` or `kill -9 {found}` frees the file),"
+
     def _named(self) -> tuple[int, int] | None:
         try:
             found = os.stat(self._path)  # noqa: PTH116 - asked twice per event, at half of what Path.stat() costs
         except OSError:
             return None
         return found.st_dev, found.st_ino
+
+
+def _writer(shared: Path) -> int | None:
+    """The process that has the write lock of the WAL file that ``shared`` belongs to, as the kernel knows it."""
+    try:
+        inode = str(shared.stat().st_ino)
+        for line in Path("/proc/locks").read_text().splitlines():
+            fields = line.split()
+            where = fields[-3].rpartition(":")[2]
+            if "WRITE" in fields and where == inode and int(fields[-2]) <= _WAL_WRITE_LOCK <= int(fields[-1]):
+                return int(fields[-4])
+    except (OSError, ValueError, IndexError):
+        return None
+    return None
+
+
+def _is_stopped(process: int) -> bool:
+    try:
+        return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] in "Tt"
+    except (OSError, IndexError):
+        return False
 
 
 def is_outage(error: BaseException) -> bool:

@@ -33,6 +33,28 @@ def nanoseconds(duration: str) -> int:
     return int(match[1]) * _UNITS[match[2]]
 
 
+_MIB = 1 << 20
+_DAY = nanoseconds("1d")
+
+
+@dataclass(frozen=True, slots=True)
+class Volume:
+    """How much a stream takes in: what its size on the disk is reckoned from.
+
+    Attributes:
+        per_day: events on a busy day.
+        event_bytes: of one event as it is stored: payload, headers, subject and the server's own 40 bytes.
+    """
+
+    per_day: int = 20_000
+    event_bytes: int = 1_000
+
+    def size(self, max_age: str) -> int:
+        """Bytes for twice as much as comes within ``max_age``, rounded up to MiB; 16 MiB at least."""
+        stored = 2 * self.per_day * self.event_bytes * nanoseconds(max_age) // _DAY
+        return max(16, -(-stored // _MIB)) * _MIB
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StreamDefinition:
     """One stream as this project wants it, independent of the profile.
@@ -46,6 +68,8 @@ class StreamDefinition:
         duplicate_window: how long a repeated ``Nats-Msg-Id`` is recognised.
         storage: file or memory.
         discard: which end gives way when a limit is reached.
+        volume: how much is expected. On the profiles for trading it limits the stream's size, so that no stream takes
+            the disk of all others.
     """
 
     name: str
@@ -56,10 +80,20 @@ class StreamDefinition:
     duplicate_window: str = "2m"
     storage: Stored = "file"
     discard: Literal["old", "new"] = "old"
+    volume: Volume = Volume()
+
+    @property
+    def max_bytes(self) -> int:
+        """The most that it may take on a disk."""
+        return self.volume.size(self.max_age)
 
     def render(self, profile: "Profile") -> dict[str, Any]:
-        """The server's configuration of this stream under ``profile``: one replica, or three in production."""
-        return {
+        """The server's configuration of this stream under ``profile``.
+
+        One replica, or three in production. On ``minimal`` the size is not limited: a laptop has no room to reserve.
+        """
+        limits = {} if profile == "minimal" else {"max_bytes": self.max_bytes}
+        return limits | {
             "name": self.name,
             "description": self.description,
             "subjects": list(self.subjects),
@@ -85,12 +119,14 @@ STREAMS: tuple[StreamDefinition, ...] = (
         name="OMS_ORDERS",
         subjects=_verbs("mts.v1.oms.orders", "mts.v2.oms.orders"),
         description="Orders, every step of their life.",
+        volume=Volume(200_000, 1_100),
     ),
     StreamDefinition(
         name="OMS_FILLS",
         subjects=_verbs("mts.v1.oms.fills", "mts.v2.oms.fills"),
         description="Executions as booked.",
         max_age="30d",
+        volume=Volume(50_000, 1_000),
     ),
     StreamDefinition(
         name="BROKERS_FILLS",
@@ -102,45 +138,53 @@ STREAMS: tuple[StreamDefinition, ...] = (
         ),
         description="Executions, cancels and rejections as the brokers reported them, in one order.",
         max_age="30d",
+        volume=Volume(50_000, 900),
     ),
     StreamDefinition(
         name="RESEARCH_SIGNALS",
         subjects=_verbs("mts.v1.research.signals", "mts.v2.research.signals"),
         description="What strategies want held.",
+        volume=Volume(50_000, 800),
     ),
     StreamDefinition(
         name="RISK",
         subjects=_verbs("mts.v1.risk.envelope", "mts.v1.risk.gate"),
         description="Limits in force and the answers of the gate.",
+        volume=Volume(100_000, 700),
     ),
     StreamDefinition(
         name="TREASURY_NAV",
         subjects=("mts.v1.treasury.nav.*", "mts.v2.treasury.nav.*"),
         description="Net asset value per fund.",
         max_age="30d",
+        volume=Volume(50_000, 900),
     ),
     StreamDefinition(
         name="OPERATIONS_HALTS",
-        subjects=(*_verbs("mts.v1.operations.halt"), "mts.v1.oms.halt.*"),
-        description="Halts, their ends, and who obeyed.",
+        subjects=(*_verbs("mts.v1.operations.halt", "mts.v1.brokers.halt"), "mts.v1.oms.halt.*"),
+        description="Halts, their ends, who obeyed, and adapters stopped on their hosts.",
         max_age="365d",
+        volume=Volume(500, 800),
     ),
     StreamDefinition(
         name="OPERATIONS_ALERTS",
         subjects=("mts.v1.operations.alerts.*",),
-        description="Alerts of the monitor, raised and cleared.",
+        description="Alerts of the monitor: raised, acknowledged, cleared.",
         max_age="30d",
+        volume=Volume(2_000, 900),
     ),
     StreamDefinition(
         name="OPERATIONS_PROBES",
         subjects=("mts.v1.operations.probes.*",),
         description="What the monitor stores to see that storing works.",
         max_age="1h",
+        volume=Volume(20_000, 600),
     ),
     StreamDefinition(
         name="MARKETDATA_SESSIONS",
         subjects=("mts.v1.marketdata.sessions.*", "mts.v2.marketdata.sessions.*"),
-        description="Ends of market data sessions.",
+        description="Ends of market data sessions, and the prices over each.",
+        volume=Volume(2_000, 5_000),
     ),
     StreamDefinition(
         name="DEADLETTERS",
@@ -148,5 +192,13 @@ STREAMS: tuple[StreamDefinition, ...] = (
         description="Messages that a consumer gave up on.",
         max_age="30d",
         duplicate_window="24h",
+        volume=Volume(5_000, 4_000),
+    ),
+    StreamDefinition(
+        name="DEADLETTERS_DISCARDED",
+        subjects=("mts.v1.operations.deadletters.discarded",),
+        description="Dead letters that were discarded; they can be restored.",
+        max_age="7d",
+        volume=Volume(5_000, 4_000),
     ),
 )

@@ -12,7 +12,7 @@ import errno
 import json
 import socket
 import threading
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from concurrent.futures import TimeoutError as FutureTimeout
 from types import TracebackType
 from typing import Any, Self
@@ -28,6 +28,9 @@ from prometheus_client.exposition import ThreadingWSGIServer
 
 Check = Callable[[], Awaitable[str | None]]
 """A readiness check: None when all is well, else what is wrong, in a few words."""
+
+Note = Callable[[], Mapping[str, str]]
+"""What ``/readyz`` tells beside; called in the endpoint's thread, so it only reads."""
 
 _PATIENCE = 2.0
 """Seconds that the event loop has to answer a health request."""
@@ -54,6 +57,8 @@ class Endpoint:
         self.port = port
         self.checks: dict[str, Check] = {}
         """Readiness checks by name; all must pass for ``/readyz`` to say 200."""
+        self.notes: dict[str, Note] = {}
+        """What ``/readyz`` tells beside, by name; left out where there is nothing to tell."""
         self._metrics: WSGIApplication = make_wsgi_app(registry)
         self._server: ThreadingWSGIServer | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -95,7 +100,8 @@ class Endpoint:
         if path == "/healthz":
             return _answer(start, self._ask(_alive()))
         if path == "/readyz":
-            return _answer(start, self._ask(self._ready()))
+            notes = {name: found for name, note in list(self.notes.items()) if (found := dict(note()))}
+            return _answer(start, self._ask(self._ready()), notes=notes)
         return _answer(start, {"error": f"nothing at {path}: /metrics, /healthz, /readyz"}, status="404 Not Found")
 
     def _ask(self, question: Any) -> dict[str, str]:
@@ -132,9 +138,15 @@ class _Quiet(WSGIRequestHandler):
         """Requests are not logged: Prometheus asks every few seconds."""
 
 
-def _answer(start: StartResponse, problems: dict[str, str], *, status: str | None = None) -> list[bytes]:
-    body = json.dumps({"status": "failing" if problems else "ok", **({"problems": problems} if problems else {})})
-    data = body.encode() + b"\n"
+def _answer(
+    start: StartResponse,
+    problems: dict[str, str],
+    *,
+    status: str | None = None,
+    notes: Mapping[str, Mapping[str, str]] | None = None,
+) -> list[bytes]:
+    told = {"status": "failing" if problems else "ok", **({"problems": problems} if problems else {}), **(notes or {})}
+    data = json.dumps(told).encode() + b"\n"
     start(
         status or ("503 Service Unavailable" if problems else "200 OK"),
         [("Content-Type", "application/json"), ("Content-Length", str(len(data)))],

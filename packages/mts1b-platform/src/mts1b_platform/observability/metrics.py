@@ -40,6 +40,7 @@ _BY_SUBJECT = {
     names.SCHEMA_MISMATCH: "schema_mismatch",
     names.DEDUPLICATED: "deduplicated",
     names.STORE_OUTAGES: "store_outages",
+    names.TAKEOVERS: "takeovers",
     names.DEADLETTERS: "deadletters",
     names.SLOW_CONSUMER_DROPS: "slow_consumer_drops",
 }
@@ -181,6 +182,8 @@ def _gauges(watched: list[tuple[EventBus, Timings]]) -> Iterator[Family]:
     pending: Values = defaultdict(float)
     handling: Values = defaultdict(float)
     away: Values = defaultdict(float)
+    held: Values = defaultdict(float)
+    active: Values = defaultdict(float)
     depth: Values = defaultdict(float)
     for bus, timings in watched:
         if bus.is_closed:
@@ -193,7 +196,10 @@ def _gauges(watched: list[tuple[EventBus, Timings]]) -> Iterator[Family]:
             if isinstance(reader, Consumer):
                 handling[reader.durable, repo] += reader.open
                 away[reader.durable, repo] += reader.store_away is not None
+                held[reader.durable, repo] += reader.store_held
                 depth[reader.durable, repo] += reader.waiting
+                if reader.may_stand_by:
+                    active[reader.durable, repo] += reader.active
             else:
                 depth[reader.patterns[0], repo] += reader.waiting
     yield family(names.CONNECTED, connected)
@@ -201,6 +207,8 @@ def _gauges(watched: list[tuple[EventBus, Timings]]) -> Iterator[Family]:
     yield family(names.PENDING_BYTES, pending)
     yield family(names.CONSUME_IN_FLIGHT, handling)
     yield family(names.STORE_AWAY, away)
+    yield family(names.STORE_HELD, held)
+    yield family(names.ACTIVE, active)
     yield family(names.QUEUE_DEPTH, depth)
 
 

@@ -70,6 +70,12 @@ DEDUPLICATED: Final = Metric(
 STORE_OUTAGES: Final = Metric(
     "nats_consume_store_outages_total", "counter", "Pauses of consumers whose handler's store was away.", _SUBJECT
 )
+TAKEOVERS: Final = Metric(
+    "nats_consume_takeovers_total",
+    "counter",
+    "Times this instance, one of several of a reader, was handed the events from then on.",
+    _SUBJECT,
+)
 DEADLETTERS: Final = Metric(
     "nats_deadletters_total", "counter", "Messages given up on, by their original subject.", _SUBJECT
 )
@@ -91,6 +97,15 @@ STORE_AWAY: Final = Metric(
     "gauge",
     "Durable consumers that pause because the store of their handler is away.",
     _READER,
+)
+STORE_HELD: Final = Metric(
+    "nats_consume_store_held",
+    "gauge",
+    "Durable consumers that pause because another process keeps the store of their handler locked.",
+    _READER,
+)
+ACTIVE: Final = Metric(
+    "nats_consume_active", "gauge", "1 while this instance, one of several of a reader, is handed events.", _READER
 )
 QUEUE_DEPTH: Final = Metric(
     "nats_queue_depth", "gauge", "Events waiting in the process for the handler or reader.", _READER
@@ -134,7 +149,37 @@ DISCARD_RISK: Final = Metric(
     _CONSUMER,
 )
 CONSUMER_MISSING: Final = Metric("nats_consumer_missing", "gauge", "1 when an expected durable is gone.", _CONSUMER)
+NOBODY_ACTIVE: Final = Metric(
+    "nats_consumer_nobody_active",
+    "gauge",
+    "1 when a durable for several instances has messages waiting, and none of them is handed these.",
+    _CONSUMER,
+)
+HELD_UP: Final = Metric(
+    "nats_consumer_held_up_seconds",
+    "gauge",
+    "Of a durable for several instances: for how long the active one has had messages and finished none.",
+    _CONSUMER,
+)
+TAKEOVERS_RECENT: Final = Metric(
+    "nats_consumer_takeovers_recent",
+    "gauge",
+    "Of a durable for several instances: times within ten minutes that another became active.",
+    _CONSUMER,
+)
 STREAM_MISSING: Final = Metric("nats_stream_missing", "gauge", "1 when an expected stream is gone.", _STREAM)
+ROLLED_BACK: Final = Metric(
+    "nats_streams_rolled_back_events",
+    "gauge",
+    "Events that were stored and are gone, until that is acknowledged.",
+    (),
+)
+SOURCE_SILENT: Final = Metric(
+    "nats_stream_source_silent_seconds",
+    "gauge",
+    "Seconds since a stream that copies one of another site has heard of it.",
+    ("stream", "site"),
+)
 STREAM_MESSAGES: Final = Metric("nats_stream_messages", "gauge", "Messages stored.", _STREAM)
 STREAM_BYTES: Final = Metric("nats_stream_bytes", "gauge", "Bytes stored.", _STREAM)
 DEADLETTERS_RECENT: Final = Metric(
@@ -146,6 +191,18 @@ PROBE_SECONDS: Final = Metric(
 PROBE_OK: Final = Metric("nats_probe_ok", "gauge", "1 when the last probe was stored.", ())
 CERTIFICATE_SECONDS: Final = Metric(
     "nats_certificate_expiry_seconds", "gauge", "Seconds until a certificate expires.", ("path",)
+)
+DISK_FREE: Final = Metric(
+    "nats_disk_free_ratio", "gauge", "Share of a disk that is free, of bytes or of inodes.", ("path",)
+)
+DISK_FILLS: Final = Metric(
+    "nats_disk_full_seconds", "gauge", "Seconds until a disk is full at the pace of the last hour.", ("path",)
+)
+ARCHIVE_LEFT: Final = Metric(
+    "nats_archive_left_seconds", "gauge", "Seconds until a stream begins to lose what is not archived.", ("stream",)
+)
+ARCHIVE_AGE: Final = Metric(
+    "nats_archive_age_seconds", "gauge", "Seconds since the archive was brought up to date.", ("path",)
 )
 ALERTS: Final = Metric("nats_alerts_active", "gauge", "1 for every alert raised now.", ("alert", "target", "severity"))
 POLL_SECONDS: Final = Metric("nats_monitor_poll_seconds", "gauge", "How long the last look at the server took.", ())

@@ -5,7 +5,8 @@
     async with await connect() as bus, observe(bus):
         ...
 
-opens ``/metrics``, ``/healthz`` and ``/readyz`` when ``MTS1B_METRICS_PORT`` is set. Audit log and traces need no
+opens ``/metrics``, ``/healthz`` and ``/readyz`` when ``MTS1B_METRICS_PORT`` is set, and tells systemd, where it has
+started the process, that it is ready and alive. Audit log and traces need no
 call: ``connect()`` turns them on by itself when they are configured (``attach``).
 """
 
@@ -22,8 +23,9 @@ from mts1b_platform.eventbus import EventBus
 from mts1b_platform.eventbus.errors import BusError
 from mts1b_platform.logs import get_logger
 from mts1b_platform.observability.discovery import announce
-from mts1b_platform.observability.endpoint import Check, Endpoint
+from mts1b_platform.observability.endpoint import Check, Endpoint, Note
 from mts1b_platform.observability.metrics import BusMetrics
+from mts1b_platform.systemd import notifying
 
 log = get_logger("mts1b.observability")
 
@@ -63,7 +65,13 @@ class Observed:
         if self.endpoint is not None:
             self.endpoint.checks[name] = check
 
+    def note(self, name: str, note: Note) -> None:
+        """Have ``/readyz`` tell ``note`` beside, under ``name``."""
+        if self.endpoint is not None:
+            self.endpoint.notes[name] = note
+
     async def __aenter__(self) -> Self:
+        await self._open.enter_async_context(notifying())
         if self.endpoint is None:
             return self
         await self._open.enter_async_context(self.endpoint)

@@ -155,8 +155,8 @@ async def _answer(bus: EventBus, data: bytes) -> dict[str, Any]:
 async def _requeue(bus: EventBus, asked: Mapping[str, Any]) -> int:
     stream, subject, msg_id = str(asked["stream"]), str(asked["subject"]), str(asked["msg_id"])
     declared = registry().find(subject)
-    if declared is None or declared.producer != bus.service:
-        owner = declared.producer if declared else "nobody"
+    owner = registry().producer_of(declared, subject) if declared else "nobody"
+    if owner != bus.service:
         raise NotStored(f"{subject} is an event of {owner}, not of {bus.service}")
     if (after := asked.get("after")) is not None:
         found = await stored_after(bus, stream, subject, int(after), msg_id)

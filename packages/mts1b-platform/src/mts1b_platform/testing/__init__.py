@@ -12,14 +12,28 @@ nats-server can be found the test fails, with the remedy in the message; it is n
 import importlib.util
 
 from mts1b_platform.testing.server import StartNatsServer, nats_server, start_nats_server
+from mts1b_platform.testing.simulate import Simulate, simulate
 
-__all__ = ["StartNatsServer", "nats_server", "start_nats_server"]
+__all__ = ["Simulate", "StartNatsServer", "nats_server", "simulate", "start_nats_server"]
 
 # Each needs a package that a service may not have installed. pytest finds fixtures by the names of this module.
 if importlib.util.find_spec("pytest_asyncio") is not None:
     from mts1b_platform.testing.bus import ConnectBus, bus, connect_bus
+    from mts1b_platform.testing.service import (
+        Publish,
+        RunService,
+        ServiceProcess,
+        ServiceUnderTest,
+        SpawnService,
+        bus_of_test,
+        publish,
+        run_service,
+        spawn_service,
+    )
 
     __all__ += ["ConnectBus", "bus", "connect_bus"]
+    __all__ += ["Publish", "RunService", "ServiceProcess", "ServiceUnderTest", "SpawnService"]
+    __all__ += ["bus_of_test", "publish", "run_service", "spawn_service"]
 if importlib.util.find_spec("psycopg") is not None:
     from mts1b_platform.testing.postgres import new_postgres_database, postgres_server, postgres_url
 

@@ -4,7 +4,6 @@ Between choosing a port and listening on it lies the start of a server, and seve
 is kept by a lock on a file until the process that asked for it ends.
 """
 
-import fcntl
 import getpass
 import os
 import random
@@ -12,6 +11,7 @@ import tempfile
 from pathlib import Path
 from typing import Final
 
+from mts1b_platform.file_lock import try_lock
 from mts1b_platform.server.probe import address_in_use
 
 __all__ = ["free_ports"]
@@ -29,17 +29,8 @@ def free_ports(count: int) -> list[int]:
         if len(found) == count:
             return found
         lock = os.open(folder / str(port), os.O_WRONLY | os.O_CREAT, 0o600)
-        if _keep(lock) and not address_in_use("127.0.0.1", port):
+        if try_lock(lock) and not address_in_use("127.0.0.1", port):
             found.append(port)
         else:
             os.close(lock)
     raise RuntimeError(f"there are no {count} ports left between {_CHOICE.start} and {_CHOICE.stop}")
-
-
-def _keep(lock: int) -> bool:
-    """Lock an open file, if nobody else has. A bare descriptor, unlike a file object, stays open without a warning."""
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True

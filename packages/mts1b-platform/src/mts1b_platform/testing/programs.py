@@ -19,7 +19,8 @@ __all__ = ["preload", "run_program"]
 _LONGEST = 300
 """Seconds after which a command counts as stuck and is killed."""
 _forking = multiprocessing.get_context("forkserver")
-_modules: list[str] = []
+_modules = [__name__]
+"""Loaded before any program: its runner is found in this module, and pytest is loaded with it."""
 
 
 def preload(*modules: str) -> None:

@@ -1,6 +1,10 @@
 """What the dedupe stores promise: one suite, run for each store that promises it, on real servers."""
 
 import asyncio
+import os
+import signal
+import subprocess
+import sys
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import suppress
@@ -19,7 +23,16 @@ from mts1b_platform.eventbus.dedupe import Claim, DedupeStore, Memory
 from mts1b_platform.eventbus.dedupe.postgres import PostgresDedupe
 from mts1b_platform.eventbus.dedupe.sqlite import SqliteDedupe
 from mts1b_platform.eventbus.dedupe.store import DAY
-from mts1b_platform.eventbus.errors import AlreadyDone, LeaseLost, Retry, StoreError
+from mts1b_platform.eventbus.errors import (
+    AlreadyDone,
+    LeaseLost,
+    Retry,
+    StoreError,
+    StoreHeld,
+    StoreMisused,
+    Superseded,
+)
+from mts1b_platform.eventbus.events.once import Fences, Marks, Term
 from mts1b_platform.eventbus.streams import STREAMS
 from mts1b_platform.server import NatsServer
 from mts1b_platform.testing.bus import ConnectBus
@@ -125,6 +138,31 @@ async def test_a_failing_handlers_writes_are_undone(bench: Bench):
             await bench.act(tx, "never")
             raise ZeroDivisionError
     assert await bench.effects() == []
+
+
+async def mark(store: DedupeStore[Any], tx: Any, *keys: str) -> None:
+    assert isinstance(store, Marks)
+    for key in keys:
+        await store.mark(tx, "broker", key)
+
+
+@pytest.mark.parametrize("bench", TRANSACTIONAL, indirect=True)
+async def test_several_events_are_marked_in_one_transaction_or_none_of_them(bench: Bench):
+    store = await bench.open()
+    with pytest.raises(ZeroDivisionError):  # noqa: PT012 - what was written before it failed is the point
+        async with store.once("broker", "a") as tx:
+            await mark(store, tx, "b")
+            raise ZeroDivisionError
+    assert await handled(store, bench, "b")
+    async with store.once("broker", "a") as tx:
+        await mark(store, tx, "c")
+        with pytest.raises(AlreadyDone):
+            await mark(store, tx, "b")
+        await bench.act(tx, "a and c")
+    assert [await handled(store, bench, key) for key in "abc"] == [False] * 3
+    assert await bench.effects() == ["b", "a and c"]
+    with pytest.raises(StoreMisused, match=r"none is open"):
+        await mark(store, tx, "d")
 
 
 @pytest.mark.parametrize("bench", TRANSACTIONAL, indirect=True)
@@ -323,3 +361,66 @@ async def test_other_tiers_are_recognised_by_their_message_id(bus: EventBus):
         event = await asyncio.wait_for(anext(events), WAIT)
         assert event.identity == f"{OMS_FILLS_CREATED.pattern}|{FILL.fill_id}"
         await event.ack()
+
+
+# Several instances of one reader: who has taken over writes, who was in office before does not.
+
+
+def in_term(store: DedupeStore[Any], key: str, number: int) -> Any:
+    assert isinstance(store, Fences)
+    return store.once_in_term("broker", key, Term("OMS_ORDERS.broker", number))
+
+
+async def test_a_store_that_knows_a_greater_term_refuses_the_lesser_and_writes_nothing(bench: Bench):
+    first, heir = await bench.open(), await bench.open()
+    async with in_term(first, "a", 7) as tx:
+        await bench.act(tx, "a")
+    async with in_term(heir, "b", 8) as tx:
+        await bench.act(tx, "b")
+    with pytest.raises(Superseded, match="another instance has taken over with term 8; this one has 7") as refused:
+        async with in_term(first, "c", 7):
+            pytest.fail("it was entered")
+    assert refused.value.held == 8
+    async with in_term(heir, "c", 8) as tx:
+        await bench.act(tx, "c")
+    assert await handled(first, bench, "d"), "who has no term is not asked for one"
+    assert await bench.effects() == ["a", "b", "c", "d"]
+
+
+@pytest.mark.parametrize("bench", ["postgres"], indirect=True)
+async def test_handlers_of_one_term_work_side_by_side(bench: Bench):
+    store, inside = await bench.open(), asyncio.Barrier(3)
+
+    async def handle(key: str) -> None:
+        async with in_term(store, key, 9) as tx:
+            await bench.act(tx, key)
+            if key in "abc":
+                await inside.wait()
+
+    async with asyncio.timeout(WAIT):
+        await asyncio.gather(*map(handle, "def"))  # that of the first one is new: the others wait for its commit
+        await asyncio.gather(*map(handle, "abc"))
+    assert sorted(await bench.effects()) == list("abcdef")
+
+
+async def test_a_file_that_a_frozen_process_keeps_locked_names_the_process(tmp_path: Path):
+    path = tmp_path / "books.db"
+    async with SqliteDedupe(path, busy_timeout=0.1) as store:
+        program = (
+            f"import sqlite3; db = sqlite3.connect({str(path)!r}); db.execute('BEGIN IMMEDIATE'); "
+            "print(db.in_transaction, flush=True); input()"
+        )
+        other = await asyncio.create_subprocess_exec(
+            sys.executable, "-c", program, stdin=subprocess.PIPE, stdout=subprocess.PIPE
+        )
+        assert other.stdout is not None
+        assert await asyncio.wait_for(other.stdout.readline(), WAIT) == b"True\n"
+        other.send_signal(signal.SIGSTOP)
+        await asyncio.to_thread(os.waitid, os.P_PID, other.pid, os.WSTOPPED | os.WNOWAIT)
+        with pytest.raises(StoreHeld, match=rf"process {other.pid}, which is stopped \(`kill -CONT {other.pid}`"):
+            async with store.once("broker", "a"):
+                pytest.fail("it was entered")
+        other.kill()
+        await asyncio.wait_for(other.wait(), WAIT)
+        async with store.once("broker", "a"):
+            pass

@@ -3,7 +3,7 @@
 import asyncio
 import sqlite3
 from collections.abc import AsyncIterator, Callable
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, closing
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -291,7 +291,7 @@ async def test_a_short_lease_does_not_take_over_from_a_longer_one_early(tmp_path
 
 async def test_an_outbox_that_an_earlier_version_made_is_read(tmp_path: Path, clocks: Clocks):
     path = tmp_path / "oms.db"
-    with sqlite3.connect(path) as db:
+    with closing(sqlite3.connect(path)) as db, db:
         db.execute(
             "CREATE TABLE mts1b_outbox_lease (one INTEGER PRIMARY KEY, owner TEXT NOT NULL, until REAL NOT NULL)"
         )

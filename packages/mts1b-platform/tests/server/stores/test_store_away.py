@@ -4,7 +4,7 @@ import asyncio
 import sqlite3
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager, closing, suppress
 from pathlib import Path
 from typing import Any
 
@@ -195,7 +195,7 @@ async def test_a_full_disk_costs_no_event(oms: EventBus, tmp_path: Path, where: 
             assert "check that the disk has room" in str(consumer.store_away)
             full = False
             await until(lambda: len(handled) == 3)
-    with sqlite3.connect(path) as db:
+    with closing(sqlite3.connect(path)) as db, db:
         assert db.execute("SELECT count(*) FROM effects").fetchone() == (3,)
     assert handled == [1, 2, 3]
     assert await dead_letters(oms) == 0

@@ -4,19 +4,28 @@ doubled or out of order, nothing stale goes out, what leaves the buffer is count
 
 import asyncio
 from collections.abc import Coroutine
+from contextlib import suppress
 from typing import Any
 
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 from mts1b_platform.eventbus.connection import Connection, Subscription
-from mts1b_platform.eventbus.errors import BusError, OutboundBufferFull, PayloadTooLarge, ServerUnavailable
+from mts1b_platform.eventbus.errors import (
+    BusError,
+    OutboundBufferFull,
+    PayloadTooLarge,
+    RequestTimeout,
+    ServerUnavailable,
+)
 from mts1b_platform.eventbus.protocol.frames import pub_frame
-from simulated import World, settle
+from simulated import Session, World, settle
 
 from ...received import Received  # noqa: TID252 - tests are in no package that could be named
 
 LIMIT = 2_000
+MANY_TURNS = 100_000
+"""Turns of the loop for a step, which takes some thousands and no time: one that hangs is a story that is shown."""
 SIZES = st.sampled_from([1, 20, 90, 300, 700])
 
 
@@ -38,10 +47,21 @@ class ConnectionMachine(RuleBasedStateMachine):
         self.ended: set[bytes] = set()
         """Of subscriptions that had all they asked for: a server counts too, and ends them."""
         self.paused = False
+        self.left: Session | None = None
+        """What said goodbye and answers no more: it hears nothing until it is given up."""
         self.run(self.begin())
 
     def run(self, coroutine: Coroutine[Any, Any, Any]) -> Any:
-        return self.loop.run_until_complete(coroutine)
+        async def bounded() -> Any:
+            step = asyncio.create_task(coroutine)
+            for _ in range(MANY_TURNS):
+                if step.done():
+                    return await step
+                await asyncio.sleep(0)
+            step.cancel()
+            raise AssertionError(f"{coroutine.__name__} hangs")
+
+        return self.loop.run_until_complete(bounded())
 
     async def begin(self) -> None:
         self.world = World()
@@ -60,12 +80,19 @@ class ConnectionMachine(RuleBasedStateMachine):
         if not self.connection.is_closed:
             await self.world.clock.advance(30)
             assert self.connection.is_connected
-            await self.connection.flush()
+            flushing = asyncio.create_task(self.flushed())
+            await self.world.clock.advance(30)
+            await flushing
             await self.connection.drain()
             self.check_frames(at_the_end=True)
         await self.connection.close()
         assert self.world.clock.pending == 0
-        assert len(asyncio.all_tasks()) == 1
+        assert len(asyncio.all_tasks()) == 2, "this step, and who waits for it"
+
+    async def flushed(self) -> None:
+        """A server that has swallowed a PING before answers one too few: the flush then ends in its time."""
+        with suppress(RequestTimeout):
+            await self.connection.flush(timeout=3)
 
     # What happened so far.
 
@@ -180,7 +207,7 @@ class ConnectionMachine(RuleBasedStateMachine):
                 await flushing
             except (ServerUnavailable, BusError):
                 return
-            assert not self.waiting(b"k") or self.paused
+            assert not self.waiting(b"k") or not self.hears
 
         self.run(flush())
 
@@ -194,6 +221,11 @@ class ConnectionMachine(RuleBasedStateMachine):
     def session(self) -> Any:
         sessions = [session for server in self.servers for session in server.sessions if not session.closed]
         return max(sessions, key=lambda session: session.number, default=None)
+
+    @property
+    def hears(self) -> bool:
+        """Whether what is sent is written to the server at once."""
+        return not self.paused and (self.left is None or self.session is not self.left)
 
     @precondition(lambda self: self.connection.is_connected)
     @rule(
@@ -228,6 +260,8 @@ class ConnectionMachine(RuleBasedStateMachine):
             self.session.say(b'INFO {"ldm":true}\r\n')
 
         self.run(say())
+        if self.session.server.swallows or not self.session.server.answers_pings:
+            self.left = self.session
 
     @rule(which=st.integers(0, 1), size=st.sampled_from([100, 500, 1_000_000]), tell=st.booleans())
     def payload_limit(self, which: int, size: int, tell: bool) -> None:
@@ -313,7 +347,7 @@ class ConnectionMachine(RuleBasedStateMachine):
         assert len(alive) <= 1
         if not self.connection.is_connected:
             self.paused = False
-        if self.connection.is_connected and not self.paused:
+        if self.connection.is_connected and self.hears:
             wanted = {one.key for one in self.subscriptions if one.is_active}
             over = self.ended | {one.key for one in self.subscriptions if not one.is_active}
             assert set(alive[0].subscribed) - over == wanted
@@ -328,4 +362,5 @@ class ConnectionMachine(RuleBasedStateMachine):
 
 
 TestConnectionMachine = ConnectionMachine.TestCase
-TestConnectionMachine.settings = settings(max_examples=60, stateful_step_count=40)
+# The same stories in every run; other seeds are tried by hand (``--hypothesis-seed``, without ``derandomize``).
+TestConnectionMachine.settings = settings(max_examples=60, stateful_step_count=40, derandomize=True)

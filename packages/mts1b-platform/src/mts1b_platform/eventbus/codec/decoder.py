@@ -1,7 +1,8 @@
 """From the bytes of a message to a typed payload, or a clear reason why not.
 
 A message is only taken for what it says it is: its subject is one that was asked for, its ``mts-schema`` is the one
-registered for that subject, its ``mts-source-repo`` is the subject's one producer, and its payload validates.
+registered for that subject, its ``mts-source-repo`` is the subject's one producer, and its payload validates. Where a
+producer has granted a part of its claim, events of the grantee are taken there, and those that it stored itself before.
 
 Who asks for a subject that replaces another reads both: events of the older one are brought up to the payload that
 was asked for by the registry's upcasters.
@@ -110,7 +111,7 @@ class Decoder:
             static = self._static.read(head)
         except HeaderError as error:
             raise Refused(DeadLetterReason.SCHEMA_MISMATCH, f"{known.name}: {error}", subject.pattern) from error
-        if static.schema != subject.schema_id or static.source_repo != subject.producer:
+        if static.schema != subject.schema_id or not _publishes(static.source_repo, subject, known.name):
             raise _mismatch(subject, known.name, static)
         at = ids_at(head)
         lowered = head[:at].lower()
@@ -143,12 +144,17 @@ def _upcast(old: Subject[Any], wanted: Subject[Any]) -> Decode:
     return lambda data: upcasters.decode(schema, data, payload)
 
 
+def _publishes(repo: str | None, subject: Subject[Any], name: str) -> bool:
+    return repo == subject.producer or repo == registry().producer_of(subject, name)
+
+
 def _mismatch(subject: Subject[Any], name: str, static: StaticHeaders) -> Refused:
     if static.schema != subject.schema_id:
         got = f"has {SCHEMA} {static.schema!r}" if static.schema else f"has no {SCHEMA} header"
         why = f"the message {got}, expected {subject.schema_id}"
     else:
-        why = f"{SOURCE_REPO} is {static.source_repo or None!r}, but only {subject.producer} publishes here"
+        producer = registry().producer_of(subject, name)
+        why = f"{SOURCE_REPO} is {static.source_repo or None!r}, but only {producer} publishes here"
     return Refused(DeadLetterReason.SCHEMA_MISMATCH, f"{name}: {why}", subject.pattern)
 
 

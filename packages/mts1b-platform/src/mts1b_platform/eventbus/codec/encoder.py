@@ -8,10 +8,11 @@ from collections.abc import Callable, Mapping
 from operator import itemgetter
 from typing import Any, Final, Generic
 
-from mts1b_foundation.subjects import Subject
+from mts1b_foundation.subjects import Subject, registry
 from mts1b_foundation.subjects.subject import FUND, T
 
 from mts1b_platform.eventbus.codec.payload import encoder
+from mts1b_platform.eventbus.errors import NotTheProducer
 from mts1b_platform.eventbus.protocol.envelope import static_headers
 from mts1b_platform.eventbus.protocol.frames import FrameTemplate
 
@@ -24,12 +25,14 @@ class EventEncoder(Generic[T]):
     Args:
         subject: what is published.
         actor: who acts when an event does not say.
+        service: who publishes; without one the producer of each event.
     """
 
-    __slots__ = ("_actor", "_bases", "_subject", "encode", "key_fields", "key_of", "payload", "templates")
+    __slots__ = ("_actor", "_bases", "_service", "_subject", "encode", "key_fields", "key_of", "payload", "templates")
 
-    def __init__(self, subject: Subject[T], actor: str) -> None:
+    def __init__(self, subject: Subject[T], actor: str, service: str | None = None) -> None:
         self._subject = subject
+        self._service = service or subject.producer
         self._actor = actor
         self._bases: dict[str, FrameTemplate] = {}
         self.payload = subject.payload
@@ -68,8 +71,11 @@ class EventEncoder(Generic[T]):
 
         Raises:
             SubjectError: the event is not of the subject's payload type.
+            NotTheProducer: another service publishes on the event's concrete subject.
         """
         name = self._subject.format(event)  # first, as it refuses what is no event of the subject
+        if (owner := registry().producer_of(self._subject, name)) != self._service:
+            raise NotTheProducer(f"{name} is published by {owner} alone, and this process speaks as {self._service}")
         template = self.template_of(self.actor(event), name)
         if len(self.templates) >= _MAX_TEMPLATES:
             self.templates.clear()
@@ -80,7 +86,7 @@ class EventEncoder(Generic[T]):
         subject = self._subject
         if len(self._bases) >= _MAX_TEMPLATES:
             self._bases.clear()
-        headers = static_headers(source_repo=subject.producer, schema=subject.schema_id, actor=actor)
+        headers = static_headers(source_repo=self._service, schema=subject.schema_id, actor=actor)
         base = self._bases[actor] = FrameTemplate(name, headers)
         return base
 

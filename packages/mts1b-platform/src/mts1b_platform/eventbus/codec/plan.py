@@ -2,8 +2,7 @@
 
 A second reader of pydantic's schemas has to be sure of each word in them. What is not listed here (a type of node, an
 option, a setting, a class that does more than hold fields, a pydantic that the equality tests have not been run with)
-makes a model that has no plan: the pure codec serves it then. ``docs/performance.md`` names the payloads of which that
-is so.
+makes a model that has no plan: the pure codec serves it then. All registered payloads have one.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -13,20 +12,25 @@ from enum import StrEnum
 from functools import lru_cache
 from inspect import getattr_static, isabstract
 from types import WrapperDescriptorType
-from typing import Any, Final, cast
+from typing import Any, Final, cast, get_origin
 
-from mts1b_foundation.event import Event, refuse_endless_zeros, refuse_other_zones
-from pydantic import VERSION, BaseModel
+from mts1b_foundation.event import Bytes, Event, refuse_endless_zeros, refuse_other_zones
+from pydantic import VERSION, BaseModel, TypeAdapter
 from pydantic_core import SchemaValidator, core_schema
 
-from mts1b_platform.eventbus.core import CORE, FieldPlan, Plan
+from mts1b_platform.eventbus.core import CORE, FieldPlan, ItemPlan, Plan
 from mts1b_platform.logs import get_logger
 
 log = get_logger("mts1b.eventbus.core")
 
 _KNOWN_PYDANTIC: Final = ("2.14",)
 _SLOTS: Final = ("__pydantic_fields_set__", "__pydantic_extra__", "__pydantic_private__")
-_CHARACTERS: Final = {None: None, r"^[!-~]+$": "identifier", r"^[^\x00-\x1f\x7f]+$": "symbol"}
+_CHARACTERS: Final = {
+    None: None,
+    r"^[!-~]+$": "identifier",
+    r"^[^\x00-\x1f\x7f]+$": "symbol",
+    r"^[1-9][0-9]*(ms|s|m|h|d)$": "interval",
+}
 _DECIMAL: Final = r"^-?[0-9]+(\.[0-9]+)?([Ee][+-]?[0-9]+)?$"
 _INSTANT: Final = (
     r"^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]{1,6})?"
@@ -90,8 +94,12 @@ def planned(model: type[Event]) -> tuple[list[FieldPlan], Callable[[Any], Any] |
         NoPlan: it has something that is not known.
     """
     _check_pydantic()
+    return _model(model, cast("Node", model.__pydantic_core_schema__))
+
+
+def _model(model: type[BaseModel], node: Node) -> tuple[list[FieldPlan], Callable[[Any], Any] | None]:
+    """The fields of ``model`` by its schema ``node``, and what validates it as a whole."""
     _check_class(model)
-    node = cast("Node", model.__pydantic_core_schema__)
     after: Callable[[Any], Any] | None = None
     if node["type"] == "function-after":
         _only(node, "function", "schema")
@@ -128,7 +136,7 @@ def _say_unknown_pydantic() -> None:
     log.warning("the compiled codec does not know this pydantic: the pure one is at work", pydantic=VERSION)
 
 
-def _check_class(model: type[Event]) -> None:
+def _check_class(model: type[BaseModel]) -> None:
     """See that an instance is what its fields say, and nothing more happens when one is made."""
     if model.__new__ is not object.__new__ or isabstract(model):
         raise NoPlan("a class that makes its instances itself")
@@ -147,17 +155,33 @@ def _fields(nodes: Mapping[str, Node]) -> Iterator[FieldPlan]:
         node: Node = field["schema"]
         needed, default = True, None
         if node["type"] == "default":
-            _only(node, "default", "schema")
-            needed, default = False, node["default"]
-            if type(default) not in _IMMUTABLE and not isinstance(default, StrEnum):
-                raise NoPlan(f"a default of type {type(default).__name__}")
+            needed, default = False, _default(node)
             node = node["schema"]
-        nullable = node["type"] == "nullable"
-        if nullable:
-            _only(node, "schema")
-            node = node["schema"]
-        kind, options = _leaf(node)
+        kind, options, nullable = _item(node)
         yield name, kind, options, nullable, needed, default
+
+
+def _default(node: Node) -> Any:
+    """What a field holds that is left out: a value that is shared, or an empty dict, of which each gets its own."""
+    factory = node.get("default_factory")
+    if factory is dict or get_origin(factory) is dict:
+        _only(node, "default_factory", "default_factory_takes_data", "schema")
+        if not node.get("default_factory_takes_data"):
+            return {}
+    _only(node, "default", "schema")
+    default = node["default"]
+    if type(default) not in _IMMUTABLE and not isinstance(default, StrEnum):
+        raise NoPlan(f"a default of type {type(default).__name__}")
+    return default
+
+
+def _item(node: Node) -> ItemPlan:
+    """The kind of a value, its options, and whether it may be null."""
+    nullable = node["type"] == "nullable"
+    if nullable:
+        _only(node, "schema")
+        node = node["schema"]
+    return (*_leaf(node), nullable)
 
 
 def _leaf(node: Node) -> tuple[str, dict[str, Any]]:
@@ -192,8 +216,28 @@ def _leaf(node: Node) -> tuple[str, dict[str, Any]]:
                 raise NoPlan(f"enumeration {node['cls'].__name__}, whose members are not their values")
             return kind, {"cls": node["cls"], "members": members}
         case "json-or-python":
+            if node == _bytes():
+                return "bytes", {}
             _only(node, "json_schema", "python_schema")
             return _from_text(node["json_schema"], node["python_schema"])
+        case "dict":
+            _only(node, "keys_schema", "values_schema")
+            name, keys, nullable = _item(node["keys_schema"])
+            if name != "text" or nullable:
+                raise NoPlan("a dict whose keys are no text")
+            return kind, {"keys": keys, "values": _item(node["values_schema"])}
+        case "tuple":
+            _only(node, "items_schema", "variadic_item_index", "min_length")
+            items = node["items_schema"]
+            if len(items) != 1 or node.get("variadic_item_index") != 0:
+                raise NoPlan("a tuple of several types, or of a certain length")
+            return kind, {"items": _item(items[0]), "min_length": node.get("min_length")}
+        case "model" | "function-after":
+            model = node.get("cls") or node["schema"].get("cls")
+            if model is None:
+                raise NoPlan("a validator of its own")
+            fields, after = _model(model, node)
+            return "model", {"cls": model, "fields": fields, "after": after}
         case _:
             raise NoPlan(kind)
 
@@ -254,6 +298,12 @@ def _numbers(node: Node, types: tuple[type, ...]) -> dict[str, Any]:
 def _only(node: Node, *known: str) -> None:
     if unknown := node.keys() - _ANYWHERE - {*known}:
         raise NoPlan(f"{node['type']} with {', '.join(sorted(unknown))}")
+
+
+@lru_cache(maxsize=1)
+def _bytes() -> Node:
+    """How bytes are described that travel as base64."""
+    return cast("Node", TypeAdapter(Bytes).core_schema)
 
 
 @lru_cache(maxsize=1)

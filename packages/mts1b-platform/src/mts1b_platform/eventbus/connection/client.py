@@ -49,6 +49,9 @@ class BusClient:
         chance: where inboxes and jitter come from; the operating system when left out.
     """
 
+    # what is looked at for every event has a slot, where the compiled core finds it
+    __slots__ = ("__dict__", "__weakref__", "hooks")
+
     def __init__(
         self,
         settings: Settings,
@@ -123,6 +126,15 @@ class BusClient:
         return self.connection.server_info
 
     @property
+    def has_identities(self) -> bool:
+        """Whether the connected server knows who everybody is, as profiles single and production have it.
+
+        Services may create no durables there, and reply to questions on subjects of their own.
+        """
+        info = self.connection.server_info
+        return bool(info.get("auth_required") or info.get("tls_verify"))
+
+    @property
     def has_jetstream(self) -> bool:
         """Whether the connected server says that it has JetStream."""
         return bool(self.connection.server_info.get("jetstream"))
@@ -175,7 +187,7 @@ class BusClient:
         """
         head = _head(subject, headers)
         with self.denials.watch(subject):
-            if subject.startswith(ASKS) and self.server_info.get("auth_required"):
+            if subject.startswith(ASKS) and self.has_identities:
                 answer = await ask(self.connection, self.service, subject, payload, timeout, head)
             else:
                 answer = await self.connection.request(subject, payload, timeout=timeout, headers=head)
@@ -208,7 +220,7 @@ class BusClient:
         made = MessageSubscription(
             self.connection, self.publish, subject, queue=queue, handler=cb, max_msgs=max_msgs, pending=pending
         )
-        if self.is_connected and self.server_info.get("auth_required"):
+        if self.is_connected and self.has_identities:
             try:
                 await self.confirm("subscribe", subject)
                 made.refuse_when_refused()
@@ -309,7 +321,7 @@ class BusClient:
         log.warning("connection is back", server=str(self.connected_url), service=self.service)
 
     def _before_dial(self, refused: bool) -> None:  # noqa: FBT001 - the connection's callback
-        """Take certificate and token as they are now; end when the token has ended and nobody has renewed it.
+        """Take authorities, certificate and token as they are now; end when the token has ended and is not renewed.
 
         Raises:
             AccessDenied: it has; the connection is closed for good.
@@ -317,7 +329,7 @@ class BusClient:
         try:
             self.identity.refresh()
         except ConfigError as error:
-            log.warning("the certificate cannot be renewed; the one before is presented", error=str(error))
+            log.warning("authorities and certificate cannot be read again; those of before are used", error=str(error))
         ended = self.identity.expired()
         if ended is not None and (refused or self._was_up):
             self.ending = ended

@@ -19,8 +19,8 @@ Action = Literal["publish", "subscribe"]
 REMEMBERED: Final = 1.0
 """Seconds for which a refusal is taken to hold."""
 _MOST: Final = 1024
-_SEEN_ELSEWHERE: Final = ("$JS.ACK.", "$JS.API.CONSUMER.MSG.NEXT.")
-"""Answers and pulls of consumers, which see for themselves."""
+_SEEN_ELSEWHERE: Final = ("$JS.ACK.", "$JS.API.CONSUMER.MSG.NEXT.", "$JS.API.CONSUMER.UNPIN.")
+"""Answers and pulls of consumers, which see for themselves, and what they give back, which ends by itself too."""
 
 _REFUSAL = re.compile(
     r'permissions violation for (?P<action>publish with reply of|publish|subscription)(?: to)? "(?P<subject>[^"]*)"',

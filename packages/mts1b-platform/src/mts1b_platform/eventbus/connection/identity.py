@@ -1,8 +1,8 @@
 """The identity of this process on the bus: a service has a certificate, a person a token.
 
-Certificates and tokens are short-lived and renewed in place: both are read again whenever a connection is made, so
-that a process may run for months without a restart. A connection stays when its certificate expires; it ends when its
-token does.
+Certificates and tokens are short-lived and renewed in place, and an authority may be replaced: all are read again
+whenever a connection is made, so that a process may run for months without a restart. A connection stays when its
+certificate expires; it ends when its token does.
 """
 
 import json
@@ -37,9 +37,8 @@ class Identity:
         self._certificate, self._key = _certificate_files(settings)
         self._loaded: tuple[int, ...] = ()
         self._context: ssl.SSLContext | None = None
-        if self._ca is not None or self._certificate is not None or _dials_tls(settings):
-            self._context = _new_context(self._ca)
-            self.refresh()
+        self._comes_by_tls = self._ca is not None or self._certificate is not None or _dials_tls(settings)
+        self.refresh()
 
     def __repr__(self) -> str:
         return f"<Identity {self.name}>"
@@ -85,24 +84,26 @@ class Identity:
         return Credentials(tls=self._context, token=self.token() if self.has_token else None)
 
     def refresh(self) -> None:
-        """Take certificate and key as they are on the disk now; connections made from now on present them.
+        """Take authorities, certificate and key as they are on the disk now; connections made from now on use them.
 
         Raises:
-            ConfigError: they cannot be read, or do not belong together.
+            ConfigError: they cannot be read, or do not belong together; those of before stay in use.
         """
-        if self._context is None or self._certificate is None:
+        if not self._comes_by_tls:
             return
-        try:
-            state = tuple(path.stat().st_mtime_ns for path in (self._certificate, self._key) if path is not None)
-            if state == self._loaded:
-                return
-            self._context.load_cert_chain(self._certificate, self._key)
-        except (OSError, ssl.SSLError) as error:
-            raise ConfigError(
-                f"certificate {self._certificate}{f' with key {self._key}' if self._key else ''} cannot be used: "
-                f"{_words(error)}. `mts1b-deploy pki issue {self._settings.service or '<service>'}` makes one"
-            ) from None
-        self._loaded = state
+        state = tuple(_modified(path) for path in (self._ca, self._certificate, self._key) if path is not None)
+        if self._context is not None and state == self._loaded:
+            return
+        context = _new_context(self._ca)  # a new one: an authority that is gone must not be trusted any more
+        if self._certificate is not None:
+            try:
+                context.load_cert_chain(self._certificate, self._key)
+            except (OSError, ssl.SSLError) as error:
+                raise ConfigError(
+                    f"certificate {self._certificate}{f' with key {self._key}' if self._key else ''} cannot be used: "
+                    f"{_words(error)}. `mts1b-deploy pki issue {self._settings.service or '<service>'}` makes one"
+                ) from None
+        self._context, self._loaded = context, state
 
     def token(self) -> str:
         """The token as it is now.
@@ -157,6 +158,14 @@ def _certificate_files(settings: Settings) -> tuple[Path | None, Path | None]:
 
 def _dials_tls(settings: Settings) -> bool:
     return any(urlsplit(server).scheme in _TLS for server in settings.servers)
+
+
+def _modified(path: Path) -> int:
+    """When it was written, in nanoseconds; 0 for a file that cannot be looked at."""
+    try:
+        return path.stat().st_mtime_ns
+    except OSError:
+        return 0
 
 
 def _new_context(ca: Path | None) -> ssl.SSLContext:

@@ -121,6 +121,11 @@ class MessageSubscription:
             await self._arrived.wait()
         return Message(WireMsg(*self._waiting.popleft()), self._publish)
 
+    def take(self, most: int) -> list[RawMsg]:
+        """What waits now, oldest first and at most so many, as it came off the wire; empty when nothing waits."""
+        waiting = self._waiting
+        return [waiting.popleft() for _ in range(min(most, len(waiting)))]
+
     async def next_msg(self, timeout: float | None = 1.0) -> Message:
         """The next message.
 

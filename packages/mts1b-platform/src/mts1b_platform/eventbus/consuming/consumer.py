@@ -17,7 +17,6 @@ In what order the events of one key are handled is the business of ``ordering/``
 """
 
 import asyncio
-import re
 import time
 import weakref
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
@@ -29,16 +28,18 @@ from mts1b_foundation.deadletters import DeadLetterReason
 from mts1b_foundation.subjects import DurableSubject
 from mts1b_foundation.subjects.subject import T
 
-from mts1b_platform.eventbus.arguments import check_count, check_deliver, check_durable_subject, check_seconds
+from mts1b_platform.eventbus.arguments import check_consume
 from mts1b_platform.eventbus.codec.decoder import Refused
 from mts1b_platform.eventbus.consumers import MAX_ACK_PENDING, Deliver
+from mts1b_platform.eventbus.consuming.changes import Active, Change, Changes
 from mts1b_platform.eventbus.consuming.context import ConsumeContext
 from mts1b_platform.eventbus.consuming.prefetch import Prefetch
 from mts1b_platform.eventbus.consuming.retry import RetryPolicy
 from mts1b_platform.eventbus.consuming.settling import Settler
 from mts1b_platform.eventbus.consuming.tries import Tries
+from mts1b_platform.eventbus.consuming.workers import work_off
 from mts1b_platform.eventbus.core import CORE
-from mts1b_platform.eventbus.errors import BusClosed, ConsumeError
+from mts1b_platform.eventbus.errors import BusClosed
 from mts1b_platform.eventbus.events.event import Event
 from mts1b_platform.eventbus.events.once import DedupeStore
 from mts1b_platform.eventbus.hooks import of_handlers
@@ -49,15 +50,14 @@ from mts1b_platform.eventbus.protocol.message import WireMsg
 from mts1b_platform.eventbus.protocol.position import NotJetStream, Position, first_delivery
 from mts1b_platform.eventbus.weak import weakly
 from mts1b_platform.logs import get_logger
-from mts1b_platform.threads import in_thread, is_plain
 
 log = get_logger("mts1b.eventbus.consumer")
 
 _ONLY: Final = ONLY_DURABLE.lower().encode()
+GROUP: Final = 64
+"""Most events that `behind` names."""
 _TURN: Final = 0.005
 """Seconds after which the iteration gives the event loop a turn."""
-_LONGEST: Final = 128
-_DURABLE: Final = re.compile(rf"(?:(?![.*>/\\])[!-~]){{1,{_LONGEST}}}")
 
 
 class Consumer(Generic[T]):
@@ -65,6 +65,9 @@ class Consumer(Generic[T]):
 
     Ends when :meth:`stop` was called or the bus drains; raises when it cannot go on.
     """
+
+    # what is looked at for every event has a slot, where the compiled core finds it
+    __slots__ = ("__dict__", "__weakref__", "_first_delivery", "_prefetch", "_stopping")
 
     def __init__(
         self,
@@ -79,18 +82,15 @@ class Consumer(Generic[T]):
         ack_wait: float | None,
         inactive_threshold: float | None,
     ) -> None:
-        for subject in subjects:
-            check_durable_subject(subject)
-        if not isinstance(durable, str) or not _DURABLE.fullmatch(durable):  # pyright: ignore[reportUnnecessaryIsInstance]
-            raise ConsumeError(
-                f"durable {durable!r} is no consumer name: use ASCII letters, digits, - and _, {_LONGEST} of them at "
-                "most, so that a dead letter can name it"
-            )
-        check_deliver(deliver)
-        check_count("prefetch", prefetch)
-        for name, value in (("ack_wait", ack_wait), ("inactive_threshold", inactive_threshold)):
-            if value is not None:
-                check_seconds(name, value)
+        self._filters = check_consume(
+            subjects,
+            durable,
+            deliver=deliver,
+            prefetch=prefetch,
+            ack_wait=ack_wait,
+            inactive_threshold=inactive_threshold,
+            where=parameters,
+        )
         self.durable = durable
         self.policy = policy
         self._context = context
@@ -99,12 +99,16 @@ class Consumer(Generic[T]):
         decoder = context.decoder(subjects)
         self._decode = decoder.decode
         self._compiled = decoder.compiled
-        self._filters = tuple(pattern for subject in subjects for pattern in subject.filters(**parameters))
         self._deliver: Deliver = deliver
         self._window = prefetch
         self._ack_wait = ack_wait or DEFAULT_ACK_WAIT
         self._stated_ack_wait = ack_wait
         self._inactive_threshold = inactive_threshold
+        self._stated_takeover: float | None = None
+        self._takeover = 0.0
+        """Seconds after which another instance takes over from one that dies; of a reader that has others beside it."""
+        self.changes_feed = Changes()
+        """For this package only."""
         self._wake = asyncio.Event()
         self._settler = self._new_settler()
         self._stream = ""
@@ -140,6 +144,32 @@ class Consumer(Generic[T]):
         return self._settler.pause.reason
 
     @property
+    def store_held(self) -> bool:
+        """Whether that store is away because another process keeps it locked."""
+        return self._settler.pause.held
+
+    @property
+    def active(self) -> bool:
+        """Whether this instance is handed events now: of several with ``instances="standby"`` one is."""
+        return self._has_started and not self._stopping
+
+    @property
+    def may_stand_by(self) -> bool:
+        """Whether it is one of several instances, of which one at a time is handed events."""
+        return self._pinned
+
+    def changes(self) -> AsyncIterator[Change]:
+        """What this instance is, and each change of it, until the consumer stops: ``Active`` or ``Standby``.
+
+        ::
+
+            async for change in consumer.changes():
+                if isinstance(change, Active):
+                    await broker.log_in()
+        """
+        return self.changes_feed.follow()
+
+    @property
     def open(self) -> int:
         """How many events are being handled."""
         return self._settler.open
@@ -163,7 +193,7 @@ class Consumer(Generic[T]):
         async with self._start_lock:
             if self._prefetch is None:
                 self._stream = await stream_of(self._client, self._subjects)
-                self._ack_wait = await ensure_durable(
+                kept = await ensure_durable(
                     self._client,
                     stream=self._stream,
                     durable=self.durable,
@@ -173,19 +203,36 @@ class Consumer(Generic[T]):
                     max_ack_pending=MAX_ACK_PENDING,
                     inactive_threshold=self._inactive_threshold,
                     service=self._client.settings.service,
+                    pinned=self._pinned,
+                    takeover=self._stated_takeover,
                 )
+                self._ack_wait, self._takeover = kept.ack_wait, kept.takeover
                 self._first_delivery = first_delivery(self._stream, self.durable)
                 self._settler.tries = Tries(self._client, self._stream, self.durable)
                 await self._begin()
             if self._prefetch is not None:
                 await self._prefetch.start()
             self._has_started = True
+            if not self._pinned:
+                self.changes_feed.announce(Active())
 
     async def stop(self) -> None:
         """Stop pulling; events that nobody has begun to handle go back to the server at once."""
         self._stopping = True
         self._wake.set()
         await self._settler.stop()
+        self.changes_feed.end()
+
+    async def behind(self, event: Event[T], *, most: int = GROUP) -> Sequence[Event[T]]:
+        """What the handler of ``event`` may do in the same transaction: the events that wait for it in its order.
+
+        Those of its key that have arrived, oldest first, ``most`` at most; nothing is waited for. Each still has its
+        turn, in which it is acknowledged: whoever acts on it now marks it (``event.mark``) and passes it over then.
+        There are none without ``ordered_by``, none that were delivered before, and none behind an event that was: what
+        may have crashed a handler is tried alone.
+        """
+        del event, most
+        return ()
 
     def release(self, event: Event[Any]) -> None:
         """Leave ``event`` to a caller who answers the server himself: it is not kept from redelivery any more."""
@@ -198,6 +245,7 @@ class Consumer(Generic[T]):
             closed = BusClosed(f"{self!r}: the bus was closed; open events come again")
             self._prefetch.failure = self._prefetch.failure or self._client.ending or closed
         self._settler.pause.end()
+        self.changes_feed.end()
         self._wake.set()
 
     async def __aenter__(self) -> Self:
@@ -273,45 +321,29 @@ class Consumer(Generic[T]):
         Raises:
             ConsumeError, BusClosed: as iterating does.
         """
-        if concurrency < 1:
-            raise ConsumeError(f"concurrency is {concurrency}: at least one event must be handled at a time")
+        self.look_up(effects)
+        self._settler.pause.several_at_work = concurrency > 1
+        await work_off(
+            self,
+            handler,
+            concurrency=concurrency,
+            name=self.durable,
+            stop=self.stop,
+            unsettled=self.leave_unsettled,
+        )
 
+    def look_up(self, effects: DedupeStore[Any] | None) -> None:
+        """Where to look whether an event that was tried too often has had its effect; :meth:`run` says it."""
         self._settler.effects = effects
-        handle = cast("Callable[[Event[T]], Awaitable[None]]", handler)
-        if is_plain(handler):
-            handle = partial(self._in_thread, handler)
 
-        async def work() -> None:
-            async for event in self:
-                async with event:
-                    await handle(event)
+    def leave_unsettled(self, event: Event[Any]) -> None:
+        """Say nothing of ``event``, whose handler is still at work: it comes again when the ack wait is over."""
+        self._settler.leave_unsettled(event)
 
-        if concurrency == 1:
-            await work()
-            return
-        self._settler.pause.several_at_work = True
-        workers = [asyncio.create_task(work(), name=f"{self.durable} {number}") for number in range(concurrency)]
-        try:
-            await asyncio.wait(workers, return_when=asyncio.FIRST_COMPLETED)
-            await self.stop()
-            await asyncio.wait(workers)
-        finally:
-            for worker in workers:
-                worker.cancel()
-            ended = await asyncio.gather(*workers, return_exceptions=True)
-        for error in ended:
-            if error is not None:
-                raise error
+    # Where order, and several instances, differ.
 
-    async def _in_thread(self, handler: Callable[[Event[T]], object], event: Event[T]) -> None:
-        try:
-            await in_thread(handler, event)
-        except asyncio.CancelledError:
-            self._settler.leave_unsettled(event)
-            raise
-
-    # Where order differs.
-
+    _pinned: ClassVar[bool] = False
+    """Whether one of several instances at a time is handed events."""
     _takes_as_they_come: ClassVar[bool] = True
     """Whether the next event is the next message that waits, which the compiled core can see for itself."""
 
@@ -372,7 +404,7 @@ class Consumer(Generic[T]):
 
     # What both have.
 
-    def _new_prefetch(self, *, sort: bool) -> Prefetch:
+    def _new_prefetch(self, *, sort: bool, **options: Any) -> Prefetch:
         self._prefetch = self._settler.prefetch = Prefetch(
             self._client,
             self._stream,
@@ -381,6 +413,7 @@ class Consumer(Generic[T]):
             ack_wait=self._ack_wait,
             sort=sort,
             wake=self._wake.set,
+            **options,
         )
         # Held by what it is to stop, so that a loop that is dropped with everything in it can be collected.
         self._prefetch.owner = weakref.ref(self, partial(_abandon, self._settler, asyncio.get_running_loop()))

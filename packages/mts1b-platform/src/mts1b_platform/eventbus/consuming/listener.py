@@ -4,6 +4,9 @@
 newest; with it only the latest event of each concrete subject waits, so that a slow reader of quotes always reads the
 current price. What gives way is counted.
 
+*A group*: of the listeners that name the same one each event goes to one, whichever the server chooses. Nothing says
+that two events of one symbol go to the same one, so there is no order over them.
+
 *A callback* is called from the connection's reader, one turn of the event loop earlier than a reader that iterates.
 Nothing waits, nothing gives way. It must not block: everything that the connection receives waits for it meanwhile.
 """
@@ -16,7 +19,7 @@ from typing import Generic, Self, cast
 from mts1b_foundation.subjects import Subject
 from mts1b_foundation.subjects.subject import T
 
-from mts1b_platform.eventbus.arguments import check_count, check_subject
+from mts1b_platform.eventbus.arguments import check_listen
 from mts1b_platform.eventbus.codec.decoder import Refused
 from mts1b_platform.eventbus.connection.subscription import Subscription, refuse_when_refused
 from mts1b_platform.eventbus.consuming.backlog import Backlog, Conflate, DropOldest
@@ -50,15 +53,16 @@ class Listener(Generic[T]):
         parameters: dict[str, str | None],
         conflate: bool,
         limit: int,
+        group: str | None,
     ) -> None:
-        check_subject(subject)
-        check_count("limit", limit)
+        check_listen(subject, conflate=conflate, limit=limit, group=group, where=parameters)
         if handler is not None and conflate:
             raise InvalidArgument("a callback is given every event: conflate is for a reader that iterates")
         self._context = context
         self._client = context.client
         self._subject = subject
         self._handler = handler
+        self._group = group or ""
         self._deliver = self._put if handler is None else self._call
         self._filters = subject.filters(**parameters)
         decoder = context.decoder([subject])
@@ -77,7 +81,8 @@ class Listener(Generic[T]):
         """Events that gave way because this reader was too slow."""
 
     def __repr__(self) -> str:
-        return f"<Listener {', '.join(self._filters)}>"
+        among = f" as one of {self._group}" if self._group else ""
+        return f"<Listener {', '.join(self._filters)}{among}>"
 
     @property
     def subject(self) -> Subject[T]:
@@ -110,7 +115,7 @@ class Listener(Generic[T]):
             return
         try:
             for pattern in self._filters:
-                self._subscriptions.append(self._client.connection.subscribe(pattern, self._deliver))
+                self._subscriptions.append(self._client.connection.subscribe(pattern, self._deliver, queue=self._group))
             for pattern in self._filters:
                 await self._client.confirm("subscribe", pattern)
             refuse_when_refused(self._subscriptions, repr(self))

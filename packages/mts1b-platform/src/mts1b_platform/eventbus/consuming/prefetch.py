@@ -12,10 +12,12 @@ Guarantees:
 
 import asyncio
 from collections import deque
-from collections.abc import Callable
-from typing import Final
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from typing import Final, Protocol
 
 from mts1b_platform.eventbus.connection.client import BusClient
+from mts1b_platform.eventbus.connection.connection import Connection
 from mts1b_platform.eventbus.consuming.pulls import PullEvent, PullEventKind, PullSubscription
 from mts1b_platform.eventbus.consuming.start_hold import StartHold
 from mts1b_platform.eventbus.errors import AccessDenied, BusClosed, BusError, ConsumerGone, JetStreamUnavailable
@@ -24,7 +26,7 @@ from mts1b_platform.eventbus.jetstream.consumer_state import consumer_state, gon
 from mts1b_platform.eventbus.jetstream.durables import durable_exists
 from mts1b_platform.eventbus.protocol.acks import nak_frame, progress_frame
 from mts1b_platform.eventbus.protocol.message import RawMsg
-from mts1b_platform.eventbus.protocol.position import MessageKey, Position
+from mts1b_platform.eventbus.protocol.position import MessageKey, NotJetStream, Position
 from mts1b_platform.logs import get_logger
 
 log = get_logger("mts1b.eventbus.consumer")
@@ -34,6 +36,28 @@ _HOLD: Final = 1.0
 """Most seconds for which what arrives is held at the start, until what was under way before is here."""
 _STEPS: Final = 16
 """Looks at what is open while a whole prefetch is settled; a reader that waits looks as well."""
+
+
+class Pulls(Protocol):
+    """What makes a :class:`PullSubscription`, or one of its kind."""
+
+    def __call__(
+        self,
+        connection: Connection,
+        stream: str,
+        durable: str,
+        /,
+        *,
+        window: int,
+        on_messages: Callable[[list[RawMsg]], None],
+        on_event: Callable[[PullEvent], None],
+    ) -> PullSubscription:
+        """Begin to pull."""
+        ...
+
+
+def _nothing() -> None:
+    """What there is to do, or to undo, in most cases."""
 
 
 class Prefetch:
@@ -47,7 +71,12 @@ class Prefetch:
         ack_wait: the durable's ack wait, in seconds.
         sort: hand out what was under way before in the stream's order.
         wake: called when there is something new to take, or a failure.
+        pulls: makes what pulls.
+        idle: called when it has stopped by itself because nobody read.
     """
+
+    # what is counted for every event has a slot, where the compiled core finds it
+    __slots__ = ("__dict__", "__weakref__", "_settled")
 
     def __init__(
         self,
@@ -59,11 +88,15 @@ class Prefetch:
         ack_wait: float,
         sort: bool,
         wake: Callable[[], None],
+        pulls: Pulls = PullSubscription,
+        idle: Callable[[], None] = _nothing,
     ) -> None:
         self._client, self._stream, self._durable = client, stream, durable
         self._limit = window
         self._ack_wait = ack_wait
         self._wake = wake
+        self._make_pulls = pulls
+        self._on_idle = idle
         self._sort = sort
         self._hold: StartHold | None = None
         self._release: asyncio.TimerHandle | None = None
@@ -91,6 +124,11 @@ class Prefetch:
         """Whether it pulls."""
         return self._pulls is not None
 
+    @property
+    def pull_size(self) -> int:
+        """How many messages are asked for at a time; with less room there is none."""
+        return self._pulls.size if self._pulls is not None else 0
+
     def reading(self, change: int) -> None:
         """So many readers more (or fewer) wait for a message."""
         self._readers += change
@@ -113,7 +151,7 @@ class Prefetch:
         self._undeny = self._client.denials.on("publish", pull, self._fail)
         if self._sort:
             await self._hold_what_was_under_way()
-        self._pulls = PullSubscription(
+        self._pulls = self._make_pulls(
             self._client.connection,
             self._stream,
             self._durable,
@@ -158,6 +196,18 @@ class Prefetch:
                 self._client.connection.send(nak_frame(msg[1]))
         except BusError as error:
             log.debug("what waited is not given back; it comes again by itself", error=str(error))
+
+    def drop(self) -> None:
+        """Forget what waits, without a word to the server; what is handled is kept."""
+        self._end_hold()
+        self.queue.clear()
+        self._count()
+
+    def waiting(self) -> Iterator[MessageKey]:
+        """The messages that wait."""
+        for msg in self.queue:
+            with suppress(NotJetStream):
+                yield Position.of(msg[1]).key
 
     def close(self) -> None:
         """End for good, without a word to the server."""
@@ -245,6 +295,7 @@ class Prefetch:
             idle = not self.handled and not self._readers and loop.time() - self._idle_since > self._ack_wait / 3
             if idle and self._pulls is not None:
                 await self.stop()
+                self._on_idle()
                 continue
             held = [*self.handled.values(), *self.queue]
             try:
@@ -252,7 +303,3 @@ class Prefetch:
                     self._client.connection.send(progress_frame(msg[1]))
             except BusError as error:
                 log.debug("the server's clock is not restarted", durable=self._durable, error=str(error))
-
-
-def _nothing() -> None:
-    """What there is to undo before anything was done."""

@@ -16,9 +16,10 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Final
+from typing import Any, Final
 
 from mts1b_platform.eventbus.connection.connection import Connection
+from mts1b_platform.eventbus.core import CORE
 from mts1b_platform.eventbus.errors import BusError, InvalidArgument, OutboundBufferFull
 from mts1b_platform.eventbus.protocol.frames import pub_frame
 from mts1b_platform.eventbus.protocol.headers import HeaderError
@@ -91,6 +92,8 @@ class PullSubscription:
         self._connection = connection
         self._expires = expires
         self._heartbeat = heartbeat
+        self._patience = 2 * heartbeat
+        """Seconds of silence after which the pulls are sent again."""
         self._shape(window)
         self._held = 0
         self._on_messages = on_messages
@@ -117,6 +120,11 @@ class PullSubscription:
         ]
         self._watch()
         self._refill()
+
+    @property
+    def size(self) -> int:
+        """Messages of one pull."""
+        return self._size
 
     async def stop(self) -> list[RawMsg]:
         """Ask for nothing more; returns what arrived meanwhile, for the caller to nak.
@@ -146,9 +154,15 @@ class PullSubscription:
     def _shape(self, window: int) -> None:
         self._window = window
         self._size = max(1, window // _OVERLAP)
-        self._request = json.dumps(
-            {"batch": self._size, "expires": int(self._expires * 1e9), "idle_heartbeat": int(self._heartbeat * 1e9)}
-        ).encode()
+        self._request = json.dumps(self._pull()).encode()
+
+    def _pull(self) -> dict[str, Any]:
+        """One pull, as the server reads it."""
+        return {
+            "batch": self._size,
+            "expires": int(self._expires * 1e9),
+            "idle_heartbeat": int(self._heartbeat * 1e9),
+        }
 
     def _refill(self) -> None:
         if self._paused or self._closed or self._ended or self._retry is not None:
@@ -181,7 +195,8 @@ class PullSubscription:
     def _take(self, batch: list[RawMsg]) -> None:
         self._heard = asyncio.get_running_loop().time()
         # Deliveries carry a reply subject to ack them on, what the server says about a pull does not.
-        msgs = [msg for msg in batch if msg[1]]
+        common = CORE is not None and CORE.all_have_replies(batch)
+        msgs = batch if common else [msg for msg in batch if msg[1]]
         if msgs:
             self._backoff = 0.0
             if self._retry is not None:
@@ -239,7 +254,7 @@ class PullSubscription:
 
     def _look(self) -> None:
         silent = asyncio.get_running_loop().time() - self._heard
-        if self._outstanding and not self._paused and silent > 2 * self._heartbeat:
+        if self._outstanding and not self._paused and silent > self._patience:
             self._heard += silent
             self._outstanding = 0
             words = f"nothing from the server for {silent:.1f} s; the pulls are sent again"

@@ -48,7 +48,7 @@ class RawReader:
         return len(self._prefetch.queue)
 
     async def __aenter__(self) -> Self:
-        self._context.readers.add(self)
+        self._context.remember(self)
         await self._prefetch.start()
         return self
 

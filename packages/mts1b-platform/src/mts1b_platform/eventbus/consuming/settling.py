@@ -43,6 +43,9 @@ class Settler:
         released: called when everything is settled after :meth:`stop`.
     """
 
+    # what is looked at for every event has a slot, where the compiled core finds it
+    __slots__ = ("__dict__", "__weakref__", "_suspect", "prefetch", "stopping")
+
     def __init__(
         self, context: ConsumeContext, durable: str, policy: RetryPolicy, released: Callable[[], None]
     ) -> None:

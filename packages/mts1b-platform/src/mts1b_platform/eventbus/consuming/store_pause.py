@@ -9,6 +9,8 @@ import asyncio
 from bisect import insort
 from typing import Any, Final
 
+from mts1b_platform.eventbus.consuming.retry_decision import leaves
+from mts1b_platform.eventbus.errors import StoreHeld
 from mts1b_platform.eventbus.events.event import Event
 from mts1b_platform.logs import get_logger
 
@@ -25,6 +27,9 @@ _REMIND: Final = 30.0
 class StorePause:
     """The events of the consumer ``durable`` that wait for their store."""
 
+    # what is looked at for every event has a slot, where the compiled core finds it
+    __slots__ = ("__dict__", "__weakref__", "reason")
+
     def __init__(self, durable: str) -> None:
         self._durable = durable
         self._waiting: list[Event[Any]] = []
@@ -38,6 +43,8 @@ class StorePause:
         """Whether others than who tries the oldest event ask for one meanwhile; they wait for the outcome."""
         self.reason: str | None = None
         """What the store says, from the first event that it failed until one is settled again."""
+        self.held = False
+        """Whether it says that another process keeps it locked."""
 
     def hold(self, event: Event[Any], error: Exception) -> bool:
         """``event`` met the outage and is handed out again after a pause; says whether that begins one."""
@@ -54,6 +61,7 @@ class StorePause:
             self._reminded = now
             log.error("store still away", durable=self._durable, seconds=round(now - self._began), error=str(error))
         self.reason = str(error) or type(error).__name__
+        self.held = any(isinstance(each, StoreHeld) for each in leaves(error))
         self._tried = None
         self._until = now + _PAUSE
         insort(self._waiting, event, key=lambda waiting: waiting.seq)
@@ -76,8 +84,13 @@ class StorePause:
 
     def end(self) -> list[Event[Any]]:
         """The consumer stops: what still waits, oldest first."""
-        waiting, self._waiting, self.reason = self._waiting, [], None
+        waiting = self.drop()
         self._ended.set()
+        return waiting
+
+    def drop(self) -> list[Event[Any]]:
+        """The events are another instance's by now: what waited; the pause is over."""
+        waiting, self._waiting, self.reason, self.held, self._tried = self._waiting, [], None, False, None
         return waiting
 
     def _look(self) -> None:
@@ -87,3 +100,4 @@ class StorePause:
         seconds = round(asyncio.get_running_loop().time() - self._began, 1)
         log.warning("store back: going on", durable=self._durable, after_seconds=seconds)
         self.reason = self._tried = None
+        self.held = False

@@ -17,6 +17,10 @@ Guarantee: the effect happens at least once, and once in everything but two wind
   over meanwhile. The owner finds out when it wants to store ``done`` (:class:`LeaseLost`), after its effect.
 
 Where neither may be, use a SQL store.
+
+Of several instances of one reader none begins an effect once a greater term of office than its own is stored: the claim
+comes first and the term is looked at then, and who takes over stores his before he claims anything. One that is in
+its handler meanwhile ends it; its heir waits for the claim.
 """
 
 import asyncio
@@ -41,8 +45,11 @@ from mts1b_platform.eventbus.errors import (
     Retry,
     StoreError,
     StoreMisused,
+    Superseded,
 )
+from mts1b_platform.eventbus.events.once import Term
 from mts1b_platform.eventbus.jetstream.api import ApiError, js_api
+from mts1b_platform.eventbus.jetstream.in_office import read_term, term_key
 from mts1b_platform.eventbus.lease import Lease, Watched
 from mts1b_platform.eventbus.protocol.error_codes import ErrorCode
 from mts1b_platform.logs import get_logger
@@ -166,6 +173,31 @@ class KvDedupe:
         await _stopped(keeper)
         self._acted[name] = claim
         await self._done(claim)
+
+    @asynccontextmanager
+    async def once_in_term(self, consumer: str, key: str, term: Term) -> AsyncGenerator[Claim, None]:
+        """As :meth:`once`, by one of several instances: not entered when the bucket knows a greater term.
+
+        Raises:
+            Superseded: another instance has taken over; the claim was given back.
+        """
+        async with self.once(consumer, key) as claim:
+            await self._fence(term)
+            yield claim
+
+    async def _fence(self, term: Term) -> None:
+        stream, _, durable = term.durable.partition(".")
+        name = term_key(stream, durable)
+        while True:
+            cell = await self._cells.read(name)
+            held, _ = read_term(cell.value if cell is not None else b"")
+            if held > term.number:
+                raise Superseded(term.durable, term.number, held)
+            if held == term.number:
+                return
+            with suppress(Conflict):
+                await self._cells.write(name, b"%d" % term.number, cell.revision if cell is not None else 0)
+                return
 
     async def close(self) -> None:
         """Nothing: the connection is the caller's."""

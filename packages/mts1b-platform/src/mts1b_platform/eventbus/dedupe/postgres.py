@@ -15,18 +15,20 @@ A database that is away is asked again without growing pauses, so that effects g
 
 import asyncio
 from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from types import TracebackType
 from typing import Any, Final, Self
 
 import psycopg
 from psycopg import AsyncConnection
 from psycopg.conninfo import conninfo_to_dict
+from psycopg.pq import TransactionStatus
 from psycopg_pool import AsyncConnectionPool, PoolClosed, PoolTimeout
 
 from mts1b_platform.eventbus.dedupe.mark_clock import MarkClock
 from mts1b_platform.eventbus.dedupe.store import Memory
-from mts1b_platform.eventbus.errors import AlreadyDone, StoreError
+from mts1b_platform.eventbus.errors import AlreadyDone, StoreError, StoreMisused, Superseded
+from mts1b_platform.eventbus.events.once import Term
 
 Connection = AsyncConnection[Any]
 Pool = AsyncConnectionPool[Connection]
@@ -42,6 +44,17 @@ CREATE TABLE IF NOT EXISTS mts1b_dedupe (
     UNIQUE (consumer, key)
 );
 CREATE INDEX IF NOT EXISTS mts1b_dedupe_done_at ON mts1b_dedupe (done_at);
+CREATE TABLE IF NOT EXISTS mts1b_terms (durable TEXT PRIMARY KEY, term BIGINT NOT NULL);
+"""
+_FENCE: Final = """
+SELECT set_config('idle_in_transaction_session_timeout', %s, true),
+       (SELECT term FROM mts1b_terms WHERE durable = %s AND term >= %s FOR SHARE)
+"""
+"""Handlers of one term share the row. Who comes with a greater one waits until those of the one before have committed,
+or the database has ended them because they stand still."""
+_TAKE_OVER: Final = """
+INSERT INTO mts1b_terms (durable, term) VALUES (%s, %s)
+ON CONFLICT (durable) DO UPDATE SET term = greatest(excluded.term, mts1b_terms.term) RETURNING term
 """
 _PRUNE_EVERY = 1000
 _RECONNECT: Final = 2.0
@@ -73,6 +86,8 @@ class PostgresDedupe:
         memory: how much is remembered; pruned once per thousand events.
         connections: most connections of the pool made from a connection string: handlers at work at a time.
         timeout: seconds to wait for a connection before the event is left for later.
+        frozen: seconds without a statement after which the database ends the transaction of one of several instances,
+            so that one that stands still keeps no heir waiting.
     """
 
     def __init__(
@@ -82,8 +97,10 @@ class PostgresDedupe:
         memory: Memory | None = None,
         connections: int = 8,
         timeout: float = 10.0,
+        frozen: float = 10.0,
     ) -> None:
         self.memory = memory or Memory()
+        self._frozen = f"{max(1, round(frozen * 1000))}ms"
         self._timeout = timeout
         self._owned = isinstance(where, str)
         if isinstance(where, str):
@@ -112,17 +129,41 @@ class PostgresDedupe:
     ) -> None:
         await self.close()
 
-    @asynccontextmanager
-    async def once(self, consumer: str, key: str) -> AsyncGenerator[Connection, None]:
+    def once(self, consumer: str, key: str) -> AbstractAsyncContextManager[Connection]:
         """A transaction that also holds the mark of ``key``; committed when the block is left well.
 
         Raises:
             AlreadyDone: ``consumer`` handled ``key`` before.
             StoreError: the database does not answer, or can store nothing.
         """
+        return self._once(consumer, key, None)
+
+    def once_in_term(self, consumer: str, key: str, term: Term) -> AbstractAsyncContextManager[Connection]:
+        """As :meth:`once`, by one of several instances: refused when the database knows a greater term.
+
+        Raises:
+            Superseded: another instance has taken over; nothing was written.
+        """
+        return self._once(consumer, key, term)
+
+    async def mark(self, tx: Connection, consumer: str, key: str) -> None:
+        """Mark ``key`` too in the transaction ``tx`` that :meth:`once` has given.
+
+        Raises:
+            AlreadyDone: ``consumer`` handled ``key`` before; ``tx`` is as it was.
+            StoreMisused: no transaction is open.
+        """
+        if tx.info.transaction_status is not TransactionStatus.INTRANS:
+            raise StoreMisused(f"dedupe store: {key!r} is to be marked in the transaction of `once`, and none is open")
+        await self._mark(tx, consumer, key)
+
+    @asynccontextmanager
+    async def _once(self, consumer: str, key: str, term: Term | None) -> AsyncGenerator[Connection, None]:
         await self.open()
         async with self._connection() as connection:
             async with connection.transaction():
+                if term is not None:
+                    await self._fence(connection, term)
                 await self._mark(connection, consumer, key)
                 yield connection
             await self._prune(connection)
@@ -181,6 +222,15 @@ class PostgresDedupe:
                 "runs, takes this user, and has connections left"
             ) from problem
 
+    async def _fence(self, connection: Connection, term: Term) -> None:
+        """Have the transaction hold that no greater term is known."""
+        known = await (await connection.execute(_FENCE, (self._frozen, *term))).fetchone()
+        if known is None or known[1] is None:
+            known = await (await connection.execute(_TAKE_OVER, term)).fetchone()
+        held = term.number if known is None else int(known[-1])
+        if held > term.number:
+            raise Superseded(term.durable, term.number, held)
+
     async def _mark(self, connection: Connection, consumer: str, key: str) -> None:
         # Asked first because an insert that conflicts uses up a number, and numbers decide what is oldest.
         known = await connection.execute("SELECT 1 FROM mts1b_dedupe WHERE consumer = %s AND key = %s", (consumer, key))
@@ -191,11 +241,11 @@ class PostgresDedupe:
                 (consumer, key, self._clock.now()),
             )
             if marked.rowcount == 1:
+                self._since_prune += 1
                 return
         raise AlreadyDone(f"{consumer} handled {key} before")
 
     async def _prune(self, connection: Connection) -> None:
-        self._since_prune += 1
         if self._since_prune < min(_PRUNE_EVERY, self.memory.limit):
             return
         self._since_prune = 0

@@ -15,7 +15,7 @@ deleted while the store is open is missed, and not replaced by an empty one.
 import asyncio
 import sqlite3
 from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager, suppress
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -24,7 +24,8 @@ import aiosqlite
 
 from mts1b_platform.eventbus.dedupe.mark_clock import MarkClock
 from mts1b_platform.eventbus.dedupe.store import Memory
-from mts1b_platform.eventbus.errors import AlreadyDone, StoreError, StoreMisused
+from mts1b_platform.eventbus.errors import AlreadyDone, StoreError, StoreHeld, StoreMisused, Superseded
+from mts1b_platform.eventbus.events.once import Term
 from mts1b_platform.eventbus.sqlite_file import SqliteFile, is_outage
 from mts1b_platform.logs import get_logger
 
@@ -39,6 +40,7 @@ CREATE TABLE IF NOT EXISTS mts1b_dedupe (
     UNIQUE (consumer, key)
 )
 """
+_TERMS = "CREATE TABLE IF NOT EXISTS mts1b_terms (durable TEXT PRIMARY KEY, term INTEGER NOT NULL)"
 _INDEX = "CREATE INDEX IF NOT EXISTS mts1b_dedupe_done_at ON mts1b_dedupe (done_at)"
 _PRUNE_EVERY = 1000
 
@@ -63,6 +65,8 @@ class SqliteDedupe:
         self._db: aiosqlite.Connection | None = None
         self._turn = asyncio.Lock()
         self._since_prune = 0
+        self._fences = False
+        """Whether the table of terms is there; a file that needs none has none."""
 
     async def __aenter__(self) -> Self:
         await self.open()
@@ -82,8 +86,7 @@ class SqliteDedupe:
         async with self._turn:
             await self._opened()
 
-    @asynccontextmanager
-    async def once(self, consumer: str, key: str) -> AsyncGenerator[aiosqlite.Connection, None]:
+    def once(self, consumer: str, key: str) -> AbstractAsyncContextManager[aiosqlite.Connection]:
         """A transaction that also holds the mark of ``key``; committed when the block is left well.
 
         Raises:
@@ -91,10 +94,37 @@ class SqliteDedupe:
             StoreError: the file cannot be opened or written.
             StoreMisused: the handler ended the transaction by itself.
         """
+        return self._once(consumer, key, None)
+
+    def once_in_term(self, consumer: str, key: str, term: Term) -> AbstractAsyncContextManager[aiosqlite.Connection]:
+        """As :meth:`once`, by one of several instances: refused when the file knows a greater term.
+
+        An instance that stands still inside a transaction keeps the file locked: the others wait for it.
+
+        Raises:
+            Superseded: another instance has taken over; nothing was written.
+        """
+        return self._once(consumer, key, term)
+
+    async def mark(self, tx: aiosqlite.Connection, consumer: str, key: str) -> None:
+        """Mark ``key`` too in the transaction ``tx`` that :meth:`once` has given.
+
+        Raises:
+            AlreadyDone: ``consumer`` handled ``key`` before; ``tx`` is as it was.
+            StoreMisused: no transaction is open.
+        """
+        if not tx.in_transaction:
+            raise StoreMisused(f"{self.path}: {key!r} is to be marked in the transaction of `once`, and none is open")
+        await self._mark(tx, consumer, key)
+
+    @asynccontextmanager
+    async def _once(self, consumer: str, key: str, term: Term | None) -> AsyncGenerator[aiosqlite.Connection, None]:
         async with self._turn:
             db = await self._opened()
             try:
                 await self._begin(db)
+                if term is not None:
+                    await self._fence(db, term)
                 await self._mark(db, consumer, key)
                 yield db
                 if not db.in_transaction:
@@ -103,6 +133,7 @@ class SqliteDedupe:
                         "have been stored together: leave commit and rollback to `once`"
                     )
                 await db.execute("COMMIT")
+                self._fences = self._fences or term is not None
             except BaseException as error:
                 # Queued behind whatever a cancelled statement still does in the connection's thread.
                 with suppress(sqlite3.Error):  # an I/O error may have ended the transaction
@@ -123,6 +154,7 @@ class SqliteDedupe:
 
     async def _close(self) -> None:
         db, self._db = self._db, None
+        self._fences = False
         if db is not None:
             await db.close()
 
@@ -166,9 +198,11 @@ class SqliteDedupe:
         try:
             await db.execute("BEGIN IMMEDIATE")
         except sqlite3.OperationalError as error:
-            raise StoreError(
-                f"dedupe store {self.path} cannot be written: {error}; another process may have held a transaction for "
-                f"over {self._busy_timeout:g} s"
+            if error.sqlite_errorcode != sqlite3.SQLITE_BUSY:
+                raise
+            raise StoreHeld(
+                f"dedupe store {self.path} cannot be written: {error}; {self._file.holder()} has held a transaction "
+                f"for over {self._busy_timeout:g} s"
             ) from error
 
     async def _mark(self, db: aiosqlite.Connection, consumer: str, key: str) -> None:
@@ -178,9 +212,20 @@ class SqliteDedupe:
         )
         if marked.rowcount == 0:
             raise AlreadyDone(f"{consumer} handled {key} before")
+        self._since_prune += 1
+
+    async def _fence(self, db: aiosqlite.Connection, term: Term) -> None:
+        """Have the transaction hold that no greater term is known."""
+        if not self._fences:
+            await db.execute(_TERMS)
+        rows = list(await db.execute_fetchall("SELECT term FROM mts1b_terms WHERE durable = ?", (term.durable,)))
+        held: int = rows[0][0] if rows else 0
+        if held > term.number:
+            raise Superseded(term.durable, term.number, held)
+        if held < term.number:
+            await db.execute("INSERT OR REPLACE INTO mts1b_terms (durable, term) VALUES (?, ?)", term)
 
     async def _prune(self, db: aiosqlite.Connection) -> None:
-        self._since_prune += 1
         if self._since_prune < min(_PRUNE_EVERY, self.memory.limit):
             return
         self._since_prune = 0

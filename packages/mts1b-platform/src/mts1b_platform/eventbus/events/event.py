@@ -5,16 +5,17 @@ a dead letter when it raised once too often or raised :class:`Reject`. Who decid
 or ``reject``; the first decision counts, and leaving the block then changes nothing.
 """
 
-from contextlib import AbstractAsyncContextManager, suppress
+from collections.abc import Generator
+from contextlib import AbstractAsyncContextManager, contextmanager, suppress
 from datetime import datetime
 from types import TracebackType
-from typing import Any, Generic, Protocol, Self, TypeVar
+from typing import Any, Generic, Protocol, Self, TypeVar, cast
 
 from mts1b_foundation.subjects import Subject, Tier
 from mts1b_foundation.subjects.subject import T
 
 from mts1b_platform.eventbus.core import CORE
-from mts1b_platform.eventbus.events.once import DedupeStore
+from mts1b_platform.eventbus.events.once import DedupeStore, Fences, Marks, Term
 from mts1b_platform.eventbus.events.trace import usable_trace_id
 from mts1b_platform.eventbus.protocol.envelope import ACTOR, MSG_ID, ORIGINAL_MSG_ID, SOURCE_REPO
 from mts1b_platform.eventbus.protocol.envelope_reader import MessageIds, read_ids
@@ -143,14 +144,18 @@ class LiveEvent(Generic[T]):
         return {"subject": self.subject, "trace_id": self.trace_id}
 
     async def __aenter__(self) -> Self:
+        self._enter()
+        return self
+
+    def _enter(self) -> None:
+        """Begin the block."""
         mark = None
         if self.hooks is not None:
             try:
                 mark = self.hooks.entered(self)
-            except Exception:
-                log.exception("a hook failed", subject=self.subject)
+            except Exception as error:  # noqa: BLE001 - it is logged
+                self._hook_failed(error)
         self._entered = handled.set(self), mark
-        return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
@@ -168,14 +173,17 @@ class LiveEvent(Generic[T]):
         if self.hooks is not None:
             try:
                 self.hooks.left(mark, self, error)
-            except Exception:
-                log.exception("a hook failed", subject=self.subject)
+            except Exception as failure:  # noqa: BLE001 - it is logged
+                self._hook_failed(failure)
+
+    def _hook_failed(self, error: BaseException) -> None:
+        log.error("a hook failed", exc_info=error, subject=self.subject)
 
 
 class Event(LiveEvent[T]):
     """An event of a durable subject, to be decided on once."""
 
-    __slots__ = ("_position", "_settler", "received_at", "settled", "tries")
+    __slots__ = ("_position", "_settler", "received_at", "settled", "term", "tries")
 
     def __init__(
         self,
@@ -201,6 +209,11 @@ class Event(LiveEvent[T]):
         self.settled = False
         self.tries = 1
         """How often its handler was begun, this time included. Deliveries that no handler saw do not count."""
+        self.term = 0
+        """Of a reader with several instances: a number that is greater after each takeover; 0 of any other.
+
+        Who acts elsewhere than in a SQL store's transaction hands it on, and there the lesser of two is refused.
+        """
         self.received_at = 0.0
         """When it was handed out, in seconds since 1970; 0 when nobody watches."""
 
@@ -262,9 +275,40 @@ class Event(LiveEvent[T]):
         """Handle this event once for this durable: ``async with event, event.once(store) as tx: …``.
 
         When the store has it as done, the block is not entered and the event is acknowledged and counted. With a
-        SQL store the block's writes on ``tx`` and the mark commit together.
+        SQL store the block's writes on ``tx`` and the mark commit together, and a store that knows a greater term of
+        office than :attr:`term` writes nothing.
         """
-        return store.once(self.position.consumer, self.identity)
+        consumer = self.position.consumer
+        if self.term and isinstance(store, Fences):
+            fencing = cast("Fences[Tx]", store)
+            return fencing.once_in_term(consumer, self.identity, Term(f"{self.stream}.{consumer}", self.term))
+        return store.once(consumer, self.identity)
+
+    async def mark(self, store: Marks[Tx], tx: Tx) -> None:
+        """Handle this event once as well, in the transaction ``tx`` that an event before it has opened by :meth:`once`.
+
+        For the events that a reader's ``behind`` names: effects and marks of all of them commit together.
+
+        Raises:
+            AlreadyDone: it was handled before; ``tx`` is as it was.
+            StoreMisused: ``tx`` is no open transaction.
+        """
+        await store.mark(tx, self.position.consumer, self.identity)
+
+    @contextmanager
+    def beside(self) -> Generator[None]:
+        """Inside the block of an event before it: what happens in this one is part of this event's trace.
+
+        Whoever watches sees it handled here, and not once more in its own turn, in which it is acknowledged.
+        """
+        self._enter()
+        try:
+            yield
+        except BaseException as error:
+            self._leave(error)
+            raise
+        self._leave(None)
+        self.hooks = None
 
     def again(self) -> "Event[T]":
         """The same message as a further delivery of it, not decided on yet."""

@@ -1,9 +1,10 @@
 """What handles an event once: the interface that every dedupe store implements."""
 
 from contextlib import AbstractAsyncContextManager
-from typing import Protocol, TypeVar, runtime_checkable
+from typing import NamedTuple, Protocol, TypeVar, runtime_checkable
 
 Tx_co = TypeVar("Tx_co", covariant=True)
+Tx_contra = TypeVar("Tx_contra", contravariant=True)
 
 
 class DedupeStore(Protocol[Tx_co]):
@@ -24,6 +25,42 @@ class DedupeStore(Protocol[Tx_co]):
 
     async def close(self) -> None:
         """Close what the store opened by itself; marks stay."""
+        ...
+
+
+class Term(NamedTuple):
+    """A time in office of one of several instances of a reader."""
+
+    durable: str
+    """Stream and durable that it reads."""
+    number: int
+    """Greater than that of every instance before."""
+
+
+@runtime_checkable
+class Marks(Protocol[Tx_contra]):
+    """A store whose transaction can hold the marks of several events, which are done together or not at all."""
+
+    async def mark(self, tx: Tx_contra, consumer: str, key: str) -> None:
+        """Mark ``key`` as well in ``tx``, which :meth:`DedupeStore.once` opened for an event before it.
+
+        Raises:
+            AlreadyDone: ``consumer`` has handled ``key``; ``tx`` is as it was.
+            StoreMisused: ``tx`` is no open transaction.
+        """
+        ...
+
+
+@runtime_checkable
+class Fences(Protocol[Tx_co]):
+    """A store that refuses an instance after another has taken over."""
+
+    def once_in_term(self, consumer: str, key: str, term: Term) -> AbstractAsyncContextManager[Tx_co]:
+        """As ``once``, when ``term`` is the greatest that the store knows; a transaction holds so to its end.
+
+        Raises:
+            Superseded: it knows a greater one; nothing was written.
+        """
         ...
 
 

@@ -5,7 +5,7 @@ Data only. ``publishing/`` makes and sends them; hooks look at them.
 
 from typing import Any, NamedTuple
 
-from mts1b_foundation.subjects import Subject
+from mts1b_foundation.subjects import Subject, registry
 
 from mts1b_platform.eventbus.protocol.envelope import (
     MSG_ID,
@@ -96,7 +96,7 @@ class Outgoing:
             else:
                 draft, subject, actor = self._draft
                 self._headers = envelope(
-                    source_repo=subject.producer,
+                    source_repo=registry().producer_of(subject, self.subject),
                     schema=subject.schema_id,
                     actor=actor,
                     trace_id=draft.trace_id,

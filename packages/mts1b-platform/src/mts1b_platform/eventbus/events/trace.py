@@ -27,7 +27,19 @@ def new_trace_id() -> str:
         return digits[:size]
 
 
-os.register_at_fork(after_in_child=_drawn.clear)  # a child that was forked must not draw its parent's ids
+def new_trace_ids(count: int) -> list[str]:
+    """So many fresh trace ids."""
+    taken = _drawn[: -count - 1 : -1]
+    del _drawn[len(_drawn) - len(taken) :]
+    return taken + [new_trace_id() for _ in range(count - len(taken))]
+
+
+def forget_drawn_ids() -> None:
+    """Ask the operating system again: a child that was forked must not draw its parent's ids."""
+    _drawn.clear()
+
+
+os.register_at_fork(after_in_child=forget_drawn_ids)
 
 
 def usable_trace_id(received: str | None) -> str | None:

@@ -143,8 +143,7 @@ async def open_history(client: BusClient, stream: str) -> History:
                 f"nobody answers for the history of {stream}: check the name, and that the server runs"
             ) from None
         return History(stream, way)
-    secured = bool(client.server_info.get("auth_required") or client.server_info.get("tls_verify"))
-    if not secured or client.service == _ADMINISTRATION:
+    if not client.has_identities or client.service == _ADMINISTRATION:
         way = DirectGet(client, stream, f"$JS.API.DIRECT.GET.{stream}")
         try:
             await way.last()

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from typing import Any, Final, Protocol
 
 from mts1b_platform.eventbus.errors import BusClosed, BusError, JetStreamUnavailable, NoResponders, ServerUnavailable
+from mts1b_platform.eventbus.protocol.error_codes import ErrorCode
 
 _ATTEMPT: Final = 2.5
 """Seconds after which a question that nobody answers is asked again."""
@@ -65,8 +66,8 @@ async def js_api(
 ) -> dict[str, Any]:
     """Ask ``$JS.API.<verb>`` and return the answer's document.
 
-    A question that is lost with the connection, or that a leader which is moving does not answer, is asked again until
-    ``timeout``: all of these requests may be made twice.
+    A question that is lost with the connection, that a leader which is moving does not answer, or that a cluster
+    without a leader refuses, is asked again until ``timeout``: all of these requests may be made twice.
 
     Raises:
         ApiError: JetStream answered with an error.
@@ -76,8 +77,7 @@ async def js_api(
     payload = json.dumps(body).encode() if body is not None else b""
     loop = asyncio.get_running_loop()
     end = loop.time() + timeout
-    answer: Answer | None = None
-    while answer is None:
+    while True:
         left = end - loop.time()
         try:
             answer = await client.request(f"$JS.API.{verb}", payload, timeout=max(_LEAST, min(_ATTEMPT, left)))
@@ -92,12 +92,15 @@ async def js_api(
                     f"JetStream did not answer {verb} within {timeout:g} s at {where(client)}: the server may be "
                     "restarting, may have lost its quorum, or may not permit this identity to ask"
                 ) from None
-        if answer is None:
-            await asyncio.sleep(_PAUSE)
-    document: dict[str, Any] = json.loads(answer.data)
-    if (error := document.get("error")) is not None:
-        raise ApiError(verb, error.get("code", 0), error.get("err_code", 0), error.get("description", ""))
-    return document
+        else:
+            document: dict[str, Any] = json.loads(answer.data)
+            if (error := document.get("error")) is None:
+                return document
+            code = error.get("err_code", 0)
+            if code != ErrorCode.CLUSTER_NOT_AVAILABLE or left < _PAUSE:
+                # no variable holds it: its traceback holds this frame, and with it the caller's
+                raise ApiError(verb, error.get("code", 0), code, error.get("description", ""))
+        await asyncio.sleep(_PAUSE)
 
 
 def where(client: Requester) -> str:

@@ -7,7 +7,7 @@ delete messages is refused before anything is touched, unless it was allowed.
 
 import asyncio
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, NamedTuple
 
 from mts1b_platform.config import Profile
 from mts1b_platform.eventbus.declared import declared
@@ -33,9 +33,9 @@ async def plan_streams(
     """
     changes: list[StreamChange] = []
     for wanted in _render(streams, profile):
-        held = await stream_config(client, wanted["name"])
-        _keep_newer_subjects(wanted, held)
-        changes.append(compare(wanted, held))
+        held = await _held(client, wanted["name"])
+        _keep_newer_subjects(wanted, held.config)
+        changes.append(compare(wanted, held.config, stored=held.bytes))
     return changes
 
 
@@ -61,15 +61,17 @@ async def apply_streams(
         JetStreamUnavailable: the server has no JetStream, or does not answer.
     """
     wanted = _render(streams, profile)
-    held = [await stream_config(client, config["name"]) for config in wanted]
+    held = [await _held(client, config["name"]) for config in wanted]
     for config, current in zip(wanted, held, strict=True):
-        _keep_newer_subjects(config, current)
-    changes = [compare(config, current) for config, current in zip(wanted, held, strict=True)]
+        _keep_newer_subjects(config, current.config)
+    changes = [
+        compare(config, current.config, stored=current.bytes) for config, current in zip(wanted, held, strict=True)
+    ]
     for change in changes:
         _permit(change, allow_destructive=allow_destructive)
     for change, config, current in zip(changes, wanted, held, strict=True):
         if change.action != "unchanged":
-            await _send(client, change, {**(current or {}), **config})
+            await _send(client, change, {**(current.config or {}), **config})
     return changes
 
 
@@ -96,12 +98,24 @@ async def stream_config(client: Requester, name: str) -> dict[str, Any] | None:
         StreamError: the server refuses to say.
         JetStreamUnavailable: the server has no JetStream, or does not answer.
     """
+    return (await _held(client, name)).config
+
+
+class _Held(NamedTuple):
+    """A stream as the server holds it; without a configuration there is none."""
+
+    config: dict[str, Any] | None = None
+    bytes: int = 0
+
+
+async def _held(client: Requester, name: str) -> _Held:
     try:
-        return (await js_api(client, f"STREAM.INFO.{name}"))["config"]
+        info = await js_api(client, f"STREAM.INFO.{name}")
     except ApiError as error:
         if error.err_code == ErrorCode.STREAM_NOT_FOUND:
-            return None
+            return _Held()
         raise StreamError(f"stream {name}: {error}") from error
+    return _Held(info["config"], int(info["state"]["bytes"]))
 
 
 async def wait_for_jetstream(client: Requester, *, timeout: float = 10.0) -> None:
@@ -162,6 +176,11 @@ async def _send(client: Requester, change: StreamChange, config: dict[str, Any])
 def _hint(error: ApiError) -> str:
     if "overlap" in error.description:
         return "; another stream stores some of these subjects: `mts1b streams ls` names it"
+    if "insufficient storage" in error.description:
+        return (
+            "; the sizes of the streams add up to more than max_file_store in nats.conf: `mts1b-deploy install` writes "
+            "what they need"
+        )
     if "insufficient" in error.description or "replicas" in error.description:
         return "; the profile wants more nodes than the cluster has"
     return ""

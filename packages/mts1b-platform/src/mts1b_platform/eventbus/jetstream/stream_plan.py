@@ -50,16 +50,17 @@ class StreamChange:
         return "destructive" if "destructive" in risks else "care" if "care" in risks else "safe"
 
 
-def compare(wanted: Mapping[str, Any], held: Mapping[str, Any] | None) -> StreamChange:
+def compare(wanted: Mapping[str, Any], held: Mapping[str, Any] | None, *, stored: int = 0) -> StreamChange:
     """The change from the server's configuration ``held`` (None: no such stream) to ``wanted``.
 
-    Fields that ``wanted`` does not mention are left as they are.
+    Fields that ``wanted`` does not mention are left as they are. ``stored`` is how many bytes the stream holds, which
+    decides what a limit of its size does to it.
     """
     name: str = wanted["name"]
     if held is None:
         return StreamChange(name, "created")
     fields = tuple(
-        _change(key, current, value)
+        _change(key, current, value, stored)
         for key, value in wanted.items()
         if _differs(key, current := held.get(key, _ABSENT.get(key)), value)
     )
@@ -70,9 +71,15 @@ def _differs(key: str, held: Any, wanted: Any) -> bool:
     return set(held or ()) != set(wanted) if key == "subjects" else held != wanted
 
 
-def _change(key: str, held: Any, wanted: Any) -> FieldChange:
-    risk, why = _judge(key, held, wanted)
+def _change(key: str, held: Any, wanted: Any, stored: int) -> FieldChange:
+    risk, why = _judge_size(wanted, stored) if key == "max_bytes" else _judge(key, held, wanted)
     return FieldChange(key, held, wanted, risk, why)
+
+
+def _judge_size(wanted: int, stored: int) -> tuple[Risk, str]:
+    if 0 < wanted < stored:
+        return "destructive", f"the stream holds {stored} bytes: the oldest messages are deleted, read or not"
+    return "safe", "no message that is stored now goes beyond it"
 
 
 def _judge(key: str, held: Any, wanted: Any) -> tuple[Risk, str]:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from mts1b_foundation.event import Event as Payload
-from mts1b_foundation.subjects import DurableSubject
+from mts1b_foundation.subjects import DurableSubject, registry
 
 from mts1b_platform.eventbus.codec.payload import encoder
 from mts1b_platform.eventbus.errors import NotTheProducer
@@ -73,15 +73,15 @@ def seal(
         NotTheProducer: ``service`` is not the subject's producer.
         InvalidHeader: an extra header cannot go on the wire.
     """
-    if subject.producer != service:
-        raise NotTheProducer(
-            f"{subject.pattern} is published by {subject.producer} alone, and this outbox is that of {service}; use a "
-            f"subject of {service}, or an outbox with service={subject.producer!r}"
-        )
     name = subject.format(event)
+    if (producer := registry().producer_of(subject, name)) != service:
+        raise NotTheProducer(
+            f"{name} is published by {producer} alone, and this outbox is that of {service}; use a "
+            f"subject of {service}, or an outbox with service={producer!r}"
+        )
     trace = trace_id_for(trace_id)
     sealed = envelope(
-        source_repo=subject.producer,
+        source_repo=service,
         schema=subject.schema_id,
         actor=getattr(event, "actor", None) or actor or service,
         trace_id=trace,

@@ -26,8 +26,10 @@ MSG_ID_LINE: Final = b"Nats-Msg-Id: "
 TRACE_LINE: Final = b"mts-trace-id: "
 _TO_TRACE: Final = _CRLF + TRACE_LINE
 _BATCH_LINES: Final = (b"Nats-Batch-Id: ", b"Nats-Batch-Sequence: ", b"Nats-Batch-Commit: ")
-_ADDED: Final = (MSG_ID_LINE, b"traceparent: ", *_BATCH_LINES)
-"""How the lines begin that we write behind the trace id; a stream keeps those of an atomic batch with each message."""
+_PIN_LINE: Final = b"Nats-Pin-Id: "
+_ADDED: Final = (MSG_ID_LINE, b"traceparent: ", *_BATCH_LINES, _PIN_LINE)
+"""How the lines begin that we write behind the trace id; a stream keeps those of an atomic batch with each message, and
+the server adds the pin under which it delivers."""
 _TO_MSG_ID: Final = len(MSG_ID_LINE)
 
 
@@ -60,6 +62,10 @@ class StaticHeaderCache:
 
     def __len__(self) -> int:
         return len(self._known)
+
+    def begun_as_before(self, block: bytes) -> StaticHeaders | None:
+        """The static headers of a block that is known to be well formed, when it begins as the last one did."""
+        return self._last if block[: self._at] == self._prefix else None
 
     def read(self, block: bytes) -> StaticHeaders:
         """Return the static headers of ``block``.

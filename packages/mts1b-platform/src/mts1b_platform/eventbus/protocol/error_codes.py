@@ -7,6 +7,8 @@ from typing import Final
 class ErrorCode(IntEnum):
     """The numbers that this project acts on."""
 
+    CLUSTER_NOT_AVAILABLE = 10008
+    """The cluster has no leader right now: "JetStream system temporarily unavailable"."""
     CONSUMER_NOT_FOUND = 10014
     NO_MESSAGE_FOUND = 10037
     """No stored message matches."""

@@ -149,11 +149,17 @@ class Headers(Mapping[str, str]):
         return {name: self[name] for name in self}
 
     def readable(self) -> dict[str, str]:
-        """The headers as far as they can be read: all values of a doubled name, the bytes of a broken block."""
+        r"""The headers as far as they can be read; raises nothing.
+
+        All values of a doubled name, joined; bytes that are not UTF-8 as ``\xff``; all of a broken block as one value.
+        """
         try:
-            return {name: ", ".join(self.get_all(name)) for name in self}
+            fields = self._parsed().values()
         except HeaderError:
             return {"(unreadable)": self._block.decode(errors="backslashreplace")}
+        return {
+            found[0][0]: ", ".join(value.decode(errors="backslashreplace") for _, value in found) for found in fields
+        }
 
     def __repr__(self) -> str:
         return f"<Headers {self._block!r}>"

@@ -134,7 +134,7 @@ async def _store_batch(many: SendMany, stream: str, batch: Batch) -> PubAck:
             reason, unanswered = "no ack in time", True
         except (OutboundBufferFull, ServerUnavailable) as error:
             reason = str(error)
-        except BusError as error:
+        except (BusError, HeaderError) as error:
             raise publish_error(client, pattern, largest, error) from None
         client.counters.publish_retries[pattern] += 1
         log.warning("atomic batch is retried", subject=pattern, events=size, reason=reason)

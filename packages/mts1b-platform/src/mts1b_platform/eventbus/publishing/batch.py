@@ -5,13 +5,15 @@ import secrets
 from collections.abc import Sequence
 from typing import Final
 
+from mts1b_platform.eventbus.core import CORE
 from mts1b_platform.eventbus.events.outgoing import Draft
-from mts1b_platform.eventbus.protocol.frames import frame_size
+from mts1b_platform.eventbus.protocol.frames import FrameTemplate, frame_size
 from mts1b_platform.eventbus.protocol.headers import HeaderLines
 from mts1b_platform.eventbus.protocol.puback import PubAck
 
 MAX_BATCH: Final = 1000
 """Most messages that the server takes as one atomic batch."""
+_FRAMER: Final = CORE.Framer(FrameTemplate) if CORE is not None else None
 
 
 class Batch:
@@ -42,12 +44,19 @@ class Batch:
         Raises:
             HeaderError: an id cannot go on the wire.
         """
-        lead = self.lead
-        frames = [
-            template.encode(payload, trace_id, msg_id, b"", HeaderLines(b"%b%b%d\r\n" % (extra, lead, number)))
-            for number, (template, payload, trace_id, msg_id, extra) in enumerate(drafts, len(self.drafts) + 1)
-        ]
+        frames = self._frames(drafts)
         if frames:
             self.largest = max(self.largest, frame_size(max(frames, key=len)))
         self.frames += frames
         self.drafts += drafts
+
+    def _frames(self, drafts: Sequence[Draft]) -> list[bytes]:
+        lead, first = self.lead, len(self.drafts) + 1
+        if _FRAMER is not None and isinstance(drafts, list):
+            made = _FRAMER.batch_frames(drafts, lead, first)
+            if made is not None:
+                return made
+        return [
+            template.encode(payload, trace_id, msg_id, b"", HeaderLines(b"%b%b%d\r\n" % (extra, lead, number)))
+            for number, (template, payload, trace_id, msg_id, extra) in enumerate(drafts, first)
+        ]

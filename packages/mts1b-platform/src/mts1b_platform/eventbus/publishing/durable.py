@@ -20,6 +20,7 @@ from mts1b_platform.eventbus.errors import (
 )
 from mts1b_platform.eventbus.events.outgoing import Ack, Outgoing
 from mts1b_platform.eventbus.jetstream.api import where
+from mts1b_platform.eventbus.protocol.headers import HeaderError
 from mts1b_platform.eventbus.protocol.puback import PubAck, PublishFailed, PublishRefused
 from mts1b_platform.eventbus.publishing.context import PublishContext
 from mts1b_platform.eventbus.publishing.failures import publish_error, reason_to_retry, words
@@ -38,6 +39,7 @@ async def send_durable(context: PublishContext, subject: DurableSubject[Any], ou
         PublishUncertain: no ack in time; the event may have been stored or not.
         NoStream: no stream stores the subject.
         JetStreamUnavailable: the server runs without JetStream.
+        InvalidHeader: a header, or an id that becomes one, cannot go on the wire.
         PublishError: JetStream refused the event, for good or until the deadline: it is not stored.
         AccessDenied: the server lets this identity not publish here.
         BusClosed: the bus was closed.
@@ -66,7 +68,7 @@ async def send_durable(context: PublishContext, subject: DurableSubject[Any], ou
             reason, unanswered = str(error) or "no ack in time", True
         except (OutboundBufferFull, ServerUnavailable) as error:
             reason = str(error)
-        except BusError as error:
+        except (BusError, HeaderError) as error:
             raise publish_error(context.client, out.subject, len(out.payload), error) from None
         except PublishFailed as error:
             reason = await reason_to_retry(context.client, out, error)

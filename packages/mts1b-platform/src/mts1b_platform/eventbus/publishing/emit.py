@@ -17,6 +17,7 @@ from mts1b_platform.eventbus.errors import BusClosed, BusError
 from mts1b_platform.eventbus.events.event import LiveEvent
 from mts1b_platform.eventbus.events.outgoing import Ack, Outgoing
 from mts1b_platform.eventbus.hooks import Hooks
+from mts1b_platform.eventbus.protocol.headers import HeaderError
 from mts1b_platform.eventbus.publishing.context import PublishContext
 from mts1b_platform.eventbus.publishing.durable import send_durable
 from mts1b_platform.eventbus.publishing.failures import publish_error
@@ -81,10 +82,10 @@ async def _send(context: PublishContext, subject: Subject[Any], out: Outgoing, d
     if isinstance(subject, DurableSubject):
         return await send_durable(context, subject, out, deadline=deadline)
     client, draft = context.client, draft_of(context, subject, out)
-    frame = draft.template.encode(draft.payload, draft.trace_id, draft.msg_id, b"", draft.extra)
     try:
+        frame = draft.template.encode(draft.payload, draft.trace_id, draft.msg_id, b"", draft.extra)
         sent = client.connection.send_volatile(frame)
-    except BusError as error:
+    except (BusError, HeaderError) as error:
         raise publish_error(client, out.subject, len(out.payload), error) from None
     (client.counters.published if sent else client.counters.publish_dropped)[out.pattern] += 1
     return None

@@ -9,8 +9,10 @@ from mts1b_foundation.subjects import DurableSubject
 from mts1b_foundation.subjects.subject import T
 
 from mts1b_platform.eventbus.codec.encoder import EventEncoder
+from mts1b_platform.eventbus.codec.payload import plan_of
+from mts1b_platform.eventbus.core import CORE
 from mts1b_platform.eventbus.events.outgoing import Ack, Draft, Outgoing
-from mts1b_platform.eventbus.events.trace import handled_trace_id, new_trace_id
+from mts1b_platform.eventbus.events.trace import handled_trace_id, new_trace_id, new_trace_ids
 from mts1b_platform.eventbus.hooks import Hooks, of_each
 from mts1b_platform.eventbus.protocol.frames import FrameTemplate
 from mts1b_platform.eventbus.protocol.headers import NO_LINES
@@ -52,7 +54,7 @@ async def emit_many(
         each: whether hooks that are shown each event are shown these.
     """
     encoder, client = context.publisher(subject).encoder, context.client
-    templates = [encoder.template(event) for event in events]  # first of all, as it refuses what cannot go
+    templates = _templates(encoder, events)  # first of all, as it refuses what cannot go
     send: Send = send_atomic if atomic else send_pipelined
     many, hooks = SendMany(context, subject, deadline=deadline, window=window), client.hooks
     if acks is not None:
@@ -62,7 +64,8 @@ async def emit_many(
             watches.enter_context(client.denials.watch(name))
         try:
             if not each or (watchers := of_each(hooks)) is None:
-                await send(many, _drafts(subject, encoder, templates, events, trace_id))
+                ids = context.message_ids(subject)
+                await send(many, _drafts(subject, encoder, templates, events, trace_id, ids))
             else:
                 outs = (prepare(context, subject, event, trace_id=trace_id) for event in events)
                 await _send_watched(watchers, many, outs, send)
@@ -72,15 +75,48 @@ async def emit_many(
     return many.acks
 
 
+def _templates(encoder: EventEncoder[T], events: list[T]) -> list[FrameTemplate]:
+    """The template of each of ``events``; raises as :meth:`EventEncoder.template`."""
+    if CORE is None:
+        return [encoder.template(event) for event in events]
+    known, remember = encoder.templates, encoder.remember
+    return CORE.find_templates(events, encoder.payload, encoder.key_fields, known, FrameTemplate, remember)
+
+
 def _drafts(
     subject: DurableSubject[T],
     encoder: EventEncoder[T],
-    templates: Iterable[FrameTemplate],
-    events: Iterable[T],
+    templates: list[FrameTemplate],
+    events: list[T],
     trace_id: str | None,
+    message_id: Callable[[T], str | None],
 ) -> Iterator[Draft]:
     """``events``, each with its template, ready for the wire as they are asked for."""
-    encode, message_id, trace = encoder.encode, subject.message_id, trace_id or handled_trace_id()
+    trace = trace_id or handled_trace_id()
+    plan = plan_of(subject.payload)
+    if CORE is None or plan is None:
+        return _pure_drafts(encoder, templates, events, trace, message_id)
+    return CORE.Drafts(
+        events=events,
+        templates=templates,
+        plan=plan,
+        draft=Draft,
+        key=subject.single_key if message_id == subject.message_id else None,  # an edge has ids of its own
+        message_id=message_id,
+        trace_id=trace,
+        new_trace_ids=new_trace_ids,
+        extra=NO_LINES,
+    )
+
+
+def _pure_drafts(
+    encoder: EventEncoder[T],
+    templates: Iterable[FrameTemplate],
+    events: Iterable[T],
+    trace: str | None,
+    message_id: Callable[[T], str | None],
+) -> Iterator[Draft]:
+    encode = encoder.encode
     for template, event in zip(templates, events, strict=True):
         yield _make_draft(Draft, (template, encode(event), trace or new_trace_id(), message_id(event), NO_LINES))
 

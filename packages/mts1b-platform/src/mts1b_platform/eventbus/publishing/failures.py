@@ -6,6 +6,7 @@ from mts1b_platform.eventbus.connection.client import BusClient
 from mts1b_platform.eventbus.errors import (
     BusClosed,
     BusError,
+    InvalidHeader,
     JetStreamUnavailable,
     NoStream,
     PayloadTooLarge,
@@ -15,6 +16,7 @@ from mts1b_platform.eventbus.errors import (
 from mts1b_platform.eventbus.events.outgoing import Outgoing
 from mts1b_platform.eventbus.jetstream.api import ApiError, js_api, no_jetstream
 from mts1b_platform.eventbus.protocol.error_codes import ErrorCode
+from mts1b_platform.eventbus.protocol.headers import HeaderError
 from mts1b_platform.eventbus.protocol.puback import NoStreamResponse, PublishFailed, PublishRefused
 
 _TRANSIENT_CODES: Final = frozenset({503, 408})
@@ -23,8 +25,10 @@ _TRANSIENT_ERRORS: Final = frozenset(
 )
 
 
-def publish_error(client: BusClient, name: str, size: int, error: BusError) -> BusError:
-    """What an error of the connection means for the publisher of an event of ``size`` bytes on ``name``."""
+def publish_error(client: BusClient, name: str, size: int, error: BusError | HeaderError) -> BusError:
+    """What an error of the connection or of a header means for the publisher of ``size`` bytes on ``name``."""
+    if isinstance(error, HeaderError):
+        return InvalidHeader(f"{name}: {error}")
     if isinstance(error, PayloadTooLarge):
         return PayloadTooLarge(
             f"{name}: the event has {size} bytes, the server takes {client.max_payload} with its "

@@ -11,9 +11,9 @@ from itertools import count, islice, repeat
 from operator import attrgetter
 from typing import Final
 
+from mts1b_platform.eventbus.core import CORE
 from mts1b_platform.eventbus.errors import (
     BusError,
-    InvalidHeader,
 )
 from mts1b_platform.eventbus.events.outgoing import Ack, Draft, Outgoing
 from mts1b_platform.eventbus.protocol.frames import split_frame
@@ -141,8 +141,6 @@ def _send_chunk(context: PublishContext, bulk: BulkAcks, chunk: Sequence[Draft],
         if len(chunk) > 1:
             for draft in chunk:
                 _send_chunk(context, bulk, [draft], sent)
-        elif isinstance(error, HeaderError):
-            raise InvalidHeader(f"{name}: {error}") from None
         else:
             raise publish_error(context.client, name, size, error) from None
     else:
@@ -154,6 +152,9 @@ async def _see_what_became(many: SendMany, bulk: BulkAcks, sent: _Sent) -> None:
     acks, stream = many.acks, bulk.stream
     many.latencies.extend(bulk.latencies())
     if bulk.plain and not bulk.failures:
+        if CORE is not None:
+            acks += CORE.plain_acks(Ack, stream, bulk.acks, sent.names, sent.msg_ids)
+            return
         duplicate = False
         fields = zip(repeat(stream), bulk.acks.values(), repeat(duplicate), sent.names, sent.msg_ids)
         acks += map(make_ack, repeat(Ack), fields)

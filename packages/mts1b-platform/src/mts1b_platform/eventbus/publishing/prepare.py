@@ -45,7 +45,7 @@ def prepare(
     encoder = context.publisher(subject).encoder
     template = encoder.template(event)
     data = bytes(memoryview(encoder.encode(event)))  # kept until the ack: a copy, as orjson's own bytes sit in 8 KiB
-    draft = Draft(template, data, trace_id_for(trace_id), msg_id or subject.message_id(event))
+    draft = Draft(template, data, trace_id_for(trace_id), context.own_id(msg_id or subject.message_id(event)))
     out = Outgoing.of(subject, template.subject, draft, encoder.actor(event))
     if headers:
         extra = canonical(headers)
@@ -71,4 +71,4 @@ def draft_of(context: PublishContext, subject: Subject[Any], out: Outgoing) -> D
             extra = header_lines({name: value for name, value in headers.items() if name not in _IN_TEMPLATE})
     except HeaderError as error:
         raise InvalidHeader(f"{out.subject}: {error}") from None
-    return Draft(template, out.payload, headers[TRACE_ID], headers.get(MSG_ID), extra)
+    return Draft(template, out.payload, headers[TRACE_ID], context.own_id(headers.get(MSG_ID)), extra)

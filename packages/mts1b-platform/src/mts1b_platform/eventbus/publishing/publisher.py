@@ -9,13 +9,14 @@
 
 from typing import Any, Generic
 
-from mts1b_foundation.subjects import Subject
+from mts1b_foundation.subjects import Subject, registry
 from mts1b_foundation.subjects.subject import T
 
 from mts1b_platform.eventbus.codec.encoder import EventEncoder
 from mts1b_platform.eventbus.connection.client import BusClient
 from mts1b_platform.eventbus.errors import BusError, NotTheProducer
 from mts1b_platform.eventbus.events.trace import trace_id_for
+from mts1b_platform.eventbus.protocol.headers import HeaderError
 from mts1b_platform.eventbus.publishing.failures import publish_error
 
 
@@ -29,11 +30,11 @@ class Publisher(Generic[T]):
     __slots__ = ("_client", "_encode", "_key_of", "_pattern", "_payload", "_send", "_templates", "encoder")
 
     def __init__(self, client: BusClient, subject: Subject[T]) -> None:
-        if subject.producer != client.service:
+        if subject.producer != client.service and not registry().publishes(client.service, subject):
             raise NotTheProducer(_not_the_producer(client, subject))
         self._client = client
         self._pattern = subject.pattern
-        self.encoder = EventEncoder(subject, client.actor)
+        self.encoder = EventEncoder(subject, client.actor, client.service)
         self._send = client.connection.send_volatile
         # what the hot path looks at, without a further step
         self._encode = self.encoder.encode
@@ -48,6 +49,7 @@ class Publisher(Generic[T]):
 
         Raises:
             SubjectError: the event is not of the subject's payload type.
+            InvalidHeader: ``trace_id`` cannot go on the wire.
             PayloadTooLarge: the event has more bytes than the server takes.
             AccessDenied: the server refused this subject within the last second.
             BusClosed: the bus was closed.
@@ -59,10 +61,9 @@ class Publisher(Generic[T]):
         if client.denials.recent:
             client.denials.check("publish", template.subject)
         data = self._encode(event)
-        frame = template.encode(data, trace_id or trace_id_for())
         try:
-            sent = self._send(frame)
-        except BusError as error:
+            sent = self._send(template.encode(data, trace_id or trace_id_for()))
+        except (BusError, HeaderError) as error:
             raise publish_error(client, template.subject, len(data), error) from None
         if sent:
             client.counters.published[self._pattern] += 1

@@ -6,6 +6,7 @@ from typing import Any, Final, cast
 
 from mts1b_foundation.subjects import DurableSubject
 
+from mts1b_platform.eventbus.core import CORE, Drafts
 from mts1b_platform.eventbus.events.outgoing import Ack, Draft
 from mts1b_platform.eventbus.publishing.context import PublishContext
 
@@ -43,6 +44,8 @@ class SendMany:
 
 def next_chunk(source: Iterator[Draft], most: int) -> list[Draft]:
     """The next few drafts, at most ``most``, that are handed to the connection together."""
+    if CORE is not None and isinstance(source, CORE.Drafts):
+        return cast("Drafts", source).chunk(min(most, _CHUNK), _CHUNK_BYTES)
     taken: list[Draft] = []
     size = 0
     for draft in islice(source, min(most, _CHUNK)):

@@ -8,7 +8,6 @@ after a power cut the last seconds may be missing (files are synced when they ar
 stays as it is and is accounted for by the next line.
 """
 
-import fcntl
 import hashlib
 import os
 from datetime import UTC, datetime
@@ -17,6 +16,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+from mts1b_platform.file_lock import try_lock
 from mts1b_platform.observability.audit.errors import AuditError
 from mts1b_platform.observability.audit.line import GENESIS, LONGEST, RECOVERED, encode, is_record, is_whole, parse
 from mts1b_platform.observability.audit.read import files
@@ -183,9 +183,7 @@ def _claim(directory: Path, service: str) -> tuple[Path, int]:
                 f"audit log {chain} cannot be written: {error.strerror}; make it writable, or name another with "
                 "MTS1B_AUDIT_DIR"
             ) from error
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+        if not try_lock(lock):
             os.close(lock)
             continue
         return chain, lock

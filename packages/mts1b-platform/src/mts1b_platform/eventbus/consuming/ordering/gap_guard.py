@@ -126,6 +126,10 @@ class GapGuard(Generic[Item]):
         self._held[key] = self._arrivals, item
         return replaced
 
+    def held(self) -> Iterable[int]:
+        """Sequences of what is held."""
+        return (seq for seq, _ in self._held)
+
     def release(self) -> list[Item]:
         """Everything held, in order of sequence; nothing is held afterwards."""
         items = [self._held[key][1] for key in sorted(self._held)]
@@ -146,6 +150,7 @@ class GapResolver(Generic[Item]):
         here: sequences of what came, is neither held nor settled.
         ack_again: sends the acks that may have been lost.
         patience: in seconds; longer than the server may keep a message back.
+        expected: whether waiting for what another instance held is what happens at every takeover, and no news.
     """
 
     def __init__(
@@ -157,8 +162,10 @@ class GapResolver(Generic[Item]):
         here: Callable[[], Iterable[int]],
         ack_again: Callable[[ConsumerState], Awaitable[None]],
         patience: float,
+        expected: bool = False,
     ) -> None:
         self._guard = guard
+        self._log = log.debug if expected else log.warning
         self._durable = durable
         self._state = state
         self._here = here
@@ -209,7 +216,7 @@ class GapResolver(Generic[Item]):
         self._least = missing
         self._looks += 1
         if self._looks == 2:  # at first there may be acks that are on their way
-            log.warning(
+            self._log(
                 "waiting for what is under way",
                 durable=self._durable,
                 events=missing,

@@ -12,7 +12,7 @@ Guarantees:
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Hashable, Iterable
+from collections.abc import Callable, Hashable, Iterable, Iterator
 from itertools import chain
 from typing import Any, Final, Generic
 
@@ -46,6 +46,7 @@ class KeyOrder(Generic[T]):
         self._retries: dict[MessageKey, tuple[asyncio.TimerHandle, Event[T]]] = {}
         self._put_off: set[MessageKey] = set()
         self._done: dict[MessageKey, bytes] = {}
+        self._given_up: dict[MessageKey, None] = {}
         self._newest: MessageKey = (0, 0)
         self._went_back: MessageKey = (0, 0)
         """The message with which the stream's sequences went back last."""
@@ -59,7 +60,7 @@ class KeyOrder(Generic[T]):
     def came(self, position: Position) -> bool:
         """Note that a message has come, whatever becomes of it; says whether it puts the guard up."""
         key = position.key
-        if key not in self._inside and key not in self._done and key not in self._put_off:
+        if key not in self._inside and key not in self._done and key not in self._put_off and key not in self._given_up:
             self._see(key)
         self._put_off.discard(key)
         return self.guard.came(position.consumer_seq)
@@ -67,6 +68,12 @@ class KeyOrder(Generic[T]):
     def put_off(self, key: MessageKey) -> None:
         """The message ``key``, which has no key, goes back to the server for a while: nobody waits for it."""
         self._put_off.add(key)
+
+    def given_up(self, keys: Iterable[MessageKey]) -> None:
+        """These messages were here and are another instance's now; should they come again they are no new ones."""
+        self._given_up.update(dict.fromkeys(keys))
+        while len(self._given_up) > _REMEMBERED:
+            del self._given_up[next(iter(self._given_up))]
 
     def was_done(self, event: Event[T]) -> bool:
         """Whether ``event`` was acknowledged in this process: its ack was late, or lost."""
@@ -84,12 +91,18 @@ class KeyOrder(Generic[T]):
         key = self._inside[event.key] = self._key_of(event.payload)
         return self._queues.enter(key, event)
 
+    def behind(self, event: Event[T]) -> Iterator[Event[T]]:
+        """The events that wait for ``event``, which is under way, oldest first."""
+        return self._queues.behind(self._inside[event.key]) if event.key in self._inside else iter(())
+
     def leave(self, event: Event[T], *, done: bool) -> None:
         """``event`` is settled, ``done`` says that it was acknowledged; the next of its key is ready."""
         if done:
             self._done[event.key] = event.reply
             if len(self._done) > _REMEMBERED:
                 del self._done[next(iter(self._done))]
+        else:
+            self.given_up((event.key,))
         if event.key not in self._inside:
             return
         if (following := self._queues.leave(self._inside.pop(event.key))) is not None:
@@ -113,6 +126,26 @@ class KeyOrder(Generic[T]):
     def acks(self, state: ConsumerState) -> list[bytes]:
         """Where to send acks that the server may not know of."""
         return [reply for (seq, _), reply in self._done.items() if state.floor < seq <= state.delivered]
+
+    def present(self) -> set[int]:
+        """Sequences of all that is here and not settled."""
+        return {*self.here(), *self.guard.held()}
+
+    def let_go(self) -> list[Event[T]]:
+        """Forget what nobody has begun to handle, and return it; what is under way stays."""
+        turns = [*self.ready, *(event for _, event in self._retries.values())]
+        waiting = [*turns, *self._queues.drop(), *self.guard.release()]
+        for timer, _ in self._retries.values():
+            timer.cancel()
+        self._retries.clear()
+        self.ready.clear()
+        for event in turns:
+            if event.key in self._inside:
+                self._queues.leave(self._inside[event.key])
+        for event in waiting:
+            self._inside.pop(event.key, None)
+        self.given_up(event.key for event in waiting)
+        return waiting
 
     def clear(self) -> list[Event[T]]:
         """Forget everything; returns what nobody has begun to handle."""

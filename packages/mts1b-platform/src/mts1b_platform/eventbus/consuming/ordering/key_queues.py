@@ -45,6 +45,18 @@ class KeyQueues(Generic[Item]):
         del self._queues[key]
         return None
 
+    def behind(self, key: Hashable) -> Iterator[Item]:
+        """The items that wait for the one under way of ``key``, oldest first."""
+        return iter(self._queues.get(key, ()))
+
+    def drop(self) -> list[Item]:
+        """Forget what waits, and return it; what is under way stays."""
+        waiting = list(self)
+        for queue in self._queues.values():
+            queue.clear()
+        self._waiting = 0
+        return waiting
+
     def clear(self) -> list[Item]:
         """Forget everything; returns what waited."""
         waiting = list(self)

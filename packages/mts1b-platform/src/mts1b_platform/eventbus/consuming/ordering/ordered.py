@@ -5,24 +5,25 @@ Guarantees, beside those of ``consumer.py``:
 - Order holds however often an event had to be tried again, after a crash of this process or the server, and over a
   broken connection (``gap_guard.py``).
 - What was acknowledged here is not handed out again when its ack was late or lost.
-- It holds for one instance at a time; to share the work and keep the order, give each instance a durable for funds or
-  keys of its own.
+- It holds for one instance at a time; several are a matter of ``instances/``.
 """
 
 import asyncio
 import weakref
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
-from typing import Any, ClassVar
+from itertools import islice, takewhile
+from typing import Any, ClassVar, Final
 
 from mts1b_foundation.deadletters import DeadLetterReason
 from mts1b_foundation.errors import words_of
 from mts1b_foundation.subjects import DurableSubject
 from mts1b_foundation.subjects.subject import T
 
+from mts1b_platform.eventbus.arguments import check_order
 from mts1b_platform.eventbus.connection.client import BusClient
 from mts1b_platform.eventbus.consumers import MAX_ACK_PENDING
-from mts1b_platform.eventbus.consuming.consumer import Consumer
+from mts1b_platform.eventbus.consuming.consumer import GROUP, Consumer
 from mts1b_platform.eventbus.consuming.context import ConsumeContext
 from mts1b_platform.eventbus.consuming.ordering.gap_guard import GapResolver
 from mts1b_platform.eventbus.consuming.ordering.key_order import Key, KeyOrder
@@ -38,6 +39,9 @@ from mts1b_platform.eventbus.weak import weakly
 from mts1b_platform.logs import get_logger
 
 log = get_logger("mts1b.eventbus.consumer")
+
+_TURN: Final = 64
+"""Messages that are taken in before other tasks get their turn: signs of life among them."""
 
 
 class OrderedConsumer(Consumer[T]):
@@ -56,6 +60,7 @@ class OrderedConsumer(Consumer[T]):
     ) -> None:
         self._order: KeyOrder[T] = KeyOrder(ordered_by, weakly(self._wake_up))
         super().__init__(context, subjects, durable, **options)
+        check_order(subjects, ordered_by)
         self._resolver: GapResolver[Event[T]] | None = None
         self._resolving: asyncio.Task[None] | None = None
         self._unhook: Callable[[], None] | None = None
@@ -64,6 +69,18 @@ class OrderedConsumer(Consumer[T]):
     def waiting(self) -> int:
         """How many events wait here for the handler, or for those before them."""
         return super().waiting + len(self._order)
+
+    async def behind(self, event: Event[T], *, most: int = GROUP) -> Sequence[Event[T]]:
+        """The events of its key that are here and wait for ``event``, oldest first, ``most`` at most."""
+        if event.deliveries > 1:
+            return ()
+        prefetch, order = self._prefetch, self._order
+        while prefetch is not None and len(order) < most and (msg := prefetch.take()) is not None:
+            came = await self._admit(WireMsg(*msg))
+            if came is not None and not await self._hold(came) and await self._enter(came):
+                order.add(came)  # of another key
+        fresh = takewhile(lambda waiting: waiting.deliveries == 1, order.behind(event))
+        return tuple(islice(fresh, most))
 
     async def stop(self) -> None:
         """Stop pulling; events that nobody has begun to handle go back to the server at once."""
@@ -158,23 +175,41 @@ class OrderedConsumer(Consumer[T]):
 
     async def _look_behind(self) -> None:
         """See what is under way from before; with nothing the guard comes down."""
-        self._resolver = GapResolver(
+        await self._new_resolver().look_once()
+
+    def _asks(self) -> Callable[[], Awaitable[ConsumerState]]:
+        """What asks the server where the durable stands; must not hold this consumer."""
+        return partial(consumer_state, self._client, self._stream, self.durable)
+
+    def _new_resolver(self) -> GapResolver[Event[T]]:
+        made = self._resolver = GapResolver(
             self._order.guard,
             self.durable,
-            state=partial(_state, weakref.ref(self), self._client, self._stream, self.durable),
+            state=partial(_state, weakref.ref(self), self.durable, self._asks()),
             here=self._order.here,
             ack_again=partial(_ack_again, self._client, self._order),
             patience=2 * self._ack_wait + self.policy.cap + 1,  # its ack wait, or a delay, is over then
+            expected=self._pinned,
         )
         if self._unhook is None:
             self._unhook = self._client.connection.on_break(weakly(self._broke))
-        await self._resolver.look_once()
+        return made
 
-    async def take_in(self) -> None:
+    def _make_room(self, prefetch: Prefetch, state: ConsumerState | None = None) -> None:  # noqa: ARG002 - see below
+        """However much newer is held, what is missing must get in; ``state`` is what the server has said, if it has."""
+        prefetch.make_room(MAX_ACK_PENDING)
+
+    async def take_in(self, state: ConsumerState) -> None:
         """Hold what has arrived, however long the handlers are at work: it is not missing."""
+        taken = 0
         while self._order.guard.up and self._prefetch is not None and (msg := self._prefetch.take()) is not None:
             if (event := await self._admit(WireMsg(*msg))) is not None:
                 await self._hold(event)
+            taken += 1
+            if not taken % _TURN:
+                await asyncio.sleep(0)
+        if self._prefetch is not None and self._order.guard.up:
+            self._make_room(self._prefetch, state)
 
     def _broke(self) -> None:
         """The connection broke: what was on its way is lost."""
@@ -189,13 +224,16 @@ class OrderedConsumer(Consumer[T]):
             return
         if self._resolving is not None and not self._resolving.done():
             return
-        self._prefetch.make_room(MAX_ACK_PENDING)  # however much newer is held, what is missing must get in
+        self._make_room(self._prefetch)
         work = _resolve(weakref.ref(self), self._resolver)
         self._resolving = asyncio.create_task(work, name=f"order {self.durable}")
         self._resolving.add_done_callback(weakly(self._was_resolved))
 
-    def _was_resolved(self, _: object) -> None:
+    def _was_resolved(self, resolving: "asyncio.Task[None]") -> None:
         self._wake.set()
+        ended_well = not resolving.cancelled() and resolving.exception() is None
+        if ended_well and self._order.guard.up and not self._stopping and not self._client.is_closed:
+            self._resolve_gaps()  # another doubt came while what was held was handed out
 
     async def go_on(self, held: list[Event[T]]) -> None:
         """Nothing is missing any more: ``held`` is handed out, in order."""
@@ -226,17 +264,17 @@ async def _resolve(reader: "weakref.ref[OrderedConsumer[T]]", resolver: GapResol
 
 
 async def _state(
-    reader: "weakref.ref[OrderedConsumer[Any]]", client: BusClient, stream: str, durable: str
+    reader: "weakref.ref[OrderedConsumer[Any]]", durable: str, ask: Callable[[], Awaitable[ConsumerState]]
 ) -> ConsumerState:
     """Where the durable stands, once what has arrived is taken in.
 
     Raises:
         BusClosed: nobody reads any more.
     """
-    state = await consumer_state(client, stream, durable)
+    state = await ask()
     if (consumer := reader()) is None:
         raise BusClosed(f"nobody refers to the reader of {durable!r} any more")
-    await consumer.take_in()
+    await consumer.take_in(state)
     return state
 
 

@@ -1,58 +1,59 @@
 //! Events as readers hand them out: instances of the Python classes, with their slots filled where they lie; and
-//! `async with` of those that nobody watches.
+//! `async with` of them.
 
 use crate::awaitable;
 use crate::object::{self, Object, Owned, Slot};
-use crate::outbound::OutBuffer;
 use crate::subjects::Read;
 use pyo3::exceptions::{PyRuntimeError, PyTypeError};
 use pyo3::ffi;
-use pyo3::gc::{PyTraverseError, PyVisit};
-use pyo3::intern;
 use pyo3::prelude::*;
-use pyo3::types::{PyDict, PyString, PyType};
+use pyo3::types::{PyString, PyType};
 use std::ffi::{CStr, c_int};
 use std::ptr;
 use std::sync::atomic::{AtomicPtr, Ordering};
 
-struct Live {
+pub struct Live {
     class: Py<PyType>,
-    registered: Slot,
+    pub registered: Slot,
     subject: Slot,
     payload: Slot,
-    reply: Slot,
+    pub reply: Slot,
     wire: Slot,
     headers: Slot,
     hooks: Slot,
     entered: Slot,
 }
 
-struct Durable {
-    class: Py<PyType>,
+pub struct Durable {
+    pub class: Py<PyType>,
     settler: Slot,
     position: Slot,
-    settled: Slot,
-    tries: Slot,
-    received_at: Slot,
+    pub settled: Slot,
+    pub tries: Slot,
+    term: Slot,
+    pub received_at: Slot,
 }
 
 /// What is known of the classes of events; one of each in a process.
-struct Classes {
-    live: Live,
-    durable: Durable,
+pub struct Classes {
+    pub live: Live,
+    pub durable: Durable,
     handled: Py<PyAny>,
-    one: Py<PyAny>,
+    pub one: Py<PyAny>,
+    zero: Py<PyAny>,
     never: Py<PyAny>,
     acked: Py<PyString>,
     room: Py<PyString>,
-    pure_enter: Py<PyAny>,
+    told_entered: Py<PyString>,
+    told_left: Py<PyString>,
+    hook_failed: Py<PyString>,
     pure_exit: Py<PyAny>,
     pure_exit_durable: Py<PyAny>,
 }
 
 static CLASSES: AtomicPtr<Classes> = AtomicPtr::new(ptr::null_mut());
 
-fn classes() -> Option<&'static Classes> {
+pub fn classes() -> Option<&'static Classes> {
     // SAFETY: set once, to something that is never given back.
     unsafe { CLASSES.load(Ordering::Acquire).as_ref() }
 }
@@ -92,15 +93,19 @@ pub fn serve_events(live: Bound<'_, PyType>, durable: Bound<'_, PyType>, handled
             position: slot(&durable, "_position")?,
             settled: slot(&durable, "settled")?,
             tries: slot(&durable, "tries")?,
+            term: slot(&durable, "term")?,
             received_at: slot(&durable, "received_at")?,
             class: durable.clone().unbind(),
         },
         handled: handled.unbind(),
         one: 1i32.into_pyobject(py)?.into_any().unbind(),
+        zero: 0i32.into_pyobject(py)?.into_any().unbind(),
         never: 0.0f64.into_pyobject(py)?.into_any().unbind(),
         acked: PyString::intern(py, "acked").unbind(),
         room: PyString::intern(py, "room").unbind(),
-        pure_enter: live.getattr(enter)?.unbind(),
+        told_entered: PyString::intern(py, "entered").unbind(),
+        told_left: PyString::intern(py, "left").unbind(),
+        hook_failed: PyString::intern(py, "_hook_failed").unbind(),
         pure_exit: live.getattr(exit)?.unbind(),
         pure_exit_durable: durable.getattr(exit)?.unbind(),
     };
@@ -155,7 +160,7 @@ unsafe fn fill(classes: &Classes, made: Object, read: Read, message: Owned, repl
     }
 }
 
-fn no_classes() -> PyErr {
+pub fn no_classes() -> PyErr {
     PyRuntimeError::new_err("no classes of events were named")
 }
 
@@ -191,121 +196,11 @@ pub fn durable(
         own.position.fill(made.as_ptr(), Owned::of(ffi::Py_None()).into_ptr());
         own.settled.fill(made.as_ptr(), Owned::of(ffi::Py_False()).into_ptr());
         own.tries.fill(made.as_ptr(), Owned::of(classes.one.as_ptr()).into_ptr());
+        own.term.fill(made.as_ptr(), Owned::of(classes.zero.as_ptr()).into_ptr());
         let received_at = received_at.unwrap_or_else(|| Owned::of(classes.never.as_ptr()));
         own.received_at.fill(made.as_ptr(), received_at.into_ptr());
         Ok(made)
     }
-}
-
-/// Acknowledges the events of one consumer: what `Settler.acked` does, for nearly every event.
-#[pyclass(frozen, module = "mts1b_wire")]
-pub struct Acker {
-    settler: Py<PyAny>,
-    client: Py<PyAny>,
-    buffer: Py<OutBuffer>,
-    remember: Py<PyAny>,
-    consumed: Py<PyDict>,
-    not_sent: Py<PyType>,
-}
-
-#[pymethods]
-impl Acker {
-    /// `not_sent` is the class of errors that mean no more than that the server delivers again.
-    #[new]
-    fn new(
-        settler: Py<PyAny>,
-        client: Py<PyAny>,
-        buffer: Py<OutBuffer>,
-        remember: Py<PyAny>,
-        consumed: Py<PyDict>,
-        not_sent: Py<PyType>,
-    ) -> Self {
-        Self { settler, client, buffer, remember, consumed, not_sent }
-    }
-
-    /// Acknowledge `event`; says whether to wait for room.
-    fn acked(&self, py: Python<'_>, event: &Bound<'_, PyAny>) -> PyResult<bool> {
-        let classes = classes().ok_or_else(no_classes)?;
-        let own = &classes.durable;
-        let settler = self.settler.bind(py);
-        if event.get_type().as_ptr() != own.class.as_ptr() {
-            return Err(PyTypeError::new_err("no event of a consumer"));
-        }
-        let object = event.as_ptr();
-        // SAFETY: an event of the class whose slots these are; references of our own are held while others' code runs.
-        unsafe {
-            own.settled.set(object, Owned::of(ffi::Py_True()).into_ptr());
-            if !self.client.bind(py).getattr(intern!(py, "hooks"))?.is_none() {
-                settler.call_method1(intern!(py, "_tell_hooks"), (event,))?;
-            }
-            let reply = classes.live.reply.get(object);
-            if reply.is_null() || ffi::PyBytes_CheckExact(reply) == 0 {
-                return Err(PyTypeError::new_err("a reply subject is bytes"));
-            }
-            let reply = Owned::of(reply);
-            let crowded = match self.buffer.get().acknowledge(py, object::bytes_of(reply.as_ptr())) {
-                Ok(crowded) => crowded,
-                Err(error) if error.is_instance(py, self.not_sent.bind(py)) => {
-                    settler.call_method1(intern!(py, "_not_sent"), (error.value(py),))?;
-                    false
-                }
-                Err(error) => return Err(error),
-            };
-            let prefetch = settler.getattr(intern!(py, "prefetch"))?;
-            if !prefetch.is_none() {
-                settled(py, &prefetch, &reply)?;
-            }
-            let remembered = Owned::new(ffi::PyObject_CallOneArg(self.remember.as_ptr(), reply.as_ptr()));
-            if remembered.is_none() {
-                return Err(object::raised(py));
-            }
-            let first = own.tries.get(object) == classes.one.as_ptr();
-            if !first || settler.getattr(intern!(py, "_suspect"))?.is(event) {
-                settler.call_method1(intern!(py, "_acked_after_tries"), (event,))?;
-            }
-            if settler.getattr(intern!(py, "stopping"))?.is_truthy()? {
-                settler.call_method0(intern!(py, "_release_if_done"))?;
-            }
-            let registered = Owned::of(classes.live.registered.get(object));
-            let pattern = Owned::new(ffi::PyObject_GetAttr(registered.as_ptr(), intern!(py, "pattern").as_ptr()));
-            let pattern = pattern.ok_or_else(|| object::raised(py))?;
-            if !object::count(self.consumed.as_ptr(), pattern.as_ptr(), 1) {
-                return Err(object::raised(py));
-            }
-            Ok(crowded)
-        }
-    }
-
-    fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
-        visit.call(&self.settler)?;
-        visit.call(&self.client)?;
-        visit.call(&self.buffer)
-    }
-}
-
-/// What `Prefetch.settled` does.
-unsafe fn settled(py: Python<'_>, prefetch: &Bound<'_, PyAny>, reply: &Owned) -> PyResult<()> {
-    let handled = prefetch.getattr(intern!(py, "handled"))?;
-    let handled = handled.cast::<PyDict>()?;
-    // SAFETY: a dict, and bytes.
-    unsafe {
-        let held = ffi::PyDict_GetItemWithError(handled.as_ptr(), reply.as_ptr());
-        if held.is_null() {
-            return if ffi::PyErr_Occurred().is_null() { Ok(()) } else { Err(object::raised(py)) };
-        }
-        if ffi::PyDict_DelItem(handled.as_ptr(), reply.as_ptr()) != 0 {
-            return Err(object::raised(py));
-        }
-    }
-    let count: i64 = prefetch.getattr(intern!(py, "_settled"))?.extract()?;
-    let step: i64 = prefetch.getattr(intern!(py, "_step"))?.extract()?;
-    if count + 1 >= step {
-        prefetch.setattr(intern!(py, "_settled"), 0)?;
-        prefetch.call_method0(intern!(py, "_count"))?;
-    } else {
-        prefetch.setattr(intern!(py, "_settled"), count + 1)?;
-    }
-    Ok(())
 }
 
 /// `__aenter__`: from here on the event is what its task handles.
@@ -313,17 +208,43 @@ unsafe extern "C" fn begin(event: Object, _: Object) -> Object {
     // SAFETY: the descriptor has looked that it is an event.
     unsafe {
         let Some(classes) = classes() else { return ptr::null_mut() };
-        if classes.live.hooks.get(event) != ffi::Py_None() {
-            return ffi::PyObject_CallOneArg(classes.pure_enter.as_ptr(), event);
-        }
+        let hooks = classes.live.hooks.get(event);
+        let mark = if hooks.is_null() || hooks == ffi::Py_None() {
+            Owned::of(ffi::Py_None())
+        } else {
+            let mark = Owned::new(ffi::PyObject_CallMethodOneArg(hooks, classes.told_entered.as_ptr(), event));
+            match mark {
+                Some(mark) => mark,
+                None if failed(classes, event) => Owned::of(ffi::Py_None()),
+                None => return ptr::null_mut(),
+            }
+        };
         let Some(token) = Owned::new(ffi::PyContextVar_Set(classes.handled.as_ptr(), event)) else {
             return ptr::null_mut();
         };
-        let Some(entered) = Owned::new(ffi::PyTuple_Pack(2, token.as_ptr(), ffi::Py_None())) else {
+        let Some(entered) = Owned::new(ffi::PyTuple_Pack(2, token.as_ptr(), mark.as_ptr())) else {
             return ptr::null_mut();
         };
         classes.live.entered.set(event, entered.into_ptr());
         awaitable::ready(Owned::of(event))
+    }
+}
+
+/// Have the event say that a hook has failed; false when what was raised is to go on.
+#[cold]
+unsafe fn failed(classes: &Classes, event: Object) -> bool {
+    // SAFETY: an event, alive; an exception is set.
+    unsafe {
+        if ffi::PyErr_ExceptionMatches(ffi::PyExc_Exception) == 0 {
+            return false;
+        }
+        let error = PyErr::fetch(Python::assume_attached());
+        let said = ffi::PyObject_CallMethodOneArg(
+            event,
+            classes.hook_failed.as_ptr(),
+            error.value(Python::assume_attached()).as_ptr(),
+        );
+        Owned::new(said).is_some()
     }
 }
 
@@ -333,25 +254,41 @@ unsafe extern "C" fn leave(event: Object, arguments: *mut Object, count: ffi::Py
     unsafe {
         let Some(classes) = classes() else { return ptr::null_mut() };
         let class = ffi::Py_TYPE(event);
-        let is_durable = ffi::PyType_IsSubtype(class, classes.durable.class.as_ptr().cast()) != 0;
+        let is_durable = class == classes.durable.class.as_ptr().cast()
+            || ffi::PyType_IsSubtype(class, classes.durable.class.as_ptr().cast()) != 0;
         let entered = classes.live.entered.get(event);
         let plain = count == 3
             && *arguments == ffi::Py_None()
-            && classes.live.hooks.get(event) == ffi::Py_None()
             && !entered.is_null()
-            && ffi::PyTuple_CheckExact(entered) != 0;
+            && ffi::PyTuple_CheckExact(entered) != 0
+            && ffi::PyTuple_GET_SIZE(entered) == 2;
         if !plain {
             let pure = if is_durable { &classes.pure_exit_durable } else { &classes.pure_exit };
             return call_with(pure.as_ptr(), event, arguments, count);
         }
-        let token = ffi::PyTuple_GET_ITEM(entered, 0);
+        let entered = Owned::of(entered);
+        classes.live.entered.set(event, Owned::of(ffi::Py_None()).into_ptr());
+        let token = ffi::PyTuple_GET_ITEM(entered.as_ptr(), 0);
         if ffi::PyContextVar_Reset(classes.handled.as_ptr(), token) != 0 {
             if ffi::PyErr_ExceptionMatches(ffi::PyExc_ValueError) == 0 {
                 return ptr::null_mut();
             }
             ffi::PyErr_Clear(); // entered in another task: what was set there is gone with it
         }
-        classes.live.entered.set(event, Owned::of(ffi::Py_None()).into_ptr());
+        let hooks = classes.live.hooks.get(event);
+        if hooks != ffi::Py_None() && !hooks.is_null() {
+            let mark = ffi::PyTuple_GET_ITEM(entered.as_ptr(), 1);
+            let words = [hooks, mark, event, ffi::Py_None()];
+            let told = ffi::PyObject_VectorcallMethod(
+                classes.told_left.as_ptr(),
+                words.as_ptr(),
+                words.len(),
+                ptr::null_mut(),
+            );
+            if Owned::new(told).is_none() && !failed(classes, event) {
+                return ptr::null_mut();
+            }
+        }
         if !is_durable || classes.durable.settled.get(event) != ffi::Py_False() {
             return awaitable::ready_false();
         }

@@ -6,8 +6,13 @@
 //! and has no words for some of CPython's (`am_send`, slots of Python classes by their offset). What is unsafe stands
 //! in `object.rs`, where each step is one small function with its reason, and in the functions that call these.
 
+mod acker;
+mod acks;
+mod attribute;
 mod awaitable;
 mod cell;
+mod clock;
+mod drafts;
 mod events;
 mod message;
 mod object;
@@ -15,12 +20,14 @@ mod outbound;
 mod plan;
 mod reader;
 mod scanner;
+mod sender;
 mod subjects;
+mod template;
 
 use pyo3::prelude::*;
 
 /// Counted up with every change of what Python calls here; `eventbus/core.py` names the number that it wants.
-const INTERFACE: u32 = 4;
+const INTERFACE: u32 = 5;
 
 /// The compiled core; see the package's README.
 #[pymodule]
@@ -33,9 +40,16 @@ fn mts1b_wire(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<plan::Plan>()?;
     module.add_class::<scanner::Scanner>()?;
     module.add_function(wrap_pyfunction!(events::serve_events, module)?)?;
-    module.add_class::<events::Acker>()?;
+    module.add_class::<acker::Acker>()?;
     reader::add(module)?;
     outbound::add(module)?;
+    module.add_class::<sender::Sender>()?;
+    module.add_class::<drafts::Drafts>()?;
+    module.add_class::<drafts::Framer>()?;
+    module.add_function(wrap_pyfunction!(template::find_templates, module)?)?;
+    module.add_function(wrap_pyfunction!(acks::take_acks, module)?)?;
+    module.add_function(wrap_pyfunction!(acks::plain_acks, module)?)?;
+    module.add_function(wrap_pyfunction!(message::all_have_replies, module)?)?;
     module.add_class::<subjects::Subjects>()?;
     Ok(())
 }

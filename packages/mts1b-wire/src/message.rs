@@ -5,6 +5,7 @@
 use crate::object::{self, Object, Owned};
 use pyo3::ffi;
 use pyo3::prelude::*;
+use pyo3::types::PyList;
 use std::ffi::{c_int, c_void};
 use std::ops::Range;
 use std::ptr;
@@ -156,6 +157,13 @@ unsafe extern "C" fn hash(object: Object) -> ffi::Py_hash_t {
 unsafe extern "C" fn repr(object: Object) -> Object {
     // SAFETY: alive.
     unsafe { as_tuple(object).map_or(ptr::null_mut(), |tuple| ffi::PyObject_Repr(tuple.as_ptr())) }
+}
+
+/// Whether every message of `batch` asks for an answer; false as well where one of them has another form.
+#[pyfunction]
+pub fn all_have_replies(batch: &Bound<'_, PyList>) -> bool {
+    // SAFETY: the list keeps each of them alive while it is looked at.
+    batch.iter().all(|each| unsafe { Message::of(each.as_ptr()).is_some_and(|message| !message.reply().is_empty()) })
 }
 
 /// Make the type, and put it into the module.

@@ -1,16 +1,11 @@
-//! What waits for the server, as bytes in one buffer, and who writes into it.
+//! What waits for the server, as bytes in one buffer.
 
 use crate::cell::Locked;
-use crate::object::{self, Object, Owned, Slot};
-use crate::plan::Plan;
-use mts1b_wire_bytes::class;
-use mts1b_wire_bytes::frames::{self, Lead};
-use pyo3::ffi;
+use mts1b_wire_bytes::frames;
 use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::intern;
 use pyo3::prelude::*;
-use pyo3::types::{PyBytes, PyDict, PyList, PyString, PyTuple, PyType};
-use std::ptr;
+use pyo3::types::{PyBytes, PyList, PyString};
 
 const KEPT: u8 = 0;
 const VOLATILE: u8 = 1;
@@ -321,6 +316,28 @@ impl OutBuffer {
         made.map_or_else(|error| error, PyErr::from_value)
     }
 
+    /// Queue a best-effort frame of so many bytes, `size` of them header block and payload, which `put` writes; false,
+    /// with nothing done, when it is not sure to have room.
+    #[inline(always)]
+    pub fn put_volatile(
+        &self,
+        py: Python<'_>,
+        line: usize,
+        size: usize,
+        put: impl FnOnce(&mut Vec<u8>),
+    ) -> PyResult<bool> {
+        let fits = self.state.with(py, |state| state.up && size <= state.max_payload && state.room_for(line + size));
+        if fits {
+            self.schedule(py)?;
+            self.state.with(py, |state| {
+                state.turn_to(VOLATILE);
+                put(&mut state.data);
+                state.ends.push(state.data.len());
+            });
+        }
+        Ok(fits)
+    }
+
     /// See `ack`.
     #[inline(always)]
     pub fn acknowledge(&self, py: Python<'_>, reply: &[u8]) -> PyResult<bool> {
@@ -342,323 +359,7 @@ impl OutBuffer {
     }
 }
 
-/// Where a template of the pure encoder keeps its bytes.
-#[derive(Clone, Copy)]
-struct TemplateSlots {
-    line: Slot,
-    block: Slot,
-}
-
-impl TemplateSlots {
-    fn new(class: &Bound<'_, PyType>) -> PyResult<Self> {
-        Ok(Self {
-            line: Slot::new(class, &class.getattr("_line")?)?,
-            block: Slot::new(class, &class.getattr("_block")?)?,
-        })
-    }
-
-    /// What `template` writes in front.
-    ///
-    /// # Safety
-    /// `template` is of the class, and alive as long as what is returned.
-    #[inline(always)]
-    unsafe fn lead<'a>(self, template: Object) -> Option<Lead<'a>> {
-        // SAFETY: see above; a template never changes.
-        unsafe {
-            let (line, block) = (self.line.get(template), self.block.get(template));
-            if line.is_null()
-                || block.is_null()
-                || ffi::PyBytes_CheckExact(line) == 0
-                || ffi::PyBytes_CheckExact(block) == 0
-            {
-                return None;
-            }
-            Some(Lead { line: object::bytes_of(line), block: object::bytes_of(block) })
-        }
-    }
-}
-
-/// An id that goes into a header as it is.
-///
-/// # Safety
-/// The slice is looked at while `object` is alive.
-#[inline(always)]
-unsafe fn plain_id<'a>(object: Object) -> Option<&'a [u8]> {
-    // SAFETY: see above.
-    unsafe {
-        if ffi::PyUnicode_CheckExact(object) == 0 {
-            return None;
-        }
-        let text = object::ascii(object)?;
-        (!text.is_empty() && class::run(text, class::IDENTIFIER) == text.len()).then_some(text)
-    }
-}
-
-/// Publishes best-effort events of one subject: from the event to its bytes in the buffer, in one go.
-#[pyclass(frozen, module = "mts1b_wire")]
-pub struct Sender {
-    pure: Py<PyAny>,
-    trace_id_for: Py<PyAny>,
-    buffer: Py<OutBuffer>,
-    plan: Py<Plan>,
-    templates: Py<PyDict>,
-    template: Py<PyType>,
-    slots: TemplateSlots,
-    names: Vec<Py<PyString>>,
-    denials: Py<PyAny>,
-    published: Py<PyDict>,
-    pattern: Py<PyString>,
-    scratch: Locked<Vec<u8>>,
-}
-
-#[pymethods]
-impl Sender {
-    /// `pure` is called for what is not common; `templates` are the encoder's, by the values of the fields `names`.
-    #[new]
-    #[allow(clippy::too_many_arguments)] // one call, in Python, by name
-    #[pyo3(signature = (*, pure, trace_id_for, buffer, plan, templates, template, names, denials, published, pattern))]
-    fn new(
-        pure: Py<PyAny>,
-        trace_id_for: Py<PyAny>,
-        buffer: Py<OutBuffer>,
-        plan: Py<Plan>,
-        templates: Py<PyDict>,
-        template: Bound<'_, PyType>,
-        names: Vec<Bound<'_, PyString>>,
-        denials: Py<PyAny>,
-        published: Py<PyDict>,
-        pattern: Py<PyString>,
-    ) -> PyResult<Self> {
-        let py = template.py();
-        Ok(Self {
-            pure,
-            trace_id_for,
-            buffer,
-            plan,
-            templates,
-            slots: TemplateSlots::new(&template)?,
-            template: template.unbind(),
-            names: names
-                .iter()
-                .map(|name| Ok(PyString::intern(py, name.to_str()?).unbind()))
-                .collect::<PyResult<_>>()?,
-            denials,
-            published,
-            pattern,
-            scratch: Locked::new(Vec::with_capacity(4096)),
-        })
-    }
-
-    /// Publish `event`; false when it was dropped and counted.
-    #[pyo3(signature = (event, trace_id = None))]
-    fn send_volatile<'py>(
-        &self,
-        py: Python<'py>,
-        event: &Bound<'py, PyAny>,
-        trace_id: Option<&Bound<'py, PyAny>>,
-    ) -> PyResult<Bound<'py, PyAny>> {
-        let trace_id = match trace_id {
-            Some(given) if given.is_truthy()? => given.clone(),
-            _ => self.trace_id_for.bind(py).call0()?,
-        };
-        if self.sent(py, event.as_ptr(), trace_id.as_ptr())? {
-            return Ok(true.into_pyobject(py)?.to_owned().into_any());
-        }
-        self.pure.bind(py).call1((event, trace_id))
-    }
-
-    fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
-        visit.call(&self.pure)?;
-        visit.call(&self.buffer)?;
-        visit.call(&self.denials)
-    }
-}
-
-impl Sender {
-    /// Whether it is in the buffer; what is not, nothing was done for.
-    #[inline(always)]
-    fn sent(&self, py: Python<'_>, event: Object, trace_id: Object) -> PyResult<bool> {
-        let plan = self.plan.get();
-        let buffer = self.buffer.get();
-        // SAFETY: the event and what it holds are alive during the call; a template is kept while its bytes are read.
-        unsafe {
-            let Some(trace_id) = plain_id(trace_id) else { return Ok(false) };
-            if ffi::Py_TYPE(event) != plan.model() || self.names.is_empty() {
-                return Ok(false);
-            }
-            if !self.denials.bind(py).getattr(intern!(py, "recent"))?.is(&*pyo3::types::PyBool::new(py, false)) {
-                return Ok(false);
-            }
-            let Some(template) = self.template_of(py, event)? else { return Ok(false) };
-            let Some(lead) = self.slots.lead(template.as_ptr()) else { return Ok(false) };
-            let mut scratch = self.scratch.with(py, std::mem::take);
-            scratch.clear();
-            let written = plan.write(py, event, &mut scratch);
-            let message = frames::Message { trace_id, payload: &scratch, ..frames::Message::default() };
-            let size = message.size(&lead);
-            let fits = written
-                && buffer.state.with(py, |state| {
-                    state.up && size <= state.max_payload && state.room_for(lead.line.len() + size + 64)
-                });
-            if fits {
-                if let Err(error) = buffer.schedule(py) {
-                    self.scratch.with(py, |kept| *kept = scratch);
-                    return Err(error);
-                }
-                buffer.state.with(py, |state| {
-                    state.turn_to(VOLATILE);
-                    message.put(&lead, &mut state.data);
-                    state.ends.push(state.data.len());
-                });
-            }
-            self.scratch.with(py, |kept| *kept = scratch);
-            if fits && !object::count(self.published.as_ptr(), self.pattern.as_ptr(), 1) {
-                return Err(object::raised(py));
-            }
-            Ok(fits)
-        }
-    }
-
-    /// The template for what is said in the fields that it depends on, if there is one.
-    #[inline(always)]
-    unsafe fn template_of(&self, py: Python<'_>, event: Object) -> PyResult<Option<Owned>> {
-        // SAFETY: values are borrowed from the event's dict, and kept by a tuple of our own where there are several.
-        unsafe {
-            let Some(dict) = object::dict_of(event) else { return Err(object::raised(py)) };
-            let found = if let [name] = &self.names[..] {
-                let key = ffi::PyDict_GetItemWithError(dict.as_ptr(), name.as_ptr());
-                if key.is_null() { ptr::null_mut() } else { ffi::PyDict_GetItemWithError(self.templates.as_ptr(), key) }
-            } else {
-                let Some(key) = Owned::new(ffi::PyTuple_New(self.names.len() as isize)) else {
-                    return Err(object::raised(py));
-                };
-                for (at, name) in self.names.iter().enumerate() {
-                    let value = ffi::PyDict_GetItemWithError(dict.as_ptr(), name.as_ptr());
-                    if value.is_null() {
-                        return if ffi::PyErr_Occurred().is_null() { Ok(None) } else { Err(object::raised(py)) };
-                    }
-                    ffi::PyTuple_SET_ITEM(key.as_ptr(), at as isize, Owned::of(value).into_ptr());
-                }
-                ffi::PyDict_GetItemWithError(self.templates.as_ptr(), key.as_ptr())
-            };
-            if found.is_null() {
-                return if ffi::PyErr_Occurred().is_null() { Ok(None) } else { Err(object::raised(py)) };
-            }
-            Ok((ffi::Py_TYPE(found) == self.template.as_ptr().cast()).then(|| Owned::of(found)))
-        }
-    }
-}
-
-/// Encodes drafts: what many publishes with an ack each have in common is looked at once.
-#[pyclass(frozen, module = "mts1b_wire")]
-pub struct Framer {
-    template: Py<PyType>,
-    slots: TemplateSlots,
-}
-
-#[pymethods]
-impl Framer {
-    #[new]
-    fn new(template: Bound<'_, PyType>) -> PyResult<Self> {
-        Ok(Self { slots: TemplateSlots::new(&template)?, template: template.unbind() })
-    }
-
-    /// The frames of `drafts`, whose acks go to `reply` and a number from `first` on; None for the pure encoder.
-    fn frames<'py>(
-        &self,
-        py: Python<'py>,
-        drafts: &Bound<'py, PyList>,
-        reply: &Bound<'py, PyBytes>,
-        first: u64,
-    ) -> PyResult<Option<Bound<'py, PyList>>> {
-        let made = PyList::empty(py);
-        let mut frame = Vec::with_capacity(2048);
-        for (at, draft) in drafts.iter().enumerate() {
-            let Ok(draft) = draft.cast_into::<PyTuple>() else { return Ok(None) };
-            // SAFETY: the draft keeps what is in it alive.
-            unsafe {
-                let draft = draft.as_ptr();
-                if ffi::PyTuple_GET_SIZE(draft) != 5 {
-                    return Ok(None);
-                }
-                let [template, payload, trace_id, msg_id, extra] =
-                    [0, 1, 2, 3, 4].map(|at| ffi::PyTuple_GET_ITEM(draft, at));
-                if ffi::Py_TYPE(template) != self.template.as_ptr().cast()
-                    || ffi::PyBytes_CheckExact(payload) == 0
-                    || ffi::PyBytes_CheckExact(extra) == 0
-                {
-                    return Ok(None);
-                }
-                let Some(lead) = self.slots.lead(template) else { return Ok(None) };
-                let Some(trace_id) = plain_id(trace_id) else { return Ok(None) };
-                let id = if msg_id == ffi::Py_None() { None } else { plain_id(msg_id) };
-                if id.is_none() && msg_id != ffi::Py_None() {
-                    return Ok(None);
-                }
-                frame.clear();
-                frames::Message {
-                    reply: reply.as_bytes(),
-                    token: Some(first + at as u64),
-                    trace_id,
-                    msg_id: id,
-                    extra: object::bytes_of(extra),
-                    payload: object::bytes_of(payload),
-                }
-                .put(&lead, &mut frame);
-            }
-            made.append(PyBytes::new(py, &frame))?;
-        }
-        Ok(Some(made))
-    }
-}
-
-/// Write down the plain acks in front of `batch`: those of `bulk`, in the stream whose acks begin with `begin`.
-///
-/// Answers how many those were. `start` is where the number of a publish begins in the subject of its ack.
-#[pyfunction]
-pub fn take_acks(
-    py: Python<'_>,
-    batch: &Bound<'_, PyList>,
-    start: usize,
-    pending: &Bound<'_, PyDict>,
-    bulk: &Bound<'_, PyAny>,
-    begin: &Bound<'_, PyBytes>,
-    acks: &Bound<'_, PyDict>,
-) -> PyResult<usize> {
-    let begin = begin.as_bytes();
-    let mut taken = 0;
-    for message in batch.iter() {
-        // SAFETY: the list keeps it alive while it is looked at; keys and values are made here.
-        unsafe {
-            let Some(message) = crate::message::Message::of(message.as_ptr()) else { break };
-            let Some(number) = message.subject().get(start..).and_then(mts1b_wire_bytes::acks::whole_number) else {
-                break;
-            };
-            let Some(sequence) = mts1b_wire_bytes::acks::sequence(message.payload(), begin) else { break };
-            let token = Owned::new(ffi::PyLong_FromUnsignedLongLong(number)).ok_or_else(|| object::raised(py))?;
-            let waiter = ffi::PyDict_GetItemWithError(pending.as_ptr(), token.as_ptr());
-            if waiter != bulk.as_ptr() {
-                if !ffi::PyErr_Occurred().is_null() {
-                    return Err(object::raised(py));
-                }
-                break;
-            }
-            let value = Owned::new(ffi::PyLong_FromUnsignedLongLong(sequence)).ok_or_else(|| object::raised(py))?;
-            if ffi::PyDict_DelItem(pending.as_ptr(), token.as_ptr()) != 0
-                || ffi::PyDict_SetItem(acks.as_ptr(), token.as_ptr(), value.as_ptr()) != 0
-            {
-                return Err(object::raised(py));
-            }
-        }
-        taken += 1;
-    }
-    Ok(taken)
-}
-
-/// Add the classes of this file.
+/// Add the class of this file.
 pub fn add(module: &Bound<'_, PyModule>) -> PyResult<()> {
-    module.add_class::<OutBuffer>()?;
-    module.add_class::<Sender>()?;
-    module.add_class::<Framer>()?;
-    module.add_function(wrap_pyfunction!(take_acks, module)?)
+    module.add_class::<OutBuffer>()
 }

@@ -1,7 +1,9 @@
 //! `async for` over the events of a listener or a consumer.
 
+use crate::attribute::Attribute;
 use crate::awaitable::{self, Stepped};
 use crate::cell::Locked;
+use crate::clock::Clock;
 use crate::events;
 use crate::message::Message;
 use crate::object::{self, Object, Owned};
@@ -11,41 +13,58 @@ use pyo3::ffi;
 use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::intern;
 use pyo3::prelude::*;
-use pyo3::types::{PyBytes, PyDict};
+use pyo3::types::PyDict;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
 
-/// Whether somebody watches handlers, remembered for the hooks that were asked last.
-#[derive(Default)]
-pub struct Watched {
-    hooks: Option<Py<PyAny>>,
-    handlers: bool,
+/// The hooks of a client that are told of handlers, remembered for the hooks that were asked last.
+pub struct Watching {
+    hooks: Attribute,
+    /// What the hooks must be beside `handlers`.
+    also: Option<&'static str>,
+    last: Locked<Option<(Py<PyAny>, bool)>>,
 }
 
-/// The hooks of `client` that are told of handlers; `wanted` is what they must be beside `handlers`.
-pub fn hooks_of(py: Python<'_>, client: &Py<PyAny>, watched: &Locked<Watched>, also: Option<&str>) -> PyResult<Owned> {
-    let hooks = client.bind(py).getattr(intern!(py, "hooks"))?;
-    // SAFETY: None and the hooks are alive.
-    unsafe {
-        if hooks.is_none() {
-            return Ok(Owned::of(ffi::Py_None()));
+impl Watching {
+    pub fn new(client: &Bound<'_, PyAny>, also: Option<&'static str>) -> Self {
+        Self { hooks: Attribute::of(client, "hooks"), also, last: Locked::new(None) }
+    }
+
+    /// All hooks of `client`, or None, and those of them that are told of handlers, or None.
+    #[inline(always)]
+    pub fn hooks(&self, py: Python<'_>, client: &Py<PyAny>) -> PyResult<(Owned, Owned)> {
+        let hooks = self.hooks.get(py, client)?;
+        // SAFETY: None and the hooks are alive.
+        unsafe {
+            let told = hooks.as_ptr() != ffi::Py_None() && self.handlers(py, &hooks)?;
+            let handlers = Owned::of(if told { hooks.as_ptr() } else { ffi::Py_None() });
+            Ok((hooks, handlers))
         }
-        let known = watched.with(py, |known| {
-            known.hooks.as_ref().is_some_and(|last| last.as_ptr() == hooks.as_ptr()).then_some(known.handlers)
+    }
+
+    fn handlers(&self, py: Python<'_>, hooks: &Owned) -> PyResult<bool> {
+        let known = self.last.with(py, |last| {
+            last.as_ref().and_then(|(last, handlers)| (last.as_ptr() == hooks.as_ptr()).then_some(*handlers))
         });
-        let handlers = match known {
-            Some(handlers) => handlers,
-            None => {
-                let mut handlers = hooks.getattr(intern!(py, "handlers"))?.is_truthy()?;
-                if let Some(also) = also {
-                    handlers = handlers && hooks.getattr(also)?.is_truthy()?;
-                }
-                let now = Watched { hooks: Some(hooks.clone().unbind()), handlers };
-                let old = watched.with(py, |known| std::mem::replace(known, now));
-                drop(old);
-                handlers
-            }
-        };
-        Ok(Owned::of(if handlers { hooks.as_ptr() } else { ffi::Py_None() }))
+        if let Some(handlers) = known {
+            return Ok(handlers);
+        }
+        // SAFETY: alive.
+        let asked = unsafe { Bound::from_borrowed_ptr(py, hooks.as_ptr()) };
+        let mut handlers = asked.getattr(intern!(py, "handlers"))?.is_truthy()?;
+        if let Some(also) = self.also {
+            handlers = handlers && asked.getattr(also)?.is_truthy()?;
+        }
+        let old = self.last.with(py, |last| last.replace((asked.unbind(), handlers)));
+        drop(old);
+        Ok(handlers)
+    }
+
+    fn traverse(&self, visit: &PyVisit<'_>) -> Result<(), PyTraverseError> {
+        self.last.traversed(|last| match last {
+            Some((hooks, _)) => visit.call(hooks),
+            None => Ok(()),
+        })
     }
 }
 
@@ -75,7 +94,7 @@ pub struct ListenReader {
     appendleft: Py<PyAny>,
     subjects: Py<Subjects>,
     consumed: Py<PyDict>,
-    watched: Locked<Watched>,
+    watching: Watching,
 }
 
 #[pymethods]
@@ -83,20 +102,20 @@ impl ListenReader {
     #[new]
     fn new(
         listener: Bound<'_, PyAny>,
-        client: Py<PyAny>,
+        client: Bound<'_, PyAny>,
         queue: Bound<'_, PyAny>,
         subjects: Py<Subjects>,
         consumed: Py<PyDict>,
     ) -> PyResult<Self> {
         Ok(Self {
+            watching: Watching::new(&client, Some("best_effort")),
             listener: listener.unbind(),
-            client,
+            client: client.unbind(),
             popleft: queue.getattr("popleft")?.unbind(),
             appendleft: queue.getattr("appendleft")?.unbind(),
             queue: queue.unbind(),
             subjects,
             consumed,
-            watched: Locked::new(Watched::default()),
         })
     }
 
@@ -125,7 +144,7 @@ impl ListenReader {
         visit.call(&self.popleft)?;
         visit.call(&self.appendleft)?;
         visit.call(&self.subjects)?;
-        self.watched.traversed(|watched| visit.call(&watched.hooks))
+        self.watching.traverse(&visit)
     }
 }
 
@@ -138,7 +157,7 @@ impl ListenReader {
             if !object::count(self.consumed.as_ptr(), read.known.pattern.as_ptr(), 1) {
                 return Err(object::raised(py));
             }
-            let hooks = hooks_of(py, &self.client, &self.watched, Some("best_effort"))?;
+            let (_, hooks) = self.watching.hooks(py, &self.client)?;
             let reply = Message::of(message.as_ptr()).map_or(&b""[..], |message| message.reply());
             events::live(py, read, Owned::of(message.as_ptr()), reply, hooks).map(Some)
         }
@@ -192,9 +211,6 @@ struct Prefetch {
     handled: Py<PyDict>,
 }
 
-/// What waits, how one is taken, and where those are that are being handled.
-type Held = (Py<PyAny>, Py<PyAny>, Py<PyDict>);
-
 /// Iterates a consumer; what is not common is the consumer's own `__anext__`, as is every turn of the event loop.
 #[pyclass(frozen, module = "mts1b_wire")]
 pub struct ConsumeReader {
@@ -203,10 +219,13 @@ pub struct ConsumeReader {
     settler: Py<PyAny>,
     pause: Py<PyAny>,
     subjects: Py<Subjects>,
-    watched: Locked<Watched>,
-    prefetch: Locked<Option<Prefetch>>,
-    /// The module `time`, so that simulated clocks are read as in pure Python.
-    time: Py<PyAny>,
+    watching: Watching,
+    stopping: Attribute,
+    reason: Attribute,
+    prefetch: Attribute,
+    first_delivery: Attribute,
+    held: Locked<Option<Arc<Prefetch>>>,
+    clock: Clock,
     turned: Locked<f64>,
 }
 
@@ -214,21 +233,26 @@ pub struct ConsumeReader {
 impl ConsumeReader {
     #[new]
     fn new(
-        consumer: Py<PyAny>,
-        client: Py<PyAny>,
+        consumer: Bound<'_, PyAny>,
+        client: Bound<'_, PyAny>,
         settler: Bound<'_, PyAny>,
         subjects: Py<Subjects>,
     ) -> PyResult<Self> {
+        let pause = settler.getattr("pause")?;
         Ok(Self {
-            time: settler.py().import("time")?.into_any().unbind(),
-            consumer,
-            client,
-            pause: settler.getattr("pause")?.unbind(),
+            watching: Watching::new(&client, None),
+            stopping: Attribute::of(&consumer, "_stopping"),
+            reason: Attribute::of(&pause, "reason"),
+            prefetch: Attribute::of(&consumer, "_prefetch"),
+            first_delivery: Attribute::of(&consumer, "_first_delivery"),
+            held: Locked::new(None),
+            clock: Clock::new(settler.py())?,
+            turned: Locked::new(f64::NEG_INFINITY),
+            consumer: consumer.unbind(),
+            client: client.unbind(),
+            pause: pause.unbind(),
             settler: settler.unbind(),
             subjects,
-            watched: Locked::new(Watched::default()),
-            prefetch: Locked::new(None),
-            turned: Locked::new(0.0),
         })
     }
 
@@ -247,8 +271,8 @@ impl ConsumeReader {
         visit.call(&self.settler)?;
         visit.call(&self.pause)?;
         visit.call(&self.subjects)?;
-        self.watched.traversed(|watched| visit.call(&watched.hooks))?;
-        self.prefetch.traversed(|known| {
+        self.watching.traverse(&visit)?;
+        self.held.traversed(|known| {
             let Some(known) = known else { return Ok(()) };
             visit.call(&known.itself)?;
             visit.call(&known.queue)?;
@@ -271,49 +295,42 @@ impl ConsumeReader {
     /// The next event, when nothing about it is to be decided.
     #[inline(always)]
     fn common(&self, py: Python<'_>) -> PyResult<Option<Owned>> {
-        let time = self.time.bind(py);
-        let now: f64 = time.call_method0(intern!(py, "monotonic"))?.extract()?;
+        let now = self.clock.monotonic(py)?;
         let turn = self.turned.with(py, |turned| {
-            let over = now - *turned > TURN;
+            let over = now - *turned > TURN || now < *turned;
             if over {
                 *turned = now;
             }
             over
         });
-        let consumer = self.consumer.bind(py);
-        if turn
-            || consumer.getattr(intern!(py, "_stopping"))?.is_truthy()?
-            || !self.pause.bind(py).getattr(intern!(py, "reason"))?.is_none()
-        {
-            return Ok(None);
-        }
-        let Some((queue, popleft, handled)) = self.prefetched(py, &consumer.getattr(intern!(py, "_prefetch"))?)? else {
-            return Ok(None);
-        };
-        let first = consumer.getattr(intern!(py, "_first_delivery"))?;
-        let Ok(first) = first.cast::<PyBytes>() else { return Ok(None) };
-        // SAFETY: the deque is alive; references to what it gives are ours.
+        // SAFETY: what is looked at is kept alive by references of our own.
         unsafe {
-            if ffi::PySequence_Size(queue.as_ptr()) <= 0 {
+            if turn
+                || self.stopping.is_true(py, &self.consumer)?
+                || self.reason.get(py, &self.pause)?.as_ptr() != ffi::Py_None()
+            {
                 return Ok(None);
             }
-            let raw = Owned::new(ffi::PySequence_GetItem(queue.as_ptr(), 0)).ok_or_else(|| object::raised(py))?;
+            let prefetch = self.prefetch.get(py, &self.consumer)?;
+            let Some(held) = self.prefetched(py, &prefetch)? else { return Ok(None) };
+            let first = self.first_delivery.get(py, &self.consumer)?;
+            if ffi::PyBytes_CheckExact(first.as_ptr()) == 0 || ffi::PySequence_Size(held.queue.as_ptr()) <= 0 {
+                return Ok(None);
+            }
+            let raw = Owned::new(ffi::PySequence_GetItem(held.queue.as_ptr(), 0)).ok_or_else(|| object::raised(py))?;
             let Some(message) = Message::of(raw.as_ptr()) else { return Ok(None) };
-            if !message.reply().starts_with(first.as_bytes()) {
+            if !message.reply().starts_with(object::bytes_of(first.as_ptr())) {
                 return Ok(None);
             }
             let Some(read) = self.subjects.get().read(py, raw.as_ptr())? else { return Ok(None) };
             let reply = object::bytes(message.reply()).ok_or_else(|| object::raised(py))?;
-            let taken = Owned::new(ffi::PyObject_CallNoArgs(popleft.as_ptr())).ok_or_else(|| object::raised(py))?;
-            if ffi::PyDict_SetItem(handled.as_ptr(), reply.as_ptr(), taken.as_ptr()) != 0 {
+            let taken =
+                Owned::new(ffi::PyObject_CallNoArgs(held.popleft.as_ptr())).ok_or_else(|| object::raised(py))?;
+            if ffi::PyDict_SetItem(held.handled.as_ptr(), reply.as_ptr(), taken.as_ptr()) != 0 {
                 return Err(object::raised(py));
             }
-            let watched = self.client.bind(py).getattr(intern!(py, "hooks"))?;
-            let mut received_at = None;
-            if !watched.is_none() {
-                received_at = Some(Owned::of(time.call_method0(intern!(py, "time"))?.as_ptr()));
-            }
-            let hooks = hooks_of(py, &self.client, &self.watched, None)?;
+            let (all, hooks) = self.watching.hooks(py, &self.client)?;
+            let received_at = if all.as_ptr() == ffi::Py_None() { None } else { Some(self.clock.time(py)?) };
             let settler = Owned::of(self.settler.as_ptr());
             events::durable(py, read, taken, reply, hooks, settler, received_at).map(Some)
         }
@@ -321,24 +338,26 @@ impl ConsumeReader {
 
     /// What the consumer's prefetch holds.
     #[inline(always)]
-    fn prefetched(&self, py: Python<'_>, prefetch: &Bound<'_, PyAny>) -> PyResult<Option<Held>> {
-        let known = self.prefetch.with(py, |known| {
-            known
-                .as_ref()
-                .filter(|known| known.itself.as_ptr() == prefetch.as_ptr())
-                .map(|known| (known.queue.clone_ref(py), known.popleft.clone_ref(py), known.handled.clone_ref(py)))
-        });
-        if known.is_some() || prefetch.is_none() {
+    fn prefetched(&self, py: Python<'_>, prefetch: &Owned) -> PyResult<Option<Arc<Prefetch>>> {
+        let known = self.held.with(py, |held| held.clone().filter(|held| held.itself.as_ptr() == prefetch.as_ptr()));
+        if known.is_some() {
             return Ok(known);
         }
+        // SAFETY: alive.
+        let prefetch = unsafe { Bound::from_borrowed_ptr(py, prefetch.as_ptr()) };
+        if prefetch.is_none() {
+            return Ok(None);
+        }
         let queue = prefetch.getattr(intern!(py, "queue"))?;
-        let handled: Py<PyDict> = prefetch.getattr(intern!(py, "handled"))?.extract()?;
-        let popleft = queue.getattr(intern!(py, "popleft"))?.unbind();
-        let found = (queue.clone().unbind(), popleft.clone_ref(py), handled.clone_ref(py));
-        let now = Prefetch { itself: prefetch.clone().unbind(), queue: queue.unbind(), popleft, handled };
-        let old = self.prefetch.with(py, |known| known.replace(now));
+        let made = Arc::new(Prefetch {
+            handled: prefetch.getattr(intern!(py, "handled"))?.extract()?,
+            popleft: queue.getattr(intern!(py, "popleft"))?.unbind(),
+            queue: queue.unbind(),
+            itself: prefetch.unbind(),
+        });
+        let old = self.held.with(py, |held| held.replace(Arc::clone(&made)));
         drop(old);
-        Ok(Some(found))
+        Ok(Some(made))
     }
 }
 

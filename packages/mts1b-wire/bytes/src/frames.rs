@@ -1,7 +1,7 @@
 //! Frames that we send.
 
 use crate::headers::MSG_ID_LINE;
-use crate::numbers::put_unsigned;
+use crate::numbers::{digits, put_unsigned};
 
 /// What repeats in the frames of a subject and its static headers.
 #[derive(Debug, Clone, Copy)]
@@ -22,6 +22,8 @@ pub struct Message<'a> {
     pub msg_id: Option<&'a [u8]>,
     /// Further header lines, each with its CRLF.
     pub extra: &'a [u8],
+    /// Header lines of a batch behind these, up to the number of the message in it, and the number.
+    pub numbered: Option<(&'a [u8], u64)>,
     pub payload: &'a [u8],
 }
 
@@ -33,7 +35,8 @@ impl Message<'_> {
 
     fn head(&self, lead: &Lead<'_>) -> usize {
         let id = self.msg_id.map_or(0, |id| 2 + MSG_ID_LINE.len() + id.len());
-        lead.block.len() + self.trace_id.len() + id + self.extra.len() + 4
+        let numbered = self.numbered.map_or(0, |(lines, number)| lines.len() + digits(number) + 2);
+        lead.block.len() + self.trace_id.len() + id + self.extra.len() + numbered + 4
     }
 
     /// Append the whole frame.
@@ -61,6 +64,11 @@ impl Message<'_> {
         }
         out.extend_from_slice(b"\r\n");
         out.extend_from_slice(self.extra);
+        if let Some((lines, number)) = self.numbered {
+            out.extend_from_slice(lines);
+            put_unsigned(out, number);
+            out.extend_from_slice(b"\r\n");
+        }
         out.extend_from_slice(b"\r\n");
         out.extend_from_slice(self.payload);
         out.extend_from_slice(b"\r\n");
@@ -105,7 +113,10 @@ mod tests {
             msg_id: Some(b"i"),
             extra: b"x: y\r\n",
             payload: b"{}",
+            ..Message::default()
         });
+        let batched = frame(Message { trace_id: b"t", numbered: Some((b"n: ", 1000)), ..Message::default() });
+        assert_eq!(batched, b"HPUB a 38 38\r\nNATS/1.0\r\nmts-trace-id: t\r\nn: 1000\r\n\r\n\r\n");
         assert_eq!(full, b"HPUB a in.12 51 53\r\nNATS/1.0\r\nmts-trace-id: t\r\nNats-Msg-Id: i\r\nx: y\r\n\r\n{}\r\n");
     }
 

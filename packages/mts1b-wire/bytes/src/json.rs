@@ -44,6 +44,13 @@ pub fn text(data: &[u8], wanted: u8) -> Option<(Text<'_>, usize)> {
     Some((Text { bytes, length, ascii }, size + 2))
 }
 
+/// Whether `text` is the length of a bar: `[1-9][0-9]*(ms|s|m|h|d)`.
+#[inline]
+pub fn is_interval(text: &[u8]) -> bool {
+    let digits = class::run(text, DIGIT);
+    digits > 0 && text[0] != b'0' && matches!(&text[digits..], b"ms" | b"s" | b"m" | b"h" | b"d")
+}
+
 const POWERS: [f64; 23] = [
     1e0, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9, 1e10, 1e11, 1e12, 1e13, 1e14, 1e15, 1e16, 1e17, 1e18, 1e19, 1e20,
     1e21, 1e22,
@@ -325,10 +332,21 @@ mod tests {
         }
     }
 
+    #[test]
+    fn lengths_of_bars() {
+        for text in [&b"1s"[..], b"500ms", b"5m", b"10h", b"1d"] {
+            assert!(is_interval(text), "{text:?}");
+        }
+        for text in [&b""[..], b"s", b"0s", b"01s", b"1", b"1x", b"1ms ", b"1sm", b"-1s", b"1 s"] {
+            assert!(!is_interval(text), "{text:?}");
+        }
+    }
+
     proptest! {
         #[test]
         fn nothing_panics(data in proptest::collection::vec(any::<u8>(), 0..64)) {
             let _ = (blanks(&data), text(&data, TEXT), float(&data), integer(&data), boolean(&data));
+            let _ = is_interval(&data);
             let _ = (decimal(&data), instant(&data));
         }
 

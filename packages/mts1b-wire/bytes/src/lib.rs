@@ -5,7 +5,9 @@
 #![forbid(unsafe_code)]
 
 pub mod acks;
+pub mod base64;
 pub mod class;
+pub mod escapes;
 pub mod frames;
 pub mod headers;
 pub mod json;

@@ -16,6 +16,12 @@ pub fn put_unsigned(out: &mut Vec<u8>, mut value: u64) {
     out.extend_from_slice(&digits[at..]);
 }
 
+/// How many digits `value` has in decimal.
+#[inline]
+pub fn digits(value: u64) -> usize {
+    value.checked_ilog10().map_or(1, |ten| ten as usize + 1)
+}
+
 /// Append `value` in decimal, with its sign.
 #[inline]
 pub fn put_signed(out: &mut Vec<u8>, value: i64) {

@@ -2,7 +2,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use mts1b_wire_bytes::{class, json, numbers};
+use mts1b_wire_bytes::{base64, class, escapes, json, numbers};
 
 fuzz_target!(|data: &[u8]| {
     if let Some((value, size)) = json::float(data) {
@@ -26,6 +26,22 @@ fuzz_target!(|data: &[u8]| {
             assert_eq!(read.is_ascii(), text.ascii);
             assert!(!read.contains(['"', '\\']) && read.chars().all(|each| each >= ' '));
         }
+    }
+    if let Some((text, size)) = escapes::read(data) {
+        assert_eq!((data[0], data[size - 1]), (b'"', b'"'));
+        let mut again = Vec::new();
+        escapes::put(&mut again, text.as_bytes());
+        assert_eq!(escapes::read(&again), Some((text, again.len())));
+    }
+    if let Some((bytes, size)) = base64::read(data) {
+        let mut again = Vec::new();
+        base64::put(&mut again, &bytes);
+        assert_eq!(again, &data[..size]);
+    }
+    if json::is_interval(data) {
+        assert!(
+            std::str::from_utf8(data).unwrap().trim_end_matches(char::is_alphabetic).parse::<f64>().unwrap() >= 1.0
+        );
     }
     if let Some((value, size)) = json::decimal(data) {
         assert_eq!(value.text, &data[1..size - 1]);

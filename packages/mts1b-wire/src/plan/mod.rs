@@ -1,0 +1,186 @@
+//! A payload model as a table of fields: JSON to instance, instance to JSON.
+//!
+//! The table is made in Python from pydantic's core schema (`codec/plan.py`), which refuses what it does not know. What
+//! is read here is what pydantic would make of the same bytes; whatever fails a check, or has another form than the
+//! common one, goes to pydantic's own validator, and what is written in another form to the pure encoder.
+
+mod kind;
+mod read;
+mod strings;
+mod write;
+
+use crate::cell::Locked;
+use crate::object::{self, Object, Owned};
+use kind::{Making, Shape};
+use mts1b_wire_bytes::json;
+use pyo3::exceptions::PyTypeError;
+use pyo3::ffi;
+use pyo3::intern;
+use pyo3::prelude::*;
+use pyo3::types::{PyBytes, PyString, PyTuple, PyType};
+use read::Parts;
+use std::cell::Cell;
+use strings::Strings;
+pub use strings::hash;
+
+struct State {
+    scratch: Vec<u8>,
+    decoded: u64,
+    left: u64,
+    changed: bool,
+}
+
+/// A model of known fields, read and written without pydantic where it is sure to be what pydantic does.
+#[pyclass(frozen, module = "mts1b_wire")]
+pub struct Plan {
+    shape: Shape,
+    parts: Parts,
+    validator: Py<PyAny>,
+    validator_name: Py<PyString>,
+    /// What reads and writes whatever is not taken here, and what is told once that the model has changed.
+    pure_decode: Py<PyAny>,
+    pure_encode: Py<PyAny>,
+    on_change: Py<PyAny>,
+    state: Locked<State>,
+}
+
+#[pymethods]
+impl Plan {
+    /// `fields`: name, kind, its options, whether it may be null, whether it must be there, its default.
+    #[new]
+    #[pyo3(signature = (model, fields, *, slots, after, utc, decode, encode, changed))]
+    #[allow(clippy::too_many_arguments)] // named by the caller
+    fn new(
+        py: Python<'_>,
+        model: Bound<'_, PyType>,
+        fields: Vec<Bound<'_, PyTuple>>,
+        slots: [Bound<'_, PyAny>; 3],
+        after: Option<Py<PyAny>>,
+        utc: Py<PyAny>,
+        decode: Py<PyAny>,
+        encode: Py<PyAny>,
+        changed: Py<PyAny>,
+    ) -> PyResult<Self> {
+        // SAFETY: only looks; the datetime API takes whatever it is given for a tzinfo.
+        if !utc.is_none(py) && unsafe { ffi::PyTZInfo_Check(utc.as_ptr()) } == 0 {
+            return Err(PyTypeError::new_err("utc is no tzinfo"));
+        }
+        let decimal = py.import("decimal")?.getattr("Decimal")?;
+        let zero = decimal.call1(("0",))?.unbind();
+        let making = Making { slots: &slots, zero: &zero, values: Cell::new(0) };
+        let shape = Shape::new(&model, fields, after, &making)?;
+        let strings = Strings::new(making.values.get());
+        Ok(Self {
+            shape,
+            parts: Parts { utc, decimal: decimal.unbind(), strings },
+            validator: model.getattr(intern!(py, "__pydantic_validator__"))?.unbind(),
+            validator_name: PyString::intern(py, "__pydantic_validator__").unbind(),
+            pure_decode: decode,
+            pure_encode: encode,
+            on_change: changed,
+            state: Locked::new(State { scratch: Vec::with_capacity(4096), decoded: 0, left: 0, changed: false }),
+        })
+    }
+
+    /// The event in `data`; raises pydantic's error.
+    fn decode<'py>(&self, py: Python<'py>, data: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
+        if let Ok(bytes) = data.cast_exact::<PyBytes>() {
+            if let Some(found) = self.read(py, bytes.as_bytes())? {
+                // SAFETY: an owned reference, with the GIL.
+                return Ok(unsafe { Bound::from_owned_ptr(py, found.into_ptr()) });
+            }
+        }
+        self.decode_pure(py, data)
+    }
+
+    /// `event` as JSON.
+    fn encode<'py>(&self, py: Python<'py>, event: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
+        let mut scratch = self.state.with(py, |state| std::mem::take(&mut state.scratch));
+        scratch.clear();
+        let written = self.write(py, event.as_ptr(), &mut scratch);
+        let made = written.then(|| PyBytes::new(py, &scratch).into_any());
+        self.state.with(py, |state| state.scratch = scratch);
+        match made {
+            Some(made) => Ok(made),
+            None => self.encode_pure(py, event),
+        }
+    }
+
+    /// How many payloads were decoded here, and how many were left to pydantic.
+    #[getter]
+    fn counts(&self, py: Python<'_>) -> (u64, u64) {
+        self.state.with(py, |state| (state.decoded, state.left))
+    }
+}
+
+impl Plan {
+    /// The model that `data` holds; None when it is for pydantic to decide; an error that no pydantic changes.
+    #[inline]
+    pub fn read(&self, py: Python<'_>, data: &[u8]) -> PyResult<Option<Owned>> {
+        let found = if self.unchanged() { self.whole(py, data) } else { None };
+        // SAFETY: only looks.
+        if found.is_none() && unsafe { !ffi::PyErr_Occurred().is_null() } {
+            return Err(object::raised(py)); // no memory, or a validator that was interrupted
+        }
+        self.state.with(py, |state| *(if found.is_some() { &mut state.decoded } else { &mut state.left }) += 1);
+        Ok(found)
+    }
+
+    /// The instance that all of `data` is.
+    #[inline(always)]
+    fn whole(&self, py: Python<'_>, data: &[u8]) -> Option<Owned> {
+        let begin = json::blanks(data);
+        let (found, size) = read::object(py, &self.parts, &self.shape, &data[begin..])?;
+        let end = begin + size;
+        (end + json::blanks(&data[end..]) == data.len()).then_some(found)
+    }
+
+    /// The event in `data` as pydantic reads it.
+    #[cold]
+    pub fn decode_pure<'py>(&self, py: Python<'py>, data: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
+        if self.unchanged() {
+            return self.pure_decode.bind(py).call1((data,));
+        }
+        self.say_changed(py)?;
+        let validator = self.shape.model.bind(py).getattr(&self.validator_name)?;
+        validator.call_method1(intern!(py, "validate_json"), (data,))
+    }
+
+    /// `event` as the pure encoder writes it.
+    #[cold]
+    pub fn encode_pure<'py>(&self, py: Python<'py>, event: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
+        if self.unchanged() {
+            return self.pure_encode.bind(py).call1((event,));
+        }
+        self.say_changed(py)?;
+        let serializer = event.getattr(intern!(py, "__pydantic_serializer__"))?;
+        serializer.call_method1(intern!(py, "to_json"), (event,))
+    }
+
+    fn say_changed(&self, py: Python<'_>) -> PyResult<()> {
+        if !self.state.with(py, |state| std::mem::replace(&mut state.changed, true)) {
+            self.on_change.call0(py)?;
+        }
+        Ok(())
+    }
+
+    /// Whether the model is the one that the plan was made for.
+    #[inline(always)]
+    fn unchanged(&self) -> bool {
+        // SAFETY: the name is a string, and the class is alive as long as this.
+        let found = unsafe { object::lookup(self.shape.model.as_ptr().cast(), self.validator_name.as_ptr()) };
+        found == self.validator.as_ptr()
+    }
+
+    /// Append `event` as JSON; false, with whatever was appended, when it is for the pure encoder to write.
+    #[inline]
+    pub fn write(&self, _py: Python<'_>, event: Object, out: &mut Vec<u8>) -> bool {
+        // SAFETY: the caller holds the GIL and a reference to the event.
+        self.unchanged() && unsafe { write::object(&self.parts, &self.shape, event, out) }
+    }
+
+    /// The class whose instances are read and written.
+    pub fn model(&self) -> *mut ffi::PyTypeObject {
+        self.shape.model.as_ptr().cast()
+    }
+}

@@ -1,0 +1,395 @@
+//! JSON to instance: what pydantic would make of the same bytes, or nothing, where pydantic is to say.
+
+use super::kind::{Bounds, Field, Item, Kind, MOST_FIELDS, Shape, Text};
+use super::strings::Strings;
+use crate::object::{self, Object, Owned};
+use mts1b_wire_bytes::{base64, class, escapes, json};
+use pyo3::ffi;
+use pyo3::prelude::*;
+use pyo3::types::PySet;
+use std::ptr;
+
+/// Most sets of given fields that are remembered of a model.
+const SETS: usize = 1024;
+
+/// What the values of all shapes of a plan are made with.
+pub struct Parts {
+    pub utc: Py<PyAny>,
+    pub decimal: Py<PyAny>,
+    pub strings: Strings,
+}
+
+/// Values by field, given back when reading ends early.
+struct Values {
+    set: u64,
+    values: [Object; MOST_FIELDS],
+}
+
+impl Drop for Values {
+    fn drop(&mut self) {
+        let mut set = self.set;
+        while set != 0 {
+            let at = set.trailing_zeros() as usize;
+            // SAFETY: the bit says that the reference is ours.
+            unsafe { ffi::Py_DECREF(self.values[at]) };
+            set &= set - 1;
+        }
+    }
+}
+
+/// The instance in front of `data`, and how many bytes it took; with an exception set, one that no pydantic changes.
+#[inline]
+pub fn object(py: Python<'_>, parts: &Parts, shape: &Shape, data: &[u8]) -> Option<(Owned, usize)> {
+    let mut read = Values { set: 0, values: [ptr::null_mut(); MOST_FIELDS] };
+    let at = fields(py, parts, shape, data, &mut read)?;
+    if shape.required & !read.set != 0 {
+        return None;
+    }
+    let made = instance(py, shape, &read)?;
+    Some((if let Some(after) = &shape.after { checked(&made, after)? } else { made }, at))
+}
+
+#[inline(always)]
+fn fields(py: Python<'_>, parts: &Parts, shape: &Shape, data: &[u8], read: &mut Values) -> Option<usize> {
+    let known = &shape.fields[..];
+    if data.first() != Some(&b'{') {
+        return None;
+    }
+    let (mut at, mut next, mut first) = (1, 0, true);
+    loop {
+        if !first {
+            match comma(data, at, b'}')? {
+                (past, true) => return Some(past),
+                (past, false) => at = past,
+            }
+        }
+        let found = match known.get(next) {
+            Some(field) if data[at..].starts_with(&field.key) => {
+                at += field.key.len();
+                next
+            }
+            _ => {
+                at += json::blanks(&data[at..]);
+                if first && data.get(at) == Some(&b'}') {
+                    return Some(at + 1);
+                }
+                let (found, size) = key_at(known, &data[at..], next)?;
+                at += size;
+                found
+            }
+        };
+        if read.set >> found & 1 != 0 {
+            return None; // twice: which of them counts is pydantic's to say
+        }
+        at += json::blanks(&data[at..]);
+        let (value, size) = item(py, parts, &known[found].item, &data[at..])?;
+        at += size;
+        read.values[found] = value.into_ptr();
+        read.set |= 1 << found;
+        next = found + 1;
+        first = false;
+    }
+}
+
+/// Where the next of several goes on, or where `close` has ended them, and whether it has.
+#[inline(always)]
+fn comma(data: &[u8], mut at: usize, close: u8) -> Option<(usize, bool)> {
+    if data.get(at) != Some(&b',') {
+        at += json::blanks(&data[at..]);
+        let found = *data.get(at)?;
+        if found == close {
+            return Some((at + 1, true));
+        }
+        if found != b',' {
+            return None;
+        }
+    }
+    Some((at + 1, false))
+}
+
+/// A key that is not the one that comes next, up to and with its colon.
+#[cold]
+fn key_at(fields: &[Field], data: &[u8], next: usize) -> Option<(usize, usize)> {
+    let count = fields.len();
+    let found = (0..count).map(|step| (next + step) % count).find(|&at| {
+        let key = &fields[at].key;
+        data.starts_with(&key[..key.len() - 1])
+    })?;
+    let mut at = fields[found].key.len() - 1;
+    at += json::blanks(&data[at..]);
+    if data.get(at) == Some(&b':') { Some((found, at + 1)) } else { None }
+}
+
+#[inline(always)]
+fn item(py: Python<'_>, parts: &Parts, item: &Item, data: &[u8]) -> Option<(Owned, usize)> {
+    if item.nullable && data.starts_with(b"null") {
+        // SAFETY: None is alive.
+        return Some((unsafe { Owned::of(ffi::Py_None()) }, 4));
+    }
+    match &item.kind {
+        Kind::Text(rule) => text(py, parts, rule, item.number, data),
+        Kind::Float { above, least } => {
+            let (value, size) = json::float(data)?;
+            if above.is_some_and(|bound| value <= bound) || least.is_some_and(|bound| value < bound) {
+                return None;
+            }
+            // SAFETY: makes a new object.
+            Some((unsafe { Owned::new(ffi::PyFloat_FromDouble(value)) }?, size))
+        }
+        Kind::Integer { least } => {
+            let (value, size) = json::integer(data)?;
+            if least.is_some_and(|bound| value < bound) {
+                return None;
+            }
+            // SAFETY: makes a new object.
+            Some((unsafe { Owned::new(ffi::PyLong_FromLongLong(value)) }?, size))
+        }
+        Kind::Boolean => {
+            let (value, size) = json::boolean(data)?;
+            // SAFETY: True and False are alive.
+            Some((unsafe { Owned::of(if value { ffi::Py_True() } else { ffi::Py_False() }) }, size))
+        }
+        Kind::Instant => {
+            let (value, size) = json::instant(data)?;
+            // SAFETY: the zone is a tzinfo, which the constructor of the plan was given.
+            Some((unsafe { object::datetime(&value, parts.utc.as_ptr()) }?, size))
+        }
+        Kind::Decimal(bounds) => decimal(parts, bounds, data),
+        Kind::Enum { members, .. } => {
+            let rest = data.strip_prefix(b"\"")?;
+            for (text, member) in members {
+                if rest.starts_with(text) && rest.get(text.len()) == Some(&b'"') {
+                    // SAFETY: members live as long as their class.
+                    return Some((unsafe { Owned::of(member.as_ptr()) }, text.len() + 2));
+                }
+            }
+            None
+        }
+        Kind::Bytes => {
+            let (bytes, size) = base64::read(data)?;
+            Some((object::bytes(&bytes)?, size))
+        }
+        Kind::Tuple { items, least } => tuple(py, parts, items, *least, data),
+        Kind::Dict { key, value } => dict(py, parts, item.number, key, value, data),
+        Kind::Model(shape) => object(py, parts, shape, data),
+    }
+}
+
+#[inline(always)]
+fn text(py: Python<'_>, parts: &Parts, rule: &Text, number: usize, data: &[u8]) -> Option<(Owned, usize)> {
+    let (text, size) = match json::text(data, rule.class) {
+        Some(found) => found,
+        None => return escaped(rule, data),
+    };
+    if text.length < rule.least || text.length > rule.most || (rule.interval && !json::is_interval(text.bytes)) {
+        return None;
+    }
+    let made = if text.ascii { parts.strings.get(py, number, text.bytes)? } else { object::utf8_str(text.bytes)? };
+    Some((made, size))
+}
+
+/// Text with quotes, line ends and the like in it; where a pattern holds, pydantic reads it.
+#[cold]
+fn escaped(rule: &Text, data: &[u8]) -> Option<(Owned, usize)> {
+    if rule.class != class::TEXT {
+        return None;
+    }
+    let (text, size) = escapes::read(data)?;
+    let length = text.chars().count();
+    if length < rule.least || length > rule.most {
+        return None;
+    }
+    Some((object::utf8_str(text.as_bytes())?, size))
+}
+
+#[inline(always)]
+fn decimal(parts: &Parts, bounds: &Bounds, data: &[u8]) -> Option<(Owned, usize)> {
+    let (value, size) = json::decimal(data)?;
+    let bounded = bounds.above_zero || bounds.not_negative || bounds.most.is_some();
+    if (value.negative && bounded) || (value.zero && bounds.above_zero) {
+        return None;
+    }
+    if value.text == b"0" {
+        // SAFETY: alive as long as the plan.
+        return Some((unsafe { Owned::of(bounds.zero.as_ptr()) }, size));
+    }
+    // SAFETY: digits are ASCII; the objects are alive.
+    unsafe {
+        let text = object::ascii_str(value.text)?;
+        let made = Owned::new(ffi::PyObject_CallOneArg(parts.decimal.as_ptr(), text.as_ptr()))?;
+        if let Some(most) = &bounds.most {
+            if ffi::PyObject_RichCompareBool(made.as_ptr(), most.as_ptr(), ffi::Py_LE) != 1 {
+                return None;
+            }
+        }
+        Some((made, size))
+    }
+}
+
+fn tuple(py: Python<'_>, parts: &Parts, inner: &Item, least: usize, data: &[u8]) -> Option<(Owned, usize)> {
+    let mut found = Vec::new();
+    let mut at = opened(data, b'[')?;
+    if data.get(at) == Some(&b']') {
+        at += 1;
+    } else {
+        loop {
+            at += json::blanks(&data[at..]);
+            let (value, size) = item(py, parts, inner, &data[at..])?;
+            found.push(value);
+            let (past, over) = comma(data, at + size, b']')?;
+            at = past;
+            if over {
+                break;
+            }
+        }
+    }
+    if found.len() < least {
+        return None;
+    }
+    // SAFETY: a new tuple with room for so many, which takes the references over.
+    unsafe {
+        let made = Owned::new(ffi::PyTuple_New(found.len() as isize))?;
+        for (at, value) in found.into_iter().enumerate() {
+            ffi::PyTuple_SET_ITEM(made.as_ptr(), at as isize, value.into_ptr());
+        }
+        Some((made, at))
+    }
+}
+
+fn dict(
+    py: Python<'_>,
+    parts: &Parts,
+    number: usize,
+    rule: &Text,
+    inner: &Item,
+    data: &[u8],
+) -> Option<(Owned, usize)> {
+    // SAFETY: a new dict of our own; keys are strings.
+    unsafe {
+        let made = Owned::new(ffi::PyDict_New())?;
+        let mut at = opened(data, b'{')?;
+        if data.get(at) == Some(&b'}') {
+            return Some((made, at + 1));
+        }
+        for count in 1.. {
+            at += json::blanks(&data[at..]);
+            let (key, size) = text(py, parts, rule, number, &data[at..])?;
+            at += size;
+            at += json::blanks(&data[at..]);
+            if data.get(at) != Some(&b':') {
+                return None;
+            }
+            at += 1;
+            at += json::blanks(&data[at..]);
+            let (value, size) = item(py, parts, inner, &data[at..])?;
+            if ffi::PyDict_SetItem(made.as_ptr(), key.as_ptr(), value.as_ptr()) != 0
+                || ffi::PyDict_Size(made.as_ptr()) != count
+            {
+                return None; // a key twice
+            }
+            let (past, over) = comma(data, at + size, b'}')?;
+            at = past;
+            if over {
+                break;
+            }
+        }
+        Some((made, at))
+    }
+}
+
+/// Where the first of several begins, or their end.
+fn opened(data: &[u8], open: u8) -> Option<usize> {
+    if data.first() != Some(&open) {
+        return None;
+    }
+    Some(1 + json::blanks(&data[1..]))
+}
+
+/// What the validator of the whole model makes of it; when it raises, pydantic says so in its words.
+fn checked(made: &Owned, after: &Py<PyAny>) -> Option<Owned> {
+    // SAFETY: both are alive.
+    unsafe {
+        let found = Owned::new(ffi::PyObject_CallOneArg(after.as_ptr(), made.as_ptr()));
+        if found.is_none() && ffi::PyErr_ExceptionMatches(ffi::PyExc_Exception) != 0 {
+            ffi::PyErr_Clear(); // what else is raised, a cancellation or an interrupt, stays set
+        }
+        found
+    }
+}
+
+/// The instance with these values, as pydantic makes it.
+#[inline(always)]
+fn instance(py: Python<'_>, shape: &Shape, read: &Values) -> Option<Owned> {
+    // SAFETY: the dict is new and ours; names are strings; values are alive in `read` until it is dropped, and the dict
+    // takes references of its own. The slots are those of the model's base class.
+    unsafe {
+        let dict = Owned::new(ffi::PyDict_Copy(shape.template.as_ptr()))?;
+        let mut set = read.set;
+        while set != 0 {
+            let at = set.trailing_zeros() as usize;
+            set &= set - 1;
+            let (field, value) = (&shape.fields[at], read.values[at]);
+            if value == field.default.as_ptr() {
+                continue; // the template has it
+            }
+            if ffi::PyDict_SetItem(dict.as_ptr(), field.name.as_ptr(), value) != 0 {
+                return None;
+            }
+        }
+        if shape.fresh & !read.set != 0 {
+            freshen(shape, read.set, &dict)?;
+        }
+        let given = given(py, shape, read.set)?;
+        let made = object::allocate(shape.model.as_ptr().cast())?;
+        shape.fields_set.fill(made.as_ptr(), given.into_ptr());
+        shape.extra.fill(made.as_ptr(), Owned::of(ffi::Py_None()).into_ptr());
+        shape.private.fill(made.as_ptr(), Owned::of(ffi::Py_None()).into_ptr());
+        if ffi::PyObject_GenericSetDict(made.as_ptr(), dict.as_ptr(), ptr::null_mut()) != 0 {
+            return None;
+        }
+        Some(made)
+    }
+}
+
+/// Give the fields that were left out, and hold a dict, one of their own.
+#[cold]
+unsafe fn freshen(shape: &Shape, set: u64, dict: &Owned) -> Option<()> {
+    for (at, field) in shape.fields.iter().enumerate() {
+        if field.fresh && set >> at & 1 == 0 {
+            // SAFETY: a new dict; names are strings.
+            unsafe {
+                let own = Owned::new(ffi::PyDict_New())?;
+                if ffi::PyDict_SetItem(dict.as_ptr(), field.name.as_ptr(), own.as_ptr()) != 0 {
+                    return None;
+                }
+            }
+        }
+    }
+    Some(())
+}
+
+/// A new set of the names of these fields.
+#[inline(always)]
+fn given(py: Python<'_>, shape: &Shape, mask: u64) -> Option<Owned> {
+    let like = shape.sets.with(py, |sets| sets.get(&mask).map(|set| set.as_ptr()));
+    // SAFETY: sets stay as long as the plan; copying one calls nothing that could come back here.
+    unsafe {
+        if let Some(like) = like {
+            return Owned::new(ffi::PySet_New(like));
+        }
+        let made = Owned::new(ffi::PySet_New(ptr::null_mut()))?;
+        for (at, field) in shape.fields.iter().enumerate() {
+            if mask >> at & 1 != 0 && ffi::PySet_Add(made.as_ptr(), field.name.as_ptr()) != 0 {
+                return None;
+            }
+        }
+        let kept = Owned::new(ffi::PySet_New(made.as_ptr()))?;
+        let kept: Py<PySet> = Bound::from_owned_ptr(py, kept.into_ptr()).cast_into_unchecked().unbind();
+        shape.sets.with(py, |sets| {
+            if sets.len() < SETS {
+                sets.insert(mask, kept);
+            }
+        });
+        Some(made)
+    }
+}

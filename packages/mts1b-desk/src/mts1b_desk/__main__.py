@@ -2,5 +2,4 @@
 
 from mts1b_desk.cli import main
 
-if __name__ == "__main__":
-    main()
+main()

@@ -82,14 +82,11 @@ class TreasuryBook(_Document):
 
 
 class OperationsBook(_Document):
-    """What operations has seen: refusals by rule, halts and who obeyed them."""
+    """What operations has seen: refusals by rule."""
 
     kind: Literal["operations"] = "operations"
     rejections: dict[str, dict[str, int]]
     """By fund, then by rule of the gate."""
-    halts: tuple[HaltRequest, ...] = ()
-    obeyed: dict[str, tuple[str, ...]] = {}
-    """Services that obeyed, by halt."""
 
 
 Book = OmsBook | BrokerBook | TreasuryBook | OperationsBook

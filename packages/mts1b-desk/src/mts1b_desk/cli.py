@@ -2,12 +2,11 @@
 
 import asyncio
 import json
-import secrets
 import subprocess
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import asdict
-from decimal import Decimal, InvalidOperation
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -24,35 +23,20 @@ from mts1b_desk.errors import DeskError
 from mts1b_desk.ledger import print_ledger
 from mts1b_desk.protocol import SERVICES
 from mts1b_desk.report.write import check_path
+from mts1b_desk.run.asked import Asked, begun, check, on_servers, resumed
 from mts1b_desk.run.children import SETTINGS, prepare
-from mts1b_desk.settings import (
-    BEFORE_ANY_MARKET,
-    SIMULATION_START,
-    BrokerSettings,
-    DeskSettings,
-    Durability,
-    FundSettings,
-    HeardSettings,
-    ReplaySettings,
-    SimulationSettings,
-    StrategySettings,
-    explain,
-)
-from mts1b_desk.strategies.strategy import make_strategy
+from mts1b_desk.run.words import next_steps, source_of, title_of
+from mts1b_desk.settings import DeskSettings, Durability, ReplaySettings, explain
 
 app = root("The reference desk: seven small services that trade over the bus, from quote to NAV.", package="mts1b-desk")
 
 if TYPE_CHECKING:
-    from mts1b_desk.data.summary import Summary
     from mts1b_desk.report.figures import Report
 
 _MTS1B = "from mts1b_platform.cli import main; main()"
 
 _ANSWER = 30.0
 """Seconds that a service of a running desk may take to answer a command: it may be busy, and nobody asks again."""
-
-SIMULATED_SPEED = 10.0
-"""Market seconds per second of a simulated market: the first trades come within seconds."""
 
 Servers = Annotated[str | None, typer.Option(help="NATS URLs, comma-separated. Default: $MTS1B_NATS_URL, mts1b.toml.")]
 Symbol = Annotated[str | None, typer.Option(help="The instrument of a file without a symbol column.")]
@@ -110,6 +94,10 @@ def run(
         Durability | None,
         typer.Option(help="`relaxed` keeps nothing: for backtests, many times as fast, the same ledger."),
     ] = None,
+    standby: Annotated[
+        bool | None,
+        typer.Option("--standby/--no-standby", help="Run every service twice: one stands by, and takes over."),
+    ] = None,
     report: Annotated[
         Path | None, typer.Option(help="Write the session's report to this .html, .md or .json file.")
     ] = None,
@@ -124,88 +112,60 @@ def run(
     Example: mts1b-desk run --data quotes.parquet --speed 20
     """
     console = Console(stderr=True)
+    say = partial(console.print, highlight=False, soft_wrap=True)
+    asked = Asked(
+        data=data,
+        replayed=replayed,
+        symbol=symbol,
+        utc=utc,
+        sort=sort,
+        signed_prices=signed_prices,
+        speed=speed,
+        fund=fund,
+        cash=cash,
+        notional=notional,
+        fast=fast,
+        slow=slow,
+        strategy=strategy,
+        interval=interval,
+        latency_ms=latency_ms,
+        fee_bps=fee_bps,
+        tif=tif,
+        seed=seed,
+        quotes=quotes,
+        state=state,
+        database=database,
+        file=file,
+        durability=durability,
+        standby=standby,
+        start_within=start_within,
+    )
 
     def act() -> int:
         if report is not None:
             check_path(report)
         stored = state / SETTINGS if state is not None else None
         if stored is not None and stored.exists():
-            settings, summary = _resumed(stored, data, speed, start_within), None
-            console.print(f"Going on with session {settings.session} in {state}, with the settings it began with")
+            settings, summary = resumed(stored, asked), None
+            say(f"Going on with session {settings.session} in {state}, with the settings it began with")
         else:
-            settings, summary = _begun()
-        if servers:
-            settings = settings.model_copy(update={"servers": tuple(servers.split(","))})
-        if settings.durability is Durability.RELAXED and (servers or settings.state or settings.database):
-            raise DeskError(
-                "a relaxed run keeps nothing, on a server of its own: leave --servers, --state and --database out, or "
-                "--durability relaxed"
-            )
-        for each in settings.strategies:
-            make_strategy(each)  # a name that no plugin has is said here, not by a process that dies
+            settings, summary = begun(asked)
+            for line in summary.columns_in_short() if summary is not None else ():
+                say(line)
+        settings = on_servers(settings, servers)
         if settings.durability is Durability.DURABLE:
             prepare()
         from mts1b_desk.run.desk import Run
 
-        title = _title(settings, summary)
-        console.print(title, highlight=False, soft_wrap=True)
+        title = title_of(settings, summary)
+        say(title)
         document = asyncio.run(Run(settings, console, title, report=report)())
         document["durability"] = settings.durability.value
-        document["source"] = _source(settings)
+        document["source"] = source_of(settings)
         _print(document, json_output=json_output)
         if not json_output:
-            console.print(_next_steps(settings), highlight=False, soft_wrap=True)
+            say(next_steps(settings))
         return 0 if document["reconciled"] else 1
-
-    def _begun() -> "tuple[DeskSettings, Summary | None]":
-        base = DeskSettings.read(file) if file is not None else None
-        signed = tuple(signed_prices or (base.signed_prices if base else ()))
-        summary = None
-        source: ReplaySettings | SimulationSettings | HeardSettings = SimulationSettings(seed=seed, quotes=quotes)
-        if replayed is not None:
-            source = HeardSettings()
-        if data is not None:
-            source = ReplaySettings(path=data.resolve(), symbol=symbol, utc=utc, sort=sort)
-            summary = _check(source, signed)
-            for line in summary.columns_in_short():
-                console.print(line, highlight=False, soft_wrap=True)
-        own: dict[str, Any] = {
-            "session": replayed or secrets.token_hex(4),
-            "source": source,
-            "speed": _speed(speed, SIMULATED_SPEED if summary is None else None),
-            "state": state.resolve() if state is not None else None,
-            "database": database,
-            "signed_prices": signed,
-            "durability": durability or (base.durability if base else Durability.DURABLE),
-            "market_start": SIMULATION_START if summary is None else summary.first,
-        }
-        if replayed is not None:
-            own |= {"speed": None, "market_start": BEFORE_ANY_MARKET}
-        if start_within is not None:
-            own["start_within"] = start_within
-        if base is not None:
-            if data is None:
-                own["source"] = base.source
-                own["market_start"] = base.market_start
-            if data is None and isinstance(base.source, ReplaySettings):
-                summary = _check(base.source, signed)
-                own["market_start"] = summary.first
-                own["speed"] = _speed(speed, None)
-            if summary is not None and summary.interval is not None:
-                own["intervals"] = (summary.interval,)
-            return DeskSettings.model_validate({**dict(base), **own}), summary
-        funds = tuple(
-            _fund(name, _decimal("--cash", cash), _decimal("--notional", notional), strategy)
-            for name in fund or ["alpha"]
-        )
-        return DeskSettings(
-            funds=funds,
-            brokers=(BrokerSettings(latency_ms=latency_ms, fee_bps=_decimal("--fee-bps", fee_bps)),),
-            strategies=(StrategySettings(name=strategy, fast=fast, slow=slow),),
-            intervals=(_interval(interval, summary),),
-            time_in_force=tif,
-            **own,
-        ), summary
 
     _exit(act)
 
@@ -229,7 +189,7 @@ def look(
 
     def act() -> int:
         source = ReplaySettings(path=file.resolve(), symbol=symbol, utc=utc, sort=sort)
-        summary = _check(source, signed_prices or ())
+        summary = check(source, signed_prices or ())
         if json_output:
             print_json(asdict(summary))
             return 0
@@ -239,48 +199,6 @@ def look(
         return 0
 
     _exit(act)
-
-
-def _check(source: ReplaySettings, signed: Iterable[str]) -> "Summary":
-    from mts1b_desk.data.replay import Replay  # it loads pyarrow
-
-    return Replay(source, signed).check()
-
-
-def _resumed(stored: Path, data: Path | None, speed: str | None, start_within: float | None) -> DeskSettings:
-    """The settings of the run whose state is kept beside ``stored``."""
-    settings = DeskSettings.read(stored)
-    if data is not None and not (
-        isinstance(settings.source, ReplaySettings) and settings.source.path == data.resolve()
-    ):
-        raise DeskError(
-            f"{stored.parent} holds session {settings.session}, which is a {_source(settings)}, not one of {data}: "
-            "leave --data out to go on with it, or name an empty directory to begin another"
-        )
-    changed: dict[str, Any] = {"servers": None}  # the server may have moved: it is found as for a new run
-    if speed is not None:
-        changed["speed"] = _speed(speed, None)
-    if start_within is not None:
-        changed["start_within"] = start_within
-    return settings.model_copy(update=changed)
-
-
-def _next_steps(settings: DeskSettings) -> str:
-    """What the services reported, and what to try next."""
-    if settings.durability is Durability.RELAXED:
-        return "\nNothing of this run was kept; `--report report.html` writes down what it did."
-    again = (
-        "" if settings.kept else "  make run ARGS='--state var/desk'          the same, with state that outlives it\n"
-    )
-    return (
-        "\nWhat you saw: quotes became bars, signals, orders that risk let through, fills and a NAV, each an event on "
-        "the bus.\nTry next:\n"
-        "  make run DATA=quotes.parquet              replay a file of your own at full speed\n"
-        f"{again}"
-        "  mts1b streams ls                          where those events are stored (mts1b lag: who reads them)\n"
-        "  mts1b-desk ledger                         the books of a desk that runs (from another terminal)\n"
-        "  make stop                                 stop the NATS server"
-    )
 
 
 @app.command()
@@ -293,14 +211,29 @@ def ledger(*, json_output: Json = False, servers: Servers = None) -> None:
 
 
 @app.command()
-def reconcile(*, json_output: Json = False, servers: Servers = None) -> None:
+def reconcile(
+    *,
+    state: Annotated[
+        Path | None,
+        typer.Option(
+            help="Instead of a running desk: the state of one that was saved, SQLite files below this folder."
+        ),
+    ] = None,
+    file: Annotated[
+        Path | None, typer.Option("--settings", help="With --state: the settings of that desk.", show_default=False)
+    ] = None,
+    json_output: Json = False,
+    servers: Servers = None,
+) -> None:
     """Compare order management, brokers and treasury of the running desk; exit 1 at a difference.
 
-    Example: mts1b-desk reconcile
+    With --state those of a saved one, as if everything had arrived that was on its way; nothing is published.
+
+    Example: mts1b-desk reconcile --state /backups/unpacked --settings desk.json
     """
 
     def act() -> int:
-        document = _ask_ledger(servers)
+        document = _ask_ledger(servers) if state is None else _saved_ledger(state, file, servers)
         if json_output:
             print_json({"reconciled": not document["differences"], "differences": document["differences"]})
             return 1 if document["differences"] else 0
@@ -333,15 +266,14 @@ def report(
     console = Console(stderr=True)
 
     def act() -> int:
-        from mts1b_platform.eventbus import connect
-
         from mts1b_desk.report.collect import collect
         from mts1b_desk.report.write import write_report
+        from mts1b_desk.run.operator import connect_as_operator
 
         check_path(out)
 
         async def collected() -> "Report":
-            async with await connect(servers) as bus:
+            async with await connect_as_operator(servers) as bus:
                 return await collect(bus, session, status.update)
 
         with console.status("connecting") as status:
@@ -442,80 +374,30 @@ def _print(document: dict[str, Any], *, json_output: bool) -> None:
 
 
 def _ask_ledger(servers: str | None) -> dict[str, Any]:
-    from mts1b_platform.eventbus import connect
-
     from mts1b_desk.run.desk import ledger_of
+    from mts1b_desk.run.operator import connect_as_operator
 
     async def asked() -> dict[str, Any]:
-        async with await connect(servers) as bus:
+        async with await connect_as_operator(servers) as bus:
             return await ledger_of(bus, timeout=_ANSWER)
 
     return asyncio.run(asked())
 
 
-def _decimal(option: str, text: str) -> Decimal:
-    try:
-        return Decimal(text)
-    except InvalidOperation:
-        raise DeskError(f"{option} {text!r} is no number; write it like 100000 or 0.5") from None
+def _saved_ledger(state: Path, file: Path | None, servers: str | None) -> dict[str, Any]:
+    from mts1b_desk.run.operator import connect_as_operator
+    from mts1b_desk.saved import reconcile_saved
 
+    path = file or next(iter(sorted(state.rglob(SETTINGS))), None)
+    if path is None:
+        raise DeskError(f"{state} holds no {SETTINGS}: name the settings of that desk with --settings")
+    settings = DeskSettings.read(path)
 
-def _fund(name: str, cash: Decimal, notional: Decimal, strategy: str) -> FundSettings:
-    """A fund whose limits leave room for a reversal from short to long and some slippage."""
-    limit = notional * Decimal("2.5")
-    return FundSettings(
-        fund_id=name,
-        cash=cash,
-        strategy=strategy,
-        order_notional=notional,
-        max_order_notional=limit,
-        max_position_notional=limit,
-    )
+    async def compared() -> dict[str, Any]:
+        async with await connect_as_operator(servers) as bus:
+            return await reconcile_saved(bus, state, settings)
 
-
-def _speed(text: str | None, default: float | None) -> float | None:
-    if text is None:
-        return default
-    if text == "max":
-        return None
-    try:
-        value = float(text)
-    except ValueError:
-        value = 0.0
-    if not 0 < value < float("inf"):
-        raise DeskError(f"--speed {text!r} is no speed; write `max`, or market seconds per second such as 1 or 20")
-    return value
-
-
-def _interval(text: str | None, summary: "Summary | None") -> str:
-    if summary is not None and summary.interval is not None:
-        if text not in (None, summary.interval):
-            raise DeskError(f"the file has bars of {summary.interval}; --interval {text} cannot be made of them")
-        return summary.interval
-    return text or "1s"
-
-
-def _source(settings: DeskSettings) -> str:
-    source = settings.source
-    if isinstance(source, ReplaySettings):
-        return f"replay of {source.path.name}"
-    if isinstance(source, HeardSettings):
-        return "quotes that are replayed on the bus"
-    return f"SIMULATED market, seed {source.seed}"
-
-
-def _title(settings: DeskSettings, summary: "Summary | None") -> str:
-    if isinstance(settings.source, HeardSettings):
-        return f"Desk {settings.session}: waits for its quotes; publish them with `mts1b events replay`"
-    pace = "full speed" if settings.speed is None else f"{settings.speed:g}x"
-    if summary is None:
-        made = " (no real prices)" if isinstance(settings.source, SimulationSettings) else ""
-        return f"Desk {settings.session}: {_source(settings)}{made}, {pace}"
-    path = settings.source.path if isinstance(settings.source, ReplaySettings) else ""
-    return (
-        f"Desk {settings.session}: {summary.ticks} {summary.kind} of {summary.symbols_in_short()} from {path}, "
-        f"{summary.span}, {pace}"
-    )
+    return asyncio.run(compared())
 
 
 def main() -> None:

@@ -1,5 +1,6 @@
 """The ledger: what every fund ended with, for people and for programs."""
 
+from decimal import Decimal
 from typing import Any
 
 from rich.console import Console
@@ -72,5 +73,5 @@ def print_ledger(document: dict[str, Any], console: Console) -> None:
 
 
 def _cents(amount: str) -> str:
-    whole, _, rest = amount.partition(".")
-    return f"{int(whole):,}.{rest[:2]:0<2}" if whole not in ("-0", "") else f"{whole}.{rest[:2]:0<2}"
+    """An amount to two places, rounded as everywhere: ``--json`` has every digit."""
+    return f"{Decimal(amount):z,.2f}"

@@ -100,6 +100,8 @@ class ReplaySettings(_Frozen):
     """Read times without a zone as UTC instead of refusing them."""
     sort: bool = False
     """Sort the rows by time, in memory, instead of refusing those that are out of order."""
+    digest: str | None = None
+    """What the files held when the session began; a session whose files have changed is not gone on with."""
 
 
 class SimulationSettings(_Frozen):
@@ -166,6 +168,9 @@ class DeskSettings(_Frozen):
     """Seconds that the services of a run may take to become ready."""
     deaths_within: Annotated[float, Field(gt=0)] = 20.0
     """A service that ends by itself five times within so many seconds is not started again: the run is over."""
+
+    standby: bool = False
+    """Whether each service may run several times: one instance works, the others take over when it ends."""
 
     @property
     def kept(self) -> bool:

@@ -8,10 +8,12 @@ import pytest
 from mts1b_desk.cores.broker import Broker
 from mts1b_desk.cores.core import Effects, Emit, NeedQuotes
 from mts1b_desk.settings import BrokerSettings, DeskSettings
-from mts1b_foundation.fills import BrokerCancel, BrokerFillV2
+from mts1b_foundation.fills import BrokerCancel, BrokerFillV2, BrokerRejection
 from mts1b_foundation.marketdata import ClosingMarkV2, QuoteV2, SessionClosedV2
 from mts1b_foundation.orders import OrderStatus, OrderType, OrderV2, Side, TimeInForce
 from mts1b_foundation.subjects import (
+    BROKERS_HALT_RESUMED,
+    BROKERS_HALT_STOPPED,
     MARKETDATA_SESSIONS_CLOSED_V2,
     OMS_ORDERS_ACCEPTED_V2,
     OMS_ORDERS_CANCEL_REQUESTED_V2,
@@ -175,3 +177,40 @@ def test_an_order_that_arrives_twice_is_worked_once_and_one_for_another_broker_n
     assert place(core, order()) == []
     assert place(core, order().model_copy(update={"order_id": "o3", "broker": "elsewhere"})) == []
     assert core.idle
+
+
+def test_a_stop_on_the_host_withdraws_what_works_and_rejects_what_comes_until_it_ends():
+    core = broker()
+    assert place(core, order()) == []
+    said = core.stop("the bus is dead", "host:h", AT)
+    assert out(said)[1:] == [("cancel", 0, "the broker's adapter was stopped on its host: the bus is dead")]
+    assert isinstance(said[0], Emit)
+    assert said[0].subject is BROKERS_HALT_STOPPED
+    assert core.stop("again", "host:h", AT) == ()
+    again = order().model_copy(update={"order_id": "o2"})
+    (rejected,) = core.handle(OMS_ORDERS_ACCEPTED_V2, again, AT)
+    assert isinstance(rejected, Emit)
+    assert isinstance(rejected.payload, BrokerRejection)
+    assert "stopped on its host: the bus is dead" in rejected.payload.reason
+    assert core.on_quote(quote(1, 100)) == ()
+    (resumed,) = core.resume("host:h", AT)
+    assert isinstance(resumed, Emit)
+    assert resumed.subject is BROKERS_HALT_RESUMED
+    assert place(core, order().model_copy(update={"order_id": "o3"})) == [("fill", 10, 11, LATENCY)]
+    assert core.resume("host:h", AT) == ()
+
+
+def test_a_stop_outlives_a_restart_and_the_next_one_has_another_name():
+    core = broker()
+    core.stop("one", "host:h", AT)
+    rows: dict[str, list[tuple[str, bytes]]] = {}
+    for change in core.changes():
+        assert change.data is not None
+        rows.setdefault(change.table, []).append((change.key, change.data))
+    after = broker()
+    after.restore(rows)
+    assert after.stop("one", "host:h", AT) == ()
+    after.resume("host:h", AT)
+    (said,) = after.stop("two", "host:h", AT)
+    assert isinstance(said, Emit)
+    assert said.payload.halt_id == "host-s-2"  # type: ignore[attr-defined]

@@ -2,7 +2,10 @@
 
 import contextlib
 import gzip
+import io
 import random
+import re
+import zipfile
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -250,7 +253,7 @@ EXPORTS: dict[str, tuple[str, str, Tick | BarTick, str]] = {
     "MetaTrader 4": (
         "EURUSD1.csv",
         "2021.01.04,00:00,1.5,2.5,1.25,2,9\n2021.01.04,00:01,2,2,2,2,9\n",
-        bar("EURUSD1", "1m", timedelta(minutes=1), 9.0),
+        bar("EURUSD", "1m", timedelta(minutes=1), 9.0),
         "MetaTrader 4",
     ),
 }
@@ -282,13 +285,60 @@ def test_times_that_mean_utc_by_their_format_need_no_option(tmp_path: Path, expo
     assert next(source(tmp_path / name).ticks()) == first
 
 
-@pytest.mark.parametrize("packed", ["gz", "zst"])
+def zipped(**files: str) -> bytes:
+    """An archive of text files; two underscores stand for a point."""
+    made = io.BytesIO()
+    with zipfile.ZipFile(made, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, content in files.items():
+            archive.writestr(name.replace("__", "."), content)
+    return made.getvalue()
+
+
+def test_a_file_is_unpacked_by_what_it_holds_whatever_it_is_called(tmp_path: Path):
+    for name, data in {
+        "a.csv.gz": QUOTES.encode(),
+        "b.csv": gzip.compress(QUOTES.encode()),
+        "c.csv.gz": zipped(eurusd__csv=QUOTES),
+        "BTCUSDT-1m-2021-01.zip": zipped(eurusd__csv=QUOTES),
+    }.items():
+        path = tmp_path / name
+        path.write_bytes(data)
+        assert source(path).check().ticks == 1
+    assert source(tmp_path / "BTCUSDT-1m-2021-01.zip").check().derived_symbol == "BTCUSDT"
+
+
+@pytest.mark.parametrize(
+    ("files", "says"),
+    [
+        ({"a__csv": "", "b__csv": ""}, "holds a.csv, b.csv, and not one .csv or .txt or .tsv file alone; unpack it"),
+        ({"a__json": "{}"}, "holds a.json, and not one"),
+        ({}, "holds nothing, and not one"),
+        ({"[Content_Types]__xml": "", "xl/workbook__xml": ""}, "is an Excel workbook; save its sheet as CSV UTF-8"),
+    ],
+)
+def test_an_archive_that_is_not_one_table_is_refused(tmp_path: Path, files: dict[str, str], says: str):
+    path = tmp_path / "x.zip"
+    path.write_bytes(zipped(**files))
+    with pytest.raises(DataError, match=re.escape(f"{path} {says}")):
+        source(path)
+
+
+def test_what_excel_writes_for_itself_above_the_names_is_passed_over(tmp_path: Path):
+    path = tmp_path / "x.csv"
+    path.write_bytes(b'\xef\xbb\xbfsep=;\r\n"time";"bid";"ask"\r\n"2021-01-04T00:00:00Z";"1";"2"\r\n')
+    assert source(path).check().ticks == 1
+
+
+@pytest.mark.parametrize("packed", ["gz", "zst", "zip"])
 def test_a_compressed_file_is_read_and_a_cut_one_refused(tmp_path: Path, packed: str):
     content = (
         "timestamp,bid,ask\n" + "".join(f"{DAY + timedelta(seconds=n)},{n + 1},2\n" for n in range(500))
     ).encode()
     path = tmp_path / f"eurusd-quotes.csv.{packed}"
-    data = gzip.compress(content) if packed == "gz" else pa.compress(content, "zstd", asbytes=True)
+    if packed == "zip":
+        data = zipped(x__csv=content.decode())
+    else:
+        data = gzip.compress(content) if packed == "gz" else pa.compress(content, "zstd", asbytes=True)
     path.write_bytes(data)
     summary = source(path).check()
     assert (summary.ticks, summary.derived_symbol) == (500, "EURUSD")

@@ -8,6 +8,8 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from mts1b_desk.cores.marketdata import middle
+from mts1b_desk.data.digest import check_unchanged, digest_of
 from mts1b_desk.data.formats import Kind
 from mts1b_desk.data.replay import Replay
 from mts1b_desk.data.tick import BarTick, Tick
@@ -129,6 +131,16 @@ QUOTES = "timestamp,bid,ask\n2022-05-04T13:30:00Z,1,2\n"
         ("x.csv", QUOTES + "2022-05-04T13:30:01Z,1,nan\n", "row 2, column 'ask': 'nan' is no number|no price"),
         ("x.csv", QUOTES + "2022-05-04T13:30:01Z,-1,2\n", "row 2, column 'bid': '-1' is no price"),
         ("x.csv", QUOTES + "2022-05-04T13:30:01Z,0,2\n", "row 2, column 'bid': '0' is no price"),
+        ("x.csv", QUOTES + "2022-05-04T13:30:01Z,١٢,2\n", "row 2, column 'bid': '١٢' is no number"),
+        ("x.csv", QUOTES + f"2022-05-04T13:30:01Z,{'x' * 9_000},2\n", r"row 2, column 'bid': 'x{79}… \(9,000 char"),
+        (
+            "x.csv",
+            QUOTES + f"{'1' * 9_000},1,2\n",
+            r"row 2, column 'timestamp': '1{79}… \(9,000 characters\) is no time",
+        ),
+        ("x.csv", "\n \n" + QUOTES + "2022-05-04T13:30:01Z,one,2\n", "row 2, column 'bid': 'one' is no number"),
+        ("x.csv", '{"Information": "too many requests"}', "row 1: .*no table but JSON or a web page"),
+        ("x.csv", "<!DOCTYPE html><html>", "row 1: .*no table but JSON or a web page, .*fetch the file again"),
         ("x.csv", QUOTES + "2022-05-04T13:29:59Z,1,2\n", "row 2, column 'timestamp': .* earlier than the row before"),
         ("x.csv", QUOTES + "yesterday,1,2\n", "row 2, column 'timestamp': 'yesterday' is no time"),
         ("x.csv", "timestamp,bid,ask\n2022-05-04T13:30:01,1,2\n", "has no zone, and zones are not guessed; pass --utc"),
@@ -146,6 +158,40 @@ QUOTES = "timestamp,bid,ask\n2022-05-04T13:30:00Z,1,2\n"
             "timestamp,interval,open,high,low,close\n2022-05-04T13:30:00Z,soon,1,1,1,1\n",
             "'soon' is no interval",
         ),
+        (
+            "x.csv",
+            QUOTES + "timestamp,bid,ask\n",
+            "row 2, column 'timestamp': the names of the columns stand here",
+        ),
+        ("x.csv", QUOTES + "# two rows\n", "row 2: '# two rows' has 1 columns, the file has 3"),
+        ("x.csv", "BTC/USD hourly\n" + QUOTES, "row 1: 'BTC/USD hourly' does not name several columns"),
+        ("x.csv", "No data", "row 1: 'No data' does not name several columns; .*fetch the file again"),
+        ("x.csv", "ts;bid;ask\n2022-05-04T13:30:00Z;1,5;2\n", "'1,5' is no number; export numbers with a point"),
+        ("x.csv", "ts;bid;ask\n2022-05-04T13:30:00Z;1\xa0200.5;2\n", "'1.xa0200.5' is no number; .* nothing between"),
+        ("x.csv", "sep=;\nts;bid;ask\n2022-05-04T13:30:00Z;x;2\n", "row 1, column 'bid': 'x' is no number"),
+        ("x.csv", QUOTES + "2022-05-04T24:00:00Z,1,2\n", "row 2, .*T24:00:00Z' is no time: hour must be"),
+        ("x.csv", QUOTES + "2016-12-31T23:59:60Z,1,2\n", "row 2, .*59:60Z' is no time: second must be"),
+        ("x.csv", QUOTES + "9999-12-31T23:59:59-10:00,1,2\n", "row 2, .* is not of the years 2 to 9998"),
+        ("x.csv", QUOTES + "2022-05-04T13:30:00+99:00,1,2\n", "row 2, .* no zone is a day away from UTC"),
+        ("x.csv", "ts,bid,ask\n2022.05.04 13:30 America/Argentina,1,2\n", "row 1, .* no zone 'America/Argentina'"),
+        (
+            "x.csv",
+            "ts,interval,open,high,low,close\n2022-05-04T13:30:00Z,9999999d,1,1,1,1\n",
+            "row 1, column 'ts': the bar of 2022-05-04.* is 9999999 days long",
+        ),
+        (
+            "x.csv",
+            "ts,interval,open,high,low,close\n2022-05-04T13:30:00Z,99999999999999d,1,1,1,1\n",
+            "'99999999999999d' is no interval",
+        ),
+        (
+            "x.csv",
+            "ts,open,high,low,close\n2022-05-04T13:30:00.0000Z,1,1,1,1\n2022-05-04T13:30:00.0001Z,1,1,1,1\n",
+            "bars 0.1 ms apart, and bars are whole milliseconds long",
+        ),
+        ("x.csv", "PAR1 and so on", "is a Parquet file; call it .parquet"),
+        ("x.xlsx", "PK", "save the sheet as CSV UTF-8, or use a .parquet"),
+        ("x.zip", "PK\3\4 and so on", "is damaged or not what its extension says: File is not a zip file"),
         ("x.parquet", "not parquet at all", "is damaged or not what its extension says"),
         ("x.json", "{}", "'.json' is no known format; use a .parquet, .csv or .txt"),
         ("x", "", "'no extension' is no known format"),
@@ -158,6 +204,49 @@ def test_a_bad_file_is_refused_with_its_name_the_place_and_the_remedy(
     with pytest.raises(DataError, match=says) as caught:
         source(path).check()
     assert str(path) in str(caught.value)
+
+
+def test_a_file_in_another_encoding_is_refused_with_the_place(tmp_path: Path):
+    path = tmp_path / "x.csv"
+    path.write_bytes(
+        "timestamp,symbol,bid,ask\n2022-05-04T13:30:00Z,A,1,2\n2022-05-04T13:30:01Z,Zürich,1,2\n".encode("latin-1")
+    )
+    with pytest.raises(DataError, match="row 2, column 'symbol': 'Zürich' is not written in UTF-8; write the file in"):
+        source(path).check()
+
+
+@pytest.mark.parametrize("encoding", ["utf-16-le", "utf-16-be"])
+def test_utf_16_without_its_mark_is_named(tmp_path: Path, encoding: str):
+    path = tmp_path / "x.csv"
+    path.write_bytes(QUOTES.encode(encoding))
+    with pytest.raises(DataError, match=f"{path} is UTF-16 without the mark that says so; write it in UTF-8"):
+        source(path)
+
+
+def test_digits_that_no_price_holds_are_told(tmp_path: Path):
+    path = text(tmp_path / "x.csv", QUOTES + "2022-05-04T13:30:01Z,1.23456789012345678901,12345.678901234567\n")
+    (columns,) = source(path).check().columns
+    assert "1 numbers have more digits than prices and sizes hold" in columns
+
+
+def test_a_session_is_not_gone_on_with_when_its_files_have_changed(tmp_path: Path):
+    path = text(tmp_path / "x.csv", QUOTES)
+    settings = ReplaySettings(path=tmp_path, digest=digest_of(tmp_path))
+    check_unchanged(settings)
+    text(path, QUOTES.replace("1,2", "1,3"))
+    with pytest.raises(DataError, match=f"{tmp_path} has changed since the session began"):
+        check_unchanged(settings)
+    text(path, QUOTES)
+    check_unchanged(settings)
+    path.rename(tmp_path / "y.csv")
+    with pytest.raises(DataError, match="has changed"):
+        check_unchanged(settings)
+
+
+def test_bars_have_the_digits_that_the_market_shows():
+    assert (60000.0 + 60000.27) / 2 != middle(60000.0, 60000.27) == 60000.135
+    assert middle(-37.63, -37.6) == -37.615
+    assert middle(0.1, 0.1) == 0.1
 
 
 def test_a_file_that_is_not_there_or_a_folder_that_is_empty_is_named(tmp_path: Path):
@@ -190,6 +279,15 @@ def test_a_damaged_parquet_file_is_refused_wherever_it_is_damaged(tmp_path: Path
 def test_a_bad_number_in_parquet_is_refused(tmp_path: Path, bad: float | None):
     path = parquet(tmp_path / "x.parquet", timestamp=[AT, AT], bid=[1.0, bad], ask=[2.0, 2.0])
     with pytest.raises(DataError, match="row 2, column 'bid'"):
+        source(path).check()
+
+
+@pytest.mark.parametrize("unit", ["s", "us"])
+def test_a_moment_that_no_date_holds_is_refused(tmp_path: Path, unit: str):
+    path = tmp_path / "x.parquet"
+    times = pa.array([2**50 if unit == "s" else 2**62], pa.timestamp(unit, "UTC"))
+    pq.write_table(pa.table({"ts": times, "bid": [1.0], "ask": [2.0]}), path)
+    with pytest.raises(DataError, match=f"{path}.* (is no time|out of bounds timestamp)"):
         source(path).check()
 
 

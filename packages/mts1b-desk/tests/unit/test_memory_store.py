@@ -25,6 +25,9 @@ class Handled:
     def once(self, store: Any) -> Any:
         return store.once("durable", self.key)
 
+    async def mark(self, store: Any, tx: Any) -> None:
+        await store.mark(tx, "durable", self.key)
+
 
 def approval(number: int) -> Emit:
     payload = OrderApproval(order_id=f"o{number}", fund_id="a", envelope_version=1, decided_at=AT)
@@ -49,6 +52,17 @@ async def test_an_event_is_handled_once_and_again_when_its_handling_failed(store
         pass
     with pytest.raises(AlreadyDone):
         async with store.once(event):
+            pass
+
+
+async def test_events_that_are_handled_together_are_each_handled_once(store: MemoryStore):
+    first, second = (cast("Any", Handled(key)) for key in ("e1", "e2"))
+    async with store.once(first) as tx:
+        await store.mark(tx, second)
+        with pytest.raises(AlreadyDone):
+            await store.mark(tx, second)
+    with pytest.raises(AlreadyDone):
+        async with store.once(second):
             pass
 
 

@@ -34,8 +34,9 @@ STORED = AT + timedelta(days=1)
 class Driver:
     """Feeds the core and keeps what comes out, as texts such as ``orders.created``."""
 
-    def __init__(self, *funds: str) -> None:
-        self.oms = Oms(DeskSettings(session="s", funds=tuple(FundSettings(fund_id=fund) for fund in funds or ("a",))))
+    def __init__(self, *funds: str, signed: tuple[str, ...] = ()) -> None:
+        named = tuple(FundSettings(fund_id=fund) for fund in funds or ("a",))
+        self.oms = Oms(DeskSettings(session="s", funds=named, signed_prices=signed))
         self.signals = 0
 
     def give(self, subject: Subject[Any], event: Event) -> list[str]:
@@ -295,7 +296,7 @@ def test_a_rejection_of_an_order_that_has_fills_withdraws_the_rest():
 
 
 def test_an_order_at_a_negative_price_is_sized_by_its_amount_and_none_is_made_at_zero():
-    driver = Driver()
+    driver = Driver(signed=("X",))
     assert driver.signal(Direction.LONG, price=-40) == ["orders.created"]
     assert driver.order.quantity == 250
     driver.passed(driver.order)
@@ -304,6 +305,12 @@ def test_an_order_at_a_negative_price_is_sized_by_its_amount_and_none_is_made_at
     assert driver.oms.ignored == {"signal at a price of zero, at which no order can be sized": 1}
     assert driver.signal(Direction.FLAT, price=0) == ["orders.created"]
     assert driver.order.quantity == 250
+
+
+def test_no_order_is_made_at_a_negative_price_of_a_symbol_that_may_have_none():
+    driver = Driver(signed=("CL",))
+    assert driver.signal(Direction.LONG, price=-40) == []
+    assert driver.oms.ignored == {"signal at a negative price of a symbol that may have none (signed_prices)": 1}
 
 
 def test_a_halt_rejects_what_waits_for_risk_and_withdraws_what_works():

@@ -4,13 +4,16 @@ import json
 import re
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
+from mts1b_desk.cores.sampling import MOST, Sampler
 from mts1b_desk.errors import DeskError
 from mts1b_desk.report.figures import Report, report_of
 from mts1b_desk.report.write import FORMATS, check_path, write_report
 from mts1b_foundation.fills import FillV2
+from mts1b_foundation.marketdata import SessionPrices
 from mts1b_foundation.orders import OrderV2, Side
 from mts1b_foundation.treasury import NavSnapshotV2, PositionV2
 
@@ -67,19 +70,70 @@ def test_figures_follow_from_the_events(report: Report):
     assert (report.first, report.last) == (AT + timedelta(seconds=1), AT + timedelta(seconds=4))
 
 
+def prices(symbol: str, *path: tuple[int, float]) -> SessionPrices:
+    return SessionPrices(
+        session="s1", source="t", symbol=symbol, start=AT, after_ms=tuple(1000 * second for second, _ in path),
+        prices=tuple(price for _, price in path),
+    )  # fmt: skip
+
+
+def test_a_session_that_is_over_is_valued_by_the_market_time_of_its_fills_however_late_they_were_booked():
+    bought = fill(2).model_copy(update={"side": Side.BUY, "quantity": Decimal(10), "price": Decimal("1.1")})
+    late = nav(1, 1000).model_copy(update={"as_of": AT + timedelta(seconds=9)})  # booked when the market was at 9 s
+    # 1000 before; 11 paid and 0.01 got back at 2 s; at the end 10 units at 2: 1000 - 11 + 0.01 + 20
+    final = nav(2, 0, final=True).model_copy(
+        update={"nav": Decimal("1009.01"), "realised_pnl": Decimal(0), "unrealised_pnl": Decimal(9),
+                "fees": Decimal("-0.01"), "as_of": AT + timedelta(seconds=9)}
+    )  # fmt: skip
+    sampled = [prices("X", (0, 1.0), (3, 0.5), (5, 3.0), (9, 2.0)), prices("never traded", (0, 7.0), (9, 8.0))]
+    (fund,) = report_of("s1", [late, final], [bought], [], sampled).funds
+    seen = [((point.at - AT).seconds, point.nav, point.gross) for point in fund.points]
+    assert seen == [
+        (0, 1000, 0),
+        (2, Decimal("1000.01"), 11),
+        (3, Decimal("994.01"), 5),
+        (5, Decimal("1019.01"), 30),
+        (9, Decimal("1009.01"), 20),
+    ]
+    assert fund.points[-1].nav == fund.nav
+    assert (fund.max_drawdown, fund.max_drawdown_at) == (Decimal("0.009813"), AT + timedelta(seconds=9))
+
+
+def test_prices_are_sampled_evenly_over_any_session_and_end_with_its_last():
+    sampler = Sampler()
+    for second in range(100_000):
+        if sampler.due(at := AT + timedelta(seconds=second)):
+            sampler.add(at, float(second))
+    kept = sampler.samples(AT + timedelta(seconds=99_999), 99_999.0)
+    steps = {(after - before).seconds for (before, _), (after, _) in pairwise(kept[1:-1])}
+    assert MOST / 4 < len(kept) <= MOST
+    assert (kept[0], kept[-1]) == ((AT, 0.0), (AT + timedelta(seconds=99_999), 99_999.0))
+    assert max(steps) <= 1.1 * min(steps)
+
+
 def test_a_page_holds_everything_and_loads_nothing(report: Report):
     page = FORMATS[".html"](report)
     assert "a&lt;b&gt;" in page
     assert "<h2>a<b>" not in page
-    for words in ("25.00 %", "drawdown", "halted", "not over", "Plotly.newPlot", "Trades (2 of 2)", "-0.01"):
+    for words in (
+        "25.00 %",
+        "drawdown",
+        "halted",
+        "not over",
+        "viewport",
+        "Plotly.newPlot",
+        "Trades (2 of 2)",
+        "-0.01",
+    ):
         assert words in page
     assert not re.search(r"<(script|link|img|iframe)[^>]*(src|href)=", page)
 
 
 def test_markdown_has_tables_of_every_fund(report: Report):
     text = FORMATS[".md"](report)
-    assert "| a<b> | 960 | 970 | 1 | 2 | -0.5 | 110 | -10 | 25.00 % (2022-05-04 13:30:03) | 2 | 3 |" in text
-    assert "| Y\\|Z | 1 |" in text
+    assert "| a<b> | 960.00 | 25.00 % | 2 | 3 | 1.00 | 2.00 | -0.50 | 970.00 | 110.00 | -10.00 |" in text
+    assert "Greatest drawdown: 25.00 % on 2022-05-04 13:30:03 UTC." in text
+    assert "| Y\\|Z | 1 | 50 | 50.00 |" in text
     assert "| 2022-05-04 13:30:01.000 | X | sell | 0.1 | -3 | -0.01 |" in text
     assert "| drawdown | 2 |" in text
 

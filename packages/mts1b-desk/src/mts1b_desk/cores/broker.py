@@ -6,20 +6,19 @@ execution. A buy takes the ask, a sell the bid, up to the size shown in whole lo
 Immediate-or-cancel orders see one quote; others go on with the next ones until they are filled or the session ends.
 """
 
-from bisect import bisect_left, bisect_right
-from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from decimal import Decimal
-from itertools import islice
-from operator import attrgetter
 from typing import ClassVar
 
 from mts1b_foundation.fills import BrokerCancel, BrokerFillV2, BrokerRejection
 from mts1b_foundation.marketdata import QuoteV2, SessionClosedV2, exact
+from mts1b_foundation.operations import HaltClearance, HaltRequest
 from mts1b_foundation.orders import OrderV2, Side, TimeInForce
 from mts1b_foundation.subjects import (
     BROKERS_FILLS_RAW_V2,
+    BROKERS_HALT_RESUMED,
+    BROKERS_HALT_STOPPED,
     BROKERS_ORDERS_CANCELED,
     BROKERS_ORDERS_REJECTED,
     MARKETDATA_SESSIONS_CLOSED_V2,
@@ -30,12 +29,13 @@ from pydantic import BaseModel, ConfigDict
 
 from mts1b_desk.books import BrokerBook, FundExecutions
 from mts1b_desk.cores.core import Effect, Effects, Emit, NeedQuotes, QuoteCore
+from mts1b_desk.cores.tape import Tape, feed_position
 from mts1b_desk.money import exactly, fee_of, plain
 from mts1b_desk.settings import BrokerSettings, DeskSettings
 from mts1b_desk.tables import Recent, Table
 
 _ZERO = Decimal(0)
-_time_of = attrgetter("timestamp")
+_STOP = "stop"
 
 
 class WorkingOrder(BaseModel):
@@ -71,31 +71,6 @@ class Account(BaseModel):
     commissions: Decimal = _ZERO
 
 
-class _Tape:
-    """The recent quotes of one symbol, and from which one on they are complete."""
-
-    __slots__ = ("quotes", "whole")
-
-    def __init__(self, size: int, *, whole: bool) -> None:
-        self.quotes: deque[QuoteV2] = deque(maxlen=size)
-        self.whole = whole
-
-    def add(self, quote: QuoteV2) -> None:
-        if len(self.quotes) == self.quotes.maxlen:
-            self.whole = False
-        self.quotes.append(quote)
-
-    def covers(self, since: datetime) -> bool:
-        """Whether no quote at or after ``since`` was forgotten."""
-        return self.whole or (bool(self.quotes) and self.quotes[0].timestamp < since)
-
-    def since(self, due: datetime, after: int) -> list[QuoteV2]:
-        """Quotes at or after ``due`` and behind ``after`` in the feed, oldest first."""
-        first = bisect_left(self.quotes, due, key=_time_of)
-        first = max(first, bisect_right(self.quotes, after, key=feed_position))
-        return list(islice(self.quotes, first, None))
-
-
 class Broker(QuoteCore):
     """All paper brokers of a desk, each with its own name, latency and fees."""
 
@@ -109,8 +84,11 @@ class Broker(QuoteCore):
         self.orders: Table[WorkingOrder] = Table("orders", WorkingOrder)
         self.accounts: Table[Account] = Table("accounts", Account)
         self.session: Table[SessionClosedV2] = Table("session", SessionClosedV2)
-        self.tables = (self.orders, self.accounts, self.session)
-        self._tapes: dict[str, _Tape] = {}
+        self.stops: Table[HaltRequest] = Table("stops", HaltRequest)
+        """The stop on this host that is in force."""
+        self.stopped_before: Table[int] = Table("stopped_before", int)
+        self.tables = (self.orders, self.accounts, self.session, self.stops, self.stopped_before)
+        self._tapes: dict[str, Tape] = {}
         self._whole = True  # False once the core was restored: quotes from before are not at hand
         self._waiting: dict[str, dict[str, None]] = {}
         self._recent = Recent()
@@ -142,6 +120,33 @@ class Broker(QuoteCore):
             if row.fetching
         ]
 
+    def stop(self, reason: str, actor: str, at: datetime) -> Effects:
+        """Stop on this host, whatever the bus says: withdraw what works, take no order until :meth:`resume`.
+
+        Returns nothing when it is stopped already.
+        """
+        if self.stops:
+            return ()
+        number = self.stopped_before.get("stops", 0) + 1
+        self.stopped_before["stops"] = number
+        stop = HaltRequest(
+            halt_id=f"host-{self._settings.session}-{number}", reason=reason, actor=actor, requested_at=at
+        )
+        self.stops[_STOP] = stop
+        rows = tuple(self.orders.values())
+        return [
+            Emit(BROKERS_HALT_STOPPED, stop),
+            *(self._cancel(row, _stopped(stop), row.order.updated_at) for row in rows),
+        ]
+
+    def resume(self, actor: str, at: datetime) -> Effects:
+        """Take orders again; nothing when it is not stopped."""
+        stop = self.stops.pop(_STOP, None)
+        if stop is None:
+            return ()
+        ended = HaltClearance(halt_id=stop.halt_id, reason="the stop was taken away", actor=actor, cleared_at=at)
+        return [Emit(BROKERS_HALT_RESUMED, ended)]
+
     def book(self) -> BrokerBook:
         """Executions, positions and cash of every account."""
         return BrokerBook(
@@ -161,7 +166,7 @@ class Broker(QuoteCore):
         """Work the orders of the symbol with its next quote. Quotes come in the order of the feed, none missing."""
         tape = self._tapes.get(quote.symbol)
         if tape is None:
-            tape = self._tapes[quote.symbol] = _Tape(self._size, whole=self._whole)
+            tape = self._tapes[quote.symbol] = Tape(self._size, whole=self._whole)
         tape.add(quote)
         waiting = self._waiting.get(quote.symbol)
         if not waiting:
@@ -189,9 +194,12 @@ class Broker(QuoteCore):
         broker = self._brokers.get(order.broker)
         if broker is None or order.order_id in self.orders or order.order_id in self._recent:
             return ()
+        if (stop := self.stops.get(_STOP)) is not None:
+            return (self._reject(broker, order, _stopped(stop)),)
         if broker.max_quantity is not None and order.quantity > broker.max_quantity:
-            self._recent.add(order.order_id)
-            return (self._reject(broker, order),)
+            most = plain(broker.max_quantity)
+            reason = f"the quantity {plain(order.quantity)} is above the broker's limit {most}"
+            return (self._reject(broker, order, reason),)
         row = WorkingOrder(
             order=order,
             broker_order_id=f"{broker.name}-{order.order_id}",
@@ -201,13 +209,13 @@ class Broker(QuoteCore):
         self._waiting.setdefault(order.symbol, {})[order.order_id] = None
         return self._from_tape(row)
 
-    def _reject(self, broker: BrokerSettings, order: OrderV2) -> Emit:
-        most = plain(broker.max_quantity or _ZERO)
+    def _reject(self, broker: BrokerSettings, order: OrderV2, reason: str) -> Emit:
+        self._recent.add(order.order_id)
         rejection = BrokerRejection(
             broker=broker.name,
             client_order_id=order.order_id,
             symbol=order.symbol,
-            reason=f"the quantity {plain(order.quantity)} is above the broker's limit {most}",
+            reason=reason,
             transacted_at=order.updated_at + timedelta(milliseconds=broker.latency_ms),
         )
         return Emit(BROKERS_ORDERS_REJECTED, rejection)
@@ -321,9 +329,8 @@ class Broker(QuoteCore):
         return self.session["closed"].closed_at
 
 
-def feed_position(item: QuoteV2) -> int:
-    """Where ``item`` stands among the quotes of all symbols."""
-    return item.feed_sequence or item.sequence
+def _stopped(stop: HaltRequest) -> str:
+    return f"the broker's adapter was stopped on its host: {stop.reason}"[:2000]
 
 
 def _offered(order: OrderV2, quote: QuoteV2, lot: Decimal) -> tuple[Decimal, Decimal | None]:

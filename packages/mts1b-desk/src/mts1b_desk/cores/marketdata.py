@@ -11,12 +11,17 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import ClassVar
 
-from mts1b_foundation.marketdata import BarV2, ClosingMarkV2, QuoteV2, SessionClosedV2
+from mts1b_foundation.marketdata import BarV2, ClosingMarkV2, QuoteV2, SessionClosedV2, SessionPrices, exact
 
+from mts1b_desk.cores.sampling import Sampler
 from mts1b_desk.data.tick import BarTick, Tick
+from mts1b_desk.money import HALF
 from mts1b_desk.settings import DeskSettings
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MILLISECOND = timedelta(milliseconds=1)
+_HELD = 15
+"""A number of so few digits is the one that was meant."""
 _UNITS = {"ms": 1, "s": 1_000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
 
 
@@ -24,6 +29,12 @@ def duration(interval: str) -> timedelta:
     """The length of a bar that is written ``500ms``, ``1s``, ``5m``, ``1h`` or ``1d``."""
     unit = interval.lstrip("0123456789")
     return timedelta(milliseconds=int(interval.removesuffix(unit)) * _UNITS[unit])
+
+
+def middle(bid: float, ask: float) -> float:
+    """The middle of two prices as they were printed: a sum of doubles may have digits that no market shows."""
+    near = (bid + ask) / 2
+    return near if len(repr(near)) <= _HELD else float((exact(bid) + exact(ask)) * HALF)
 
 
 @dataclass(slots=True)
@@ -46,6 +57,7 @@ class _Symbol:
     quotes: int = 0
     last: QuoteV2 | None = None
     bars: dict[str, int] = field(default_factory=dict[str, int])
+    prices: Sampler = field(default_factory=Sampler)
 
 
 class Marketdata:
@@ -106,12 +118,34 @@ class Marketdata:
             closed_at=max(mark.timestamp for mark in marks),
         )
 
+    def prices(self) -> list[SessionPrices]:
+        """The prices of every symbol over the session, sampled."""
+        found: list[SessionPrices] = []
+        for symbol, seen in sorted(self._symbols.items()):
+            if (last := seen.last) is None:
+                continue
+            samples = seen.prices.samples(last.timestamp, middle(last.bid, last.ask))
+            start = samples[0][0]
+            found.append(
+                SessionPrices(
+                    session=self._session,
+                    source=self._source,
+                    symbol=symbol,
+                    start=start,
+                    after_ms=tuple((at - start) // _MILLISECOND for at, _ in samples),
+                    prices=tuple(price for _, price in samples),
+                )
+            )
+        return found
+
     def _quote(self, tick: Tick) -> QuoteV2:
         seen = self._symbols.get(tick.symbol)
         if seen is None:
             seen = self._symbols[tick.symbol] = _Symbol()
         seen.quotes += 1
         self.quotes += 1
+        if seen.prices.due(tick.timestamp):
+            seen.prices.add(tick.timestamp, middle(tick.bid, tick.ask))
         seen.last = quote = QuoteV2(
             symbol=tick.symbol,
             bid=tick.bid,
@@ -127,7 +161,7 @@ class Marketdata:
         return quote
 
     def _form(self, tick: Tick) -> None:
-        mid = (tick.bid + tick.ask) / 2
+        mid = middle(tick.bid, tick.ask)
         for interval, length in self._intervals.items():
             bar = self._forming.get((tick.symbol, interval))
             if bar is None:

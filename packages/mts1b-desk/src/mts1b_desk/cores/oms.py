@@ -11,10 +11,10 @@ from collections import Counter
 from collections.abc import Iterable
 from datetime import datetime
 from decimal import Decimal
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar
 
 from mts1b_foundation.fills import BrokerCancel, BrokerFillV2, BrokerRejection, FillV2
-from mts1b_foundation.operations import HaltClearance, HaltObedience, HaltRequest
+from mts1b_foundation.operations import HaltClearance, HaltRequest
 from mts1b_foundation.orders import OrderStatus, OrderV2, Side
 from mts1b_foundation.risk import OrderApproval, OrderRejection, RiskRule
 from mts1b_foundation.signals import Direction, SignalV2
@@ -23,7 +23,6 @@ from mts1b_foundation.subjects import (
     BROKERS_ORDERS_CANCELED,
     BROKERS_ORDERS_REJECTED,
     OMS_FILLS_CREATED_V2,
-    OMS_HALT_OBEYED,
     OMS_ORDERS_ACCEPTED_V2,
     OMS_ORDERS_CANCEL_REQUESTED_V2,
     OMS_ORDERS_CANCELED_V2,
@@ -37,10 +36,11 @@ from mts1b_foundation.subjects import (
     RISK_GATE_FAILED,
     RISK_GATE_PASSED,
 )
-from pydantic import BaseModel, ConfigDict
 
 from mts1b_desk.books import FundOrders, OmsBook
 from mts1b_desk.cores.core import Core, Effect, Effects, Emit
+from mts1b_desk.cores.halts import Halts, words_of
+from mts1b_desk.cores.oms_rows import FundState, OpenOrder, Part
 from mts1b_desk.ids import intent_id
 from mts1b_desk.money import whole_lots
 from mts1b_desk.settings import DeskSettings, FundSettings
@@ -61,60 +61,6 @@ BROKER = "broker"
 _LET_REDUCTIONS_PASS = (RiskRule.ORDER_NOTIONAL, RiskRule.POSITION_NOTIONAL, RiskRule.DRAWDOWN)
 
 
-class Frozen(BaseModel):
-    """Base of the rows of tables."""
-
-    model_config = ConfigDict(frozen=True)
-
-
-class OpenOrder(Frozen):
-    """An order that is not final, and what has arrived for it."""
-
-    order: OrderV2
-    executions: tuple[str, ...] = ()
-    """Execution ids that are booked."""
-    withdrawn: BrokerCancel | None = None
-    """The broker's cancel, while fills that it counts are still on their way."""
-    halt_id: str | None = None
-    """The halt that asked for the order to be withdrawn."""
-    reversal: SignalV2 | None = None
-    """The signal of the order, when it turns the position."""
-
-
-class Part(Frozen):
-    """A part of a reversal that was refused as a whole."""
-
-    signal: SignalV2
-    name: Literal["flat", "rest"]
-    """``flat`` closes the position; ``rest`` follows when it is closed."""
-
-
-class FundState(Frozen):
-    """One fund's queue and results."""
-
-    queue: tuple[SignalV2, ...] = ()
-    parts: tuple[Part, ...] = ()
-    """What goes out before the queue."""
-    working: str | None = None
-    """The one order that is not final."""
-    finished: dict[str, int] = {}
-    """Final orders by status."""
-    rejections: dict[str, int] = {}
-    """Rejected orders by the rule that they broke."""
-    fills: int = 0
-    cash_change: Decimal = _ZERO
-    """Sum over all fills, fees included, in the fund's currency."""
-    positions: dict[str, Decimal] = {}
-
-
-class ActiveHalt(Frozen):
-    """A halt in force, and what it still waits for."""
-
-    request: HaltRequest
-    withdrawing: frozenset[str] = frozenset()
-    canceled: int = 0
-
-
 class Oms(Core):
     """The order management of a desk."""
 
@@ -126,9 +72,9 @@ class Oms(Core):
         self._funds = {fund.fund_id: fund for fund in settings.funds}
         self.orders: Table[OpenOrder] = Table("orders", OpenOrder)
         self.funds: Table[FundState] = Table("funds", FundState)
-        self.halts: Table[ActiveHalt] = Table("halts", ActiveHalt)
+        self._halts = Halts(self.repo, settings.session)
         self.totals: Table[int] = Table("totals", int)
-        self.tables = (self.orders, self.funds, self.halts, self.totals)
+        self.tables = (self.orders, self.funds, self._halts.rows, self.totals)
         self.ignored: Counter[str] = Counter()
         """Events that changed nothing, by why."""
         self._recent = Recent()
@@ -180,7 +126,7 @@ class Oms(Core):
             for fund in self._funds
             for state in (self._fund(fund),)
         }
-        return OmsBook(funds=funds, halts=tuple(row.request for row in self.halts.values()), ignored=dict(self.ignored))
+        return OmsBook(funds=funds, halts=self._halts.requests, ignored=dict(self.ignored))
 
     def _on_signal(self, signal: SignalV2, _at: datetime) -> Effects:
         if signal.signal_id in self._recent:
@@ -200,8 +146,8 @@ class Oms(Core):
         row = self.orders.get(approval.order_id)
         if row is None or row.order.status is not OrderStatus.CREATED:
             return self._ignore("approval of no waiting order")
-        if (halt := self._halt_of(row.order.fund_id)) is not None:
-            rejected = row.order.reject(_halted(halt.request), approval.decided_at)
+        if (halt := self._halts.of(row.order.fund_id)) is not None:
+            rejected = row.order.reject(words_of(halt), approval.decided_at)
             return self._finish(row, rejected, at, _HALTED)
         order = row.order.accept(approval.decided_at)
         self.orders[order.order_id] = row.model_copy(update={"order": order})
@@ -273,10 +219,10 @@ class Oms(Core):
         return self._finish(row, row.order.cancel(cancel.reason, cancel.transacted_at), at)
 
     def _on_halt(self, request: HaltRequest, at: datetime) -> Effects:
-        if request.halt_id in self.halts or request.halt_id in self._recent:
+        if request.halt_id in self._halts or request.halt_id in self._recent:
             return self._ignore("halt seen before")
         self._recent.add(request.halt_id)
-        self.halts[request.halt_id] = ActiveHalt(request=request)
+        self._halts.begin(request)
         effects: list[Effect] = []
         withdrawing: set[str] = set()
         rejected = 0
@@ -285,35 +231,33 @@ class Oms(Core):
             if request.fund_id not in (None, order.fund_id):
                 continue
             if order.status is OrderStatus.CREATED:
-                effects += self._finish(row, order.reject(_halted(request), order.updated_at), at, _HALTED)
+                effects += self._finish(row, order.reject(words_of(request), order.updated_at), at, _HALTED)
                 rejected += 1
                 continue
             withdrawing.add(order.order_id)
             if row.halt_id is None:
                 self.orders[order.order_id] = row.model_copy(update={"halt_id": request.halt_id})
                 effects.append(Emit(OMS_ORDERS_CANCEL_REQUESTED_V2, order))
-        halt = ActiveHalt(request=request, withdrawing=frozenset(withdrawing), canceled=rejected)
-        self.halts[request.halt_id] = halt
-        return [*effects, *self._obey(halt, at)]
+        return [*effects, *self._halts.wait_for(request, withdrawing, rejected=rejected, at=at)]
 
     def halted(self, fund_id: str) -> bool:
         """Whether a halt of the fund is in force."""
-        return self._halt_of(fund_id) is not None
+        return self._halts.of(fund_id) is not None
 
     def retract(self, order_id: str) -> Effects:
         """Reject an order of a halted fund that was accepted, when nobody has been told of that yet."""
         row = self.orders.get(order_id)
-        if row is None or (halt := self._halt_of(row.order.fund_id)) is None:
+        if row is None or (halt := self._halts.of(row.order.fund_id)) is None:
             return ()
         told = row.order.model_copy(update={"status": OrderStatus.CREATED})
         # The halt did not reject a fresh order, so it does not count as withdrawn either.
-        rejected = told.reject(_halted(halt.request), row.order.updated_at)
-        return self._finish(row, rejected, halt.request.requested_at, _HALTED)
+        rejected = told.reject(words_of(halt), row.order.updated_at)
+        return self._finish(row, rejected, halt.requested_at, _HALTED)
 
     def _on_clearance(self, clearance: HaltClearance, _at: datetime) -> Effects:
-        if clearance.halt_id not in self.halts:
+        if clearance.halt_id not in self._halts:
             return self._ignore("clearance of no halt in force")
-        del self.halts[clearance.halt_id]
+        self._halts.end(clearance.halt_id)
         return ()
 
     def _advance(self, fund: FundSettings) -> Effects:
@@ -328,8 +272,8 @@ class Oms(Core):
             if part and part.name == "rest" and held:
                 self.ignored["rest of a reversal that did not become flat"] += 1
                 continue
-            if not signal.reference_price and signal.direction is not Direction.FLAT:
-                self.ignored["signal at a price of zero, at which no order can be sized"] += 1
+            if signal.direction is not Direction.FLAT and (why := self._no_price(signal)) is not None:
+                self.ignored[why] += 1
                 continue
             target = self._target(fund, signal)
             wanted = -held if part and part.name == "flat" else target - held
@@ -339,12 +283,18 @@ class Oms(Core):
             effects.append(_step(order))
             turns = part is None and held * target < 0
             row = OpenOrder(order=order, reversal=signal if turns else None)
-            if (halt := self._halt_of(fund.fund_id)) is not None:
-                effects += self._close(row, order.reject(_halted(halt.request), order.created_at), _HALTED)
+            if (halt := self._halts.of(fund.fund_id)) is not None:
+                effects += self._close(row, order.reject(words_of(halt), order.created_at), _HALTED)
                 continue
             self.orders[order.order_id] = row
             self.funds[fund.fund_id] = state.model_copy(update={"working": order.order_id})
         return effects
+
+    def _no_price(self, signal: SignalV2) -> str | None:
+        """Why no order can be made at the signal's price; None when one can."""
+        if signal.reference_price < 0 and signal.symbol not in self._settings.signed_prices:
+            return "signal at a negative price of a symbol that may have none (signed_prices)"
+        return None if signal.reference_price else "signal at a price of zero, at which no order can be sized"
 
     def _target(self, fund: FundSettings, signal: SignalV2) -> Decimal:
         """The position that a signal asks for, signed."""
@@ -373,14 +323,8 @@ class Oms(Core):
     def _finish(self, row: OpenOrder, order: OrderV2, at: datetime, rule: str | None = None) -> Effects:
         """The order is final: say so, let halts know, and go on with the fund's next signal."""
         self.orders.pop(order.order_id, None)
-        effects: list[Effect] = list(self._close(row, order, rule))
-        for halt_id, halt in tuple(self.halts.items()):
-            if order.order_id in halt.withdrawing:
-                canceled = halt.canceled + (order.status is OrderStatus.CANCELED)
-                rest = halt.withdrawing - {order.order_id}
-                self.halts[halt_id] = ActiveHalt(request=halt.request, withdrawing=rest, canceled=canceled)
-                effects += self._obey(self.halts[halt_id], at)
-        return [*effects, *self._advance(self._funds[order.fund_id])]
+        closed = self._close(row, order, rule)
+        return [*closed, *self._halts.left(order, at), *self._advance(self._funds[order.fund_id])]
 
     def _close(self, row: OpenOrder, order: OrderV2, rule: str | None = None) -> Iterable[Effect]:
         state = self._fund(order.fund_id)
@@ -403,17 +347,6 @@ class Oms(Core):
             }
         )
 
-    def _obey(self, halt: ActiveHalt, at: datetime) -> Iterable[Effect]:
-        if halt.withdrawing:
-            return ()
-        obedience = HaltObedience(
-            halt_id=halt.request.halt_id, service=self.repo, canceled_orders=halt.canceled, obeyed_at=at
-        )
-        return (Emit(OMS_HALT_OBEYED, obedience, f"{halt.request.halt_id}:{self.repo}:{self._settings.session}"),)
-
-    def _halt_of(self, fund_id: str) -> ActiveHalt | None:
-        return next((halt for halt in self.halts.values() if halt.request.fund_id in (None, fund_id)), None)
-
     def _fund(self, fund_id: str) -> FundState:
         return self.funds.get(fund_id) or FundState()
 
@@ -428,8 +361,3 @@ def _one_more(counts: dict[str, int], name: str) -> dict[str, int]:
 
 def _step(order: OrderV2) -> Emit:
     return Emit(_SUBJECT_OF[order.status], order)
-
-
-def _halted(request: HaltRequest) -> str:
-    scope = "all funds are" if request.fund_id is None else f"fund {request.fund_id} is"
-    return f"halted: {scope} halted by {request.actor} ({request.halt_id}): {request.reason}"[:2000]

@@ -1,17 +1,11 @@
-"""Operations: sees every refusal of the gate, every halt and who obeyed it."""
+"""Operations: sees every refusal of the gate. Halts and who obeyed them are in their stream (`mts1b halt ls`)."""
 
 from collections import Counter
 from datetime import datetime
 from typing import ClassVar
 
-from mts1b_foundation.operations import HaltClearance, HaltObedience, HaltRequest
 from mts1b_foundation.risk import OrderRejection
-from mts1b_foundation.subjects import (
-    OMS_HALT_OBEYED,
-    OPERATIONS_HALT_CLEARED,
-    OPERATIONS_HALT_REQUESTED,
-    RISK_GATE_FAILED,
-)
+from mts1b_foundation.subjects import RISK_GATE_FAILED
 
 from mts1b_desk.books import OperationsBook
 from mts1b_desk.cores.core import Core, Effects
@@ -27,24 +21,13 @@ class Operations(Core):
 
     def __init__(self, _settings: DeskSettings) -> None:
         self.rejections: Table[dict[str, int]] = Table("rejections", dict[str, int])
-        self.halts: Table[HaltRequest] = Table("halts", HaltRequest)
-        self.obeyed: Table[tuple[str, ...]] = Table("obeyed", tuple[str, ...])
-        self.tables = (self.rejections, self.halts, self.obeyed)
+        self.tables = (self.rejections,)
         self._recent = Recent()
-        self.handlers = {
-            RISK_GATE_FAILED: self._on_rejection,
-            OPERATIONS_HALT_REQUESTED: self._on_halt,
-            OPERATIONS_HALT_CLEARED: self._on_clearance,
-            OMS_HALT_OBEYED: self._on_obeyed,
-        }
+        self.handlers = {RISK_GATE_FAILED: self._on_rejection}
 
     def book(self) -> OperationsBook:
-        """Refusals, halts in force and their obedience."""
-        return OperationsBook(
-            rejections=dict(sorted(self.rejections.items())),
-            halts=tuple(self.halts.values()),
-            obeyed={halt_id: services for halt_id, services in self.obeyed.items() if halt_id in self.halts},
-        )
+        """Refusals by fund and rule."""
+        return OperationsBook(rejections=dict(sorted(self.rejections.items())))
 
     def _on_rejection(self, rejection: OrderRejection, _at: datetime) -> Effects:
         if rejection.order_id not in self._recent:
@@ -52,19 +35,4 @@ class Operations(Core):
             rules = Counter(self.rejections.get(rejection.fund_id, {}))
             rules[rejection.rule.value] += 1
             self.rejections[rejection.fund_id] = dict(rules)
-        return ()
-
-    def _on_halt(self, request: HaltRequest, _at: datetime) -> Effects:
-        self.halts[request.halt_id] = request
-        return ()
-
-    def _on_clearance(self, clearance: HaltClearance, _at: datetime) -> Effects:
-        self.halts.pop(clearance.halt_id, None)
-        self.obeyed.pop(clearance.halt_id, None)
-        return ()
-
-    def _on_obeyed(self, obedience: HaltObedience, _at: datetime) -> Effects:
-        services = self.obeyed.get(obedience.halt_id, ())
-        if obedience.service not in services:
-            self.obeyed[obedience.halt_id] = tuple(sorted((*services, obedience.service)))
         return ()

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from mts1b_desk.data.formats import FORMATS, MAY, NEEDS, Format, Kind, format_of
+from mts1b_desk.data.times import shown
 from mts1b_desk.errors import DataError
 
 _NAMES = {
@@ -112,7 +113,8 @@ def _by_names(path: Path, names: Sequence[str], keys: Sequence[str]) -> Layout:
         meaning = next((meaning for meaning, known in _NAMES.items() if key in known), None)
         if meaning is None:
             if key not in (*_UNUSED, "") or (key == "" and position not in (0, len(names) - 1)):
-                raise DataError(f"{path}: unknown column {name!r}: rename it or leave it out of the file. {_help()}")
+                what = f"unknown column {shown(name)}: rename it or leave it out of the file"
+                raise DataError(f"{path}: {what}. {_help()}")
             unread.append(name)
         elif meaning in columns:
             raise DataError(f"{path}: columns {columns[meaning]!r} and {name!r} both hold the {meaning}; keep one")

@@ -61,11 +61,17 @@ class Format:
     """Columns of which one at least is there, where the others would fit another format."""
     carried: bool = False
     """Whether a price that is left out is that of the row before."""
+    behind: str = ""
+    """A pattern of what stands right behind the symbol in the names of its files."""
 
     @property
     def names(self) -> tuple[str, ...]:
         """The names of the columns."""
         return tuple(self.columns)
+
+    def symbol_in(self, name: str) -> str:
+        """The symbol in the name of a file, such as ``EURUSD`` in MetaTrader's ``EURUSD60``."""
+        return re.sub(f"(?:{self.behind})$", "", name) or name if self.behind else name
 
     def fits(self, keys: Sequence[str]) -> bool:
         """Whether a file with the columns ``keys``, in lower case, is in this format."""
@@ -141,7 +147,12 @@ FORMATS: Final = (
     _bars("Kraken OHLCVT", f"time=timestamp, {_OHLC}, -trades", "ennnnni"),
     _trades("Kraken trades", "time=timestamp, price, volume=quantity", "enn"),
     _quotes("TrueFX", "pair=symbol, time=timestamp, bid, ask", "punn", utc=True),
-    _bars("MetaTrader 4", f"date=timestamp, time=clock, {_OHLC}", "mcnnnnn"),
+    _bars(
+        "MetaTrader 4",
+        f"date=timestamp, time=clock, {_OHLC}",
+        "mcnnnnn",
+        behind="1|5|15|30|60|240|1440|10080|43200",  # minutes of a bar
+    ),
     _bars(
         "MetaTrader 5",
         "<date>=timestamp, <time>=clock, <open>=open, <high>=high, <low>=low, <close>=close, -<tickvol>, <vol>=volume, "

@@ -8,9 +8,9 @@ import heapq
 import re
 from collections.abc import Iterable, Iterator
 from datetime import datetime
-from pathlib import Path
 from typing import Any
 
+from mts1b_desk.data.digest import files_of
 from mts1b_desk.data.formats import Kind
 from mts1b_desk.data.rows import WHOLE, Row, RowReader
 from mts1b_desk.data.summary import Gaps, Summary
@@ -35,7 +35,7 @@ class Replay:
         self.label = "replay:" + (re.sub(r"[^!-~]", "_", settings.path.name)[:180] or "file")
         self._sort = settings.sort
         folder = settings.path.is_dir()
-        paths = _files_of(settings.path) if folder else [settings.path]
+        paths = files_of(settings.path)
         symbol = None if folder else settings.symbol
         self._readers = [RowReader(path, symbol=symbol, utc=settings.utc, signed=frozenset(signed)) for path in paths]
         self._only = settings.symbol if folder or self._readers[0].layout.has("symbol") else None
@@ -154,17 +154,6 @@ class _Repetition:
             return True
         seen.add(row.identity)
         return False
-
-
-def _files_of(folder: Path) -> list[Path]:
-    """The files in ``folder``, hidden ones left out, in the order of their names."""
-    found = sorted(path for path in folder.iterdir() if not path.name.startswith("."))
-    if not found:
-        raise DataError(f"{folder} is an empty folder: there is nothing to replay")
-    for path in found:
-        if path.is_dir():
-            raise DataError(f"{path} is a folder in the folder {folder}; files of market data lie side by side")
-    return found
 
 
 def _shown(row: Row) -> str:

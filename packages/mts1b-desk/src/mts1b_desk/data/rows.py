@@ -16,6 +16,7 @@ from typing import Any, Final, NamedTuple
 from mts1b_desk.data.formats import Kind
 from mts1b_desk.data.table_file import Columns, open_table, stem_of
 from mts1b_desk.data.tick import BarTick, Tick
+from mts1b_desk.data.times import shown
 from mts1b_desk.data.values import Cells
 from mts1b_desk.errors import DataError
 
@@ -27,7 +28,7 @@ _LENGTH = re.compile(r"[0-9]+(ms|s|m|min|h|d|w|mo)", re.IGNORECASE)
 _ADDED = re.compile(r"[0-9]*(ms|s|m|min|h|d|w|mo)?|[mhdw][0-9]+|mn1?", re.IGNORECASE)
 """What may stand behind the symbol in a file's name: lengths of bars and dates."""
 _UNITS = (("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1_000), ("ms", 1))
-_INTERVAL = re.compile(r"([1-9][0-9]*)(ms|s|m|h|d)")
+_INTERVAL = re.compile(r"([1-9][0-9]{0,8})(ms|s|m|h|d)")
 
 
 WHOLE: Final = object()
@@ -72,7 +73,8 @@ class RowReader:
         self.derived_symbol: str | None = None
         self._symbol = symbol
         if not self.layout.has("symbol") and symbol is None:
-            self._symbol = self.derived_symbol = self._file.symbol or _symbol_of(path)
+            named = self._file.symbol or _symbol_of(path)
+            self._symbol = self.derived_symbol = named if known is None else known.symbol_in(named)
 
     @property
     def kind(self) -> Kind:
@@ -98,6 +100,8 @@ class RowReader:
         told = f"{self.path.name}: {self.layout.describe()}"
         if words:
             told += f"; times are {words}"
+        if self.cells.rounded:
+            told += f"; {self.cells.rounded} numbers have more digits than prices and sizes hold, and were rounded"
         return told if self.derived_symbol is None else f"{told}; symbol {self.derived_symbol}"
 
     def rows(self) -> Iterator[Row]:
@@ -177,7 +181,12 @@ class RowReader:
             if not low <= min(opened, close) <= max(opened, close) <= high:
                 raise cells.error(number, names["high"], "high and low do not enclose open and close; fix the row")
             size = cells.size(number, volume or "volume", units)
-            tick = BarTick(of, written, start, start + step, opened, high, low, close, size)
+            try:
+                end = start + step
+            except OverflowError:
+                what = f"the bar of {start.isoformat()} is {step.days} days long; fix its time or its length"
+                raise cells.error(number, self.time_column, what) from None
+            tick = BarTick(of, written, start, end, opened, high, low, close, size)
             yield Row(number, tick, start)
 
     def _length(self, row: int, column: str | None, value: Any) -> tuple[timedelta, str]:
@@ -185,7 +194,7 @@ class RowReader:
             return self._step
         match = _INTERVAL.fullmatch(str(value).strip())
         if match is None:
-            raise self.cells.error(row, column, f"{value!r} is no interval; write 500ms, 1s, 5m, 1h or 1d")
+            raise self.cells.error(row, column, f"{shown(value)} is no interval; write 500ms, 1s, 5m, 1h or 1d")
         return timedelta(milliseconds=int(match[1]) * dict(_UNITS)[match[2]]), match[0]
 
     @property
@@ -202,7 +211,12 @@ class RowReader:
             if not steps:
                 raise DataError(f"{self.path}: one bar does not tell how long it is; add a column interval")
             step = min(steps)
-            milliseconds = round(step / timedelta(milliseconds=1))
+            milliseconds, rest = divmod(step, timedelta(milliseconds=1))
+            if rest:
+                raise DataError(
+                    f"{self.path}: bars {step / timedelta(milliseconds=1):g} ms apart, and bars are whole milliseconds "
+                    "long; fix their times, or add a column interval"
+                )
             unit, size = next((unit, size) for unit, size in _UNITS if milliseconds % size == 0)
             self._inferred = step, f"{milliseconds // size}{unit}"
         return self._inferred

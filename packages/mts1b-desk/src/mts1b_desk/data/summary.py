@@ -41,7 +41,8 @@ class Summary:
         if self.longest_gap is not None:
             start, end = (_words(at) for at in self.longest_gap)
             closed = "closed markets are gaps too"
-            lines.append(f"{self.gaps} gaps between bars ({closed}), the longest from {start} to {end} UTC")
+            gaps = "1 gap" if self.gaps == 1 else f"{self.gaps} gaps"
+            lines.append(f"{gaps} between bars ({closed}), the longest from {start} to {end} UTC")
         return lines
 
     def columns_in_short(self) -> list[str]:

@@ -4,21 +4,23 @@
 # pyright: reportUnknownMemberType=false, reportUnknownArgumentType=false, reportUnknownVariableType=false
 
 import csv
+import zipfile
+import zlib
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Final, Protocol
+from typing import Any, Protocol
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from mts1b_desk.data.columns import Layout, layout_of
-from mts1b_desk.data.text_file import COMPRESSED, TextFile
+from mts1b_desk.data.packed import PACKED, TEXT
+from mts1b_desk.data.text_file import TextFile
 from mts1b_desk.errors import DataError
 
 Columns = dict[str, list[Any]]
 
-TEXT: Final = (".csv", ".txt", ".tsv")
 _BATCH = 4096
 
 
@@ -80,7 +82,7 @@ def open_table(path: Path) -> TableFile:
 def stem_of(path: Path) -> str:
     """The name of the file without the suffixes of its format and compression."""
     name = path.name
-    if path.suffix.lower() in COMPRESSED:
+    if path.suffix.lower() in PACKED:
         name = name[: -len(path.suffix)]
     return name[: -len(Path(name).suffix)] or name
 
@@ -89,7 +91,9 @@ def stem_of(path: Path) -> str:
 def _naming(path: Path) -> Generator[None]:
     try:
         yield
-    except (pa.ArrowException, UnicodeDecodeError, csv.Error, EOFError) as error:
+    except (
+        pa.ArrowException, UnicodeDecodeError, csv.Error, EOFError, zipfile.BadZipFile, zlib.error, NotImplementedError
+    ) as error:  # fmt: skip
         raise _corrupt(path, error) from error
     except OSError as error:
         if error.errno is None:  # a decompressor's
@@ -106,21 +110,34 @@ def _corrupt(path: Path, error: Exception) -> DataError:
 
 def _format(path: Path) -> str:
     suffix, packed = path.suffix.lower(), path.suffix.lower()
-    if packed in COMPRESSED:
+    if packed in PACKED:
         suffix = Path(path.stem).suffix.lower()
-    if packed in COMPRESSED and suffix == ".parquet":
+    if packed in PACKED and suffix == ".parquet":
         raise DataError(f"{path}: Parquet is compressed by itself; unpack the file first")
-    if suffix not in (*TEXT, ".parquet"):
-        raise DataError(f"{path}: {suffix or 'no extension'!r} is no known format; use a {_known()} file")
+    if suffix not in (*TEXT, ".parquet") and packed != ".zip":
+        what = "save the sheet as CSV UTF-8, or " if suffix in (".xls", ".xlsx", ".ods") else ""
+        raise DataError(f"{path}: {suffix or 'no extension'!r} is no known format; {what}use a {_known()} file")
     return suffix
 
 
 def _known() -> str:
-    return f".parquet, {' or '.join(TEXT)} (the latter also {' or '.join(COMPRESSED)})"
+    return f".parquet, {' or '.join(TEXT)} (the latter also {' or '.join(PACKED)})"
 
 
 def _values(column: Any) -> list[Any]:
     if pa.types.is_timestamp(column.type):
         zone = column.type.tz and "UTC"
-        column = column.cast(pa.timestamp("us", zone), safe=False)  # nanoseconds are cut off
-    return column.to_pylist()
+        cut = column.type.unit == "ns"  # what is finer than a microsecond
+        column = column.cast(pa.timestamp("us", zone), safe=not cut)
+    try:
+        return column.to_pylist()
+    except (OverflowError, ValueError):
+        return [_value(each) for each in column]
+
+
+def _value(scalar: Any) -> Any:
+    """A value; in words, which the reader of its column refuses, when Python has no date for it."""
+    try:
+        return scalar.as_py()
+    except (OverflowError, ValueError):
+        return f"{scalar.value} as {scalar.type}"

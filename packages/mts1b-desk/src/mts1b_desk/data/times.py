@@ -4,7 +4,7 @@ One file writes all its times in one way: with a zone or without, as words or as
 """
 
 import re
-from datetime import UTC, date, datetime, timedelta, timezone
+from datetime import MAXYEAR, MINYEAR, UTC, date, datetime, timedelta, timezone
 from typing import Any, Final
 from zoneinfo import ZoneInfo
 
@@ -23,6 +23,13 @@ _WRITTEN: Final = re.compile(
     r" *(?P<zone>Z|UTC|GMT|(?:UTC|GMT)?[+-][0-9]{2}:?[0-9]{2}|[A-Za-z]+(?:/[A-Za-z_]+)+)?"
 )
 _HINT: Final = "write ISO 8601 such as 2021-01-08T00:00:01.076+00:00"
+_LONGEST: Final = 80
+
+
+def shown(value: Any) -> str:
+    """What stood there, in quotes, cut where it is long."""
+    text = repr(value)
+    return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}… ({len(str(value)):,} characters)"
 
 
 class Times:
@@ -52,7 +59,9 @@ class Times:
         """
         if isinstance(value, str):
             text = value.strip()
-            if len(text) > 10 and text[4] == text[7] == "-":  # the common way, and the fastest to read
+            if len(text) > _LONGEST:
+                raise ValueError(f"{shown(text)} is no time; {_HINT}")
+            if len(text) > 10 and text[4] == text[7] == "-" and text[11:13] != "24":  # the common way, the fastest
                 try:
                     return self._in_a_zone(datetime.fromisoformat(text))
                 except ValueError as error:
@@ -67,7 +76,7 @@ class Times:
             found = self._number(repr(value))
             if found is not None:
                 return found
-        raise ValueError(f"{value!r} is no time; give the column a timestamp type with a zone")
+        raise ValueError(f"{shown(value)} is no time; give the column a timestamp type with a zone")
 
     def _number(self, text: str) -> datetime | None:
         """Units since 1970; None when it is written in another way."""
@@ -100,6 +109,10 @@ class Times:
 
     def _in_a_zone(self, at: datetime) -> datetime:
         zoned = at.tzinfo is not None
+        if not MINYEAR < at.year < MAXYEAR:
+            raise ValueError(
+                f"the time {at.isoformat()} is not of the years {MINYEAR + 1} to {MAXYEAR - 1}; fix the row"
+            )
         if self._unit is not None:
             raise ValueError(f"the time {at.isoformat()} follows {self._unit} since 1970; write all times alike")
         if self._zoned is not zoned:
@@ -130,11 +143,13 @@ def _zoned(at: datetime, zone: str | None, text: str) -> datetime:
     if "/" in zone:
         try:
             local = at.replace(tzinfo=ZoneInfo(zone))
-        except (KeyError, ValueError):
+        except (KeyError, ValueError, OSError):
             raise ValueError(f"{text!r}: this machine knows no zone {zone!r}; export the times in UTC") from None
         if local.utcoffset() != local.replace(fold=1).utcoffset():
             raise ValueError(f"{text!r} comes twice or never, as clocks in {zone} change then; export the times in UTC")
         return local
     sign, digits = zone.lstrip("UTCGM")[0], re.sub(r"[^0-9]", "", zone)
     offset = timedelta(hours=int(digits[:2]), minutes=int(digits[2:]))
+    if offset >= timedelta(days=1):
+        raise ValueError(f"{text!r} is no time: no zone is a day away from UTC; {_HINT}")
     return at.replace(tzinfo=timezone(-offset if sign == "-" else offset))

@@ -1,12 +1,20 @@
 """Single values of a market data file, checked: each error names file, row, column, what stood there and the remedy."""
 
 import math
+import re
 from datetime import UTC, datetime
+from decimal import Decimal
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
-from mts1b_desk.data.times import Times
+from mts1b_desk.data.times import Times, shown
 from mts1b_desk.errors import DataError
+
+_DIGITS: Final = 15
+"""A number of so few digits is held by a double to its last one."""
+
+_GROUPED: Final = re.compile("[+-]?[0-9]+([.,' \xa0\u202f\u2019][0-9]+)+")
+"""A number with a decimal comma, or something between its thousands."""
 
 
 class Cells:
@@ -23,6 +31,8 @@ class Cells:
         self, path: Path, *, utc: bool, nothing: tuple[str, ...] = (), signed: frozenset[str] = frozenset()
     ) -> None:
         self.times = Times(utc=utc)
+        self.rounded = 0
+        """How many numbers have more digits than the double that they are read as."""
         self._path = path
         self._nothing = nothing
         self._signed = signed
@@ -38,6 +48,8 @@ class Cells:
 
     def local_time(self, row: int, column: str, value: Any) -> datetime:
         """A point in time, in the zone in which it is written."""
+        if value == column:
+            raise self.error(row, column, "the names of the columns stand here again; drop the row")
         try:
             return self.times.read(value)
         except ValueError as error:
@@ -49,12 +61,12 @@ class Cells:
         if number is None:
             raise self.error(row, column, "the price is missing; drop the row or fill it in")
         if not math.isfinite(number):
-            raise self.error(row, column, f"{value!r} is no price: prices are finite numbers; fix the row")
+            raise self.error(row, column, f"{shown(value)} is no price: prices are finite numbers; fix the row")
         if number <= 0 and symbol not in self._signed:
             raise self.error(
                 row,
                 column,
-                f"{value!r} is no price of {symbol}: prices are positive; fix the row, or pass "
+                f"{shown(value)} is no price of {symbol}: prices are positive; fix the row, or pass "
                 f"--signed-prices {symbol} if they may be zero or negative",
             )
         return number
@@ -65,23 +77,32 @@ class Cells:
             return None
         number = self._number(row, column, value)
         if number is not None and not (number >= 0 and math.isfinite(number)):
-            raise self.error(row, column, f"{value!r} is no size: sizes are finite, not negative; fix the row")
+            raise self.error(row, column, f"{shown(value)} is no size: sizes are finite, not negative; fix the row")
         return number
 
     def symbol(self, row: int, column: str, value: Any) -> str:
-        """An instrument's name, as it stands."""
-        if not isinstance(value, str) or not value or len(value) > 64 or not value.isprintable():
-            raise self.error(row, column, f"{value!r} is no symbol: symbols are 1 to 64 printable characters")
-        return value
+        """An instrument's name, without the blanks around it."""
+        name = value.strip() if isinstance(value, str) else ""
+        if not name or len(name) > 64 or not name.isprintable():
+            what = f"{shown(value)} is no symbol: symbols are 1 to 64 printable characters; fix the row"
+            raise self.error(row, column, what)
+        return name
 
     def _number(self, row: int, column: str, value: Any) -> float | None:
         if value is None or value == "":
             return None
         if isinstance(value, float):
             return value
-        try:
-            if "_" not in str(value):  # which Python would read
-                return float(value)
-        except (TypeError, ValueError):
-            pass
-        raise self.error(row, column, f"{value!r} is no number; drop or fix the row")
+        text = str(value)
+        if text.isascii() and "_" not in text and not isinstance(value, bool):  # Python reads more than files mean
+            try:
+                number = float(text)
+            except ValueError:
+                pass
+            else:
+                if len(text) > _DIGITS and math.isfinite(number) and Decimal(text.strip()) != Decimal(repr(number)):
+                    self.rounded += 1
+                return number
+        grouped = _GROUPED.fullmatch(text) is not None
+        what = "export numbers with a point and nothing between thousands" if grouped else "drop or fix the row"
+        raise self.error(row, column, f"{shown(value)} is no number; {what}")

@@ -1,36 +1,23 @@
-"""What a report says, computed from a session's events alone: valuations, fills and rejected orders."""
+"""What a report says, computed from a session's events alone: valuations, fills, prices and rejected orders."""
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import datetime
 from decimal import Decimal
 
 from mts1b_foundation.event import Money, UtcDatetime
 from mts1b_foundation.fills import FillV2
+from mts1b_foundation.marketdata import SessionPrices
 from mts1b_foundation.orders import OrderV2
 from mts1b_foundation.treasury import NavSnapshotV2
 from pydantic import BaseModel, ConfigDict
 
-from mts1b_desk.money import exactly, ratio
-
-_ZERO = Decimal(0)
+from mts1b_desk.money import exactly
+from mts1b_desk.report.curve import Point, curve, points_of
 
 
 class _Document(BaseModel):
     model_config = ConfigDict(frozen=True)
-
-
-class Point(_Document):
-    """One fund at one moment."""
-
-    at: UtcDatetime
-    nav: Money
-    drawdown: Decimal
-    """Share of the highest NAV so far that is lost, to six places."""
-    gross: Money
-    """Sum of the amounts of the positions' values."""
-    net: Money
-    """Sum of the positions' values."""
 
 
 class Trade(_Document):
@@ -62,6 +49,9 @@ class FundReport(_Document):
     rejections: dict[str, int]
     """Rejected orders by the rule that refused them."""
     positions: dict[str, Decimal]
+    """Units by symbol."""
+    marks: dict[str, Decimal]
+    """What a unit of each is valued at."""
     points: tuple[Point, ...]
     trades: tuple[Trade, ...]
 
@@ -76,7 +66,11 @@ class Report(_Document):
 
 
 def report_of(
-    session: str, valuations: Iterable[NavSnapshotV2], fills: Iterable[FillV2], rejected: Iterable[OrderV2]
+    session: str,
+    valuations: Iterable[NavSnapshotV2],
+    fills: Iterable[FillV2],
+    rejected: Iterable[OrderV2],
+    prices: Sequence[SessionPrices] = (),
 ) -> Report:
     """The report of a session.
 
@@ -85,6 +79,8 @@ def report_of(
         valuations: every NAV of the session, at least one.
         fills: every fill of it.
         rejected: every order of it that was rejected.
+        prices: of every symbol over the session; none while it runs: the funds are then as the treasury has valued
+            them.
 
     Raises:
         ValueError: there is no valuation.
@@ -94,32 +90,34 @@ def report_of(
         by_fund.setdefault(snapshot.fund_id, []).append(snapshot)
     if not by_fund:
         raise ValueError(f"session {session} has no valuation")
-    trades: dict[str, list[Trade]] = {}
+    booked: dict[str, list[FillV2]] = {}
     for fill in fills:
-        trades.setdefault(fill.fund_id, []).append(_trade(fill))
+        booked.setdefault(fill.fund_id, []).append(fill)
     rules: dict[str, Counter[str]] = {}
     for order in rejected:
         rule = (order.rejected_reason or "").partition(":")[0]
         rules.setdefault(order.fund_id, Counter())[rule] += 1
     with exactly():
         funds = tuple(
-            _fund(sorted(each, key=lambda nav: nav.sequence), trades.get(fund, []), rules.get(fund, Counter()))
+            _fund(sorted(each, key=lambda nav: nav.sequence), booked.get(fund, []), rules.get(fund, Counter()), prices)
             for fund, each in sorted(by_fund.items())
         )
     times = [point.at for fund in funds for point in fund.points]
     return Report(session=session, first=min(times), last=max(times), funds=funds)
 
 
-def _fund(valuations: list[NavSnapshotV2], trades: list[Trade], rules: Counter[str]) -> FundReport:
+def _fund(
+    valuations: list[NavSnapshotV2], fills: list[FillV2], rules: Counter[str], prices: Sequence[SessionPrices]
+) -> FundReport:
     last = valuations[-1]
-    points: list[Point] = []
-    peak, worst, worst_at = valuations[0].nav, _ZERO, valuations[0].as_of
-    for nav in valuations:
-        peak = max(peak, nav.nav)
-        drawdown = ratio(peak - nav.nav, peak) if peak > 0 else _ZERO
-        if drawdown > worst:
-            worst, worst_at = drawdown, nav.as_of
-        points.append(_point(nav, drawdown))
+    if prices and last.final:
+        opening = last.nav - last.realised_pnl - last.unrealised_pnl + last.fees
+        points = curve(opening, fills, prices)
+    else:
+        points = points_of(
+            (nav.as_of, nav.nav, {position.symbol: position.value for position in nav.positions}) for nav in valuations
+        )
+    worst = max(points, key=lambda point: point.drawdown)
     return FundReport(
         fund_id=last.fund_id,
         final=last.final,
@@ -128,19 +126,14 @@ def _fund(valuations: list[NavSnapshotV2], trades: list[Trade], rules: Counter[s
         realised_pnl=last.realised_pnl,
         unrealised_pnl=last.unrealised_pnl,
         fees=last.fees,
-        max_drawdown=worst,
-        max_drawdown_at=worst_at,
+        max_drawdown=worst.drawdown,
+        max_drawdown_at=worst.at,
         rejections=dict(sorted(rules.items())),
         positions={position.symbol: position.quantity for position in last.positions},
+        marks={position.symbol: position.mark for position in last.positions},
         points=tuple(points),
-        trades=tuple(sorted(trades, key=_when)),
+        trades=tuple(sorted(map(_trade, fills), key=_when)),
     )
-
-
-def _point(nav: NavSnapshotV2, drawdown: Decimal) -> Point:
-    values = [position.value for position in nav.positions]
-    gross = sum((abs(value) for value in values), _ZERO)
-    return Point(at=nav.as_of, nav=nav.nav, drawdown=drawdown, gross=gross, net=sum(values, _ZERO))
 
 
 def _trade(fill: FillV2) -> Trade:

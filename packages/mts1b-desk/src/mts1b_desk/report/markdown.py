@@ -1,6 +1,7 @@
 """A report as Markdown: tables, for pull requests and notes."""
 
 from collections.abc import Iterable, Sequence
+from decimal import Decimal
 
 from mts1b_desk.money import plain
 from mts1b_desk.report.figures import FundReport, Report
@@ -10,10 +11,14 @@ _TRADES = 50
 
 
 SUMMARY = (
-    *("fund", "NAV", "cash", "realised", "unrealised", "fees", "gross exposure", "net exposure", "greatest drawdown"),
-    *("trades", "rejected"),
+    *("fund", "NAV", "greatest drawdown", "trades", "rejected", "realised", "unrealised", "fees", "cash"),
+    *("gross exposure", "net exposure"),
 )
 """What is said of a fund in a row."""
+POSITIONS = ("symbol", "units", "price", "value")
+"""What is said of a position."""
+TRADES = ("time", "symbol", "side", "quantity", "price", "fee")
+"""What is said of a trade."""
 
 
 def markdown(report: Report) -> str:
@@ -29,14 +34,14 @@ def markdown(report: Report) -> str:
         ),
     ]
     for fund in report.funds:
-        lines += ["", f"## {_cell(fund.fund_id)}", ""]
-        lines += _table(("position", "units"), ((symbol, plain(held)) for symbol, held in fund.positions.items()))
+        lines += ["", f"## {_cell(fund.fund_id)}", "", drawdown(fund), ""]
+        lines += _table(POSITIONS, position_rows(fund))
         if fund.rejections:
             lines += ["", *_table(("rejected for", "orders"), ((rule, f"{n}") for rule, n in fund.rejections.items()))]
         shown = fund.trades[-_TRADES:]
         if len(shown) < len(fund.trades):
             lines += ["", f"The last {len(shown)} of {len(fund.trades)} trades:"]
-        lines += ["", *_table(("time", "symbol", "side", "quantity", "price", "fee"), trade_rows(fund, _TRADES))]
+        lines += ["", *_table(TRADES, trade_rows(fund, _TRADES))]
     return "\n".join(lines) + "\n"
 
 
@@ -47,18 +52,35 @@ def trade_rows(fund: FundReport, most: int) -> Iterable[Sequence[str]]:
         yield at, trade.symbol, trade.side, plain(trade.quantity), plain(trade.price), plain(trade.fee)
 
 
+def position_rows(fund: FundReport) -> Iterable[Sequence[str]]:
+    """What a fund holds: symbol, units, price, value."""
+    for symbol, held in fund.positions.items():
+        yield symbol, plain(held), plain(fund.marks[symbol]), amount(held * fund.marks[symbol])
+
+
+def amount(value: Decimal) -> str:
+    """An amount of money to two places; the JSON document has every digit."""
+    return f"{value:z,.2f}"
+
+
 def summary(fund: FundReport) -> Sequence[str]:
     """One fund in a row, under ``SUMMARY``."""
     last = fund.points[-1]
-    amounts = (fund.nav, fund.cash, fund.realised_pnl, fund.unrealised_pnl, fund.fees, last.gross, last.net)
-    counts = (len(fund.trades), sum(fund.rejections.values()))
-    return (fund.fund_id, *(plain(amount) for amount in amounts), _drawdown(fund), *(f"{count}" for count in counts))
+    counts = (f"{len(fund.trades)}", f"{sum(fund.rejections.values())}")
+    amounts = (fund.realised_pnl, fund.unrealised_pnl, fund.fees, fund.cash, last.gross, last.net)
+    return (fund.fund_id, amount(fund.nav), _per_cent(fund.max_drawdown), *counts, *map(amount, amounts))
 
 
-def _drawdown(fund: FundReport) -> str:
-    """The greatest drawdown of a fund, in per cent, and when it was."""
-    share = f"{fund.max_drawdown * 100:.2f} %"
-    return f"{share} ({fund.max_drawdown_at:%Y-%m-%d %H:%M:%S})" if fund.max_drawdown else share
+def drawdown(fund: FundReport) -> str:
+    """The greatest drawdown of a fund, and when it was."""
+    if not fund.max_drawdown:
+        return "The fund was never worth less than before."
+    at = f"{fund.max_drawdown_at:%Y-%m-%d %H:%M:%S} UTC"
+    return f"Greatest drawdown: {_per_cent(fund.max_drawdown)} on {at}."
+
+
+def _per_cent(share: Decimal) -> str:
+    return f"{share * 100:.2f} %"
 
 
 def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:

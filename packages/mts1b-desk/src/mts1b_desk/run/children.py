@@ -46,6 +46,8 @@ def prepare() -> None:
 class Child:
     """One service's process."""
 
+    name: str
+    """The service, with the number of the instance behind it where there are two."""
     service: str
     process: ForkServerProcess
     log: Path
@@ -66,18 +68,23 @@ class Children:
         directory.mkdir(parents=True, exist_ok=True)
         self._directory = directory
         self._deaths_within = settings.deaths_within
+        self._standby = settings.standby
         self._settings = directory / SETTINGS
         self._settings.write_text(settings.model_dump_json())
         self._children: dict[str, Child] = {}
         prepare()
 
     async def start(self, service: str) -> None:
-        """Start the process of ``service``."""
-        log = self._directory / f"{service}.log"
-        process = _forking.Process(target=_serve, args=(service, self._settings, log), name=service, daemon=True)
+        """Start the process of ``service``; with standbys a second one."""
+        for name in (service, f"{service}-2")[: 1 + self._standby]:
+            await self._start(name, service)
+
+    async def _start(self, name: str, service: str) -> None:
+        log = self._directory / f"{name}.log"
+        process = _forking.Process(target=_serve, args=(service, self._settings, log), name=name, daemon=True)
         await asyncio.to_thread(process.start)  # the first waits for the fork server
-        before = self._children.get(service)
-        child = self._children[service] = Child(service, process, log)
+        before = self._children.get(name)
+        child = self._children[name] = Child(name, service, process, log)
         if before is not None:
             child.ends = before.ends
 
@@ -106,11 +113,11 @@ class Children:
                 child.ends.append(time.monotonic())
                 if len(child.ends) == _DEATHS and child.ends[-1] - child.ends[0] < self._deaths_within:
                     raise RunFailed(
-                        f"service {child.service} {how}, {_DEATHS} times within {self._deaths_within:g} s; the run is "
+                        f"service {child.name} {how}, {_DEATHS} times within {self._deaths_within:g} s; the run is "
                         f"over. Its last words:\n{self._tail(child)}"
                     )
-            await self.start(child.service)
-            news.append(f"service {child.service} {how}; it was started again")
+            await self._start(child.name, child.service)
+            news.append(f"service {child.name} {how}; it was started again")
         return news
 
     async def stop(self) -> None:

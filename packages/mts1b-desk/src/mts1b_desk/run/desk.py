@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
-from mts1b_platform.eventbus import STREAMS, BusError, EventBus, JetStreamUnavailable, NoStream, connect, stream_config
+from mts1b_platform.eventbus import STREAMS, BusError, EventBus, JetStreamUnavailable, NoStream, stream_config
 from mts1b_platform.eventbus.jetstream.api import ApiError, js_api
 from mts1b_platform.server import NatsServer
 from rich.console import Console
@@ -22,6 +22,7 @@ from mts1b_desk.report.collect import collect
 from mts1b_desk.report.write import write_report
 from mts1b_desk.run.children import Children
 from mts1b_desk.run.inside import Inside
+from mts1b_desk.run.operator import connect_as_operator
 from mts1b_desk.run.progress import ProgressView
 from mts1b_desk.run.quiescence import at_rest
 from mts1b_desk.run.server import server_in_memory
@@ -72,7 +73,7 @@ class Run:
             return await self._run()
 
     async def _run(self) -> dict[str, Any]:
-        async with await connect(self._settings.servers, actor=f"desk-{self._settings.session}") as bus:
+        async with await connect_as_operator(self._settings.servers, actor=f"desk-{self._settings.session}") as bus:
             # The services dial what this process found; they start together, and market data waits for the others.
             found = {"servers": bus.settings.servers, "after": _LISTENERS}
             self._settings = self._settings.model_copy(update=found)
@@ -96,7 +97,7 @@ class Run:
                         return document
                     finally:
                         await children.stop()
-                        if self._server is None and (over or not self._settings.kept):
+                        if self._server is None and not bus.has_identities and (over or not self._settings.kept):
                             await self._forget_durables(bus)
 
     @asynccontextmanager
@@ -172,6 +173,7 @@ class Run:
                     self._view.show(statuses, await ask(bus, "treasury", "book", TreasuryBook))
                 if await at_rest(bus, list(statuses.values())):
                     await ask(bus, "treasury", "finalise", TreasuryBook, timeout=_SILENT)
+                    await _until_told(bus)
                     return
                 heard = loop.time()
             except (NoAnswer, JetStreamUnavailable, ApiError) as error:
@@ -226,6 +228,12 @@ async def ledger_of(bus: EventBus, *, timeout: float = 2.0) -> dict[str, Any]:
     status = await ask(bus, "oms", "status", Status, timeout=timeout)
     differences = reconcile(oms, brokers, treasury)
     return ledger_document(oms, brokers, treasury, differences, session=status.session)
+
+
+async def _until_told(bus: EventBus) -> None:
+    """Wait until the final valuations are in their stream, from which a report reads them."""
+    while not (await ask(bus, "treasury", "status", Status)).idle:  # noqa: ASYNC110 - nobody tells
+        await asyncio.sleep(_POLL)
 
 
 async def _check_streams(bus: EventBus) -> None:

@@ -11,9 +11,9 @@ from pathlib import Path
 from mts1b_platform.eventbus import connect
 from mts1b_platform.server import NatsServer
 
-from mts1b_desk.errors import RunFailed
+from mts1b_desk.errors import Fatal, RunFailed
 from mts1b_desk.services.process import make_service, repo_of
-from mts1b_desk.services.service import Fatal, Service
+from mts1b_desk.services.service import Service
 from mts1b_desk.settings import DeskSettings
 
 _GRACE = 8.0

@@ -26,5 +26,5 @@ def serve(service: str, settings: Path, log: Path) -> None:
         for target in targets:
             os.dup2(opened, target)
         os.close(opened)
-    setproctitle(f"mts1b-desk {service} --settings {settings}")
+    setproctitle(f"mts1b-desk {log.stem} --settings {settings}")
     sys.exit(run_service(service, DeskSettings.read(settings)))

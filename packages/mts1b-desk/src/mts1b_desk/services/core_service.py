@@ -6,6 +6,8 @@ again, instead of going on with books that nobody will know of.
 """
 
 import asyncio
+from collections.abc import Sequence
+from functools import partial
 from typing import Any, Generic, TypeVar
 
 from mts1b_platform.eventbus import Consumer, Event, EventBus, RetryPolicy
@@ -13,19 +15,18 @@ from mts1b_platform.eventbus.jetstream.api import js_api
 from pydantic import BaseModel
 
 from mts1b_desk.cores.core import Core, NeedQuotes
+from mts1b_desk.declared import ACK_WAIT, INPUTS, TAKEOVER, Input
 from mts1b_desk.errors import DeskError
 from mts1b_desk.protocol import Durable, Status
+from mts1b_desk.services.beginning import check_beginning, find_beginning
 from mts1b_desk.services.keeper import Keeper
 from mts1b_desk.services.requests import Answer
 from mts1b_desk.services.service import Job, Service
-from mts1b_desk.services.wiring import INPUTS, Input
 from mts1b_desk.settings import DeskSettings
 from mts1b_desk.state.store import Store
 
 _RETRY = RetryPolicy(max_deliveries=1_000, base=0.1, cap=1.0)
 """Crashes must not use up deliveries: what the core cannot handle is a dead letter at once (``keeper.py``)."""
-_ACK_WAIT = 2.0
-"""Seconds until the events of a crashed service are redelivered."""
 _FORGOTTEN_AFTER = 600.0
 """Seconds after which the server forgets the durables of a run whose state is not kept."""
 _POLL = 0.02
@@ -46,19 +47,23 @@ class CoreService(Service, Generic[C]):
         self._consumers: list[tuple[Input, Consumer[Any]]] = []
 
     async def prepare(self) -> None:
-        """Read the state, create the durables."""
-        await self.keeper.open()
+        """Read the state; create the durables, or find them where services may create none."""
+        found, inputs = self.bus.has_identities, INPUTS[self.name]
+        await self.keeper.open(partial(find_beginning, self.bus, inputs) if found else None)
+        await check_beginning(self.bus, self.keeper.begins)
         await self.subscribe()
-        for wanted in INPUTS[self.name]:
+        for wanted in inputs:
+            instances: dict[str, Any] = {"instances": "standby", "takeover": TAKEOVER} if found or self.office else {}
             consumer: Consumer[Any] = self.bus.consume(
                 *wanted.subjects,
-                durable=f"desk-{self.settings.session}-{self.name}-{wanted.name}",
+                durable=wanted.durable(self.name, None if found else self.settings.session),
                 policy=_RETRY,
                 deliver=wanted.deliver,
                 prefetch=64,
-                ack_wait=_ACK_WAIT,
-                inactive_threshold=None if self.settings.kept else _FORGOTTEN_AFTER,
+                ack_wait=ACK_WAIT,
+                inactive_threshold=None if found or self.settings.kept else _FORGOTTEN_AFTER,
                 ordered_by=_one_order,
+                **instances,
             )
             await consumer.start()
             self._consumers.append((wanted, consumer))
@@ -108,9 +113,14 @@ class CoreService(Service, Generic[C]):
         """The core needs older quotes."""
         raise NotImplementedError(f"{self.name} needs quotes of {need.symbol} and does not read them")
 
-    async def handle(self, event: Event[Any]) -> None:
-        """Handle one event of an input."""
-        await self.keeper.handle(event)
+    async def handle(self, event: Event[Any], behind: Sequence[Event[Any]]) -> None:
+        """Handle one event of an input, and those that wait behind it there."""
+        await self.keeper.handle(event, behind)
+
+    async def _handle_own(self, consumer: Consumer[Any], event: Event[Any]) -> None:
+        """Handle an event of the session; one of before is acknowledged, and nothing else."""
+        if event.seq > self.keeper.begins.get(event.stream, 0) and not self.keeper.is_ahead(event):
+            await self.handle(event, await consumer.behind(event))
 
     async def _publish(self) -> None:
         await self._settled.wait()
@@ -120,7 +130,7 @@ class CoreService(Service, Generic[C]):
         async def read() -> None:
             if wanted.deliver == "new":
                 await self._settled.wait()  # no order moves before every halt is known
-            await consumer.run(self.handle)
+            await consumer.run(partial(self._handle_own, consumer))
 
         return read
 

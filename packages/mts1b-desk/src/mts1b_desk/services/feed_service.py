@@ -61,11 +61,11 @@ class FeedService(CoreService[C]):
         update = {"closed": self.keeper.closed, "position": self.feed.taken, "gaps": self.feed.gaps}
         return super().status().model_copy(update=update)
 
-    async def handle(self, event: Event[Any]) -> None:
+    async def handle(self, event: Event[Any], behind: Sequence[Event[Any]]) -> None:
         """Handle an event; the end of the session only when all of the feed is worked, and of no other session."""
         payload = event.payload
         if not isinstance(payload, SessionClosedV2):
-            await super().handle(event)
+            await super().handle(event, behind)
         elif payload.session == self.settings.session:
             await self.feed.finish(self.total(payload))
             await self.keeper.handle(event, last=True)

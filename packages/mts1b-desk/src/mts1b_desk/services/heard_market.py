@@ -12,9 +12,9 @@ from mts1b_platform.logs import get_logger
 from pydantic import BaseModel
 
 from mts1b_desk.data.tick import BarTick, Source, Tick
-from mts1b_desk.errors import DeskError
+from mts1b_desk.errors import DeskError, Fatal
 from mts1b_desk.services.marketdata import MarketdataService
-from mts1b_desk.services.service import Fatal, Job
+from mts1b_desk.services.service import Job
 
 log = get_logger("mts1b.desk.marketdata")
 
@@ -54,13 +54,20 @@ class HeardMarket(MarketdataService):
                     f"the quotes {self._core.quotes + 1} to {position - 1} of the replay were missed: begin another "
                     "run, and replay them once more, slower"
                 )
+            if min(quote.bid, quote.ask) <= 0 and quote.symbol not in self.settings.signed_prices:
+                raise Fatal(
+                    f"quote {position} of the replay has a price of {quote.symbol} that is not positive ({quote.bid:g} "
+                    f"bid, {quote.ask:g} ask): begin another run with --signed-prices {quote.symbol} if that is right"
+                )
             for item in self._core.on_tick(_tick(quote)):
                 self._archive.add(item if isinstance(item, BarV2) else quote)
                 if isinstance(item, BarV2):
                     await self.bus.emit(MARKETDATA_BARS_V2, item, trace_id=heard.trace_id)
             self._time = quote.timestamp
             if self._complete:
-                return
+                break
+        if self._core.quotes:
+            await self._tell_prices()
         if not self._closed and self._core.quotes:  # somebody closes the session before its end
             await self.bus.emit(MARKETDATA_SESSIONS_CLOSED_V2, self._core.close())
         self._closed = True

@@ -1,28 +1,33 @@
 """A core and its database: an event, the new state and its effects are stored in one transaction, once.
 
-Only one event or piece of market data is worked at a time. Between two commits the core may have worked market data
+Events that wait behind an event share its transaction, and so its sync of the disk; none is waited for. Only one event
+or piece of market data is worked at a time. Between two commits the core may have worked market data
 that nothing followed from; it is stored with the next commit, and worked again when the service dies before.
 """
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable, Sequence
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
+from functools import partial
 from typing import Any
 
 from mts1b_platform.eventbus import Event, EventBus
+from mts1b_platform.eventbus.errors import AlreadyDone
 from mts1b_platform.eventbus.outbox import Outbox, Relay
+from mts1b_platform.eventbus.protocol.position import MessageKey
 from mts1b_platform.logs import get_logger
 
-from mts1b_desk.cores.core import Core, Effects, Emit, NeedQuotes
+from mts1b_desk.cores.core import Core, Effect, Effects, Emit, NeedQuotes
+from mts1b_desk.errors import Fatal
+from mts1b_desk.services.beginning import Beginning
 from mts1b_desk.services.causes import Causes
-from mts1b_desk.services.service import Fatal
 from mts1b_desk.state.store import Store
 from mts1b_desk.tables import Change
 
 log = get_logger("mts1b.desk.keeper")
 
 _TABLE = "service"
-_TAKEN, _CLOSED = "taken", "closed"
+_TAKEN, _CLOSED, _BEGINS = "taken", "closed", "begins/"
 _UNSAVED = 1000
 """Most pieces of market data that are worked without being stored."""
 _LAST_LOOKS = 100
@@ -46,13 +51,20 @@ class Keeper:
         """Position of the feed up to which the core has worked."""
         self.closed = False
         """Whether the end of the session was worked."""
+        self.resumed = False
+        """Whether the state was made by an earlier life of the service."""
+        self.begins: dict[str, int] = {}
+        """By stream, the last sequence that is not the session's; empty where durables begin with the session."""
         self._core = core
         self._store = store
         self._need = need
         self._causes = Causes()
+        self._ahead: dict[tuple[str, str], set[MessageKey]] = {}
+        """By stream and durable, what was stored with an event before it in the last such group."""
         self._turn = asyncio.Lock()
         self._unsaved = 0
         self._stored = 0
+        self._unwritten: list[Change] = []
         self._relay = Relay(bus, store.waiting, poll=1.0, lease=15.0, owner=owner)
 
     @property
@@ -69,8 +81,11 @@ class Keeper:
         """What is stored and not published yet; to be used before :meth:`publish`."""
         return self._store.waiting
 
-    async def open(self) -> None:
+    async def open(self, begin: Callable[[], Awaitable[Beginning]] | None = None) -> None:
         """Bring the core to the state that is stored, and store what it has to say first.
+
+        Args:
+            begin: where a session begins whose state is not stored yet, when its durables are older than it.
 
         Raises:
             StoreError: the database cannot be used.
@@ -81,9 +96,22 @@ class Keeper:
         self.taken = int(own.get(_TAKEN, 0))
         self.closed = _CLOSED in own
         if rows or own:
+            self.resumed = True
             self._core.restore(rows)
+            self.begins = {key.removeprefix(_BEGINS): int(last) for key, last in own.items() if key.startswith(_BEGINS)}
             log.info("going on from what is stored", taken=self.taken, unpublished=self._stored)
-        await self.do(self._core.start)
+            await self.do(self._core.start)
+            return
+        beginning = await begin() if begin is not None else Beginning({})
+        self.begins = beginning.last
+        self._unwritten = [Change(_TABLE, _BEGINS + stream, b"%d" % last) for stream, last in self.begins.items()]
+        await self.do(partial(self._first, beginning))
+
+    def _first(self, beginning: Beginning) -> Effects:
+        effects = [*self._core.start()]
+        for each in beginning.decided:
+            effects += self._core.handle(each.registered, each.payload, each.stored_at)
+        return effects
 
     async def publish(self) -> None:
         """Publish what is stored, until cancelled."""
@@ -112,28 +140,47 @@ class Keeper:
                 await asyncio.sleep(0.001)
             yield
 
-    async def handle(self, event: Event[Any], *, last: bool = False) -> None:
-        """Handle a stored event; ``last`` for the end of the session.
+    async def handle(self, event: Event[Any], behind: Sequence[Event[Any]] = (), *, last: bool = False) -> None:
+        """Handle a stored event, and with one commit those that wait ``behind`` it; ``last`` for the session's end.
+
+        Those are passed over when their turn comes (:meth:`is_ahead`). A core that cannot handle one of them ends the
+        service with nothing stored; the events come again, and each alone.
 
         Raises:
-            AlreadyDone: it was handled before.
+            AlreadyDone: ``event`` was handled before.
             Fatal: it could not be stored, or the core cannot handle it: then it is a dead letter.
         """
-        self._causes.remember(event)
-        async with self._exclusive(self._store.once(event)) as work:
+        done: list[Event[Any]] = []
+        async with self._exclusive(self._store.once(event)) as (tx, said):
             try:
-                effects = self._core.handle(event.registered, event.payload, event.timestamp)
+                effects = self._handled(event)
             except Exception as error:
                 # A core is deterministic: a second try would fail alike, and the first may have changed a part.
                 await event.reject(f"{type(error).__name__}: {error}")
                 raise
+            await self._say(tx, effects, said, event.trace_id)
+            for each in behind:
+                with suppress(AlreadyDone):  # it is acknowledged, and counted, in its turn
+                    await self._store.mark(tx, each)
+                    with each.beside():
+                        await self._say(tx, self._handled(each), said, each.trace_id)
+                    done.append(each)
             self.closed = self.closed or last
-            await work(effects)
+        if done:
+            self._ahead[event.stream, event.position.consumer] = {each.key for each in done}
+
+    def is_ahead(self, event: Event[Any]) -> bool:
+        """Whether ``event`` was handled with one before it, and is stored."""
+        return event.key in self._ahead.get((event.stream, event.position.consumer), ())
+
+    def _handled(self, event: Event[Any]) -> Effects:
+        self._causes.remember(event)
+        return self._core.handle(event.registered, event.payload, event.timestamp)
 
     async def do(self, step: Callable[[], Effects]) -> None:
         """Do and store what no event asked for."""
-        async with self._exclusive(self._store.transaction()) as work:
-            await work(step())
+        async with self._exclusive(self._store.transaction()) as (tx, said):
+            await self._say(tx, step(), said)
 
     async def take(self, items: Sequence[Any], step: Callable[[Any], Effects], position: Callable[[Any], int]) -> None:
         """Work the next pieces of market data; stored at once only when something follows from them."""
@@ -153,51 +200,64 @@ class Keeper:
                 await self._commit(())
 
     async def _commit(self, effects: Effects) -> None:
+        said: list[Effect] = []
         try:
             async with self._store.transaction() as tx:
-                await self._write(tx, effects)
+                await self._say(tx, effects, said)
+                await self._write(tx)
         except Exception as error:
             raise _fatal(error) from error
-        self._after(effects)
+        self._after(said)
 
     @asynccontextmanager
-    async def _exclusive(self, transaction: AbstractAsyncContextManager[Any]) -> AsyncGenerator[Any]:
-        """A transaction in which the core changes; what goes wrong once it may have changed ends the service."""
+    async def _exclusive(
+        self, transaction: AbstractAsyncContextManager[Any]
+    ) -> AsyncGenerator[tuple[Any, list[Effect]]]:
+        """A transaction in which the core changes, and a list of what it says; its rows are stored at the end.
+
+        What goes wrong once the core may have changed ends the service.
+        """
         begun = False
-        made: Effects = ()
+        said: list[Effect] = []
         async with self._turn:
             try:
                 async with transaction as tx:
                     begun = True
-
-                    async def work(effects: Effects) -> None:
-                        nonlocal made
-                        made = effects
-                        await self._write(tx, effects)
-
-                    yield work
+                    yield tx, said
+                    await self._write(tx)
             except Exception as error:
                 if begun:
                     raise _fatal(error) from error
                 raise
-            self._after(made)
+            self._after(said)
 
-    async def _write(self, tx: Any, effects: Effects) -> None:
-        emits = [(effect, self._trace_of(effect)) for effect in effects if isinstance(effect, Emit)]
+    async def _say(self, tx: Any, effects: Effects, said: list[Effect], trace_id: str | None = None) -> None:
+        """Store what is to be published, in the trace of the order or signal that it is about, else in ``trace_id``."""
+        emits = [
+            (effect, self._causes.of(effect.subject, effect.payload) or trace_id)
+            for effect in effects
+            if isinstance(effect, Emit)
+        ]
+        if emits:
+            await self._store.write(tx, (), emits)
+        said += effects
+
+    async def _write(self, tx: Any) -> None:
+        """Store what has changed."""
         if not self._store.keeps:
             self._core.forget_changes()
-            await self._store.write(tx, (), emits)
             return
-        changes = [*self._core.changes(), Change(_TABLE, _TAKEN, b"%d" % self.taken)]
+        changes = [*self._core.changes(), Change(_TABLE, _TAKEN, b"%d" % self.taken), *self._unwritten]
         if self.closed:
             changes.append(Change(_TABLE, _CLOSED, b"1"))
-        await self._store.write(tx, changes, emits)
+        await self._store.write(tx, changes, ())
 
-    def _after(self, effects: Effects) -> None:
+    def _after(self, said: Effects) -> None:
         """The transaction is committed."""
         self._unsaved = 0
+        self._unwritten = []
         emitted = 0
-        for effect in effects:
+        for effect in said:
             if isinstance(effect, Emit):
                 emitted += 1
             else:
@@ -205,9 +265,6 @@ class Keeper:
         if emitted:
             self._stored += emitted
             self._relay.wake()
-
-    def _trace_of(self, effect: Emit) -> str | None:
-        return self._causes.of(effect.subject, effect.payload)
 
 
 def _fatal(error: Exception) -> Fatal:

@@ -11,21 +11,28 @@ import asyncio
 from datetime import datetime
 
 from mts1b_foundation.marketdata import QuoteV2
-from mts1b_foundation.subjects import MARKETDATA_BARS_V2, MARKETDATA_QUOTES_V2, MARKETDATA_SESSIONS_CLOSED_V2
-from mts1b_platform.eventbus import AccessDenied, EventBus
+from mts1b_foundation.subjects import (
+    MARKETDATA_BARS_V2,
+    MARKETDATA_QUOTES_V2,
+    MARKETDATA_SESSIONS_CLOSED_V2,
+    MARKETDATA_SESSIONS_SAMPLED,
+)
+from mts1b_platform.eventbus import AccessDenied, EventBus, PublishError
 from mts1b_platform.eventbus.events.trace import new_trace_id
 from mts1b_platform.logs import get_logger
 from pydantic import BaseModel
 
 from mts1b_desk.cores.marketdata import Marketdata
+from mts1b_desk.data.digest import check_unchanged
 from mts1b_desk.data.source import open_source
 from mts1b_desk.data.tick import BarTick, Source, Tick
 from mts1b_desk.errors import DeskError
+from mts1b_desk.ids import token
 from mts1b_desk.protocol import Bars, HistoryRequest, Progress, Quotes, RetransmitRequest, Status
 from mts1b_desk.services.archive import Archive
 from mts1b_desk.services.requests import Answer, NoAnswer, ask
 from mts1b_desk.services.service import Job, Service
-from mts1b_desk.settings import DeskSettings
+from mts1b_desk.settings import DeskSettings, ReplaySettings
 from mts1b_desk.state.store import Store
 from mts1b_desk.tables import Change
 
@@ -67,8 +74,10 @@ class MarketdataService(Service):
         """Where the ticks come from.
 
         Raises:
-            DataError: the file cannot be read.
+            DataError: the file cannot be read, or has changed since it was checked.
         """
+        if isinstance(self.settings.source, ReplaySettings):
+            check_unchanged(self.settings.source)
         return open_source(self.settings)
 
     @property
@@ -129,9 +138,20 @@ class MarketdataService(Service):
         # Decided before it is told: whatever dies in between, the session ends here.
         await self._save(_PUBLISHED, self._core.quotes)
         await self._save(_LAST, self._core.quotes)
+        await self._tell_prices()
         await self.bus.emit(MARKETDATA_SESSIONS_CLOSED_V2, self._core.close())
         self._closed = True
         log.info("session closed", quotes=self._core.quotes, bars=self._core.bars)
+
+    async def _tell_prices(self) -> None:
+        """Publish the prices of the session for its report; what trades does not wait for them."""
+        for prices in self._core.prices():
+            msg_id = f"{self.settings.session}:sampled:{token(prices.symbol)}"
+            try:
+                await self.bus.emit(MARKETDATA_SESSIONS_SAMPLED, prices, msg_id=msg_id)
+            except (PublishError, AccessDenied) as error:  # a full stream, or permissions of an earlier release
+                log.warning("the report of the session will lack its prices", reason=str(error))
+                return
 
     @property
     def _over(self) -> bool:

@@ -1,5 +1,6 @@
 """The order management's service: signals, approvals and broker reports in, steps of orders and fills out."""
 
+from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
@@ -47,11 +48,13 @@ class OmsService(CoreService[Oms]):
         core = self.core
         return Progress(signals=core.signals, waiting=core.waiting, finished=core.finished)
 
-    async def handle(self, event: Event[Any]) -> None:
-        """Handle an event; an approval when no halt is on its way."""
-        if isinstance(event.payload, OrderApproval):
-            await self._holds.accept(partial(super().handle, event))
+    async def handle(self, event: Event[Any], behind: Sequence[Event[Any]]) -> None:
+        """Handle an event and those behind it; with an approval among them, when no halt is on its way."""
+        payloads = [each.payload for each in (event, *behind)]
+        if any(isinstance(payload, OrderApproval) for payload in payloads):
+            await self._holds.accept(partial(super().handle, event, behind))
             return
-        await super().handle(event)
-        if isinstance(event.payload, HaltRequest):
-            self._holds.end(event.payload.halt_id)
+        await super().handle(event, behind)
+        for payload in payloads:
+            if isinstance(payload, HaltRequest):
+                self._holds.end(payload.halt_id)

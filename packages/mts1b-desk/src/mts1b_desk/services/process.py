@@ -7,6 +7,7 @@ import signal
 import sys
 import tempfile
 from collections.abc import Generator, Iterable
+from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
@@ -15,21 +16,27 @@ from mts1b_platform.eventbus import EventBus, connect
 from mts1b_platform.logs import configure_logging, get_logger
 from mts1b_platform.observability import observe
 
+from mts1b_desk.declared import TAKEOVER
+from mts1b_desk.errors import DeskError, Fatal
 from mts1b_desk.protocol import SERVICES
 from mts1b_desk.services.brokers import BrokersService
 from mts1b_desk.services.core_service import CoreService
 from mts1b_desk.services.oms import OmsService
 from mts1b_desk.services.research import ResearchService
-from mts1b_desk.services.service import Fatal, Service
+from mts1b_desk.services.risk import RiskService
+from mts1b_desk.services.service import Service
 from mts1b_desk.services.treasury import TreasuryService
 from mts1b_desk.services.wiring import CORES
 from mts1b_desk.settings import DeskSettings, HeardSettings
 from mts1b_desk.state.choose import make_store
+from mts1b_desk.state.office import InOffice, Office
+from mts1b_desk.state.store import Store
 
 log = get_logger("mts1b.desk.process")
 
 _SERVICES: dict[str, type[CoreService[Any]]] = {
     "research": ResearchService,
+    "riskengine": RiskService,
     "oms": OmsService,
     "brokers": BrokersService,
     "treasury": TreasuryService,
@@ -44,7 +51,16 @@ def repo_of(service: str) -> str:
 
 def make_service(name: str, bus: EventBus, settings: DeskSettings, directory: Path) -> Service:
     """The service ``name`` on ``bus``, with its state in ``directory`` unless the settings name a database."""
-    store = make_store(name, repo_of(name), settings, directory)
+    store: Store = make_store(name, repo_of(name), settings, directory)
+    if not settings.standby:
+        return _make(name, bus, settings, store)
+    office = Office(make_store(name, repo_of(name), settings, directory), TAKEOVER)
+    made = _make(name, bus, settings, InOffice(store, office))
+    made.office = office
+    return made
+
+
+def _make(name: str, bus: EventBus, settings: DeskSettings, store: Store) -> Service:
     if name != "marketdata":
         return _SERVICES.get(name, CoreService)(CORES[name](settings), bus, settings, store)
     if isinstance(settings.source, HeardSettings):
@@ -81,6 +97,11 @@ def run_service(name: str, settings: DeskSettings) -> int:
 
 
 async def _serve(name: str, settings: DeskSettings) -> None:
+    if settings.standby and settings.state is None and settings.database is None:
+        raise DeskError(
+            "an instance that stands by goes on from what the other one has stored: name a directory that both can "
+            "read as `state`, or a `database`, in the settings"
+        )
     bus = await connect(settings.servers, service=repo_of(name), actor=f"desk-{settings.session}")
     with contextlib.ExitStack() as stack:
         directory = settings.state
@@ -97,7 +118,12 @@ async def _run(name: str, bus: EventBus, settings: DeskSettings, directory: Path
     with _watching_the_parent(service):
         async with observe(bus) as observed:
             observed.check("service", service.readiness)
+            observed.note("instance", partial(_instance, service))
             await service.run()
+
+
+def _instance(service: Service) -> dict[str, str]:
+    return {} if service.office is None else {service.name: "standby" if service.stands_by else "active"}
 
 
 @contextlib.contextmanager

@@ -3,15 +3,17 @@
 import asyncio
 import json
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from typing import TYPE_CHECKING, TypeVar
 
 from mts1b_platform.eventbus import AccessDenied, BusClosed, BusError, EventBus
-from mts1b_platform.eventbus.errors import NoResponders, RequestTimeout
+from mts1b_platform.eventbus.errors import NoResponders, RequestTimeout, StoreError
 from pydantic import BaseModel, ValidationError
 
 from mts1b_desk.errors import DeskError
 from mts1b_desk.protocol import SERVICES, endpoint, micro_name
 from mts1b_desk.settings import explain
+from mts1b_desk.state.office import Office
 
 if TYPE_CHECKING:  # nats-py is loaded by those who serve, when they begin
     from nats.micro.request import Request as MicroRequest
@@ -61,9 +63,13 @@ async def ask(
 
 
 async def serve_endpoints(
-    bus: EventBus, service: str, metadata: dict[str, str], answers: dict[str, Answer]
+    bus: EventBus, service: str, metadata: dict[str, str], answers: dict[str, Answer], *, office: Office | None = None
 ) -> "Service":
-    """Register ``service`` with NATS's service protocol and answer on its endpoints until it is stopped."""
+    """Register ``service`` with NATS's service protocol and answer on its endpoints until it is stopped.
+
+    Of several instances each is asked, and the one in ``office`` answers: were they one queue group, one that is frozen
+    would be asked every other time.
+    """
     from nats.micro import add_service  # pyright: ignore[reportUnknownVariableType]
     from nats.micro.service import EndpointConfig
 
@@ -75,7 +81,10 @@ async def serve_endpoints(
         metadata=metadata,
     )
     for name, answer in answers.items():
-        config = EndpointConfig(name=name, handler=_handler(answer), subject=endpoint(service, name))
+        group = office.member if office is not None else None
+        config = EndpointConfig(
+            name=name, handler=_handler(answer, office), subject=endpoint(service, name), queue_group=group
+        )
         await micro.add_endpoint(config)
     await bus.nats.flush()
     return micro
@@ -100,8 +109,16 @@ async def running_desk(bus: EventBus, *, wait: float = 10.0) -> dict[str, dict[s
     return {name: metadata for name, metadata in zip(names, answers, strict=True) if metadata is not None}
 
 
-def _handler(answer: Answer) -> Callable[["MicroRequest"], Awaitable[None]]:
+async def _holds(office: Office) -> bool:
+    with suppress(StoreError):
+        return office.held and await office.confirm()
+    return False
+
+
+def _handler(answer: Answer, office: Office | None) -> Callable[["MicroRequest"], Awaitable[None]]:
     async def handle(request: "MicroRequest") -> None:
+        if office is not None and not await _holds(office):
+            return  # another instance answers, or will soon
         try:
             document = await answer(request.data)
         except (DeskError, ValidationError) as error:

@@ -7,22 +7,22 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from mts1b_platform.eventbus import EventBus
+from mts1b_platform.logs import get_logger
 from mts1b_platform.service.requeue import answer_requeues
 from pydantic import BaseModel
 
 from mts1b_desk.protocol import Durable, Progress, Status
 from mts1b_desk.services.requests import Answer, serve_endpoints
 from mts1b_desk.settings import DeskSettings
+from mts1b_desk.state.office import Office
 
 if TYPE_CHECKING:
     from nats.micro.service import Service as Micro
 
+log = get_logger("mts1b.desk.service")
+
 Job = Callable[[], Coroutine[Any, Any, None]]
 """Something that a service does until the bus drains."""
-
-
-class Fatal(BaseException):
-    """The service must end now and be started again; no retry and no dead letter may hide it."""
 
 
 class Service:
@@ -39,6 +39,8 @@ class Service:
         self.bus = bus
         self.settings = settings
         self.durables: list[Durable] = []
+        self.office: Office | None = None
+        """What this instance must hold before it works, where there are several."""
         self.ready = False
         self._stop = asyncio.Event()
 
@@ -53,8 +55,13 @@ class Service:
             BusError: the bus cannot be used as the service needs it.
         """
         micro: Micro | None = None
+        keeping: asyncio.Task[None] | None = None
         try:
             async with asyncio.TaskGroup() as group:
+                if self.office is not None:
+                    if not await self._in_office(self.office):
+                        return
+                    keeping = group.create_task(self.office.keep())
                 await answer_requeues(self.bus)
                 await self.prepare()
                 micro = await self._answer()
@@ -66,9 +73,13 @@ class Service:
                 await self.bus.drain()
                 for job in jobs:
                     job.cancel()
+                if keeping is not None:
+                    keeping.cancel()
         finally:
             await self.bus.drain()
             await self.close()
+            if self.office is not None:
+                await self.office.leave()
 
     async def prepare(self) -> None:
         """Subscribe and find or create the durables, before the service says that it is there."""
@@ -107,8 +118,15 @@ class Service:
         )
 
     async def readiness(self) -> str | None:
-        """What still keeps the service from working; None when it is ready."""
-        return None if self.ready else "not ready yet: finding out what was decided before the session"
+        """What still keeps the service from working; None when it is ready, or stands by."""
+        return (
+            None if self.ready or self.stands_by else "not ready yet: finding out what was decided before the session"
+        )
+
+    @property
+    def stands_by(self) -> bool:
+        """Whether another instance works, and this one waits to take over."""
+        return self.office is not None and not self.office.term
 
     def progress(self) -> Progress:
         """How far the service is."""
@@ -118,6 +136,20 @@ class Service:
     def market_time(self) -> datetime | None:
         """Market time of the last quote or bar."""
         return None
+
+    async def _in_office(self, office: Office) -> bool:
+        """Wait for the office; False when the service is to end before."""
+        log.info("stands by: another instance works, or none has begun", service=self.name, member=office.member)
+        taking, stopped = asyncio.create_task(office.take()), asyncio.create_task(self._stop.wait())
+        try:
+            await asyncio.wait((taking, stopped), return_when=asyncio.FIRST_COMPLETED)
+            if taking.done():
+                await taking
+            return taking.done() and not self._stop.is_set()
+        finally:
+            for task in (taking, stopped):
+                task.cancel()
+            await asyncio.wait((taking, stopped))
 
     async def _become_ready(self) -> None:
         await self.settle()
@@ -132,4 +164,6 @@ class Service:
 
         metadata = {"session": self.settings.session, "pid": str(os.getpid())}
         answers: dict[str, Any] = {"status": status, "progress": progress, **self.answers()}
-        return await serve_endpoints(self.bus, self.name, metadata, answers)
+        if self.office is not None:
+            metadata["instance"] = self.office.member
+        return await serve_endpoints(self.bus, self.name, metadata, answers, office=self.office)

@@ -42,6 +42,9 @@ class MemoryStore:
         """The events that are not published yet."""
         return self._outbox
 
+    async def connect(self) -> None:
+        """Nothing to open."""
+
     async def open(self) -> Rows:
         """Nothing is stored of an earlier life."""
         return {}
@@ -54,10 +57,19 @@ class MemoryStore:
         """A block that handles ``event``; raises ``AlreadyDone`` when one before did."""
         return event.once(self._done)
 
+    async def mark(self, tx: None, event: Event[Any]) -> None:
+        """Handle ``event`` too; raises ``AlreadyDone`` when it was before."""
+        await event.mark(self._done, tx)
+
     @asynccontextmanager
     async def transaction(self) -> AsyncGenerator[None]:
         """A block that nothing undoes: when it raises, the service ends and its run with it."""
         yield
+
+    async def read(self, tx: Any, table: str, key: str, *, alone: bool = False) -> bytes | None:
+        """Nothing is stored: the rows are the core's own."""
+        del tx, table, key, alone
+        return None
 
     async def write(self, tx: Any, changes: Sequence[Change], emits: Sequence[tuple[Emit, str | None]]) -> None:
         """Keep the events to publish; the rows are the core's own."""
@@ -70,22 +82,33 @@ class MemoryStore:
 
 
 class _Done:
-    """Remembers which events were handled. Implements ``DedupeStore``."""
+    """Remembers which events were handled. Implements ``DedupeStore`` and ``Marks``."""
 
     def __init__(self) -> None:
         self._keys: dict[tuple[str, str], None] = {}
 
     @asynccontextmanager
     async def once(self, consumer: str, key: str) -> AsyncGenerator[None]:
-        if (consumer, key) in self._keys:
-            raise AlreadyDone(f"{consumer} has handled {key}")
+        self._refuse(consumer, key)
         yield
-        self._keys[consumer, key] = None
-        if len(self._keys) > _REMEMBERED:
-            del self._keys[next(iter(self._keys))]
+        self._add(consumer, key)
+
+    async def mark(self, tx: None, consumer: str, key: str) -> None:
+        del tx
+        self._refuse(consumer, key)
+        self._add(consumer, key)
 
     async def close(self) -> None:
         self._keys.clear()
+
+    def _refuse(self, consumer: str, key: str) -> None:
+        if (consumer, key) in self._keys:
+            raise AlreadyDone(f"{consumer} has handled {key}")
+
+    def _add(self, consumer: str, key: str) -> None:
+        self._keys[consumer, key] = None
+        if len(self._keys) > _REMEMBERED:
+            del self._keys[next(iter(self._keys))]
 
 
 class _MemoryOutbox:

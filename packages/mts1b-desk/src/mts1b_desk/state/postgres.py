@@ -19,7 +19,9 @@ from mts1b_desk.tables import Change
 
 Connection = AsyncConnection[Any]
 
+# The lock keeps two processes that start together from creating the table at the same moment, which would fail.
 _TABLE = """
+SELECT pg_advisory_xact_lock(7742004);
 CREATE TABLE IF NOT EXISTS desk_rows (
     number BIGINT GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     session TEXT NOT NULL,
@@ -33,6 +35,9 @@ _SAVE = (
     "INSERT INTO desk_rows (session, name, key, data) VALUES (%s, %s, %s, %s) "
     "ON CONFLICT (session, name, key) DO UPDATE SET data = excluded.data"
 )
+_READ = "SELECT data FROM desk_rows WHERE session = %s AND name = %s AND key = %s"
+_HOLD = f"SELECT set_config('idle_in_transaction_session_timeout', '10s', true), ({_READ} FOR SHARE)"
+_HOLD_ALONE = _HOLD.replace("FOR SHARE", "FOR UPDATE")
 _DELETE = "DELETE FROM desk_rows WHERE session = %s AND name = %s AND key = %s"
 
 
@@ -62,27 +67,37 @@ class PostgresStore:
         """The events that are stored and not published yet."""
         return self._relayed
 
+    async def connect(self) -> None:
+        """Connect; nothing when it is connected.
+
+        Raises:
+            StoreError: the database does not answer.
+        """
+        if self._connection is not None:
+            return
+        await self._outbox.open()
+        try:
+            self._connection = await AsyncConnection.connect(self._url, autocommit=True)
+            await self._connection.execute(_TABLE)
+        except psycopg.Error as error:
+            raise self._unusable(error) from error
+
     async def open(self) -> Rows:
         """Connect and read the session's rows.
 
         Raises:
             StoreError: the database does not answer.
         """
-        await self._outbox.open()
+        await self.connect()
         try:
-            self._connection = await AsyncConnection.connect(self._url, autocommit=True)
-            await self._connection.execute(_TABLE)
-            found = await self._connection.execute(
+            found = await self._connected().execute(
                 "SELECT name, key, data FROM desk_rows WHERE session = %s ORDER BY number", (self._session,)
             )
             rows: dict[str, list[tuple[str, bytes]]] = {}
             for name, key, data in await found.fetchall():
                 rows.setdefault(name, []).append((key, bytes(data)))
         except psycopg.Error as error:
-            raise StoreError(
-                f"the state of {self._repo} cannot be read: PostgreSQL says {error}; check the database that "
-                "--database names, and that it exists for this service"
-            ) from error
+            raise self._unusable(error) from error
         return rows
 
     async def backlog(self) -> int:
@@ -93,13 +108,23 @@ class PostgresStore:
         """A transaction that handles ``event``; raises ``AlreadyDone`` when one before did."""
         return event.once(self._dedupe)
 
+    async def mark(self, tx: Connection, event: Event[Any]) -> None:
+        """Handle ``event`` too in ``tx``; raises ``AlreadyDone`` when one before did."""
+        await event.mark(self._dedupe, tx)
+
     @asynccontextmanager
     async def transaction(self) -> AsyncGenerator[Connection]:
         """A transaction; rolled back when the block raises."""
-        if self._connection is None:
-            raise StoreError(f"the state of {self._repo} is not open")
-        async with self._connection.transaction():
-            yield self._connection
+        connection = self._connected()
+        async with connection.transaction():
+            yield connection
+
+    async def read(self, tx: Connection | None, table: str, key: str, *, alone: bool = False) -> bytes | None:
+        """One row: in ``tx`` kept from change until it ends, which the database sees to when its owner is frozen."""
+        statement = _READ if tx is None else _HOLD_ALONE if alone else _HOLD
+        found = await (tx or self._connected()).execute(statement, (self._session, table, key))
+        row = await found.fetchone()
+        return bytes(row[-1]) if row is not None and row[-1] is not None else None
 
     async def write(self, tx: Connection, changes: Sequence[Change], emits: Sequence[tuple[Emit, str | None]]) -> None:
         """Store rows and events in ``tx``."""
@@ -115,10 +140,22 @@ class PostgresStore:
         for emit, trace_id in emits:
             await self._outbox.add(tx, emit.subject, emit.payload, msg_id=emit.msg_id, trace_id=trace_id)
 
+    def _unusable(self, error: psycopg.Error) -> StoreError:
+        return StoreError(
+            f"the state of {self._repo} cannot be read: PostgreSQL says {error}; check the database that --database "
+            "names, and that it exists for this service"
+        )
+
+    def _connected(self) -> AsyncConnection[TupleRow]:
+        if self._connection is None:
+            raise StoreError(f"the state of {self._repo} is not open")
+        return self._connection
+
     async def close(self) -> None:
         """Close every connection."""
         await self._dedupe.close()
         await self._outbox.close()
         await self._relayed.close()
-        if self._connection is not None:
-            await self._connection.close()
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            await connection.close()

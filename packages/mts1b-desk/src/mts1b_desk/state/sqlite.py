@@ -31,6 +31,7 @@ _SAVE = (
     "INSERT INTO desk_rows (session, name, key, data) VALUES (?, ?, ?, ?) "
     "ON CONFLICT (session, name, key) DO UPDATE SET data = excluded.data"
 )
+_READ = "SELECT data FROM desk_rows WHERE session = ? AND name = ? AND key = ?"
 _DELETE = "DELETE FROM desk_rows WHERE session = ? AND name = ? AND key = ?"
 
 
@@ -59,25 +60,35 @@ class SqliteStore:
         """The events that are stored and not published yet."""
         return self._relayed
 
+    async def connect(self) -> None:
+        """Open the file; nothing when it is open.
+
+        Raises:
+            StoreError: it cannot be used.
+        """
+        if self._db is not None:
+            return
+        await self._outbox.open()
+        try:
+            self._db = await aiosqlite.connect(self._path, timeout=30, isolation_level=None)
+            await self._db.execute("PRAGMA synchronous=FULL")
+            await self._db.execute(_TABLE)
+        except sqlite3.Error as error:
+            raise self._unusable(error) from error
+
     async def open(self) -> Rows:
         """Open the file and read the session's rows.
 
         Raises:
             StoreError: the file cannot be used.
         """
-        await self._outbox.open()
+        await self.connect()
         try:
-            self._db = await aiosqlite.connect(self._path, timeout=30, isolation_level=None)
-            await self._db.execute("PRAGMA synchronous=FULL")
-            await self._db.execute(_TABLE)
-            found = await self._db.execute_fetchall(
+            found = await self._opened().execute_fetchall(
                 "SELECT name, key, data FROM desk_rows WHERE session = ? ORDER BY number", (self._session,)
             )
         except sqlite3.Error as error:
-            raise StoreError(
-                f"the state in {self._path} cannot be read: {error}; check that the file is writable and holds the "
-                "state of a desk"
-            ) from error
+            raise self._unusable(error) from error
         rows: dict[str, list[tuple[str, bytes]]] = {}
         for name, key, data in found:
             rows.setdefault(name, []).append((key, data))
@@ -91,6 +102,10 @@ class SqliteStore:
         """A transaction that handles ``event``; raises ``AlreadyDone`` when one before did."""
         return event.once(self._dedupe)
 
+    async def mark(self, tx: aiosqlite.Connection, event: Event[Any]) -> None:
+        """Handle ``event`` too in ``tx``; raises ``AlreadyDone`` when one before did."""
+        await event.mark(self._dedupe, tx)
+
     @asynccontextmanager
     async def transaction(self) -> AsyncGenerator[aiosqlite.Connection]:
         """A transaction; rolled back when the block raises."""
@@ -102,6 +117,12 @@ class SqliteStore:
         except BaseException:
             await db.rollback()
             raise
+
+    async def read(self, tx: aiosqlite.Connection | None, table: str, key: str, *, alone: bool = False) -> bytes | None:
+        """One row; a transaction is the only one that writes."""
+        del alone
+        found = await (tx or self._opened()).execute_fetchall(_READ, (self._session, table, key))
+        return next((row[0] for row in found), None)
 
     async def write(
         self, tx: aiosqlite.Connection, changes: Sequence[Change], emits: Sequence[tuple[Emit, str | None]]
@@ -123,8 +144,15 @@ class SqliteStore:
         await self._dedupe.close()
         await self._outbox.close()
         await self._relayed.close()
-        if self._db is not None:
-            await self._db.close()
+        db, self._db = self._db, None
+        if db is not None:
+            await db.close()
+
+    def _unusable(self, error: sqlite3.Error) -> StoreError:
+        return StoreError(
+            f"the state in {self._path} cannot be read: {error}; check that the file is writable and holds the state "
+            "of a desk"
+        )
 
     def _opened(self) -> aiosqlite.Connection:
         if self._db is None:

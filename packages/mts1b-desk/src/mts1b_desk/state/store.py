@@ -30,8 +30,16 @@ class Store(Protocol):
         """The events that are stored and not published yet, as a relay reads them."""
         ...
 
+    async def connect(self) -> None:
+        """Open it, making what is missing; nothing when it is open.
+
+        Raises:
+            StoreError: the database cannot be used.
+        """
+        ...
+
     async def open(self) -> Rows:
-        """Open it, making what is missing, and read everything that is stored of this session.
+        """Open it, and read everything that is stored of this session.
 
         Raises:
             StoreError: the database cannot be used.
@@ -46,8 +54,16 @@ class Store(Protocol):
         """A transaction that handles ``event``; raises ``AlreadyDone`` when one before did."""
         ...
 
+    async def mark(self, tx: Any, event: Event[Any]) -> None:
+        """Handle ``event`` too in ``tx``, which :meth:`once` opened; raises ``AlreadyDone`` when one before did."""
+        ...
+
     def transaction(self) -> AbstractAsyncContextManager[Any]:
         """A transaction for what no stored event asked for."""
+        ...
+
+    async def read(self, tx: Any, table: str, key: str, *, alone: bool = False) -> bytes | None:
+        """One row as it is; in ``tx`` no other changes it before that ends, nor with ``alone`` reads it so."""
         ...
 
     async def write(self, tx: Any, changes: Sequence[Change], emits: Sequence[tuple[Emit, str | None]]) -> None:

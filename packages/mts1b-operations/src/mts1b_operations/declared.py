@@ -6,7 +6,7 @@ Declarations alone: every check and every tool loads them, so that they import n
 from typing import Final
 
 from mts1b_platform.eventbus.consumers import ConsumerDefinition
-from mts1b_platform.eventbus.streams import StreamDefinition
+from mts1b_platform.eventbus.streams import StreamDefinition, Volume
 
 _PREFIX: Final = "$JS.EVENT.ADVISORY.CONSUMER"
 
@@ -15,6 +15,7 @@ ADVISORIES: Final = StreamDefinition(
     subjects=(f"{_PREFIX}.MAX_DELIVERIES.>", f"{_PREFIX}.MSG_TERMINATED.>"),
     description="Messages that the server or a raw consumer gave up on; the dead-letter mover reads it.",
     max_age="30d",
+    volume=Volume(5_000, 800),
 )
 STREAMS: Final = (ADVISORIES,)
 """What this package adds to the streams of the bus (entry point ``mts1b.streams``)."""

@@ -24,6 +24,8 @@ from typing import Any, NamedTuple
 from mts1b_foundation.event import utc_now
 from mts1b_foundation.operations import HaltClearance, HaltObedience, HaltRequest
 from mts1b_foundation.subjects import (
+    BROKERS_HALT_RESUMED,
+    BROKERS_HALT_STOPPED,
     OMS_HALT_OBEYED,
     OPERATIONS_HALT_CLEARED,
     OPERATIONS_HALT_REQUESTED,
@@ -40,6 +42,7 @@ from mts1b_platform.threads import in_thread
 log = get_logger("mts1b.operations.halt")
 
 REPO = "mts1b-operations"
+_BROKERS = "mts1b-brokers"
 _STREAM = "OPERATIONS_HALTS"
 
 _HOLD = "svc.v1.oms.hold"
@@ -50,7 +53,13 @@ _NOTED_WITHIN = 0.25
 _LOOK_AGAIN = 0.5
 """Seconds after which the stream is read again for who has obeyed, whether a live event came or not."""
 
-_SUBJECTS: tuple[DurableSubject[Any], ...] = (OPERATIONS_HALT_REQUESTED, OPERATIONS_HALT_CLEARED, OMS_HALT_OBEYED)
+_SUBJECTS: tuple[DurableSubject[Any], ...] = (
+    OPERATIONS_HALT_REQUESTED,
+    OPERATIONS_HALT_CLEARED,
+    BROKERS_HALT_STOPPED,
+    BROKERS_HALT_RESUMED,
+    OMS_HALT_OBEYED,
+)
 
 
 class HaltError(BusError):
@@ -75,10 +84,14 @@ class Halt:
     """When the stream stored the request."""
     obeyed: dict[str, tuple[HaltObedience, datetime]] = field(default_factory=dict[str, tuple[HaltObedience, datetime]])
     """Services that have stopped, and when the stream stored their confirmation."""
+    on_host: bool = False
+    """Whether an adapter was stopped on its host: it is ended there."""
 
     @property
     def scope(self) -> str:
         """The scope as text for people."""
+        if self.on_host:
+            return "the adapter on its host"
         return "every fund" if self.request.fund_id is None else f"fund {self.request.fund_id}"
 
 
@@ -184,6 +197,11 @@ async def clear_halt(bus: EventBus, halt_id: str, *, reason: str, actor: str, **
     if halt_id not in in_force:
         known = ", ".join(in_force) or "none"
         raise HaltError(f"no halt {halt_id!r} is in force (in force: {known}); `mts1b halt ls` shows them")
+    if in_force[halt_id].on_host:
+        raise HaltError(
+            f"{halt_id} is a stop on a host ({in_force[halt_id].request.actor}): end it there with "
+            "`mts1b halt here --clear`"
+        )
     clearance = HaltClearance(
         halt_id=halt_id,
         fund_id=in_force[halt_id].request.fund_id,
@@ -205,11 +223,11 @@ async def halts_in_force(bus: EventBus) -> Sequence[Halt]:
     async with aclosing(history.messages()) as stored:
         async for message in stored:
             try:
-                _, _, payload, _ = decoder.decode(message.wire)
+                registered, _, payload, _ = decoder.decode(message.wire)
             except Refused as refused:
                 log.warning("a message among the halts is none", reason=str(refused))
                 continue
-            _fold(found, payload, message.time)
+            _fold(found, payload, message.time, on_host=registered.producer == _BROKERS)
     return tuple(found.values())
 
 
@@ -238,10 +256,10 @@ async def wait_for_obedience(
                     await anext(heard)
 
 
-def _fold(found: dict[str, Halt], payload: object, stored_at: datetime) -> None:
+def _fold(found: dict[str, Halt], payload: object, stored_at: datetime, *, on_host: bool) -> None:
     match payload:
         case HaltRequest():
-            found[payload.halt_id] = Halt(payload, stored_at)
+            found[payload.halt_id] = Halt(payload, stored_at, on_host=on_host)
         case HaltClearance():
             found.pop(payload.halt_id, None)
         case HaltObedience():

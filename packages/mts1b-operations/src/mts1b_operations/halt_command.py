@@ -5,8 +5,10 @@ from datetime import timedelta
 from typing import Annotated, Any, TypeVar
 
 import typer
+from mts1b_foundation.event import utc_now
 from mts1b_platform.command_line import user
-from mts1b_platform.eventbus import EventBus
+from mts1b_platform.config import Settings
+from mts1b_platform.eventbus import EventBus, ServerUnavailable
 from mts1b_platform.output import Json, noun, print_json, print_listing, say
 
 from mts1b_operations.commands._bus import Servers, on_bus
@@ -87,6 +89,38 @@ def clear(
     say(_on_bus(work, servers))
 
 
+@app.command("here")
+def here(
+    *,
+    reason: Annotated[str, typer.Option("--reason", help="Reason, given with every order that is not traded.")] = "",
+    clear: Annotated[bool, typer.Option("--clear", help="End the stop: adapters on this host trade again.")] = False,
+    actor: Actor = None,
+) -> None:
+    """Stop the adapters of brokers on this host without the bus: within a second they withdraw their orders.
+
+    It works while the bus is dead, holds until it is ended here with --clear, also over restarts, and is told on the
+    bus when that is back (`mts1b halt ls`). It is a file, the setting stop_file: `touch` does as well.
+
+    Example: mts1b halt here --reason "the bus is down and prices run away"
+    """
+    path = Settings.load().stop_file
+    if path is None:
+        raise HaltError(
+            "this host has no stop_file in its mts1b.toml: `mts1b-deploy install` writes one; without it send the "
+            "adapters SIGUSR1"
+        )
+    if clear:
+        path.unlink(missing_ok=True)
+        say(f"{path} is gone: adapters on this host take orders again")
+        return
+    if not reason:
+        raise HaltError("a stop needs a reason: --reason TEXT")
+    draft = path.with_name(f".{path.name}.new")
+    draft.write_text(f"{reason} ({_who(actor)}, {utc_now().isoformat(timespec='seconds')})\n")
+    draft.replace(path)
+    say(f"{path} is there: adapters on this host stop within a second; end it with `mts1b halt here --clear`")
+
+
 @app.command("ls")
 def ls(
     *,
@@ -102,7 +136,7 @@ def ls(
     rows = [
         {
             "halt": halt.request.halt_id,
-            "fund": halt.request.fund_id or "all",
+            "fund": halt.scope if halt.on_host else halt.request.fund_id or "all",
             "since": halt.request.requested_at.isoformat(timespec="seconds"),
             "actor": halt.request.actor,
             "obeyed": ", ".join(sorted(halt.obeyed)) or None,
@@ -117,7 +151,12 @@ def ls(
 
 
 def _on_bus(act: Callable[[EventBus], Awaitable[R]], servers: str | None) -> R:
-    return on_bus(act, servers, service=REPO, watched=False)  # what the audit log is told, `halt` says itself
+    try:
+        return on_bus(act, servers, service=REPO, watched=False)  # what the audit log is told, `halt` says itself
+    except ServerUnavailable as error:
+        raise HaltError(
+            f"{error}. Without the bus, stop each broker's adapter on its host: `mts1b halt here --reason TEXT`"
+        ) from error
 
 
 def _who(actor: str | None) -> str:

@@ -22,6 +22,7 @@ from mts1b_platform.eventbus.jetstream.api import ApiError, js_api
 from mts1b_platform.eventbus.jetstream.durables import SERVICE
 from mts1b_platform.eventbus.jetstream.stored import StoredMessage, read_stored
 from mts1b_platform.eventbus.protocol.error_codes import ErrorCode
+from mts1b_platform.eventbus.protocol.pins import is_pinned, pinned_at, pinned_client, takeover_of
 
 _AT_ONCE = 16
 """Requests under way at a time, so that a look at hundreds of consumers is no burst for the server."""
@@ -51,6 +52,9 @@ class ConsumerLag:
         created: when it was made, RFC 3339.
         deliver: where it began: ``all``, ``new``, ``by_start_time`` …
         last_active: when it was last given a message, RFC 3339; None when never.
+        takeover: of a durable for several instances: seconds until another takes over; 0 of a plain one.
+        pin: of whom is handed its messages then; empty when nobody is.
+        pinned_at: since when, RFC 3339.
     """
 
     stream: str
@@ -72,6 +76,18 @@ class ConsumerLag:
     created: str = ""
     deliver: str = "all"
     last_active: str | None = None
+    takeover: float = 0.0
+    pin: str = ""
+    pinned_at: str | None = None
+
+    @property
+    def reading(self) -> str:
+        """Who is there: ``yes``, ``at work`` (no pull waits, something is under way), ``nobody`` or ``paused``."""
+        if self.paused:
+            return "paused"
+        if self.waiting:
+            return "yes"
+        return "at work" if self.ack_pending else "nobody"
 
 
 async def consumer_lags(bus: EventBus, *, stream: str | None = None) -> list[ConsumerLag]:
@@ -157,6 +173,9 @@ async def lag_of(bus: EventBus, info: dict[str, Any]) -> ConsumerLag:
         created=info["created"],
         deliver=config.get("deliver_policy", "all"),
         last_active=info["delivered"].get("last_active"),
+        takeover=takeover_of(config) if is_pinned(config) else 0.0,
+        pin=pinned_client(info),
+        pinned_at=pinned_at(info),
     )
 
 

@@ -18,7 +18,7 @@ from mts1b_foundation.subjects import (
     OPERATIONS_DEADLETTERS_CREATED,
     encode_token,
 )
-from mts1b_operations.deadletters import DeadLetterError, discard, letters, requeue
+from mts1b_operations.deadletters import DeadLetterError, discard, letters, requeue, restore
 from mts1b_operations.deadletters.advisories import nameable
 from mts1b_platform.cli import run
 from mts1b_platform.eventbus import EventBus, Reject, apply_streams
@@ -86,7 +86,7 @@ def killed_in(step: str, *, after: bool) -> Generator[None]:
 @pytest.mark.parametrize("to", ["consumer", "subject"])
 @pytest.mark.parametrize(
     ("step", "after"),
-    [("_publish", False), ("publish_again", False), ("publish_again", True), ("_delete", False), ("_delete", True)],
+    [("_publish", False), ("publish_again", False), ("publish_again", True), ("delete", False), ("delete", True)],
     ids=["begun", "before storing", "stored", "before removing", "removed"],
 )
 async def test_a_requeue_that_is_killed_and_done_again_acts_once(
@@ -114,6 +114,81 @@ async def test_a_letter_that_is_being_requeued_is_not_discarded(operations: Even
         await requeue(operations, letter, to="subject", actor="bob")
     assert (await requeue(operations, letter, to="consumer", actor="bob")).action == "requeued"
     assert await stored(operations) == 2
+
+
+async def test_what_is_discarded_can_be_restored_and_is_a_dead_letter_as_before(
+    operations: EventBus, connect_bus: ConnectBus, tmp_path: Path
+):
+    await dead(connect_bus, "treasury")
+    [letter] = await letters(operations)
+    with pytest.raises(DeadLetterError, match="was not discarded within the last week"):
+        await restore(operations, letter.id, actor="ann")
+    for turn in range(2):  # within the windows in which an id is remembered
+        [found] = await letters(operations)
+        await discard(operations, found, actor="bob", reason="booked by hand")
+        assert await letters(operations) == []
+        restored = await restore(operations, letter.id, actor="ann")
+        assert restored.action == "restored", turn
+        assert [found.letter for found in await letters(operations)] == [letter.letter]
+        assert (await restore(operations, letter.id, actor="ann")).action == "restored before"
+    [again] = await letters(operations)
+    assert (await requeue(operations, again, to="consumer", actor="ann")).action == "requeued"
+    with pytest.raises(DeadLetterError, match="is dealt with: requeue for treasury by ann"):
+        await restore(operations, letter.id, actor="ann")
+    assert ends(tmp_path / "audit") == [
+        *("deadletters.discard", "deadletters.restore", "deadletters.restored") * 2,
+        "deadletters.requeue",
+        "deadletters.requeued",
+    ]
+
+
+@pytest.mark.parametrize("after", [False, True], ids=["before storing", "stored"])
+async def test_a_restore_that_is_killed_and_done_again_acts_once(
+    operations: EventBus, connect_bus: ConnectBus, after: bool
+):
+    await dead(connect_bus, "treasury")
+    [letter] = await letters(operations)
+    await discard(operations, letter, actor="bob", reason="booked by hand")
+    emit: Callable[..., Awaitable[Any]] = EventBus.emit
+
+    async def dies(*arguments: Any, **named: Any) -> Any:
+        if after:
+            await emit(*arguments, **named)
+        raise Killed
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(EventBus, "emit", dies)
+        with pytest.raises(Killed):
+            await restore(operations, letter.id, actor="ann")
+    assert (await restore(operations, letter.id, actor="bob")).action == "restored"
+    assert [found.letter for found in await letters(operations)] == [letter.letter]
+
+
+@pytest.mark.parametrize("other", ["another letter", "garbage"])
+async def test_nothing_but_the_letter_itself_is_restored_when_the_stream_was_made_again(
+    operations: EventBus, connect_bus: ConnectBus, other: str
+):
+    await dead(connect_bus, "treasury", "books")
+    first, second = await letters(operations)
+    await discard(operations, first, actor="bob", reason="booked by hand")
+    await operations.plain_jetstream().delete_stream("DEADLETTERS_DISCARDED")
+    await apply_streams(operations)
+    if other == "garbage":
+        await operations.jetstream().publish("mts.v1.operations.deadletters.discarded", b"no letter")
+    else:
+        await discard(operations, second, actor="bob", reason="booked by hand")
+    with pytest.raises(DeadLetterError, match="is not among the letters discarded within the last week"):
+        await restore(operations, first.id, actor="ann")
+
+
+async def test_a_letter_that_cannot_be_kept_is_not_discarded(operations: EventBus, connect_bus: ConnectBus):
+    await dead(connect_bus, "treasury")
+    [letter] = await letters(operations)
+    await operations.plain_jetstream().delete_stream("DEADLETTERS_DISCARDED")
+    with pytest.raises(DeadLetterError, match="cannot be kept for a week, so it is not discarded: "):
+        await discard(operations, letter, actor="bob", reason="booked by hand")
+    assert await letters(operations) == [letter]
+    assert (await requeue(operations, letter, to="consumer", actor="ann")).action == "requeued"
 
 
 async def test_requeue_and_discard_side_by_side_have_one_end(
@@ -173,7 +248,7 @@ async def test_an_event_dead_in_two_durables_is_requeued_for_everyone_once_thoug
 ):
     await dead(connect_bus, "treasury", "books")
     first, second = await letters(operations)
-    with killed_in("_delete", after=False):
+    with killed_in("delete", after=False):
         await requeue(operations, first, to="subject", actor="ann")
     await asyncio.sleep(2 * WINDOW)  # nothing tells that the window is over
     for letter in (second, first):

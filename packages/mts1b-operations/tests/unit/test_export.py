@@ -9,7 +9,7 @@ from typing import Any
 
 import duckdb
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from mts1b_foundation.event import Event
 from mts1b_foundation.orders import Order, OrderV2
@@ -82,6 +82,34 @@ def test_a_refused_event_keeps_its_place_with_the_reason(tmp_path: Path):
     why, payload = table.column("mts_refused").to_pylist()[1], table.column("mts_refused_payload").to_pylist()[1]
     assert why.startswith("invalid_payload: mts.v1.oms.orders.created")
     assert payload == '{"order_id": 1}\\xff'
+
+
+@settings(max_examples=30)
+@given(
+    st.lists(
+        st.fixed_dictionaries(
+            {
+                "quantity": st.sampled_from(["1", "1.50", "1e3", "0.00000001", "9" * 30]),
+                "limit_price": st.decimals("0.01", 10**6, places=6).map(str),
+                "updated_at": st.sampled_from(["2026-11-29T03:12:03Z", "2026-11-29T03:12:03.123456Z"]),
+                "status": st.just("rejected"),
+                "rejected_reason": st.text(st.characters(exclude_categories=["Cs"]), min_size=1),
+            }
+        ),
+        min_size=1,
+        max_size=4,
+    )
+)
+def test_many_at_a_time_are_read_as_one_by_one(tmp_path_factory: pytest.TempPathFactory, changes: list[dict[str, Any]]):
+    payloads = [json.dumps(json.loads(ORDER.model_dump_json()) | each).encode() for each in changes]
+    folder = tmp_path_factory.mktemp("read")
+    together, apart = (
+        parquet(folder / name, Order, [recorded(OMS_ORDERS_CREATED, each, seq) for seq, each in enumerate(some, 1)])
+        for name, some in (("a", payloads), ("b", [each[:-1] + b"\n}" for each in payloads]))
+    )
+    assert together.schema.equals(apart.schema, check_metadata=True)
+    shown = "mts_refused_payload"  # as it came
+    assert together.drop_columns(shown).equals(apart.drop_columns(shown))
 
 
 def test_what_is_nested_is_json_text(tmp_path: Path):

@@ -15,6 +15,8 @@ from mts1b_operations.auth.roles import Role, streams_of
 from mts1b_operations.auth.tokens import Person
 
 ACCOUNT: Final = "HUMANS"
+OWN_RIGHTS: Final = "$SYS.REQ.USER.INFO"
+"""Where the server tells whoever asks of the own connection: name, account, permissions."""
 
 
 class BadRequest(Mts1bError):
@@ -61,11 +63,10 @@ def admit(question: Question, person: Person, roles: Collection[Role], key: Acco
     subjects = sorted({subject for role in roles for subject in role.subjects})
     looks = sorted({f"look.v1.{look}" for role in roles for look in role.looks})
     acts = sorted({f"act.v1.{act}" for role in roles for act in role.acts})
-    asks = [*(f"history.{stream}" for stream in streams_of(subjects)), *looks, *acts]
+    asks = [OWN_RIGHTS, *(f"history.{stream}" for stream in streams_of(subjects)), *looks, *acts]
     permissions: dict[str, Any] = {
         "sub": {"allow": [*subjects, f"{person.inbox}.>"]},
-        # An empty list of what is allowed would mean everything.
-        "pub": {"allow": asks} if asks else {"deny": [">"]},
+        "pub": {"allow": asks},
     }
     user = {
         "name": person.name,

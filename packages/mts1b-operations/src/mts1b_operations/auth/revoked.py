@@ -80,6 +80,9 @@ class Revoked:
                 file.write(json.dumps(listed, indent=1) + "\n")
                 file.flush()
                 os.fsync(file.fileno())
+            if os.geteuid() == 0:  # whoever the directory belongs to reads the list
+                owner = self.path.parent.stat()
+                os.chown(draft, owner.st_uid, owner.st_gid)
             draft.replace(self.path)
         except OSError as error:
             raise RevokedError(f"{self.path} cannot be written: {error.strerror}") from None

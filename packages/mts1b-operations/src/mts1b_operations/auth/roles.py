@@ -96,7 +96,7 @@ ROLES: Final[Mapping[str, Role]] = MappingProxyType(
                 ),
                 "alerts, halts and who obeyed them, dead letters, the way of an order",
                 looks=("halts.>", "find.>", "survey.>", "consumers.>", "deadletters.>", "alerts.>"),
-                acts=("halt.>", "deadletters.>"),
+                acts=("halt.>", "deadletters.>", "alerts.>"),
             ),
             Role("auditor", ("mts.>",), "everything", looks=(">",)),
         )

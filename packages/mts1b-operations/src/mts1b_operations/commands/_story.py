@@ -13,7 +13,13 @@ from mts1b_operations.story.story import Story
 
 _SUBJECT = 29
 _PLACE = 22
-_MARKS = {State.HANDLED: "ok", State.UNDER_WAY: "under way", State.WAITING: "WAITING", State.BEFORE: "-"}
+_MARKS = {
+    State.HANDLED: "ok",
+    State.GAVE_UP: "GAVE UP",
+    State.UNDER_WAY: "under way",
+    State.WAITING: "WAITING",
+    State.BEFORE: "-",
+}
 
 
 def lines(story: Story, width: int) -> Iterator[str]:

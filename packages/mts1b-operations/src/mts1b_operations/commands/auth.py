@@ -10,6 +10,7 @@ import typer
 from mts1b_platform.eventbus import EventBus, connect
 from mts1b_platform.logs import configure_logging
 from mts1b_platform.output import Json, noun, print_listing, say
+from mts1b_platform.systemd import notifying
 
 from mts1b_operations.auth.keys import CalloutKeys, make_keys
 from mts1b_operations.auth.places import keys_directory
@@ -74,7 +75,8 @@ def serve(
             responder = Responder(bus, keys, Verifier(*issuers), known, Revoked(place))
             await responder.start()
             say(f"answering; {', '.join(each.name for each in issuers)} are believed")
-            await stop.wait()
+            async with notifying():
+                await stop.wait()
             say(f"admitted {responder.admitted}, refused {responder.refused}")
 
     asyncio.run(run())

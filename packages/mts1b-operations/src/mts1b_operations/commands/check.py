@@ -157,7 +157,7 @@ def server(
 def certificate_expiry(
     paths: Annotated[list[Path], typer.Argument(help="PEM files.")],
     *,
-    warning: Warning_ = 21,
+    warning: Warning_ = 7,
     critical: Critical = 3,
     form: FormatOption = Format.NAGIOS,
 ) -> None:

@@ -32,6 +32,8 @@ def ls(
         {
             "stream": lag.stream,
             "consumer": lag.consumer,
+            "service": lag.service or None,
+            "reading": lag.reading,
             "lag_seconds": round(lag.seconds, 3),
             "messages": lag.messages,
             "ack_pending": lag.ack_pending,
@@ -43,7 +45,7 @@ def ls(
         }
         for lag in on_bus(lambda bus: lags(bus, stream=stream), servers)
     ]
-    columns = ("stream", "consumer", "lag_seconds", "messages", "ack_pending", "pulls_waiting", "filters")
+    columns = ("stream", "consumer", "service", "reading", "lag_seconds", "messages", "ack_pending", "redelivered")
     print_listing(rows, as_json=as_json, columns=columns, empty="no consumers")
 
 

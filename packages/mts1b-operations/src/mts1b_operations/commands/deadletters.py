@@ -12,12 +12,26 @@ from mts1b_platform.output import Json, noun, print_json, print_listing, say
 from mts1b_platform.service import Service
 
 from mts1b_operations.commands._bus import Servers, on_bus
-from mts1b_operations.deadletters.letters import STREAM, Letter, Selection, each_letter, grouped, letters, only
+from mts1b_operations.deadletters.discard import discard, restore
+from mts1b_operations.deadletters.ends import DeadLetterError
+from mts1b_operations.deadletters.letters import (
+    DISCARDED,
+    STREAM,
+    Letter,
+    Selection,
+    each_letter,
+    grouped,
+    letters,
+    only,
+)
 from mts1b_operations.deadletters.mover import Mover
-from mts1b_operations.deadletters.requeue import DeadLetterError, Outcome, discard, requeue
+from mts1b_operations.deadletters.requeue import requeue
+from mts1b_operations.deadletters.steps import Outcome
 from mts1b_operations.halt import REPO
 from mts1b_operations.people.asked import Scope
-from mts1b_operations.people.letters import Asking
+from mts1b_operations.people.asking import look
+from mts1b_operations.people.letters import Asking, restore_as_person
+from mts1b_operations.people.runs import Runs
 
 app = noun(__doc__ or "")
 
@@ -44,6 +58,7 @@ def ls(
     subject: BySubject = None,
     reason: ByReason = None,
     error: ByError = None,
+    discarded: Annotated[bool, typer.Option("--discarded", help="Those that were discarded within a week.")] = False,
     servers: Servers = None,
     as_json: Json = False,
 ) -> None:
@@ -52,8 +67,9 @@ def ls(
     Example: mts1b deadletters ls --consumer treasury
     """
     wanted = Selection(consumer=consumer, stream=stream, subject=subject, reason=reason, error=error)
-    rows, unreadable = on_bus(lambda bus: _each(bus, wanted, _row), servers)
-    print_listing(rows, as_json=as_json, empty="no dead letters")
+    place = DISCARDED if discarded else STREAM
+    rows, unreadable = on_bus(lambda bus: _each(bus, wanted, _row, place), servers)
+    print_listing(rows, as_json=as_json, empty="no letter was discarded" if discarded else "no dead letters")
     _refuse_unreadable(unreadable)
 
 
@@ -159,7 +175,7 @@ def discard_command(
     servers: Servers = None,
     as_json: Json = False,
 ) -> None:
-    """Delete dead letters for good.
+    """Take dead letters away. They are kept for a week, in which `mts1b deadletters restore` brings them back.
 
     Example: mts1b deadletters discard OMS_FILLS:17:treasury --why "booked by hand"
     """
@@ -170,6 +186,54 @@ def discard_command(
 
     asked = Asking("deadletters.discard", Scope(fund), why, dry_run, {})
     _on_each(wanted, act, asked, servers, as_json=as_json)
+
+
+@app.command("restore")
+def restore_command(
+    ids: Annotated[list[str], typer.Argument(help="Ids of letters, as `mts1b deadletters ls --discarded` shows them.")],
+    *,
+    fund: Fund = None,
+    actor: Actor = None,
+    servers: Servers = None,
+    as_json: Json = False,
+) -> None:
+    """Bring discarded letters back among the dead letters.
+
+    Example: mts1b deadletters restore OMS_FILLS:17:treasury:ad4f1c
+    """
+    done: list[dict[str, Any]] = []
+    problems: list[str] = []
+
+    async def work(bus: EventBus) -> None:
+        if bus.identity.has_token:
+            await restore_as_person(bus, ids, Scope(fund), done, problems)
+            return
+        for name in ids:
+            try:
+                outcome = await restore(bus, name, actor=actor or user() or REPO)
+            except (DeadLetterError, BusError, AuditError) as error:
+                problems.append(str(error))
+            else:
+                done.append({"id": name, "action": outcome.action, "detail": outcome.detail})
+
+    on_bus(work, servers, service=_SERVICE)
+    _say(done, problems, as_json=as_json)
+
+
+@app.command("runs")
+def runs_command(*, fund: Fund = None, servers: Servers = None, as_json: Json = False) -> None:
+    """List what people began with many dead letters within a day, the newest first, and how far each run is.
+
+    Example: mts1b deadletters runs
+    """
+
+    async def told(bus: EventBus) -> list[dict[str, Any]]:
+        if bus.identity.has_token:
+            return list((await look(bus, "deadletters.runs", Scope(fund)))["runs"])
+        return await Runs(bus).told(Scope(fund))
+
+    rows = on_bus(told, servers, service=_SERVICE)
+    print_listing(rows if as_json else [_run(each) for each in rows], as_json=as_json, empty="no runs within a day")
 
 
 @app.command("move")
@@ -219,17 +283,23 @@ def _on_each(wanted: Selection, act: Any, asked: Asking, servers: str | None, *,
             problems.extend(f"there is no dead letter {name!r}" for name in wanted.ids if name not in known)
 
     on_bus(work, servers, service=_SERVICE)
-    print_listing(done, as_json=as_json, empty="nothing done")
     if unreadable:
         problems.append(_not_letters(unreadable))
+    _say(done, problems, as_json=as_json)
+
+
+def _say(done: list[dict[str, Any]], problems: list[str], *, as_json: bool) -> None:
+    print_listing(done, as_json=as_json, empty="nothing done")
     if problems:
         raise DeadLetterError("\n  ".join([f"{len(problems)} refused:", *problems]))
 
 
-async def _each(bus: EventBus, wanted: Selection, make: Callable[[Letter], R]) -> tuple[list[R], list[int]]:
+async def _each(
+    bus: EventBus, wanted: Selection, make: Callable[[Letter], R], stream: str = STREAM
+) -> tuple[list[R], list[int]]:
     """What ``make`` makes of each selected letter, one at a time in memory; and the numbers of what is no letter."""
     unreadable: list[int] = []
-    return [make(one) async for one in each_letter(bus, wanted, unreadable)], unreadable
+    return [make(one) async for one in each_letter(bus, wanted, unreadable, stream=stream)], unreadable
 
 
 def _refuse_unreadable(numbers: list[int]) -> None:
@@ -256,6 +326,19 @@ def _row(one: Letter) -> dict[str, Any]:
         "requeues": one.requeues,
         "failed_at": letter.failed_at.isoformat(timespec="seconds"),
         "error": letter.error.splitlines()[0][:80] if letter.error else "",
+    }
+
+
+def _run(told: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "run": told["run_id"],
+        "action": told["what"].partition(".")[2],
+        "done": f"{told['done']} of {told['of']}",
+        "failed": told["failed"],
+        "state": f"{told['state']}: {told['trouble']}" if told["trouble"] else told["state"],
+        "by": told["by"],
+        "begun": f"{told['begun'][:19]}Z",
+        "reason": told["reason"],
     }
 
 

@@ -33,6 +33,8 @@ def _row(lag: ConsumerLag) -> dict[str, Any]:
     return {
         "stream": lag.stream,
         "consumer": lag.consumer,
+        "service": lag.service or None,
+        "reading": lag.reading,
         "lag_seconds": round(lag.seconds, 3),
         "messages": lag.messages,
         "oldest_seq": lag.oldest_seq,

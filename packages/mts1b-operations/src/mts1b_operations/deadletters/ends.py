@@ -47,9 +47,9 @@ class Record:
         actor: who does it.
         since: when he began, UTC.
         turn: counts from 1; a letter that was kept may be requeued again.
-        after: last sequence of the original's stream when this turn began.
+        after: last sequence of the original's stream when this turn began; of a restore, where the letter is kept.
         done: whether it is finished.
-        seq: where the requeued message is stored; 0 when it is not.
+        seq: where the requeued message is stored, or the discarded letter; 0 when it is not.
         letters: of a message requeued for everyone: the letters that this turn is for, and each one's own turn.
     """
 
@@ -71,12 +71,21 @@ _RECORD: Final = TypeAdapter(Record)
 
 @dataclass(frozen=True, slots=True)
 class Turn:
-    """A record as it is stored, and whether it was begun before, by somebody who may have been killed."""
+    """A record as it is stored, and whether it was begun before, by somebody who may have been killed.
+
+    Attributes:
+        key: its key.
+        revision: its revision.
+        record: what it says.
+        again: whether it was begun before.
+        before: what was done in the turn before this one.
+    """
 
     key: str
     revision: int
     record: Record
     again: bool
+    before: Record | None = None
 
 
 class Ends:
@@ -112,7 +121,7 @@ class Ends:
             record = Record(what, actor, datetime.now(UTC).isoformat(timespec="seconds"), after=after)
             if held is not None:
                 record = replace(record, turn=held.turn + 1)
-            turn = Turn(key, revision, record, again=False)
+            turn = Turn(key, revision, record, again=False, before=held)
             if (begun := await self.write(turn, record)) is not None:
                 return begun
 

@@ -14,7 +14,7 @@ from mts1b_platform.eventbus.protocol.envelope import REQUEUES
 from pydantic import ValidationError
 
 STREAM: Final = "DEADLETTERS"
-_SUBJECTS: Final = "mts.v1.*.deadletters.created"
+DISCARDED: Final = "DEADLETTERS_DISCARDED"
 _VARIABLE: Final = re.compile(r"0x[0-9a-f]+|'[^']*'|\"[^\"]*\"|\d+(\.\d+)?")
 
 
@@ -114,7 +114,9 @@ async def letters(bus: EventBus, selection: Selection | None = None) -> list[Let
     return [found async for found in each_letter(bus, selection or Selection(), [])]
 
 
-async def each_letter(bus: EventBus, selection: Selection, unreadable: list[int]) -> AsyncGenerator[Letter, None]:
+async def each_letter(
+    bus: EventBus, selection: Selection, unreadable: list[int], *, stream: str = STREAM
+) -> AsyncGenerator[Letter, None]:
     """The dead letters that ``selection`` selects, oldest first, one at a time.
 
     That is what the stream holds now: what is dead-lettered meanwhile is not followed.
@@ -123,12 +125,13 @@ async def each_letter(bus: EventBus, selection: Selection, unreadable: list[int]
         bus: the connection.
         selection: which.
         unreadable: takes the sequences of messages that are no dead letters.
+        stream: where: the dead letters, or those that were discarded.
 
     Raises:
         BusError: as :func:`letters`.
     """
-    history = await open_history(bus, STREAM)
-    async with aclosing(history.messages(_SUBJECTS)) as stored:
+    history = await open_history(bus, stream)
+    async with aclosing(history.messages()) as stored:
         async for message in stored:
             try:
                 found = Letter(message.seq, DeadLetter.model_validate_json(message.wire.payload))

@@ -105,7 +105,8 @@ def _owner(bus: EventBus, subject: str) -> str | None:
     if bus.identity.certificate is None:
         return None
     declared = registry().find(subject)
-    return None if declared is None or declared.producer == bus.service else declared.producer
+    owner = registry().producer_of(declared, subject) if declared else bus.service
+    return None if owner == bus.service else owner
 
 
 async def _ask(

@@ -1,4 +1,4 @@
-"""Requeue or discard dead letters: each letter has one end, and it is audited.
+"""Requeue dead letters: each letter has one end, and it is audited.
 
 A requeued message is a new message: new id (the old one would be dropped inside the dedupe window), same payload,
 schema, trace and identity (``mts-original-msg-id``), so that consumers which had handled it do not handle it twice.
@@ -9,39 +9,23 @@ What is begun is recorded first (``ends.py``). Requeuing again after a kill goes
 stored already, however long ago, it is not stored again. Of two operators who want different ends the first decides.
 """
 
-from dataclasses import dataclass, replace
-from typing import Any, Final, Literal
+from dataclasses import replace
+from typing import Final, Literal
 
 from mts1b_foundation.deadletters import DeadLetter
 from mts1b_foundation.subjects import registry
 from mts1b_platform.eventbus import EventBus
-from mts1b_platform.eventbus.jetstream.api import ApiError, js_api
-from mts1b_platform.eventbus.jetstream.stored import read_stored
-from mts1b_platform.eventbus.protocol.envelope import TRACE_ID
-from mts1b_platform.eventbus.protocol.error_codes import ErrorCode
-from mts1b_platform.observability.audit import AuditError, audit_action
-from mts1b_platform.service.requeue import header
+from mts1b_platform.observability.audit import audit_action
 
 from mts1b_operations.deadletters.ends import DeadLetterError, Ends, NotRequeued, Turn
-from mts1b_operations.deadletters.letters import STREAM, Letter
-from mts1b_operations.deadletters.republish import last_of, message_of, publish_again
-
-__all__ = ["DeadLetterError", "Outcome", "Target", "discard", "requeue"]
+from mts1b_operations.deadletters.letters import Letter
+from mts1b_operations.deadletters.republish import message_of, publish_again
+from mts1b_operations.deadletters.steps import Outcome, audit_first, audited, begin, delete
 
 Target = Literal["consumer", "subject"]
 """Who gets it again: the durable that gave up and nobody else, or everyone who reads the subject."""
 
 MOST_REQUEUES: Final = 3
-_DISCARD: Final = "discard"
-
-
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    """What was done about one dead letter, or would be."""
-
-    letter: Letter
-    action: str
-    detail: str = ""
 
 
 async def requeue(
@@ -83,10 +67,10 @@ async def requeue(
         await message_of(bus, dead)
         return Outcome(letter, "would requeue", f"{dead.subject} for {where}, requeue {count}")
     ends = Ends(bus)
-    turn = await _begin(bus, ends, letter, f"requeue for {where}", actor)
+    turn = await begin(bus, ends, letter, f"requeue for {where}", actor)
     if turn is None:
         return Outcome(letter, "requeued before", f"{dead.subject} for {where}")
-    await _audit_first(bus, ends, turn, "deadletters.requeue", **_audited(letter), actor=actor, to=to, requeue=count)
+    await audit_first(bus, ends, turn, "deadletters.requeue", **audited(letter), actor=actor, to=to, requeue=count)
     try:
         if to == "consumer":
             msg_id = f"requeue:{letter.id}:{turn.record.turn}"
@@ -97,58 +81,12 @@ async def requeue(
         await ends.finish(turn)
         raise
     if not keep:
-        await _delete(bus, letter)
+        await delete(bus, letter)
     await ends.finish(turn, seq=seq)
-    audit_action(bus, "deadletters.requeued", **_audited(letter), actor=actor, to=to, stored=f"{dead.stream}:{seq}")
-    return Outcome(letter, "requeued", f"{dead.subject} for {where}, requeue {count}, now {dead.stream}:{seq}")
-
-
-async def discard(bus: EventBus, letter: Letter, *, actor: str, reason: str, dry_run: bool = False) -> Outcome:
-    """Delete ``letter``; its message will not be handled again.
-
-    Raises:
-        DeadLetterError: it could not be deleted, or is being requeued.
-        AuditError: the action cannot be recorded; it was not taken.
-        StoreError: what is begun cannot be recorded; it was not begun.
-    """
-    if dry_run:
-        return Outcome(letter, "would discard", letter.letter.subject)
-    ends = Ends(bus)
-    turn = await _begin(bus, ends, letter, _DISCARD, actor)
-    if turn is None:
-        return Outcome(letter, "discarded before", letter.letter.subject)
-    await _audit_first(bus, ends, turn, "deadletters.discard", **_audited(letter), actor=actor, why=reason)
-    await _delete(bus, letter)
-    await ends.finish(turn)
-    return Outcome(letter, "discarded", letter.letter.subject)
-
-
-async def _begin(bus: EventBus, ends: Ends, letter: Letter, what: str, actor: str) -> Turn | None:
-    """The turn to do ``what``; None when it was done before, and the letter is gone.
-
-    Raises:
-        DeadLetterError: something else was begun or done.
-    """
-    held = await ends.find(letter.id)
-    if held is not None and not await _exists(bus, letter):
-        if held.record.what != what:
-            raise DeadLetterError(f"{letter.id}: is dealt with: {held.record}")
-        return None
-    turn = await ends.begin(letter.id, what, actor, after=await last_of(bus, letter.letter.stream))
-    if not turn.again and turn.record.turn > 1 and not await _exists(bus, letter):
-        await ends.finish(turn)  # between the two looks somebody did it all and removed the letter
-        raise DeadLetterError(f"{letter.id}: is dealt with by another operator")
-    return turn
-
-
-async def _audit_first(bus: EventBus, ends: Ends, turn: Turn, action: str, **details: Any) -> None:
-    """Record what is about to be done; what cannot be recorded is not begun."""
-    try:
-        audit_action(bus, action, **details)
-    except AuditError:
-        if not turn.again:
-            await ends.finish(turn)
-        raise
+    stored = f"{dead.stream}:{seq}"
+    audit_action(bus, "deadletters.requeued", **audited(letter), actor=actor, to=to, stored=stored)
+    detail = f"{dead.subject} for {where}, requeue {count}, now {stored}"
+    return Outcome(letter, "requeued", detail, stored=stored)
 
 
 async def _publish(
@@ -197,30 +135,3 @@ def _refuse_loops(letter: Letter, count: int) -> None:
             f"{letter.id}: {dead.subject} is no registered subject, so it would be refused again; --force requeues it "
             "all the same"
         )
-
-
-async def _exists(bus: EventBus, letter: Letter) -> bool:
-    message = await read_stored(bus, STREAM, seq=letter.seq)
-    return message is not None
-
-
-async def _delete(bus: EventBus, letter: Letter) -> None:
-    try:
-        await js_api(bus, f"STREAM.MSG.DELETE.{STREAM}", {"seq": letter.seq})
-    except ApiError as error:
-        if error.err_code != ErrorCode.STREAM_MSG_DELETE_FAILED and "no message found" not in error.description:
-            raise DeadLetterError(f"{letter.id} cannot be removed from {STREAM}: {error}") from error
-
-
-def _audited(letter: Letter) -> dict[str, Any]:
-    dead = letter.letter
-    return {
-        "dead_letter_id": letter.id,
-        "subject": dead.subject,
-        "stream": dead.stream,
-        "seq": dead.sequence,
-        "consumer": dead.consumer,
-        "reason": dead.reason.value,
-        "error": dead.error,
-        "trace_id": header(dead.headers, TRACE_ID),
-    }

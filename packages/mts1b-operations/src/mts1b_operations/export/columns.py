@@ -88,6 +88,16 @@ _KINDS: Final[tuple[tuple[Kind, tuple[type, ...]], ...]] = (
 )
 
 
+@dataclass(frozen=True, slots=True)
+class Rows:
+    """Some events of a table."""
+
+    envelope: dict[str, list[Any]]
+    """The values of the envelope's columns."""
+    payloads: list[bytes | None]
+    """Their payloads as they came; None for one that a strict consumer refuses."""
+
+
 class Table:
     """Turns messages into the values of columns.
 
@@ -96,35 +106,43 @@ class Table:
 
     Args:
         payload: the payload of all of them.
-        decoders: what strict consumers make of a message.
+        decoders: what strict consumers make of a message; the table has a copy, as it may be filled in a thread.
     """
 
     def __init__(self, payload: type[Event], decoders: Decoders) -> None:
         self.columns = columns_of(payload)
         self.refused = 0
         """Messages so far that a strict consumer refuses."""
-        self._decoders = decoders
-        self._fields = [each for each in self.columns if each.name not in ENVELOPE]
+        self._decoders = Decoders(decoders.registry)
+        self.own = [each for each in self.columns if each.name not in ENVELOPE]
+        """The columns of the payload."""
         self._static = StaticHeaderCache()
 
     def values(self, batch: Sequence[Recorded]) -> dict[str, list[Any]]:
         """The values of every column, in the order of ``batch``."""
-        documents: list[dict[str, Any]] = []
+        rows = self.rows(batch)
+        return rows.envelope | self.fields(rows.payloads)
+
+    def rows(self, batch: Sequence[Recorded]) -> Rows:
+        """What stands around the payloads of ``batch``, beside the payloads that a strict consumer takes."""
+        payloads: list[bytes | None] = []
         why: list[str | None] = []
         shown: list[str | None] = []
+        static: list[StaticHeaders] = []
         for recorded in batch:
+            wire = recorded.wire
             reason = self._reason(recorded)
+            why.append(reason)
             if reason is None:
-                documents.append(from_json(recorded.wire.payload))
+                payloads.append(wire.payload)
                 shown.append(None)
             else:
                 self.refused += 1
-                documents.append({})
-                shown.append(recorded.wire.payload.decode(errors="backslashreplace"))
-            why.append(reason)
+                payloads.append(None)
+                shown.append(wire.payload.decode(errors="backslashreplace"))
+            static.append(self._static_of(wire.head, known=reason is None))
         ids = [_ids(recorded.wire.head) for recorded in batch]
-        static = [self._static_of(recorded.wire.head) for recorded in batch]
-        found: dict[str, list[Any]] = {
+        envelope: dict[str, list[Any]] = {
             "mts_stream": [each.stream for each in batch],
             "mts_seq": [each.seq for each in batch],
             "mts_time": [each.stamp for each in batch],
@@ -136,10 +154,15 @@ class Table:
             "mts_refused": why,
             "mts_refused_payload": shown,
         }
-        for column in self._fields:
-            name = column.name
-            values = [document.get(name) for document in documents]
-            found[name] = [_json(value) for value in values] if column.kind == "json" else values
+        return Rows(envelope, payloads)
+
+    def fields(self, payloads: Sequence[bytes | None]) -> dict[str, list[Any]]:
+        """The values of the payloads' own columns; none for one that is refused."""
+        documents: list[dict[str, Any]] = [{} if payload is None else from_json(payload) for payload in payloads]
+        found: dict[str, list[Any]] = {}
+        for column in self.own:
+            values = [document.get(column.name) for document in documents]
+            found[column.name] = [_json(value) for value in values] if column.kind == "json" else values
         return found
 
     def _reason(self, recorded: Recorded) -> str | None:
@@ -152,7 +175,10 @@ class Table:
             return f"{refused.reason.value}: {refused}"
         return None
 
-    def _static_of(self, head: bytes) -> StaticHeaders:
+    def _static_of(self, head: bytes, *, known: bool) -> StaticHeaders:
+        """The headers that repeat; ``known`` of a block that the decoder took, so that its beginning tells them."""
+        if known and (static := self._static.begun_as_before(head)) is not None:
+            return static
         try:
             return self._static.read(head) if head else _UNKNOWN
         except HeaderError:

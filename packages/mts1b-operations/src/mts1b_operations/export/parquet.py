@@ -19,6 +19,7 @@ from mts1b_operations.export.columns import Column, Table
 # without types of its own
 pa: Any = import_module("pyarrow")
 pc: Any = import_module("pyarrow.compute")
+pj: Any = import_module("pyarrow.json")
 pq: Any = import_module("pyarrow.parquet")
 
 _MOST_DIGITS: Final = 38
@@ -61,6 +62,8 @@ class ParquetFile:
         self._table = table
         self._digits = {each.name: _Digits() for each in table.columns if each.kind == "decimal"}
         self._schema = pa.schema([pa.field(each.name, _TYPES[each.kind]) for each in table.columns])
+        nested = any(each.kind == "json" for each in table.own)
+        self._own = None if nested else pa.schema([self._schema.field(each.name) for each in table.own])
         self._writer: Any = None
 
     def __enter__(self) -> Self:
@@ -84,10 +87,14 @@ class ParquetFile:
 
     def write(self, batch: Sequence[Recorded]) -> None:
         """Take the next events."""
-        values = self._table.values(batch)
+        rows = self._table.rows(batch)
+        own = _parsed(rows.payloads, self._own) or self._table.fields(rows.payloads)
+        values = rows.envelope | own
         arrays: list[Any] = []
         for column in self._table.columns:
-            array = pa.array(values[column.name], type=_TYPES[column.kind])
+            array = values[column.name]
+            if isinstance(array, list):
+                array = pa.array(array, type=_TYPES[column.kind])
             if column.kind == "decimal":
                 array = _plain(array)
                 _measure(array, self._digits[column.name])
@@ -119,6 +126,28 @@ class ParquetFile:
             f"a decimal as text: {digits.before} digits before and {digits.behind} behind the point do not fit into 38"
         )
         return pa.field(column.name, pa.string(), metadata={**words, "mts": said})
+
+
+def _parsed(payloads: Sequence[bytes | None], schema: Any) -> dict[str, Any] | None:
+    """The columns of ``payloads`` as Arrow reads them, all at a time; None where it cannot say them exactly.
+
+    Arrow reads one document a line. It refuses what it would have to convert, such as a number in a column of text.
+    """
+    documents = [each for each in payloads if each is not None]
+    lines = b"\n".join(documents)
+    if schema is None or len(documents) < len(payloads) or lines.count(b"\n") != len(documents) - 1:
+        return None
+    try:
+        table = pj.read_json(
+            pa.BufferReader(lines),
+            pj.ReadOptions(block_size=len(lines) + 1),
+            pj.ParseOptions(explicit_schema=schema, unexpected_field_behavior="ignore"),
+        )
+    except pa.ArrowInvalid:
+        return None
+    if table.num_rows != len(documents):
+        return None
+    return {name: table.column(name).combine_chunks() for name in schema.names}
 
 
 def _cast(values: Any, kind: Any) -> Any:

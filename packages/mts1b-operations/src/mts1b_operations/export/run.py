@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import heapq
-from collections.abc import AsyncGenerator, Callable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from time import monotonic
 from typing import Final, Literal, Protocol
 
@@ -36,7 +36,7 @@ class Sink(Protocol):
     """Where events are written."""
 
     def write(self, batch: Sequence[Recorded]) -> None:
-        """Take the next events."""
+        """Take the next events; called in a thread, one call at a time."""
         ...
 
 
@@ -186,17 +186,37 @@ async def export(
     """
     begun, written = monotonic(), 0
     waiting: list[Recorded] = []
-    async with contextlib.aclosing(source.run()) as batches:
+    async with _beside(sink) as write, contextlib.aclosing(source.run()) as batches:
         async for batch in batches:
             waiting += batch
             if len(waiting) >= _CHUNK:
-                sink.write(waiting)
+                await write(waiting)
                 written += len(waiting)
                 waiting = []
             progress(source, written + len(waiting), monotonic() - begun)
             if stop.is_set():
                 raise ExportStopped("stopped: nothing was written")
             await asyncio.sleep(0)
-    if waiting:
-        sink.write(waiting)
+        if waiting:
+            await write(waiting)
     return written + len(waiting)
+
+
+@contextlib.asynccontextmanager
+async def _beside(sink: Sink) -> AsyncGenerator[Callable[[list[Recorded]], Awaitable[None]]]:
+    """Write to ``sink`` in a thread, a list at a time, while the next one is read; ends when all is written."""
+    under_way: list[asyncio.Future[None]] = []
+
+    async def write(batch: list[Recorded]) -> None:
+        while under_way:
+            await asyncio.wait(under_way)
+            under_way.pop().result()
+        under_way.append(asyncio.get_running_loop().run_in_executor(None, sink.write, batch))
+
+    try:
+        yield write
+    finally:
+        if under_way:
+            await asyncio.wait(under_way)
+    for last in under_way:
+        last.result()

@@ -111,17 +111,23 @@ class Seen:
         try:
             return self._decoders.decode(self.registered, self.recorded), None
         except Refused as refused:
-            return None, refused
+            return None, refused.with_traceback(None)  # which would keep what was at work alive
 
     @property
     def payload(self) -> Payload | None:
         """The payload as a consumer gets it; None when it is refused, or its subject is not registered."""
         return self._decoded[0]
 
-    @property
+    @cached_property
     def refused(self) -> Refused | None:
         """Why a strict consumer refuses it; None when it does not, or nobody registered the subject."""
         return self._decoded[1]
+
+    def judge(self) -> bool:
+        """Whether a strict consumer refuses it. What was decoded to find out is let go, for those who keep many."""
+        refused = self.refused is not None
+        self.__dict__.pop("_decoded", None)
+        return refused
 
     @property
     def by(self) -> str:

@@ -48,7 +48,7 @@ async def open_streams(
         except AccessDenied:
             skipped[name] = "not for this identity"
         except NoStream:
-            skipped[name] = "not on this server"
+            skipped[name] = "not open to people" if bus.identity.has_token else "not on this server"
     if not opened and skipped:
         raise BusError("no stream can be read: " + "; ".join(f"{name} is {why}" for name, why in skipped.items()))
     return opened, skipped

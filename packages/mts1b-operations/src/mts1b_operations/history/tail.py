@@ -2,17 +2,19 @@
 
 import asyncio
 from collections.abc import AsyncGenerator, Sequence
+from contextlib import suppress
 from time import time_ns
 from types import TracebackType
 from typing import Final, Self
 
-from mts1b_foundation.subjects.algebra import is_pattern
+from mts1b_foundation.subjects.algebra import is_pattern, overlaps
+from mts1b_foundation.subjects.algebra import matches as is_matched
 from mts1b_platform.eventbus import BusError, EventBus, MessageSubscription
 from mts1b_platform.eventbus.history.recorded import Recorded, stamp_of
 from mts1b_platform.eventbus.protocol.message import WireMsg
 
 from mts1b_operations.history.matching import matches, whole_pattern
-from mts1b_operations.history.query import Query
+from mts1b_operations.history.query import EVERYTHING, Query
 from mts1b_operations.history.seen import Decoders, Seen
 
 _FRAME: Final = 0.1
@@ -27,7 +29,7 @@ class Tail:
 
     Args:
         bus: the connection.
-        patterns: what to hear; no two of them match the same subject.
+        patterns: what to hear. An event that several of them match is heard once.
         query: which of these.
         decoders: what strict consumers make of a message.
     """
@@ -35,6 +37,11 @@ class Tail:
     def __init__(self, bus: EventBus, patterns: Sequence[str], query: Query, decoders: Decoders) -> None:
         self._bus = bus
         self._patterns = patterns
+        self._before = [
+            tuple(earlier for earlier in patterns[:at] if overlaps(earlier, pattern))
+            for at, pattern in enumerate(patterns)
+        ]
+        """For each pattern those before it that match some of its subjects too."""
         self._query = query
         self._decoders = decoders
         self._subscriptions: list[MessageSubscription] = []
@@ -71,32 +78,39 @@ class Tail:
         Raises:
             BusError: the connection has ended.
         """
+        clock = asyncio.get_running_loop().time
+        due = clock() + _FRAME
         while True:
-            try:
-                async with asyncio.timeout(_FRAME):
+            with suppress(TimeoutError):
+                async with asyncio.timeout_at(due):
                     await stop.wait()
-            except TimeoutError:
-                pass
-            yield [each async for each in self._waiting()]
+            due = max(due + _FRAME, clock())  # what a frame costs is no part of the time between two of them
+            yield self._waiting()
             if stop.is_set() and not any(each.waiting for each in self._subscriptions):
                 return
             if self._bus.is_closed:
                 raise self._bus.ending or BusError("the connection was closed while it was listened to")
 
-    async def _waiting(self) -> AsyncGenerator[Seen, None]:
+    def _waiting(self) -> list[Seen]:
+        """What has come and is meant, oldest first of each pattern."""
         stamp = stamp_of(time_ns())
         wary = self._bus.identity.has_token
-        for subscription in self._subscriptions:
-            for _ in range(min(_MOST, subscription.waiting)):
-                message = await anext(subscription)
+        query, decoders = self._query, self._decoders
+        everything = query == EVERYTHING
+        found: list[Seen] = []
+        for subscription, before in zip(self._subscriptions, self._before, strict=True):
+            for raw in subscription.take(_MOST):
+                wire = WireMsg(*raw)
+                if before and any(is_matched(each, wire.subject.decode(errors="replace")) for each in before):
+                    continue  # it has come on that pattern already
                 self.heard += 1
-                if wary and _HISTORY in message.head:
+                if wary and _HISTORY in wire.head:
                     self.from_history += 1
                     continue
-                wire = WireMsg(message.subject.encode(), b"", message.head, message.data)
-                seen = Seen(Recorded("", 0, stamp, wire), self._decoders)
-                if matches(self._query, seen):
-                    yield seen
+                seen = Seen(Recorded("", 0, stamp, wire), decoders)
+                if everything or matches(query, seen):
+                    found.append(seen)
+        return found
 
 
 def patterns_to_hear(text: str, decoders: Decoders) -> tuple[str, ...]:

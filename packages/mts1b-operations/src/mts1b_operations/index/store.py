@@ -5,7 +5,6 @@ is right whenever its writer is killed. The keys of a stream lie in one table fo
 stream has thrown away is forgotten by dropping tables.
 """
 
-import fcntl
 import os
 import sqlite3
 from collections.abc import Iterable
@@ -14,6 +13,7 @@ from types import TracebackType
 from typing import Final, NamedTuple, Self
 
 from mts1b_foundation.errors import Mts1bError
+from mts1b_platform.file_lock import try_lock
 
 SEGMENT: Final = 500_000
 """Sequences in a table."""
@@ -50,10 +50,11 @@ class IndexStore:
         self.path = path
         self._lock = self._locked() if write else None
         try:
-            self._db = self._opened(write=write)
-            self._check(write=write)
-        except sqlite3.Error as error:
+            self._db = self._connected(write=write)
+        except BaseException as error:
             self._unlock()
+            if not isinstance(error, sqlite3.Error):
+                raise
             raise IndexFileError(
                 f"the index {path} cannot be opened: {error}; `mts1b index run` makes it, and makes it anew when it is "
                 "deleted"
@@ -148,24 +149,26 @@ class IndexStore:
             self._streams[stream] = int(made.lastrowid or 0)
         return self._streams[stream]
 
-    def _opened(self, *, write: bool) -> sqlite3.Connection:
-        if not write:
-            return sqlite3.connect(f"{self.path.absolute().as_uri()}?mode=ro", uri=True, check_same_thread=False)
-        db = sqlite3.connect(self.path, isolation_level=None, check_same_thread=False)
-        db.execute("PRAGMA journal_mode = WAL")
-        db.execute("PRAGMA synchronous = OFF")  # what a power cut takes is read from the streams again
-        db.execute("PRAGMA cache_size = -65536")
+    def _connected(self, *, write: bool) -> sqlite3.Connection:
+        where = str(self.path) if write else f"{self.path.absolute().as_uri()}?mode=ro"
+        db = sqlite3.connect(where, isolation_level=None, check_same_thread=False, uri=not write)
+        try:
+            self._prepare(db, write=write)
+        except BaseException:
+            db.close()
+            raise
         return db
 
-    def _check(self, *, write: bool) -> None:
-        version = self._db.execute("PRAGMA user_version").fetchone()[0]
+    def _prepare(self, db: sqlite3.Connection, *, write: bool) -> None:
+        if write:
+            db.execute("PRAGMA journal_mode = WAL")
+            db.execute("PRAGMA synchronous = OFF")  # what a power cut takes is read from the streams again
+            db.execute("PRAGMA cache_size = -65536")
+        version = db.execute("PRAGMA user_version").fetchone()[0]
         if not version and write:
-            self._db.execute(
-                "CREATE TABLE streams (no INTEGER PRIMARY KEY, name TEXT UNIQUE, position INT, stamp TEXT)"
-            )
-            self._db.execute(f"PRAGMA user_version = {_FORMAT}")
+            db.execute(_STREAMS)
+            db.execute(f"PRAGMA user_version = {_FORMAT}")
         elif version != _FORMAT:
-            self.close()
             raise IndexFileError(
                 f"{self.path} is no index of this version: delete it, and `mts1b index run` makes it anew"
             )
@@ -176,11 +179,9 @@ class IndexStore:
     def _locked(self) -> int:
         self.path.parent.mkdir(parents=True, exist_ok=True)
         lock = os.open(self.path.with_name(f"{self.path.name}.lock"), os.O_CREAT | os.O_RDWR, 0o600)
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+        if not try_lock(lock):
             os.close(lock)
-            raise IndexFileError(f"another process keeps the index {self.path}: one is enough") from None
+            raise IndexFileError(f"another process keeps the index {self.path}: one is enough")
         return lock
 
     def _unlock(self) -> None:

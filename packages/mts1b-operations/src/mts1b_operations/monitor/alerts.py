@@ -2,6 +2,9 @@
 
 A value must stay beyond its threshold for ``hold`` seconds to raise, and stay good for ``clear_hold`` seconds to
 clear; in between nothing flaps. A target that is not read any more (its consumer was deleted) clears likewise.
+
+What gets worse is raised again at once. What is critical and stays below that level for five minutes is raised again as
+a warning, so that whoever looks sees what holds now, and is told anew when it is critical once more.
 """
 
 import uuid
@@ -17,6 +20,10 @@ from mts1b_operations.monitor.settings import Threshold
 _INFINITE = 1e9
 """What an infinite value becomes on the wire, where JSON knows none."""
 
+EASED = 300.0
+"""Seconds after which a critical alert that is not critical any more becomes a warning. It is longer than the stream of
+alerts knows message ids (two minutes): the same alert with the same severity is then stored again."""
+
 Key = tuple[Watch, str]
 
 
@@ -25,6 +32,8 @@ class _State:
     bad_since: float | None = None
     """Time since which the value has been beyond a level."""
     good_since: float | None = None
+    milder_since: float | None = None
+    """Time since which a critical alert has not been critical."""
     alert: Alert | None = None
 
 
@@ -71,24 +80,37 @@ class Alerts:
 
     def _judge(self, state: _State, reading: Reading, threshold: Threshold, now: float) -> Alert | None:
         severity = threshold.severity(reading.value)
+        if state.alert is not None and not threshold.good(reading.value):
+            state.good_since = None
+            return self._change(state, state.alert, reading, threshold, now)
         if severity is not None:
-            state.good_since = None
             state.bad_since = now if state.bad_since is None else state.bad_since
-            worse = state.alert is not None and severity is not state.alert.severity
-            if (state.alert is None and now - state.bad_since >= threshold.hold) or (
-                worse and severity is AlertSeverity.CRITICAL
-            ):
-                state.alert = _raised(state.alert, reading, severity, threshold, now)
-                return state.alert
-            return None
-        state.bad_since = None
-        if state.alert is None or not threshold.good(reading.value):
-            state.good_since = None
+            if now - state.bad_since < threshold.hold:
+                return None
+            state.alert = _raised(None, reading, severity, threshold, now)
+            return state.alert
+        state.bad_since = state.milder_since = None
+        if state.alert is None:
             return None
         return self._settle(state, threshold, now, min(reading.value, _INFINITE), reading.detail)
 
+    def _change(self, state: _State, alert: Alert, reading: Reading, threshold: Threshold, now: float) -> Alert | None:
+        """An alert in force that is not good: raised again when it got worse, or has been milder for long."""
+        severity = threshold.severity(reading.value)
+        if severity is AlertSeverity.CRITICAL or alert.severity is not AlertSeverity.CRITICAL:
+            state.milder_since = None
+            if severity is not AlertSeverity.CRITICAL or alert.severity is severity:
+                return None
+        else:
+            state.milder_since = now if state.milder_since is None else state.milder_since
+            if threshold.warning is None or now - state.milder_since < EASED:
+                return None
+            severity, state.milder_since = AlertSeverity.WARNING, None
+        state.alert = _raised(alert, reading, severity, threshold, now)
+        return state.alert
+
     def _unread(self, state: _State, threshold: Threshold, now: float) -> Alert | None:
-        state.bad_since = None
+        state.bad_since = state.milder_since = None
         if state.alert is None:
             return None
         return self._settle(state, threshold, now, state.alert.value, f"{state.alert.target} is not there any more")

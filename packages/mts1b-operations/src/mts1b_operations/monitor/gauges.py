@@ -15,11 +15,26 @@ from mts1b_operations.monitor.survey import Survey
 _BY_WATCH = {
     Watch.DISCARD_RISK: names.DISCARD_RISK,
     Watch.STREAM_MISSING: names.STREAM_MISSING,
+    Watch.ROLLED_BACK: names.ROLLED_BACK,
+    Watch.SOURCE_SILENT: names.SOURCE_SILENT,
     Watch.CONSUMER_MISSING: names.CONSUMER_MISSING,
+    Watch.NOBODY_ACTIVE: names.NOBODY_ACTIVE,
+    Watch.HELD_UP: names.HELD_UP,
+    Watch.TAKEOVERS: names.TAKEOVERS_RECENT,
     Watch.DEAD_LETTERS: names.DEADLETTERS_RECENT,
     Watch.CERTIFICATE: names.CERTIFICATE_SECONDS,
+    Watch.DISK_FREE: names.DISK_FREE,
+    Watch.DISK_FILLS: names.DISK_FILLS,
+    Watch.ARCHIVE_BEHIND: names.ARCHIVE_LEFT,
+    Watch.ARCHIVE_AGE: names.ARCHIVE_AGE,
 }
-_DAY = 86_400.0
+_SECONDS = {
+    Watch.CERTIFICATE: 86_400.0,
+    Watch.DISK_FILLS: 3_600.0,
+    Watch.ARCHIVE_BEHIND: 3_600.0,
+    Watch.ARCHIVE_AGE: 3_600.0,
+}
+"""What a reading counts in, where its metric is in seconds."""
 
 
 class MonitorGauges(Collector):
@@ -71,7 +86,7 @@ class MonitorGauges(Collector):
         yield from self._consumers()
         yield from self._streams()
         for watch, metric in _BY_WATCH.items():
-            scale = _DAY if watch is Watch.CERTIFICATE else 1.0
+            scale = _SECONDS.get(watch, 1.0)
             values: Values = {
                 _labels(watch, reading.target): reading.value * scale
                 for reading in self._readings
@@ -92,10 +107,20 @@ class MonitorGauges(Collector):
         yield family(names.STREAM_BYTES, {(name,): float(state["bytes"]) for name, state in states.items()})
 
 
+_OF_ONE_THING = {
+    Watch.STREAM_MISSING,
+    Watch.CERTIFICATE,
+    Watch.DISK_FREE,
+    Watch.DISK_FILLS,
+    Watch.ARCHIVE_BEHIND,
+    Watch.ARCHIVE_AGE,
+}
+
+
 def _labels(watch: Watch, target: str) -> tuple[str, ...]:
-    if watch is Watch.DEAD_LETTERS:
+    if watch in (Watch.DEAD_LETTERS, Watch.ROLLED_BACK):
         return ()
-    if watch in (Watch.STREAM_MISSING, Watch.CERTIFICATE):
+    if watch in _OF_ONE_THING:
         return (target,)
     stream, _, consumer = target.partition("/")
     return stream, consumer

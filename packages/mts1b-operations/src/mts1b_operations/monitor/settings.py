@@ -8,6 +8,7 @@ from mts1b_foundation.errors import Mts1bError
 from mts1b_foundation.operations import AlertSeverity
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from mts1b_operations.monitor.paging import PagerSettings
 from mts1b_operations.monitor.reading import Watch
 
 
@@ -25,12 +26,19 @@ class Threshold(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     warning: float | None = None
+    """Beyond it an alert is a warning."""
     critical: float | None = None
+    """Beyond it an alert is critical. One of the two must be given."""
     clear: float
+    """Within it the alert may end."""
     hold: Annotated[float, Field(ge=0)] = 0.0
+    """Seconds that a value must stay beyond a level until there is an alert."""
     clear_hold: Annotated[float, Field(ge=0)] = 10.0
+    """Seconds that it must stay within ``clear`` until the alert ends."""
     unit: str = ""
+    """What the alert says behind the value."""
     less_is_worse: bool = False
+    """Whether small values are the bad ones."""
 
     @model_validator(mode="after")
     def _ordered(self) -> Self:
@@ -68,8 +76,22 @@ DEFAULTS: dict[Watch, Threshold] = {
     Watch.DEAD_LETTERS: Threshold(warning=0, critical=100, clear=0, clear_hold=0, unit="messages"),
     Watch.DISCARD_RISK: Threshold(warning=0.7, critical=0.9, clear=0.5, unit="of the limit"),
     Watch.STREAM_MISSING: Threshold(critical=0, clear=0, clear_hold=0),
+    Watch.ROLLED_BACK: Threshold(critical=0, clear=0, clear_hold=0, unit="events"),
+    Watch.SOURCE_SILENT: Threshold(warning=15, critical=60, clear=5, clear_hold=0, unit="s"),
     Watch.CONSUMER_MISSING: Threshold(critical=0, clear=0, clear_hold=0),
-    Watch.CERTIFICATE: Threshold(warning=21, critical=3, clear=21, clear_hold=0, unit="days", less_is_worse=True),
+    Watch.NOBODY_ACTIVE: Threshold(critical=0, clear=0, hold=15, clear_hold=0),
+    Watch.HELD_UP: Threshold(warning=60, critical=300, clear=5, clear_hold=0, unit="s"),
+    Watch.TAKEOVERS: Threshold(warning=3, clear=0, clear_hold=0, unit="times"),
+    Watch.CERTIFICATE: Threshold(warning=7, critical=3, clear=7, clear_hold=0, unit="days", less_is_worse=True),
+    Watch.DISK_FREE: Threshold(warning=0.1, critical=0.04, clear=0.12, unit="of the disk", less_is_worse=True),
+    Watch.DISK_FILLS: Threshold(
+        warning=24, critical=4, clear=30, hold=300, clear_hold=300, unit="hours", less_is_worse=True
+    ),
+    # A run a day leaves a stream of a week six days; one that keeps two days has a day when a run is due.
+    Watch.ARCHIVE_BEHIND: Threshold(
+        warning=18, critical=6, clear=20, hold=120, clear_hold=0, unit="hours", less_is_worse=True
+    ),
+    Watch.ARCHIVE_AGE: Threshold(warning=26, critical=50, clear=25, clear_hold=0, unit="hours"),
     Watch.SERVER: Threshold(warning=1, critical=5, clear=0.5, hold=5, unit="s"),
 }
 """The thresholds when the configuration says nothing. A consumer that lags over 30 s is the promise of the bus."""
@@ -105,8 +127,17 @@ class MonitorSettings(BaseModel):
     """Durables that must exist, as ``stream/durable``."""
     remember_consumers: bool = True
     """Whether a durable that was seen once and vanished counts as missing."""
-    certificates: tuple[Path, ...] = ()
-    """PEM files whose expiry is watched."""
+    remember: Path | None = None
+    """File that keeps where each stream stood over a restart of the monitor. None: `streams.json` in the directory that
+    systemd gives to a service, elsewhere no file."""
+    certificates: tuple[Path, ...] | None = None
+    """PEM files whose expiry is watched. None: those in ``tls_dir``, as they are at each survey."""
+    disks: tuple[Path, ...] = ()
+    """A directory on each disk whose room is watched: the bus's store, the services' state, backups. `mts1b-deploy
+    install` names its store."""
+    archive: Path | None = None
+    """The archive that is watched (``mts1b archive run DIR``); this user must be able to read its manifests. None: no
+    archive is."""
     ignored_consumers: tuple[str, ...] = ()
     """Patterns (``OMS_ORDERS/debug-*``) of consumers that may lag as they like."""
     thresholds: dict[Watch, Threshold] = Field(default_factory=dict[Watch, Threshold])
@@ -115,6 +146,12 @@ class MonitorSettings(BaseModel):
     """URL to which every change is posted as JSON."""
     alertmanager: str | None = None
     """Base URL of a Prometheus Alertmanager."""
+    pagers: tuple[PagerSettings, ...] = ()
+    """Who is paged, by ntfy, mail, or a request of a template."""
+    heartbeat: str | None = None
+    """URL of somebody outside who pages when the sign of life stays away."""
+    heartbeat_every: Annotated[float, Field(gt=0)] = 60.0
+    """Seconds between two signs of life."""
 
     def threshold(self, watch: Watch) -> Threshold:
         """The threshold in force."""

@@ -1,5 +1,6 @@
 """One survey of the server, and a function per watched quantity that makes readings of it."""
 
+import math
 import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
@@ -114,6 +115,24 @@ def missing_streams(seen: Survey, expected: Iterable[str]) -> Iterator[Reading]:
         gone = name not in seen.streams
         detail = f"stream {name} is not on the server: create it with `mts1b streams apply`" if gone else "is there"
         yield Reading(Watch.STREAM_MISSING, name, float(gone), detail)
+
+
+def silent_sources(seen: Survey) -> Iterator[Reading]:
+    """Seconds since each stream that copies one of another site has heard of it. Its ``lag`` says 0 while it is cut."""
+    for name, info in seen.streams.items():
+        mirror: list[dict[str, Any]] = [info["mirror"]] if info.get("mirror") else []
+        sources: list[dict[str, Any]] = info.get("sources") or []
+        for copied in (*mirror, *sources):
+            external: dict[str, str] = copied.get("external") or {}
+            site = external.get("api", "$JS.here.API").split(".")[1]
+            active = copied.get("active", -1)
+            yield Reading(
+                Watch.SOURCE_SILENT,
+                f"{name}/{site}",
+                active / _NANOSECONDS if active >= 0 else math.inf,
+                f"{name} has heard nothing of {copied['name']} at site {site} "
+                + (f"for {active / _NANOSECONDS:.0f} s" if active >= 0 else "since the server was started"),
+            )
 
 
 def missing_consumers(seen: Survey, expected: Iterable[str]) -> Iterator[Reading]:

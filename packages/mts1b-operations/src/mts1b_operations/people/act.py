@@ -4,9 +4,11 @@
 
     preview   {"preview": true, …}                               what would be done, in words, and a digest of it
     act       {"request_id", "digest", "reason", …}              the same request id twice is one action
+    order     {"run_id", "order": "go-on" | "stop" | "end"}      of what was begun with {"run": true, "first": 1}
 
 What adds risk is done only when it is still what the preview said, and when the audit log has it first. A halt waits
-for neither: it needs no digest, and bookkeeping that fails or stands still is logged and holds up nothing.
+for neither: it needs no digest, and bookkeeping that fails or stands still is logged and holds up nothing. So does
+saying that somebody looks after an alert.
 """
 
 import asyncio
@@ -23,15 +25,19 @@ from mts1b_platform.logs import get_logger
 from mts1b_platform.observability.audit import AuditError, audit_action
 from mts1b_platform.threads import in_thread
 
-from mts1b_operations.people.actions import ACTIONS, REASON, Action
+from mts1b_operations.people.action import REASON, Action
+from mts1b_operations.people.actions import ACTIONS
 from mts1b_operations.people.asked import AT_WORK, Asked, Declined
 from mts1b_operations.people.once import Held, Requests
+from mts1b_operations.people.orders import order, order_of
+from mts1b_operations.people.runner import Runner
+from mts1b_operations.people.runs import Runs
 
 log = get_logger("mts1b.people.act")
 T = TypeVar("T")
 
 BRIEFLY: Final = 0.5
-"""Seconds for which the bookkeeping of a halt is waited for."""
+"""Seconds for which the bookkeeping of a halt, or what else must not wait, is waited for."""
 AUDITED_WITHIN: Final = 5.0
 """Seconds for which the audit log is waited for, by what needs it."""
 MOST_A_MINUTE: Final = 30
@@ -46,6 +52,8 @@ class Acts:
         self._bus = bus
         self._actions = ACTIONS if actions is None else actions
         self._requests = Requests(bus)
+        self.runner = Runner(bus)
+        """Carries runs through, while inside ``async with``."""
         self._at_work: set[str] = set()
         self._lately: defaultdict[str, deque[float]] = defaultdict(deque)
 
@@ -59,6 +67,8 @@ class Acts:
         action = self._actions.get(asked.what)
         if action is None:
             raise Declined("unknown", f"there is no action {asked.what!r}", f"one of {', '.join(self._actions)}")
+        if "run_id" in asked.body:
+            return await self._ordered(asked)
         if asked.body.get("preview"):
             preview = await action.preview(self._bus, asked)
             return {"preview": preview.words, "facts": preview.facts, "digest": digest_of(asked, preview.facts)}
@@ -72,6 +82,18 @@ class Acts:
             return await self._at_once(action, asked, request_id)
         finally:
             self._at_work.discard(request_id)
+            self.runner.wake()
+
+    async def _ordered(self, asked: Asked) -> Mapping[str, Any]:
+        """Have a run go on, stop or end. Going on adds risk: it is written down first, or not done."""
+        wanted = order_of(asked)
+        if wanted == "go-on":
+            await self._audit(asked, asked.text("run_id"), "go on", {"run_id": asked.text("run_id")})
+        held = await order(Runs(self._bus), asked, wanted)
+        self.runner.wake()
+        if wanted != "go-on":
+            await _briefly(self._audit(asked, held.run.run_id, wanted, {"run_id": held.run.run_id}))
+        return {"run_id": held.run.run_id, "by": asked.by, "state": held.progress.state}
 
     def at_once(self, what: str) -> bool:
         """Whether this is an action that waits for nothing."""
@@ -190,6 +212,8 @@ async def _briefly(work: Awaitable[T]) -> T | None:
     try:
         async with asyncio.timeout(BRIEFLY):
             return await work
-    except (BusError, TimeoutError) as error:
-        log.error("a halt goes on without its bookkeeping", error=str(error) or f"nothing within {BRIEFLY:g} s")
+    except (BusError, Declined, TimeoutError) as error:
+        log.error(
+            "what must not wait goes on without its bookkeeping", error=str(error) or f"nothing within {BRIEFLY:g} s"
+        )
         return None

@@ -60,6 +60,11 @@ class Scope:
         return self.fund is None or subject.endswith(f".fund.{encode_token(self.fund)}")
 
 
+def scope_of(text: str) -> Scope:
+    """The scope that ``str()`` wrote."""
+    return Scope() if text == "all" else Scope(decode_token(text.removeprefix("fund.")))
+
+
 @dataclass(frozen=True, slots=True)
 class Asked:
     """One question."""

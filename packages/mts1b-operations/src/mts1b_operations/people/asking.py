@@ -73,6 +73,15 @@ async def act(
     return await _act(bus, f"act.v1.{what}.{scope}", {"request_id": request_id or secrets.token_hex(16), **asked})
 
 
+async def order(bus: EventBus, what: str, scope: Scope = ALL, *, run_id: str | None, order: str) -> Mapping[str, Any]:
+    """Have a run of ``what`` go on (``go-on``), ``stop`` or ``end``.
+
+    Raises:
+        AccessDenied, Declined, Unanswered: as :func:`act`.
+    """
+    return await _act(bus, f"act.v1.{what}.{scope}", {"run_id": run_id or "", "order": order})
+
+
 async def _act(bus: EventBus, subject: str, asked: Mapping[str, Any]) -> Mapping[str, Any]:
     """Ask until there is an answer: a responder that was killed leaves none, and the next one goes on with it."""
     loop = asyncio.get_running_loop()

@@ -1,6 +1,6 @@
 """Having something done about many dead letters, as a person: chosen once, then in pages, each page one request."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Any
@@ -8,9 +8,9 @@ from typing import Any
 from mts1b_platform.eventbus import AccessDenied, BusError, EventBus
 
 from mts1b_operations.deadletters.letters import Selection, each_letter
-from mts1b_operations.people.actions import MOST_LETTERS
 from mts1b_operations.people.asked import Declined, Scope
 from mts1b_operations.people.asking import act, preview
+from mts1b_operations.people.letter_actions import MOST_LETTERS
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,4 +76,26 @@ class Asking:
         )
         action = "requeued" if self.what.endswith("requeue") else "discarded"
         done.extend({"id": each["id"], "action": action, "detail": each["detail"]} for each in answer["done"])
+        problems.extend(str(each["why"]) for each in answer["refused"])
+
+
+async def restore_as_person(
+    bus: EventBus, ids: Sequence[str], scope: Scope, done: list[dict[str, Any]], problems: list[str]
+) -> None:
+    """Have discarded letters brought back.
+
+    Args:
+        bus: a person's connection.
+        ids: their ids.
+        scope: for which fund.
+        done: takes what was done, a row a letter.
+        problems: takes what was not, and why.
+    """
+    for first in range(0, len(ids), MOST_LETTERS):
+        try:
+            answer = await act(bus, "deadletters.restore", scope, ids=list(ids[first : first + MOST_LETTERS]))
+        except (Declined, BusError) as error:
+            problems.append(str(error))
+            continue
+        done.extend({"id": each["id"], "action": "restored", "detail": each["detail"]} for each in answer["done"])
         problems.extend(str(each["why"]) for each in answer["refused"])

@@ -21,12 +21,14 @@ from mts1b_platform.observability.audit import search
 from mts1b_platform.threads import in_thread
 
 from mts1b_operations.deadletters.letters import Selection, each_letter
+from mts1b_operations.groups import offices
 from mts1b_operations.halt import halts_in_force
 from mts1b_operations.index.keys import key_of
 from mts1b_operations.index.store import IndexFileError, IndexStore, Mark
-from mts1b_operations.monitor.restore import alerts_in_force
+from mts1b_operations.monitor.standing import alerts_in_force
 from mts1b_operations.monitor.survey import survey
 from mts1b_operations.people.asked import Asked, Declined
+from mts1b_operations.people.runs import Runs
 
 KEPT: Final = 1.0
 """Seconds for which an answer of the server is given to others too."""
@@ -93,6 +95,7 @@ async def _halts(bus: EventBus, asked: Asked) -> Mapping[str, Any]:
         {
             "request": halt.request.model_dump(mode="json"),
             "stored_at": halt.stored_at.isoformat(),
+            "on_host": halt.on_host,
             "obeyed": [
                 {"obedience": said.model_dump(mode="json"), "stored_at": at.isoformat()}
                 for said, at in halt.obeyed.values()
@@ -123,10 +126,21 @@ async def _deadletters(bus: EventBus, asked: Asked) -> Mapping[str, Any]:
     return {"deadletters": rows, "unreadable": len(unreadable), "complete": complete}
 
 
-async def _alerts(bus: EventBus, asked: Asked) -> Mapping[str, Any]:
-    """The alerts in force."""
+async def _runs(bus: EventBus, asked: Asked) -> Mapping[str, Any]:
+    """What was begun with many dead letters within a day, and how far it is, the newest first."""
+    return {"runs": await Runs(bus).told(asked.scope)}
+
+
+async def _groups(bus: EventBus, asked: Asked) -> Mapping[str, Any]:
+    """Every durable that several instances read, and which of them is handed its messages."""
     _everything(asked)
-    return {"alerts": [alert.model_dump(mode="json") for alert in await alerts_in_force(bus)]}
+    return {"groups": [asdict(each) for each in await offices(bus)]}
+
+
+async def _alerts(bus: EventBus, asked: Asked) -> Mapping[str, Any]:
+    """The alerts in force, each with who looks after it (``acknowledged``: null when nobody does)."""
+    _everything(asked)
+    return {"alerts": [each.to_json() for each in await alerts_in_force(bus)]}
 
 
 async def _audit(bus: EventBus, asked: Asked) -> Mapping[str, Any]:
@@ -179,7 +193,9 @@ LOOKS: Final[Mapping[str, Look]] = {
     "alerts": _alerts,
     "audit": _audit,
     "consumers": _consumers,
+    "consumers.groups": _groups,
     "deadletters": _deadletters,
+    "deadletters.runs": _runs,
     "find": _find,
     "halts": _halts,
     "survey": _survey,

@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 from typing import Any, Final
 
 from mts1b_platform.eventbus import connect
+from mts1b_platform.systemd import notifying
 
 from mts1b_operations.people.act import Acts
 from mts1b_operations.people.looks import Looks
@@ -57,9 +58,10 @@ async def acting(**options: Any) -> AsyncGenerator[Responder]:
     ):
         acts = Acts(services)
         responder = Responder(people, "act.v1", acts.answer, longest=ACTED_WITHIN, exempt=acts.at_once)
-        await responder.start()
-        yield responder
-        await responder.finish()
+        async with acts.runner:
+            await responder.start()
+            yield responder
+            await responder.finish()
 
 
 async def until_told(responding: Callable[..., Any], said: Callable[[str], None], **options: Any) -> None:
@@ -67,7 +69,7 @@ async def until_told(responding: Callable[..., Any], said: Callable[[str], None]
     stop = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    async with responding(**options) as responder:
+    async with responding(**options) as responder, notifying():
         said("answering")
         await stop.wait()
     said(f"answered {responder.answered}, declined {responder.declined}")

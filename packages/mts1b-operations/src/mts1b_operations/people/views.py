@@ -7,12 +7,13 @@ from dataclasses import fields
 from datetime import datetime, timedelta
 from typing import Any, Final
 
-from mts1b_foundation.operations import HaltObedience, HaltRequest
+from mts1b_foundation.operations import Alert, AlertAcknowledgement, HaltObedience, HaltRequest
 from mts1b_platform.eventbus import EventBus
 
 from mts1b_operations.halt import Halt, HaltError, Requested, halts_in_force, request_halt, wait_for_obedience
 from mts1b_operations.halt import clear_halt as clear_as_service
 from mts1b_operations.lag import ConsumerLag, consumer_lags
+from mts1b_operations.monitor.standing import Standing, acknowledge, alerts_in_force
 from mts1b_operations.monitor.survey import Survey, survey
 from mts1b_operations.people.asked import Scope
 from mts1b_operations.people.asking import Unanswered, act, look, preview
@@ -121,12 +122,46 @@ async def clear(
     return f"halt {halt_id} is cleared: it {shown['preview']}"
 
 
+async def alerts(bus: EventBus) -> Sequence[Standing]:
+    """The alerts in force and who looks after them.
+
+    Raises:
+        BusError, Declined: as :func:`lags`.
+    """
+    if not bus.identity.has_token:
+        return await alerts_in_force(bus)
+    return [_standing(row) for row in (await look(bus, "alerts"))["alerts"]]
+
+
+async def acknowledge_alert(bus: EventBus, alert_id: str, *, note: str, actor: str) -> str:
+    """Say that ``actor`` looks after an alert; what was said, in words. A person is named by the server.
+
+    Raises:
+        NoSuchAlert, BusError, Declined: it could not be.
+    """
+    if not bus.identity.has_token:
+        await acknowledge(bus, alert_id, actor=actor, note=note)
+        return f"{actor} looks after alert {alert_id}"
+    done = await act(bus, "alerts.acknowledge", alert_id=alert_id, note=note)
+    return f"{done['by']} looks after alert {alert_id}"
+
+
+def _standing(row: Mapping[str, Any]) -> Standing:
+    said = row.get("acknowledged")
+    alert = {name: value for name, value in row.items() if name != "acknowledged"}
+    return Standing(
+        Alert.model_validate_json(json.dumps(alert)),
+        None if said is None else AlertAcknowledgement.model_validate_json(json.dumps(said)),
+    )
+
+
 def _request(document: object) -> HaltRequest:
     return HaltRequest.model_validate_json(json.dumps(document))
 
 
 def _halt(row: Mapping[str, Any]) -> Halt:
-    found = Halt(_request(row["request"]), datetime.fromisoformat(row["stored_at"]))
+    stored_at = datetime.fromisoformat(row["stored_at"])
+    found = Halt(_request(row["request"]), stored_at, on_host=bool(row.get("on_host")))
     for each in row["obeyed"]:
         said = HaltObedience.model_validate_json(json.dumps(each["obedience"]))
         found.obeyed[said.service] = said, datetime.fromisoformat(each["stored_at"])

@@ -154,7 +154,7 @@ def explain(
     )
 
 
-_URGENCY = (State.WAITING, State.UNDER_WAY, State.HANDLED, State.BEFORE)
+_URGENCY = (State.WAITING, State.UNDER_WAY, State.HANDLED, State.GAVE_UP, State.BEFORE)
 
 
 def _letter(owed: Owed, letters: Sequence[Seen], mine: Sequence[Reader]) -> DeadLetter | None:

@@ -1,11 +1,12 @@
 """Which durable has handled an event, by what the server says of its consumers."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
+from mts1b_foundation.deadletters import DeadLetter
 from mts1b_foundation.subjects.algebra import matches
 from mts1b_platform.eventbus.declared import declared
 
@@ -17,6 +18,8 @@ class State(StrEnum):
     """What a durable has done with an event."""
 
     HANDLED = "handled"
+    GAVE_UP = "gave up"
+    """There is a dead letter of it."""
     UNDER_WAY = "under way"
     """It was delivered and is not settled, or one before it is not: the server does not say which."""
     WAITING = "waiting"
@@ -79,28 +82,36 @@ def services_of_durables() -> dict[tuple[str, str], str]:
     return {(each.stream, each.durable): each.service for each in declared().consumers}
 
 
-def readers_of(seen: Seen, lags: Iterable[ConsumerLag], services: Mapping[tuple[str, str], str]) -> list[Reader]:
+def readers_of(
+    seen: Seen,
+    lags: Iterable[ConsumerLag],
+    services: Mapping[tuple[str, str], str],
+    letters: Iterable[DeadLetter] = (),
+) -> list[Reader]:
     """The durables that read ``seen``, by service and name.
 
     Args:
         seen: a stored event.
         lags: the consumers of its stream.
         services: as :func:`services_of_durables`.
+        letters: dead letters, in which some may have given it up.
     """
+    place = seen.recorded.stream, seen.recorded.seq
+    gave_up = {letter.consumer for letter in letters if (letter.stream, letter.sequence) == place}
     found = [
-        _reader(seen, lag, services.get((lag.stream, lag.consumer)) or lag.service)
+        _reader(seen, lag, services.get((lag.stream, lag.consumer)) or lag.service, gave_up)
         for lag in lags
         if lag.durable and (not lag.filters or any(matches(each, seen.subject) for each in lag.filters))
     ]
     return sorted(found, key=lambda reader: (reader.service, reader.durable))
 
 
-def _reader(seen: Seen, lag: ConsumerLag, service: str) -> Reader:
+def _reader(seen: Seen, lag: ConsumerLag, service: str, gave_up: Container[str]) -> Reader:
     return Reader(
         stream=lag.stream,
         durable=lag.consumer,
         service=service,
-        state=_state(seen, lag),
+        state=State.GAVE_UP if lag.consumer in gave_up else _state(seen, lag),
         reached=lag.reached,
         behind=lag.pending,
         unsettled=lag.ack_pending,

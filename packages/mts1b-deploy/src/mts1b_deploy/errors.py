@@ -12,7 +12,11 @@
         ├── Busy                 1  another mts1b-deploy works on the same prefix
         ├── StartFailed          1  the server did not come up; the message carries its log
         ├── UpgradeRefused       1  a node is away or not well, so that no other may go
+        ├── ReleaseRefused       1  services are not all well, or there is nothing to change to; nothing was changed
+        ├── ReleaseFailed        1  services of another release are not ready; those of the one before run again
         ├── BackupError          1  a backup cannot be made, read, or put back
+        ├── SealRefused          1  a secret cannot be sealed for this host, or was sealed for another one
+        ├── SiteError            1  another site cannot be reached, or must not be changed as things are
         ├── StreamsFailed        1  the server is up, the streams could not be applied
         ├── PkiError             1  a certificate cannot be made, renewed or withdrawn
         └── NotInstalled         4  nothing is installed under this prefix
@@ -63,8 +67,24 @@ class UpgradeRefused(DeployError):
     """Another node is down or unhealthy, so this one must not be stopped."""
 
 
+class ReleaseRefused(DeployError):
+    """The release of the services cannot be changed as things are."""
+
+
+class ReleaseFailed(DeployError):
+    """Services of another release do not become ready, or its environment cannot be made."""
+
+
 class BackupError(DeployError):
     """A backup cannot be made, read, or put back."""
+
+
+class SealRefused(DeployError):
+    """A secret cannot be sealed for this host, or not be opened here."""
+
+
+class SiteError(DeployError):
+    """Another site cannot be reached, or what was asked for would let two sites store at a time."""
 
 
 class StreamsFailed(DeployError):

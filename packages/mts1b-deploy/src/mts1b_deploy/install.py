@@ -1,7 +1,9 @@
 """``mts1b-deploy install``: from nothing to a supervised server with its streams, or back to nothing."""
 
+import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 from mts1b_deploy.errors import PrefixError
 from mts1b_deploy.journal import Journal, remove_if_empty, remove_tree
@@ -10,6 +12,7 @@ from mts1b_deploy.lifecycle import Started, ensure_ports_free, reload, start, st
 from mts1b_deploy.lock import prefix_lock
 from mts1b_deploy.plan import FileChange, Plan, Request, make_plan
 from mts1b_deploy.record import InstallRecord
+from mts1b_deploy.services.definition import NATS_USER
 from mts1b_deploy.streams import AppliedStream, apply_streams
 from mts1b_deploy.supervise.choose import supervision
 from mts1b_deploy.supervise.processes import find_server_process, ports_of
@@ -26,6 +29,8 @@ class Installed:
     streams: tuple[AppliedStream, ...]
     certificates: tuple[str, ...] = ()
     """Whose certificates were made."""
+    services: tuple[str, ...] = ()
+    """What was done with each service."""
     waiting_for: tuple[str, ...] = ()
     """Nodes that must be installed before the streams can be made."""
 
@@ -76,16 +81,75 @@ def _carry_out(plan: Plan, journal: Journal, timeout: float) -> Installed:
     for file in plan.files:
         if file.action != "unchanged":
             _write(file, journal)
-    if (certificates or plan.needs_restart) and find_server_process(layout) is not None and not reload(layout, before):
+    handed = _hand_out(plan)
+    stale = bool(certificates or handed) or plan.needs_restart
+    if stale and find_server_process(layout) is not None and not reload(layout, before):
         stop(layout, before, timeout=timeout)
     if find_server_process(layout) is None:
         journal.on_rollback(lambda: stop(layout, plan.record, timeout=10.0))
     server = start(layout, plan.record, timeout=timeout)
     missing = wait_for_peers(plan.record, timeout)
-    streams = [] if missing else apply_streams(layout, plan.record)
+    streams = [] if missing else _apply_streams(plan)
+    services = _start_services(plan, handed)
     if plan.record != plan.previous:
         journal.write(layout.record, plan.record.text().encode())
-    return Installed(plan, server, tuple(streams), tuple(certificates), missing)
+    return Installed(plan, server, tuple(streams), tuple(certificates), tuple(services), missing)
+
+
+def _apply_streams(plan: Plan) -> list[AppliedStream]:
+    layout, record = plan.layout, plan.record
+    if record.mirrors:
+        from mts1b_deploy.mirrors.mirror import apply_mirrors
+
+        return asyncio.run(apply_mirrors(layout, record))
+    done = apply_streams(layout, record)
+    if record.edges:
+        from mts1b_deploy.mirrors.sources import apply_sources
+
+        done += asyncio.run(apply_sources(layout, record))
+    if record.hubs:
+        from mts1b_deploy.mirrors.mirror import wait_for_leaf
+
+        wait_for_leaf(layout, record)
+    return done
+
+
+def _hand_out(plan: Plan) -> list[str]:
+    """Make the users of this host, and give them what is theirs; who got another certificate."""
+    layout, record = plan.layout, plan.record
+    if not record.handed:
+        return []
+    from mts1b_deploy.services.hand_out import give, hand_out
+    from mts1b_deploy.services.units import make_users
+
+    make_users(layout.sysusers)
+    for path in (layout.data, layout.logs, layout.run, layout.encryption_key):
+        if path.exists():
+            give(path, NATS_USER)
+    return hand_out(layout, record)
+
+
+def _start_services(plan: Plan, handed: list[str]) -> list[str]:
+    """Start what this host runs beside the server; what is no longer asked for is stopped and taken away."""
+    from mts1b_deploy.services.definition import Services, user_of
+    from mts1b_deploy.services.hand_out import give
+    from mts1b_deploy.services.units import UNITS, start_timers, start_units, stop_units, unit_path, units_of
+
+    before, now = plan.previous, plan.record
+    if before is not None:
+        spare = {Path(path) for path in before.files if Path(path).parent == UNITS} - {Path(path) for path in now.files}
+        stop_units(set(units_of(before.services, before.timers)) - set(units_of(now.services, now.timers)))
+        for path in spare:
+            path.unlink(missing_ok=True)
+    if not plan.start_services or (not now.services and not now.timers):
+        return []
+    written = {file.path for file in plan.files if file.action != "unchanged"}
+    for name, service in Services.read(plan.layout.services, venv=now.release).services.items():
+        for path in service.owns:
+            if path.exists():
+                give(path, user_of(name))
+    changed = {name: unit_path(name) in written or user_of(name) in handed for name in now.services}
+    return [*start_units(changed), *start_timers(now.timers)]
 
 
 def _put_back(layout: Layout, record: InstallRecord, timeout: float) -> None:

@@ -40,9 +40,19 @@ class Layout:
         return Path("/etc/systemd/system") / self.unit_name
 
     @property
+    def follow_unit(self) -> Path:
+        """Where systemd looks for the unit that keeps up with another site."""
+        return self.system_unit.with_name(self.unit_name.replace(".service", "-follow.service"))
+
+    @property
     def binary(self) -> Path:
         """The nats-server."""
         return self.prefix / "bin" / "nats-server"
+
+    @property
+    def binary_before(self) -> Path:
+        """The one that ran before the last upgrade exchanged it."""
+        return self.binary.with_name("nats-server.before")
 
     @property
     def nats_conf(self) -> Path:
@@ -53,6 +63,15 @@ class Layout:
     def pki(self) -> Path:
         """Certificates and keys; on the node that made them the authority too."""
         return self.prefix / "etc" / "pki"
+
+    @property
+    def handed_out(self) -> Path:
+        """Copies of certificates, in a directory for each system user."""
+        return self.prefix / "etc" / "handed"
+
+    def handed(self, user: str) -> Path:
+        """Where a system user finds its copies."""
+        return self.handed_out / user
 
     @property
     def callout(self) -> Path:
@@ -80,6 +99,21 @@ class Layout:
         return self.prefix / "etc" / "mts1b.toml"
 
     @property
+    def services(self) -> Path:
+        """What this host runs beside the server."""
+        return self.prefix / "etc" / "services.toml"
+
+    @property
+    def sysusers(self) -> Path:
+        """From what systemd makes the users of the server and of services."""
+        return Path("/etc/sysusers.d") / self.unit_name.replace(".service", ".conf")
+
+    @property
+    def stop_file(self) -> Path:
+        """While it is there, adapters of brokers on this host trade nothing."""
+        return self.prefix / "stop"
+
+    @property
     def record(self) -> Path:
         """What was installed and which files were written."""
         return self.prefix / "etc" / "install.json"
@@ -98,6 +132,11 @@ class Layout:
     def store(self) -> Path:
         """JetStream's store directory."""
         return self.data / "nats"
+
+    @property
+    def positions(self) -> Path:
+        """Of a mirror: how far the durables of the other site have come."""
+        return self.data / "positions.json"
 
     @property
     def logs(self) -> Path:

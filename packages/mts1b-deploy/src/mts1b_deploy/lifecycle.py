@@ -14,6 +14,8 @@ from mts1b_platform.server.probe import address_in_use, is_healthy, read_info, r
 
 from mts1b_deploy.errors import PortTaken, PrefixError, StartFailed
 from mts1b_deploy.layout import Layout
+from mts1b_deploy.leaf.alone import ensure_alone
+from mts1b_deploy.leaf.connection import leaf_port
 from mts1b_deploy.nodes import QUORUM, Peer
 from mts1b_deploy.profiles import LOOPBACK
 from mts1b_deploy.record import InstallRecord
@@ -47,6 +49,7 @@ def start(layout: Layout, record: InstallRecord, *, timeout: float) -> Started:
     Raises:
         PortTaken: something else listens on one of its ports.
         StartFailed: it did not come up; it is stopped again.
+        SiteError: another site serves in its place.
     """
     keeper = supervision(record.supervisor)
     found_running = find_server_process(layout) is not None
@@ -54,6 +57,8 @@ def start(layout: Layout, record: InstallRecord, *, timeout: float) -> Started:
         _wait_until_ready(layout, record, lambda: True, timeout)
         return "already running"
     if not found_running:
+        if record.other_sites and not record.mirrors:
+            ensure_alone(record)
         try:
             ensure_ports_free(record)
         except PortTaken:
@@ -123,10 +128,12 @@ def ensure_ports_free(record: InstallRecord, *, but: frozenset[int] = frozenset(
 
 
 def _addresses(record: InstallRecord) -> Iterator[tuple[str, int, str]]:
-    yield record.host, record.port, "--port"
+    yield record.listen_host, record.port, "--port"
     yield LOOPBACK, record.monitor_port, "--monitor-port"
     if record.websocket_port:
-        yield record.host, record.websocket_port, "--websocket-port"
+        yield record.listen_host, record.websocket_port, "--websocket-port"
+    if port := leaf_port(record):
+        yield record.host, port, "--leaf-port" if record.leaf_port else "--sites"
     for peer in record.nodes:
         if peer.name == record.node:
             yield record.host, peer.cluster_port, "--peers"
@@ -181,7 +188,10 @@ def _answers(peer: Peer) -> bool:
 def configured_digest(layout: Layout) -> str | None:
     """What the server calls the configuration on the disk; None when it would refuse it."""
     command = [layout.binary, "-t", "-c", layout.nats_conf]
-    answer = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
+    try:
+        answer = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
+    except OSError:  # it is gone, or no program
+        return None
     said = (answer.stdout + answer.stderr).strip()
     return said.rpartition("(")[2].rstrip(")") if answer.returncode == 0 else None
 

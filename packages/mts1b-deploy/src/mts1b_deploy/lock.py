@@ -1,11 +1,12 @@
 """One mts1b-deploy at a time changes a prefix; a second one waits for its turn."""
 
 import contextlib
-import fcntl
 import os
 import time
 from collections.abc import Callable, Generator
 from pathlib import Path
+
+from mts1b_platform.file_lock import try_lock
 
 from mts1b_deploy.errors import Busy
 from mts1b_deploy.journal import Journal, explained, remove_if_empty
@@ -35,7 +36,7 @@ def prefix_lock(
             handle = os.open(layout.lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
         try:
             told = False
-            while not _locked(handle):
+            while not try_lock(handle):
                 holder = _holder(layout.lock)
                 if time.monotonic() > until:
                     raise Busy(
@@ -61,14 +62,6 @@ def prefix_lock(
             return
         finally:
             os.close(handle)
-
-
-def _locked(handle: int) -> bool:
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
 
 
 def _still_there(handle: int, path: Path) -> bool:

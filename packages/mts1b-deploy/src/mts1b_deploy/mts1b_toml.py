@@ -15,11 +15,11 @@ from mts1b_deploy.errors import ConfigFileError
 _FRESH = """\
 # written by mts1b-deploy install; edit freely, a second install keeps your edits
 profile = {profile}
-{tls}{checkouts}
+{stop}{tls}{checkouts}{edge}
 [nats]
 servers = [{servers}]
 {people}monitor = {monitor}
-"""
+{watched}"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,17 +37,26 @@ class Endpoint:
     """Where people connect with a token; empty: nowhere."""
     checkouts: tuple[str, ...] = ()
     """Checkouts that count as declared."""
+    stop_file: str | None = None
+    """While it is there, adapters of brokers trade nothing."""
+    edge: str | None = None
+    """The edge that it is."""
+    disks: tuple[str, ...] = ()
+    """Directories whose disks the monitor watches."""
 
 
 def fresh(endpoint: Endpoint) -> str:
     """A new file."""
     return _FRESH.format(
         profile=_string(endpoint.profile),
+        stop=f"stop_file = {_string(endpoint.stop_file)}\n" if endpoint.stop_file else "",
         tls=f"tls_dir = {_string(endpoint.tls_dir)}\n" if endpoint.tls_dir else "",
         checkouts=f"checkouts = [{', '.join(map(_string, endpoint.checkouts))}]\n" if endpoint.checkouts else "",
+        edge=f"edge = {_string(endpoint.edge)}\n" if endpoint.edge else "",
         servers=", ".join(map(_string, (endpoint.url, *endpoint.others))),
         people=f"people = [{', '.join(map(_string, endpoint.people))}]\n" if endpoint.people else "",
         monitor=_string(endpoint.monitor),
+        watched=f"\n[monitoring]\ndisks = [{', '.join(map(_string, endpoint.disks))}]\n" if endpoint.disks else "",
     )
 
 
@@ -80,10 +89,7 @@ def merged(path: Path, text: str, endpoint: Endpoint, previous: Endpoint | None)
         document = cast("dict[str, Any]", tomlkit.parse(text))
     except TOMLKitError as error:
         raise ConfigFileError(f"{path} is no valid TOML: {error}. {_REMEDY}") from error
-    table = document.setdefault("nats", tomlkit.table())
-    if not isinstance(table, dict):
-        raise ConfigFileError(f"{path}: nats = {table!r} should be a table [nats]. {_REMEDY}")
-    nats = cast("dict[str, Any]", table)
+    nats = _table(path, document, "nats")
     servers = _servers(path, nats.get("servers", document.get("servers")))
     if servers is None:
         nats["servers"] = [endpoint.url, *endpoint.others]
@@ -96,6 +102,8 @@ def merged(path: Path, text: str, endpoint: Endpoint, previous: Endpoint | None)
         (nats, "people", list(endpoint.people) or None, previous and list(previous.people)),
         (nats, "monitor", endpoint.monitor, previous and previous.monitor),
         (document, "profile", endpoint.profile, previous and previous.profile),
+        (document, "stop_file", endpoint.stop_file, previous and previous.stop_file),
+        (document, "edge", endpoint.edge, previous and previous.edge),
         (document, "tls_dir", endpoint.tls_dir, previous and previous.tls_dir),
         (document, "checkouts", list(endpoint.checkouts) or None, previous and list(previous.checkouts)),
     ):
@@ -104,11 +112,20 @@ def merged(path: Path, text: str, endpoint: Endpoint, previous: Endpoint | None)
         held = where.get(key, document.get(key))
         if held is None or (held == was and held != value):
             where[key] = value
+    if endpoint.disks:
+        _table(path, document, "monitoring").setdefault("disks", list(endpoint.disks))
     return tomlkit.dumps(cast("Any", document)), True
 
 
 def _string(value: str) -> str:
     return tomlkit.string(value).as_string()
+
+
+def _table(path: Path, document: dict[str, Any], name: str) -> dict[str, Any]:
+    table = document.setdefault(name, tomlkit.table())
+    if not isinstance(table, dict):
+        raise ConfigFileError(f"{path}: {name} = {table!r} should be a table [{name}]. {_REMEDY}")
+    return cast("dict[str, Any]", table)
 
 
 def _servers(path: Path, value: object) -> list[str] | None:

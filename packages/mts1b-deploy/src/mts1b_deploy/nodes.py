@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from mts1b_deploy.errors import UnknownName
 
 DEFAULT_CLUSTER_PORT = 6222
+DEFAULT_LEAF_PORT = 7422
+"""Where another site connects."""
 QUORUM = 3
 """Nodes that a stream of profile production needs for its three copies."""
 
@@ -47,19 +49,19 @@ class Peer:
             return "0.0.0.0"  # noqa: S104 - behind mutual TLS; `--listen` narrows it
 
 
-def peers_named(text: str, *, cluster_port: int, port: int) -> tuple[Peer, ...]:
+def peers_named(text: str, *, cluster_port: int, port: int, option: str = "--peers") -> tuple[Peer, ...]:
     """The nodes in a comma-separated list of ``name=host[:cluster-port[:client-port]]``, or of host names alone.
 
     Raises:
-        UnknownName: one cannot be read, or two have the same name or address.
+        UnknownName: one cannot be read, or two have the same name or address; the message speaks of ``option``.
     """
-    peers = tuple(_peer(part.strip(), cluster_port, port) for part in text.split(",") if part.strip())
+    peers = tuple(_peer(part.strip(), cluster_port, port, option) for part in text.split(",") if part.strip())
     for what, values in (
         ("name", [peer.name for peer in peers]),
         ("address", [address(peer.host, peer.cluster_port) for peer in peers]),
     ):
         if twice := sorted({value for value in values if values.count(value) > 1}):
-            raise UnknownName(f"--peers has the {what} {', '.join(twice)} twice: every node needs its own")
+            raise UnknownName(f"{option} has the {what} {', '.join(twice)} twice: each needs its own")
     return peers
 
 
@@ -79,7 +81,7 @@ def peer_named(name: str | None, peers: Sequence[Peer]) -> Peer:
     raise UnknownName(f"--node {name} is not among --peers {', '.join(peer.name for peer in peers)}: list it there too")
 
 
-def _peer(text: str, cluster_port: int, port: int) -> Peer:
+def _peer(text: str, cluster_port: int, port: int, option: str) -> Peer:
     named, _, place = text.rpartition("=")
     bracketed = _BRACKETED.fullmatch(place)
     host, *ports = [bracketed[1], *bracketed[2].split(":")[1:]] if bracketed else place.split(":")
@@ -88,6 +90,7 @@ def _peer(text: str, cluster_port: int, port: int) -> Peer:
         numbers = [int(each) for each in ports]
     except ValueError:
         numbers = [0]
+    what, between = ("node", "cluster-port") if option == "--peers" else ("site", "leaf-port")
     if (
         not _NAME.fullmatch(name)
         or not (_is_ipv6(host) if bracketed else _HOST.fullmatch(host))
@@ -95,9 +98,9 @@ def _peer(text: str, cluster_port: int, port: int) -> Peer:
         or not all(0 < each < 65536 for each in numbers)
     ):
         raise UnknownName(
-            f"--peers: {text!r} names no node. Write name=host, or name=host:cluster-port:client-port, with a name of "
+            f"{option}: {text!r} names no {what}. Write name=host, or name=host:{between}:client-port, with a name of "
             "lower-case letters, digits and -, and a host name, an IPv4 address, or an IPv6 address in brackets: "
-            "n1=[fd00::1]:6222"
+            f"n1=[fd00::1]:{cluster_port}"
         )
     return Peer(name, host, *numbers, *(cluster_port, port)[len(numbers) :])
 

@@ -18,7 +18,9 @@ from rich.text import Text
 from mts1b_deploy.layout import Layout, default_prefix
 
 if TYPE_CHECKING:  # what `status` and `stop` do not need is not loaded for them
-    from mts1b_deploy.backup import Backup
+    from mts1b_deploy.backup.drill import Drill
+    from mts1b_deploy.backup.manifest import Backup
+    from mts1b_deploy.backup.restore import Restored
     from mts1b_deploy.doctor import Deviation
     from mts1b_deploy.install import Installed
     from mts1b_deploy.plan import Plan
@@ -92,6 +94,7 @@ def installed_as_dict(result: Installed) -> dict[str, Any]:
         "state": result.server,
         "streams": [asdict(stream) for stream in result.streams],
         "certificates": result.certificates,
+        "services": result.services,
         "waiting_for": result.waiting_for,
     }
 
@@ -110,6 +113,8 @@ def show_installed(result: Installed) -> None:
         line("created", f"certificates of {', '.join(result.certificates)}")
     for stream in result.streams:
         line(stream.action, f"stream {stream.stream}")
+    for said in result.services:
+        line("service", said)
     _warnings(plan)
     out = console()
     if result.waiting_for:
@@ -132,6 +137,54 @@ def show_backup(what: str, backup: Backup) -> None:
     """What was saved or brought back."""
     for stream in backup.streams:
         line(what, f"{stream.name}: {stream.messages:,} messages, {stream.size:,} bytes")
+    if (host := backup.host) is not None and what == "saved":
+        line(what, f"{', '.join(host.roots)}: {host.databases} databases, {host.size:,} bytes")
+        if host.left_out:
+            complain(
+                f"{len(host.left_out)} keys and certificates are not in it, as it is not encrypted: name who can read "
+                "it, --recipient"
+            )
+
+    for database in backup.postgres:
+        line(what, f"database {database.name} of PostgreSQL: {database.size:,} bytes")
+
+
+def show_restored(restored: Restored) -> None:
+    """What was brought back, and what follows from it."""
+    show_backup("restored", restored.backup)
+    for each in restored.set_back:
+        line("set back", _again(each.durable, each.since, each.until, each.refused))
+    for path in restored.aside:
+        line("kept", f"{path} (what was there before)")
+
+
+def show_drill(drill: Drill) -> None:
+    """What a rehearsal showed."""
+    show_backup("restored", drill.backup)
+    line("took", f"{drill.seconds / 60:.1f} minutes until streams, durables and files were back")
+    if drill.missing is None:
+        line("missing", "not known: the installation does not answer; what was stored since the backup is missing")
+    else:
+        since = f"stored since {drill.backup.taken_at.isoformat(timespec='seconds')}"
+        line("missing", f"{sum(drill.missing.values()):,} events, {since}")
+        for name, count in drill.missing.items():
+            line("", f"{name}: {count:,}")
+    for each in drill.again:
+        line("again", _again(each.durable, each.since, each.until, each.refused))
+    line("whole", f"{drill.databases} databases, {drill.chains} audit logs were checked")
+    if drill.backup.postgres:
+        line("read", f"{len(drill.backup.postgres)} dumps of PostgreSQL to their ends; a drill loads them nowhere")
+    for problem in drill.damage:
+        line("problem", problem)
+    for check in drill.checks:
+        line("checked" if check.code == 0 else "problem", f"`{check.command}` ended with {check.code}")
+        console().print(Text(check.said))
+
+
+def _again(durable: str, since: int, until: int, refused: str | None) -> str:
+    if refused is not None:
+        return f"{durable}: NOT, so {since:,} to {until:,} are not delivered again: {refused}"
+    return f"{durable}: {since:,} to {until:,} are delivered again, and skipped where they are known"
 
 
 def show_deviations(found: Sequence[Deviation]) -> None:

@@ -1,9 +1,9 @@
 """What each service may do on the bus, derived from the registry and the declared consumers; nothing by hand.
 
-A service may publish below the prefix that it claims and on its own dead-letter subject (one that reads only has
-nothing else), answer requests, and pull and acknowledge its own durables. It may read ``mts.>`` and its own inbox. It
-may not create, change, pause or delete anything: that is the administration's (``mts1b-deploy``), which in turn may
-publish no event.
+A service may publish below the prefix that it claims, but for what it has granted to another repo, on its own
+dead-letter subject (one that reads only has nothing else), answer requests, and pull and acknowledge its own
+durables. It may read ``mts.>`` and its own inbox. It may not create, change, pause or delete anything: that is the
+administration's (``mts1b-deploy``), which in turn may publish no event.
 
 Whoever hears an event that was published to a stream sees where its producer waits for the ack. So nobody may publish
 into another's inbox; services answer each other on subjects of their own, ``_SVC.<asker>.…``.
@@ -16,10 +16,12 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Final, Literal
 
+from mts1b_foundation.subjects import Grant as Handed
 from mts1b_foundation.subjects import encode_token
 from mts1b_foundation.subjects.algebra import covers, overlaps
 from mts1b_foundation.subjects.contributions import ConsumerDeclaration, claim_pattern
-from mts1b_foundation.subjects.sources import Sources, claims_of, contested_deadletters, deadletters_in
+from mts1b_foundation.subjects.sources import Sources, claims_of, contested_deadletters, deadletters_in, grants_of
+from mts1b_platform.eventbus.consumers import ConsumerDefinition, group_subject
 from mts1b_platform.eventbus.declared import declared
 from mts1b_platform.eventbus.dedupe.kv import BUCKET
 
@@ -101,10 +103,12 @@ def all_permissions(sources: Sources | None = None) -> dict[str, Permissions]:
     letters, contested = deadletters_in(found), contested_deadletters(found)
     consumers = [each for source in found for each in source.consumers]
     stored = {stream.name: stream.subjects for source in found for stream in source.streams}
+    handed_on = grants_of(found)
     granted: dict[str, Permissions] = {}
     for repo in sorted({*letters, OPERATIONS} - {ADMIN, READER, *APART}):
         (letter,) = letters[repo].patterns
-        granted[repo] = _of(repo, claims.get(repo, []), letter, contested.get(repo), _own(repo, consumers), stored)
+        own = [each for each in handed_on if each.by == repo]
+        granted[repo] = _of(repo, claims.get(repo, []), own, letter, contested.get(repo), _own(repo, consumers), stored)
     return granted | {READER: _reader(), ADMIN: _admin()}
 
 
@@ -126,6 +130,7 @@ def permissions_of(repo: str, sources: Sources | None = None) -> Permissions:
 def _of(
     repo: str,
     claims: Collection[str],
+    handed_on: Collection[Handed],
     letter: str,
     owner: str | None,
     consumers: Collection[ConsumerDeclaration],
@@ -133,6 +138,7 @@ def _of(
 ) -> Permissions:
     grants: list[Grant] = []
     problems: list[str] = []
+    read: set[str] = set()
 
     def publish(subject: str, why: str) -> None:
         grants.append(Grant("publish", subject, why))
@@ -142,6 +148,7 @@ def _of(
 
     for claim in claims:
         publish(claim, "its own events")
+    grants.extend(Grant("deny", each.pattern, f"granted to {each.to}") for each in handed_on)
     if owner is not None:
         problems.append(f"its dead letters, {letter}, which is {owner}'s: what it gives up on comes back for ever")
     elif not covers(claims, letter):
@@ -157,17 +164,32 @@ def _of(
         at = f"{each.stream}.{each.durable}"
         publish(f"$JS.API.CONSUMER.INFO.{at}", f"durable {each.durable}: does it exist")
         publish(f"$JS.API.CONSUMER.MSG.NEXT.{at}", f"durable {each.durable}: pull")
+        if isinstance(each, ConsumerDefinition) and each.pinned:
+            publish(f"$JS.API.CONSUMER.UNPIN.{at}", f"durable {each.durable}: hand over to another instance")
         publish(f"$JS.ACK.{at}.>", f"durable {each.durable}: acknowledge")
+        read.add(each.stream)
         publish(f"$KV.{BUCKET}.{encode_token(each.durable)}.>", f"durable {each.durable}: what was handled before")
         tries = f"$KV.{BUCKET}.tries.{encode_token(each.stream)}.{encode_token(each.durable)}.>"
         publish(tries, f"durable {each.durable}: how often an event was tried")
+    for spoken in dict.fromkeys(
+        group_subject(each.stream, each.group)
+        for each in consumers
+        if isinstance(each, ConsumerDefinition) and each.group
+    ):
+        publish(spoken, "tell the other instances that it is there")
+        subscribe(spoken, "hear the other instances")
     if consumers:
         publish(f"$JS.API.STREAM.INFO.KV_{BUCKET}", "dedupe store: does it exist")
         publish(f"$JS.API.STREAM.MSG.GET.KV_{BUCKET}", "dedupe store: read a mark")
     for name, subjects in streams.items():
-        if repo != OPERATIONS and any(overlaps(subject, claim) for subject in subjects for claim in claims):
-            # The answer is JSON around the message: sent astray, it passes for no event.
-            publish(f"$JS.API.STREAM.MSG.GET.{name}", "was a publish stored whose ack was lost")
+        own = any(overlaps(subject, claim) for subject in subjects for claim in claims)
+        if repo == OPERATIONS or not (own or name in read):
+            continue
+        # The answers are JSON, also around a message: sent astray, none passes for an event.
+        why = "was a publish stored whose ack was lost" if own else "what does a stream hold that it reads"
+        publish(f"$JS.API.STREAM.MSG.GET.{name}", why)
+        if name in read:
+            publish(f"$JS.API.STREAM.INFO.{name}", "where does a stream end that it reads")
     publish("$JS.API.STREAM.NAMES", "which stream stores a subject")
     if repo == OPERATIONS:
         for subject in _LOOK:
@@ -178,6 +200,8 @@ def _of(
         subscribe("$JS.EVENT.ADVISORY.>", "what JetStream reports")
     else:
         publish("svc.v1.marketdata.*", "ask for market data again")
+        publish("svc.v1.*.status", "ask whether a service is ready")
+        publish("svc.v1.*.progress", "ask how far a service is")
         grants.append(Grant("deny", "svc.v1.*.requeue", "to have an event published again is the operations' alone"))
     publish("_SVC.>", "answer services that asked")
     subscribe("mts.>", "every event")

@@ -40,6 +40,8 @@ class Profile:
     """Certificates for services, tokens for people, fsync before every acknowledgement."""
     clustered: bool = False
     """Whether it is one node of several."""
+    forwards: bool = False
+    """Whether another site copies what it stores."""
     warnings: tuple[str, ...] = ()
     """A warning that every install and status prints."""
 
@@ -69,6 +71,13 @@ PROFILES: Mapping[str, Profile] = MappingProxyType(
             summary="one node, locked down, synced to disk before it acknowledges",
             template="single.conf.j2",
             parts=("nats", "observability"),
+        ),
+        "edge": Profile(
+            name="edge",
+            summary="one node at another place, as single, from which a hub copies what it stores",
+            template="single.conf.j2",
+            parts=("nats", "observability"),
+            forwards=True,
         ),
         "production": Profile(
             name="production",

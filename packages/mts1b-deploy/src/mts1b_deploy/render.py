@@ -1,6 +1,7 @@
 """Turning the templates in ``mts1b_deploy/nats`` into files, and asking the real server whether they are valid."""
 
 import subprocess
+import sys
 import tempfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -58,8 +59,24 @@ def render_minimal(layout: Layout, profile: Profile, record: InstallRecord) -> s
     )
 
 
-def render_unit(layout: Layout, profile: Profile, *, system: bool = False) -> str:
-    """The systemd unit that runs the server: of the user, or, locked in, of the machine.
+def render_unit(
+    layout: Layout,
+    profile: Profile,
+    *,
+    system: bool = False,
+    user: str | None = None,
+    follow: bool = False,
+    asks: bool = False,
+) -> str:
+    """The systemd unit that runs the server: of the user, or, locked in, of the machine, there as ``user``.
+
+    Args:
+        layout: the prefix.
+        profile: what is installed.
+        system: whether it is one of the machine.
+        user: as whom it runs there.
+        follow: whether other sites are followed.
+        asks: whether it starts only while no other site serves in its place.
 
     Raises:
         PrefixError: systemd runs no program below such a prefix.
@@ -69,17 +86,34 @@ def render_unit(layout: Layout, profile: Profile, *, system: bool = False) -> st
             f"systemd runs no program whose path has {' or '.join(found)} in it, as {layout.prefix} has: "
             f"choose another --prefix, or use --supervisor detached"
         )
-    template = "nats-system.service.j2" if system else "nats.service.j2"
+    return _unit(
+        "nats-system.service.j2" if system else "nats.service.j2",
+        layout,
+        profile=profile.name,
+        binary=layout.binary,
+        nats_conf=layout.nats_conf,
+        user=user,
+        follow_name=layout.follow_unit.name if follow else "",
+        asks=asks,
+        writable=(layout.data, layout.logs, layout.run),
+    )
+
+
+def render_follow_unit(layout: Layout) -> str:
+    """The systemd unit that keeps up with another site; the server's unit starts it."""
+    return _unit("follow.service.j2", layout, follow_name=layout.follow_unit.name)
+
+
+def _unit(template: str, layout: Layout, **values: object) -> str:
     return (
         template_environment()
         .get_template(template)
         .render(
             template=f"mts1b_deploy/nats/{template}",
             unit_name=layout.unit_name,
-            profile=profile.name,
-            binary=layout.binary,
-            nats_conf=layout.nats_conf,
-            writable=(layout.data, layout.logs, layout.run),
+            prefix=layout.prefix,
+            python=sys.executable,
+            **values,
         )
     )
 

@@ -110,7 +110,12 @@ def secure_values(
         "callout": callout
         and {"issuer": callout.issuer, "xkey": callout.xkey, "user": identities.get(AUTH, identity_of(AUTH))},
         "encryption_key_file": settings.encryption_key_file,
+        "max_file_store": max_file_store(settings.checkouts),
         "services": services,
+        "domain": None,
+        "leaf_listen": None,
+        "leaf_remotes": [],
+        "leaf_users": [],
         "system_user": identities.get(SYSTEM),
         "responders": [
             {"repo": repo, "user": identities[repo], "answers": answers}
@@ -123,6 +128,11 @@ def secure_values(
             if each.name not in NOT_FOR_PEOPLE and all(contains("mts.>", subject) for subject in each.subjects)
         ],
     }
+
+
+def max_file_store(checkouts: Sequence[Path] = ()) -> int:
+    """Bytes that all declared streams may take together, and a quarter more for buckets and what is made by hand."""
+    return sum(each.max_bytes for each in declared(checkouts).streams if each.storage == "file") * 5 // 4
 
 
 def render_single(
@@ -151,4 +161,13 @@ def issue_missing(pki: Pki, hosts: list[str], checkouts: Sequence[Path] = ()) ->
     return [each.name for each in pki.current() if before.get(each.name) != each.serial]
 
 
-__all__ = ["ADMIN", "SYSTEM", "Callout", "SecureSettings", "issue_missing", "render_single", "secure_values"]
+__all__ = [
+    "ADMIN",
+    "SYSTEM",
+    "Callout",
+    "SecureSettings",
+    "issue_missing",
+    "max_file_store",
+    "render_single",
+    "secure_values",
+]

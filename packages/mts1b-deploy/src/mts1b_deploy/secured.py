@@ -10,14 +10,16 @@ from mts1b_platform.eventbus.declared import declared
 from mts1b_deploy.errors import PkiError
 from mts1b_deploy.journal import Journal, remove_tree
 from mts1b_deploy.layout import Layout
+from mts1b_deploy.leaf.connection import certificate_of, leaf_name, leaf_values, own_certificate
 from mts1b_deploy.nodes import Peer, address, peer_named
 from mts1b_deploy.permissions import APART, all_permissions
 from mts1b_deploy.pki.files import directory, write
 from mts1b_deploy.pki.store import Pki, identity_of
 from mts1b_deploy.profiles import LOOPBACK, Profile
-from mts1b_deploy.record import InstallRecord
+from mts1b_deploy.record import InstallRecord, places
 from mts1b_deploy.render import template_environment
 from mts1b_deploy.secure import Callout, SecureSettings, issue_missing, secure_values
+from mts1b_deploy.services.definition import NATS_USER
 
 ROUTE_NAME = "route.mts1b.internal"
 """A name that only certificates of nodes carry: whoever shows it may join the cluster."""
@@ -27,21 +29,24 @@ CLUSTER_NAME = "mts1b"
 
 def server_certificate(record: InstallRecord) -> str:
     """Under which name the server's certificate is kept."""
-    return _here(record).certificate if record.clustered else "server"
+    if record.clustered:
+        return _here(record).certificate
+    return own_certificate(record)
 
 
 def settings_of(layout: Layout, record: InstallRecord) -> SecureSettings:
     """What the configuration says beyond permissions."""
+    place = layout.handed(NATS_USER) if NATS_USER in record.handed else layout.pki
     return SecureSettings(
         server_name=record.server_name(layout),
-        listen=address(record.host, record.port),
+        listen=address(record.listen_host, record.port),
         monitor=f"{LOOPBACK}:{record.monitor_port}",
         pid_file=layout.nats_pid,
         log_file=layout.nats_log,
         store_dir=layout.store,
-        tls_ca=Pki(layout.pki).ca,
-        tls_pem=Pki(layout.pki).pem(server_certificate(record)),
-        websocket=address(record.host, record.websocket_port) if record.websocket_port else None,
+        tls_ca=Pki(place).ca,
+        tls_pem=Pki(place).pem(server_certificate(record)),
+        websocket=address(record.listen_host, record.websocket_port) if record.websocket_port else None,
         callout=Callout.read(layout.callout),
         # Relative: the server looks beside the file that names it, whatever is written.
         encryption_key_file=Path(layout.encryption_key.name) if record.encrypted else None,
@@ -51,9 +56,10 @@ def settings_of(layout: Layout, record: InstallRecord) -> SecureSettings:
 
 def render_secured(layout: Layout, profile: Profile, record: InstallRecord, *, certificates: Path | None = None) -> str:
     """The configuration of a node, with the certificates that it has or will have."""
-    values = secure_values(
-        settings_of(layout, record), expected_identities(Pki(certificates or layout.pki), record.checkouts)
-    )
+    settings = settings_of(layout, record)
+    values = secure_values(settings, expected_identities(Pki(certificates or layout.pki), record.checkouts))
+    if record.site:
+        values |= leaf_values(record, pem=str(settings.tls_pem), ca=str(settings.tls_ca))
     if record.clustered:
         values |= cluster_values(record)
     template = f"mts1b_deploy/nats/{profile.template}"
@@ -113,6 +119,8 @@ def make_certificates(layout: Layout, record: InstallRecord, journal: Journal) -
         return []
     before = {each.name: each.serial for each in pki.current()}
     issue_all(pki, record.nodes, record.names, record.checkouts)
+    for site in {each.name: each for each in (*places(record.sites), *places(record.edges))}.values():
+        pki.issue(certificate_of(site.name), hosts=_names_of_site(site, record))
     return [each.name for each in pki.current() if before.get(each.name) != each.serial]
 
 
@@ -156,6 +164,11 @@ def _all_there(pki: Pki, record: InstallRecord) -> None:
 
 def _here(record: InstallRecord) -> Peer:
     return peer_named(record.node, record.nodes)
+
+
+def _names_of_site(site: Peer, record: InstallRecord) -> list[str]:
+    own = record.names if site.name == record.site else ()
+    return [*dict.fromkeys((site.host, *own, LOOPBACK, "localhost")), leaf_name(site.name)]
 
 
 def _names(peer: Peer) -> list[str]:

@@ -31,11 +31,18 @@ preload(
     *(
         f"mts1b_deploy.{module}"
         for module in (
-            "cli", "install", "plan", "status", "secured", "cluster", "backup", "upgrade", "doctor", "uninstall"
+            "cli", "install", "plan", "status", "secured", "cluster", "backup.take", "backup.restore", "upgrade",
+            "doctor", "uninstall",
+            "cli_sites", "sites.promote", "sites.lost", "sites.follow",
         )
     ),
-    *(f"mts1b_platform.eventbus.{module}" for module in ("connect", "apply", "consumers", "durables")),
+    *(f"mts1b_platform.eventbus.{module}" for module in ("connect", "jetstream.apply_consumers")),
 )  # fmt: skip
+
+
+def carry_out() -> None:
+    """Be ``python -c CODE``."""
+    exec(sys.argv[1], {"__name__": "__main__"})  # noqa: S102 - the code is the test's own
 
 
 class Machine:
@@ -103,15 +110,10 @@ class Machine:
 
     def python(self, code: str) -> str:
         """Run Python as this user; what it printed."""
-        done = subprocess.run(
-            [sys.executable, "-c", code],
-            env=self.environ,
-            cwd=self.home,
-            capture_output=True,
-            text=True,
-            timeout=300,
-            check=False,
-        )
+        done = run_program(
+            "mts1b_deploy.testing:carry_out", ["python", code],
+            environ=self.environ, cwd=self.home, scratch=self._root,
+        )  # fmt: skip
         assert done.returncode == 0, done.stderr  # noqa: S101
         return done.stdout
 

@@ -9,6 +9,8 @@ from mts1b_deploy.layout import Layout
 from mts1b_deploy.lifecycle import Stopped, stop
 from mts1b_deploy.lock import prefix_lock
 from mts1b_deploy.record import InstallRecord, digest_of, find_record
+from mts1b_deploy.services.definition import user_of
+from mts1b_deploy.services.units import stop_units, units_of
 from mts1b_deploy.supervise.choose import supervision
 
 
@@ -38,9 +40,17 @@ def uninstall(layout: Layout, *, purge: bool, timeout: float = 15.0) -> Uninstal
         kept: list[tuple[Path, str]] = []
         server: Stopped = "not running"
         if record is not None:
+            if units := units_of(record.services, record.timers):
+                stop_units(units)
             server = stop(layout, record, timeout=timeout)
             supervision(record.supervisor).remove(layout)
             _remove_files(record, removed, kept)
+            remove_tree(layout.handed_out)
+            kept += [
+                (state, "the state of a service")
+                for name in record.services
+                if (state := Path("/var/lib") / user_of(name)).exists()
+            ]
         _remove_traces(layout)
         if layout.data_marker.exists():
             if purge:
@@ -95,9 +105,9 @@ def _remove_secrets(layout: Layout, removed: list[Path], kept: list[tuple[Path, 
 
 
 def _remove_traces(layout: Layout) -> None:
-    """Logs, and files that meant something while processes ran."""
+    """Logs, files that meant something while processes ran, and the server that an upgrade kept."""
     for pattern in ("nats.log*", "nats-output.log*", "supervisor.log*"):
         for path in layout.logs.glob(pattern):
             path.unlink(missing_ok=True)
-    for path in (layout.supervisor_lock, layout.supervisor_state, layout.nats_pid):
+    for path in (layout.supervisor_lock, layout.supervisor_state, layout.nats_pid, layout.binary_before):
         path.unlink(missing_ok=True)

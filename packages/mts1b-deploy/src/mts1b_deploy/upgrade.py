@@ -1,8 +1,10 @@
 """``mts1b-deploy upgrade``: another server binary, or what a newer mts1b-deploy renders, under running clients.
 
-One node at a time. The server is put into lame duck mode: it hands its streams' leadership to the other nodes, asks
-its clients to go elsewhere, and ends; the supervisor starts the new one. It counts as done when the node says that it
-is the new version and has caught up. If that fails, the old binary and configuration come back.
+One node at a time. A node of a cluster is put into lame duck mode: it hands its streams' leadership to the other
+nodes, asks its clients to go elsewhere, and ends. A server that is alone ends at once, since its clients have nowhere
+to go. The supervisor starts the new one. It counts as done when the node says that it is the new version and has
+caught up. If that fails, the old binary and configuration come back. The server that was exchanged is kept, for the
+way back.
 """
 
 import contextlib
@@ -15,7 +17,7 @@ from pathlib import Path
 import psutil
 from mts1b_platform.server.probe import is_healthy, read_info
 
-from mts1b_deploy.errors import StartFailed, UpgradeRefused
+from mts1b_deploy.errors import StartFailed, UnknownName, UpgradeRefused
 from mts1b_deploy.journal import Journal
 from mts1b_deploy.layout import Layout
 from mts1b_deploy.lifecycle import connected_peers, start, stop
@@ -27,6 +29,7 @@ from mts1b_deploy.supervise.processes import find_server_process, is_alive
 
 _POLL = 0.02
 _LAME_DUCK = signal.SIGUSR2
+_END = signal.SIGTERM
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +47,7 @@ def upgrade(
     layout: Layout,
     *,
     server: Path | None = None,
+    back: bool = False,
     restart: bool = False,
     timeout: float = 120.0,
     on_wait: Callable[[str], None] | None = None,
@@ -53,19 +57,23 @@ def upgrade(
     Args:
         layout: the installation.
         server: the nats-server to run from now on; the one from the environment when left out.
+        back: run the one that the last upgrade exchanged, in place of ``server``.
         restart: restart it in the same gentle way even when nothing changes.
         timeout: seconds for the old server to leave, and again for the new one to catch up.
         on_wait: told when another mts1b-deploy must be waited for.
 
     Raises:
-        UpgradeRefused: the node or another one is not well; nothing was changed.
+        UpgradeRefused: the node or another one is not well, or there is no server to go back to; nothing was changed.
+        UnknownName: both ``server`` and ``back`` were given.
         StartFailed: the new server did not come up or did not catch up; the old one runs again.
         Conflict: a file was edited and would have to change.
     """
     record_of(layout)
+    if back and server is not None:
+        raise UnknownName("--back and --nats-server each name a server: give one of them")
     with prefix_lock(layout, on_wait=on_wait):
         record = record_of(layout)
-        plan = make_plan(layout, _same_again(record, server))
+        plan = make_plan(layout, _same_again(record, _before(layout) if back else server))
         if not plan.needs_restart and not restart:
             return Upgraded(record.server_version, plan.record.server_version, restarted=False, seconds=0.0)
         if find_server_process(layout) is None:
@@ -74,8 +82,11 @@ def upgrade(
         with Journal() as journal:
             journal.on_rollback(lambda: _bring_back(layout, record, timeout))
             for file in plan.files:
-                if file.action != "unchanged":
-                    journal.write(file.path, file.content, file.mode)
+                if file.action == "unchanged":
+                    continue
+                if file.path == layout.binary:
+                    journal.write(layout.binary_before, layout.binary.read_bytes(), file.mode)
+                journal.write(file.path, file.content, file.mode)
             seconds = _exchange(layout, plan, timeout)
             journal.write(layout.record, plan.record.text().encode())
             journal.commit()
@@ -103,6 +114,15 @@ def ensure_all_well(layout: Layout, record: InstallRecord, *, patience: float = 
         )
 
 
+def _before(layout: Layout) -> Path:
+    if not layout.binary_before.exists():
+        raise UpgradeRefused(
+            f"no upgrade has exchanged the server under {layout.prefix}, so none is kept to go back to: name one with "
+            "--nats-server FILE"
+        )
+    return layout.binary_before
+
+
 def _same_again(record: InstallRecord, server: Path | None) -> Request:
     from mts1b_platform.config import user_config
 
@@ -114,7 +134,7 @@ def _exchange(layout: Layout, plan: Plan, timeout: float) -> float:
     old = find_server_process(layout)
     if old is not None:
         with contextlib.suppress(psutil.NoSuchProcess):
-            old.send_signal(_LAME_DUCK)
+            old.send_signal(_LAME_DUCK if plan.record.clustered else _END)
         _wait(lambda: not is_alive(old), timeout, f"the old server (pid {old.pid}) did not leave")
     start(layout, plan.record, timeout=timeout)
     _wait(

@@ -1,5 +1,6 @@
 """Permissions follow from the registry and the declared consumers, and open no hole."""
 
+from itertools import combinations, product
 from pathlib import Path
 
 import pytest
@@ -8,21 +9,47 @@ from mts1b_deploy.permissions import ADMIN, all_permissions, permissions_of
 from mts1b_deploy.pki.store import Pki
 from mts1b_deploy.render import validate_nats_conf
 from mts1b_deploy.secure import Callout, SecureSettings, issue_missing, render_single
-from mts1b_foundation.subjects import OMS_FILLS_CREATED, OMS_ORDERS_CREATED, PRODUCERS
-from mts1b_foundation.subjects.algebra import overlaps
+from mts1b_foundation.subjects import (
+    OMS_FILLS_CREATED,
+    OMS_ORDERS_ACCEPTED,
+    OMS_ORDERS_CANCEL_REQUESTED,
+    OMS_ORDERS_CREATED,
+    PRODUCERS,
+)
+from mts1b_foundation.subjects.algebra import common, contains, overlaps
 from mts1b_foundation.subjects.contributions import Contribution
 from mts1b_foundation.subjects.sources import Source, load_sources
-from mts1b_platform.eventbus.consumers import reads
+from mts1b_platform.eventbus.consumers import reads, shares
 from mts1b_platform.server import find_server
 
 
 def test_no_two_services_may_publish_the_same_event():
     services = [each for repo, each in all_permissions().items() if repo != ADMIN]
     events = {each.repo: [subject for subject in each.publish if subject.startswith("mts.")] for each in services}
-    assert sorted(repo for repo, subjects in events.items() if subjects) == sorted(PRODUCERS)
-    for repo, subjects in events.items():
-        for other, others in events.items():
-            assert repo == other or not any(overlaps(one, two) for one in subjects for two in others)
+    denied = {each.repo: each.deny for each in services}
+    assert sorted(repo for repo, subjects in events.items() if subjects) == sorted([*PRODUCERS, "mts1b-broker-ib"])
+    for (repo, subjects), (other, others) in combinations(events.items(), 2):
+        for one, two in product(subjects, others):
+            if overlaps(one, two):
+                both = common(one, two)
+                assert any(contains(each, both) for each in (*denied[repo], *denied[other])), both
+
+
+def test_what_is_granted_is_the_grantees_alone_and_it_has_rights_of_its_own():
+    adapter = Source(
+        name="mts1b-broker-ib",
+        consumers=(reads("mts1b-broker-ib", "broker-ib", OMS_ORDERS_ACCEPTED, OMS_ORDERS_CANCEL_REQUESTED),),
+    )
+    found = all_permissions([*load_sources(), adapter])
+    ib, brokers = found["mts1b-broker-ib"], found["mts1b-brokers"]
+    assert [each for each in ib.publish if each.startswith("mts.")] == [
+        "mts.*.brokers.ib.>",
+        "mts.v1.broker_ib.deadletters.created",
+    ]
+    assert "$JS.ACK.OMS_ORDERS.broker-ib.>" in ib.publish
+    assert not any("broker-ib" in each for each in brokers.publish)
+    assert "mts.*.brokers.ib.>" in brokers.deny
+    assert not ib.problems
 
 
 def test_nobody_may_publish_where_somebody_waits_for_an_ack():
@@ -57,6 +84,36 @@ def test_a_declared_durable_gives_exactly_its_own_rights():
     ]
     assert "$JS.API.STREAM.MSG.GET.DEADLETTERS" in audit.publish
     assert not audit.problems
+
+
+def test_a_service_may_look_at_what_it_reads_and_ask_how_others_are_but_no_more():
+    brokers = permissions_of("mts1b-brokers").publish
+    assert "$JS.API.CONSUMER.MSG.NEXT.OMS_ORDERS.desk-brokers-orders" in brokers
+    assert {"$JS.API.STREAM.INFO.OMS_ORDERS", "$JS.API.STREAM.MSG.GET.OMS_ORDERS"} <= {*brokers}
+    assert not any("RESEARCH_SIGNALS" in subject for subject in brokers)
+    assert [subject for subject in brokers if subject.startswith("svc.v1.*")] == [
+        "svc.v1.*.status",
+        "svc.v1.*.progress",
+    ]
+
+
+def test_a_reader_with_several_instances_may_hand_its_durable_over_and_no_other():
+    several = reads("mts1b-audit", "every-fill", OMS_FILLS_CREATED, instances="standby")
+    declared = Source(name="mts1b-audit", consumers=(several, reads("mts1b-audit", "alone", OMS_FILLS_CREATED)))
+    audit = permissions_of("mts1b-audit", [*load_sources(), declared])
+    assert [subject for subject in audit.publish if "UNPIN" in subject] == [
+        "$JS.API.CONSUMER.UNPIN.OMS_FILLS.every-fill"
+    ]
+    others = [subject for each in all_permissions().values() for subject in each.publish if "UNPIN" in subject]
+    assert all(subject.split(".")[-1].startswith("desk-") for subject in others), "those of the desk are declared so"
+
+
+def test_instances_that_share_keys_may_read_each_key_and_hear_each_other():
+    books = shares("mts1b-audit", "fills", OMS_FILLS_CREATED, by="fund_id", keys=["alpha", "beta"])
+    audit = permissions_of("mts1b-audit", [*load_sources(), Source(name="mts1b-audit", consumers=books)])
+    assert [each.rpartition(".")[2] for each in audit.publish if "MSG.NEXT" in each] == ["fills-alpha", "fills-beta"]
+    assert [each for each in audit.publish if each.startswith("_mts.")] == ["_mts.group.OMS_FILLS.fills"]
+    assert [each for each in audit.subscribe if each.startswith("_mts.")] == ["_mts.group.OMS_FILLS.fills"]
 
 
 def test_dead_letters_lie_below_the_claim_or_the_name_and_never_below_anothers():

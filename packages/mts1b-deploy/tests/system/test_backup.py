@@ -66,6 +66,21 @@ def test_a_restored_bus_goes_on_where_the_lost_one_was_and_its_backup_is_checked
     assert machine.python(READ % 20).split() == [str(n) for n in range(10, 30)]
 
 
+def test_a_place_of_backups_keeps_the_newest_whole_ones_and_what_is_not_its_own(machine: Machine):
+    machine.deploy("install")
+    place = machine.home / "backups"
+    for name in ("2020-01-01T000000Z", "2020-01-02T000000Z", "2020-01-03T000000Z", "by-hand"):
+        (place / name).mkdir(parents=True)
+        (place / name / "backup.json").write_text("{}")
+    (place / "2020-01-03T000000Z" / "backup.json").unlink()  # it was interrupted
+    said = machine.deploy("backup", str(place), "--keep", "2").stderr
+    kept = sorted(path.name for path in place.iterdir())
+    assert kept[0] == "2020-01-02T000000Z"
+    assert kept[2:] == ["by-hand"]
+    assert f"saved in {place / kept[1]}, and read back" in said
+    assert (place / kept[1] / "OMS_ORDERS.tar.s2").exists()
+
+
 def damage(path: Path) -> None:
     """Turn one bit; doing it again turns it back."""
     content = bytearray(path.read_bytes())

@@ -70,10 +70,12 @@ def test_an_upgrade_exchanges_the_server_under_clients_and_a_bad_one_is_taken_ba
     machine.deploy("install", *SINGLE)
     layout = machine.layout
     assert "unchanged" in machine.deploy("upgrade").stdout
+    assert "none is kept to go back to" in machine.deploy("upgrade", "--back", code=1).stderr
+    machine.deploy("upgrade", "--back", "--nats-server", str(layout.binary), code=2)
     newer = machine.home / "newer"
     newer.write_bytes(layout.binary.read_bytes() + b"newer")
     newer.chmod(0o755)
-    old = find_server_process(layout)
+    old, first = find_server_process(layout), layout.binary.read_bytes()
     assert machine.json("upgrade", "--nats-server", str(newer))["restarted"] is True
     assert find_server_process(layout) != old
     assert layout.binary.read_bytes() == newer.read_bytes()
@@ -84,6 +86,10 @@ def test_an_upgrade_exchanges_the_server_under_clients_and_a_bad_one_is_taken_ba
     machine.deploy("upgrade", "--nats-server", str(bad), "--timeout", "60", code=1)
     assert layout.binary.read_bytes() == newer.read_bytes()
     assert machine.json("status")["healthy"] is True
+    assert machine.json("upgrade", "--back")["restarted"] is True  # to the one before the newer, not before the bad one
+    assert (layout.binary.read_bytes(), layout.binary_before.read_bytes()) == (first, newer.read_bytes())
+    machine.deploy("uninstall", "--purge")
+    assert not layout.binary.parent.exists()
 
 
 @pytest.mark.parametrize(

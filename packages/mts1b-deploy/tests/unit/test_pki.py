@@ -69,6 +69,19 @@ def test_issuing_again_keeps_what_is_good_and_renews_what_is_due(pki: Pki):
     assert pki.issue("mts1b-oms").serial != first.serial
 
 
+def test_doctor_leaves_a_day_to_whoever_renews_what_is_due(tmp_path: Path):
+    layout = Layout(tmp_path)
+    pki = Pki(layout.pki)
+    pki.init()
+    entry = pki.issue("mts1b-oms")
+    hours = [datetime.now(UTC) + timedelta(hours=hour) for hour in range(30 * 24)]
+    due = next(hour for hour in hours if entry.state(hour) == "due")
+    told = next(
+        hour for hour in hours if "certificate-expiry" in {each.code for each in check_certificates(layout, hour)}
+    )
+    assert timedelta(days=2) < told - due < timedelta(days=3)
+
+
 def test_no_certificate_outlives_its_authority(tmp_path: Path):
     made = Pki(tmp_path / "pki")
     made.init(lifetime=timedelta(days=2))

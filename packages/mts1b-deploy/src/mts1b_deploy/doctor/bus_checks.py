@@ -1,8 +1,9 @@
 """What only the bus can tell: streams, copies, durables, and what the other nodes say."""
 
+import asyncio
 import json
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterable
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
 
 _PATIENCE = 2.0
 """Seconds that the nodes may take to answer one ping."""
+_AGAIN = 2.0
+"""Seconds between two looks at who is active: while one instance takes over from another nobody is."""
 _PINGS = 4
 """Pings at most, when a node has not answered or its answer took too long to tell its clock from ours."""
 
@@ -57,17 +60,65 @@ async def check_streams(bus: "EventBus", record: InstallRecord) -> AsyncIterator
 
 
 async def check_durables(bus: "EventBus", record: InstallRecord) -> AsyncIterator[Deviation]:
-    """Whether every declared durable is there: services of a locked-down bus cannot make theirs."""
+    """Whether every declared durable is there, as declared: services of a locked-down bus cannot make theirs."""
     from mts1b_platform.eventbus.declared import declared
-    from mts1b_platform.eventbus.jetstream.durables import durable_exists
+    from mts1b_platform.eventbus.jetstream.apply_consumers import plan_consumers
 
-    for wanted in declared(record.checkouts).consumers:
-        if not await durable_exists(bus, wanted.stream, wanted.durable):
+    for change in await plan_consumers(bus, declared(record.checkouts).consumers):
+        if change.action == "created":
             yield Deviation(
                 "durable-missing",
-                f"durable {wanted.durable} of {wanted.service} is not on stream {wanted.stream}: it cannot read",
+                f"durable {change.durable} of {change.service} is not on stream {change.stream}: it cannot read",
                 "`mts1b-deploy install` makes it",
             )
+        elif change.action == "updated":
+            yield Deviation(
+                "durable-drift",
+                f"durable {change.durable} of {change.service} on stream {change.stream} is not as it is declared: its "
+                "ack wait, or how many instances may read it",
+                "`mts1b streams apply`; where the number of instances changes, while nobody reads it",
+            )
+
+
+async def check_instances(bus: "EventBus", record: InstallRecord) -> AsyncIterator[Deviation]:
+    """Whether somebody is handed what waits for each declared durable that several instances read.
+
+    One that nobody has ever read is of a service that does not run here.
+    """
+    from mts1b_platform.eventbus.declared import declared
+
+    wanted = {(each.stream, each.durable) for each in declared(record.checkouts).consumers}
+    waits = await _without_an_instance(bus, wanted)
+    if waits:
+        await asyncio.sleep(_AGAIN)
+        waits = await _without_an_instance(bus, waits)
+    for (stream, durable), info in sorted(waits.items()):
+        yield Deviation(
+            "nobody-active",
+            f"durable {durable} on stream {stream}: no instance is handed its messages, waiting: "
+            f"{info['num_pending'] + info['num_ack_pending']}",
+            f"`mts1b groups show {stream} {durable}` names who was last, and "
+            + ("the logs of those that stand by say why none takes over" if info["num_waiting"] else "start one"),
+        )
+
+
+async def _without_an_instance(
+    bus: "EventBus", durables: Iterable[tuple[str, str]]
+) -> dict[tuple[str, str], dict[str, Any]]:
+    """Those of the pinned ``durables``, read before, that hand out nothing of what waits, as the server says."""
+    from mts1b_platform.eventbus.jetstream.api import ApiError, js_api
+    from mts1b_platform.eventbus.protocol.pins import is_pinned, pinned_client
+
+    found: dict[tuple[str, str], dict[str, Any]] = {}
+    for stream, durable in durables:
+        try:
+            info = await js_api(bus, f"CONSUMER.INFO.{stream}.{durable}")
+        except ApiError:  # it is not there, which another check names
+            continue
+        waits = info["delivered"]["consumer_seq"] and info["num_pending"] + info["num_ack_pending"]
+        if is_pinned(info["config"]) and waits and not info.get("paused") and not pinned_client(info):
+            found[stream, durable] = info
+    return found
 
 
 async def ping_all(layout: Layout, record: InstallRecord, clock: Callable[[], float]) -> list[Ping]:

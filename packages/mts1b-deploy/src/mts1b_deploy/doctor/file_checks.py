@@ -1,22 +1,29 @@
 """What lies on the disk, compared with what would be rendered now and with what the server runs on."""
 
 import difflib
+import shlex
 import socket
 import ssl
 from collections.abc import Iterator
 from datetime import UTC, datetime
 
 from cryptography import x509
+from mts1b_platform.disk_room import DiskRoom
 
 from mts1b_deploy.doctor.deviation import Deviation
 from mts1b_deploy.layout import Layout
 from mts1b_deploy.lifecycle import configured_digest, running_digest
 from mts1b_deploy.pki.files import certificates, uris
 from mts1b_deploy.pki.store import Pki
-from mts1b_deploy.plan import render_conf
+from mts1b_deploy.plan.conf import render_conf
+from mts1b_deploy.plan.room import room_for
 from mts1b_deploy.profiles import profile_named
 from mts1b_deploy.record import InstallRecord
+from mts1b_deploy.secure import max_file_store
 from mts1b_deploy.secured import expected_identities
+
+_LITTLE = 0.1
+"""Share of a disk below which it is said to be low."""
 
 
 def check_configuration(layout: Layout, record: InstallRecord, *, running: bool) -> Iterator[Deviation]:
@@ -33,7 +40,7 @@ def check_configuration(layout: Layout, record: InstallRecord, *, running: bool)
             "permission-drift" if record.secure else "config-drift",
             f"{layout.nats_conf} differs in {len(differing)} lines from what permissions and settings are now, first: "
             f"{differing[0].strip()}",
-            "`mts1b-deploy plan` shows it, `mts1b-deploy install` (for hand edits: --overwrite) brings it back",
+            "`mts1b-deploy plan` shows it, `mts1b-deploy install --overwrite` brings it back (an edit by hand is lost)",
         )
     if running and (on_disk := configured_digest(layout)) != running_digest(record):
         yield Deviation(
@@ -44,15 +51,33 @@ def check_configuration(layout: Layout, record: InstallRecord, *, running: bool)
         )
 
 
+def check_disk(layout: Layout, record: InstallRecord) -> Iterator[Deviation]:
+    """Whether the store's disk has room for what comes, and for what the streams may grow to."""
+    kind, share = DiskRoom.of(layout.data).least
+    if share < _LITTLE:
+        yield Deviation(
+            "disk-low",
+            f"{share:.0%} of the {kind} are free on the disk of {layout.data}: on a full disk the server stops storing",
+            "make room or enlarge it; `mts1b streams ls` shows what the streams take",
+        )
+    if record.secure and (room := room_for(layout)) < (limit := max_file_store(record.checkouts)):
+        yield Deviation(
+            "disk-small",
+            f"the streams may grow to {limit / 1e9:.1f} GB, and the disk of {layout.data} has room for "
+            f"{room / 1e9:.1f} GB",
+            "enlarge it; `mts1b streams sizes` shows what each stream may take",
+        )
+
+
 def check_certificates(layout: Layout, now: datetime) -> Iterator[Deviation]:
     """Whether certificates end soon, and keys are for their owner alone."""
     pki = Pki(layout.pki)
     for entry in pki.current():
-        state = entry.state(now)
-        if state in ("due", "expired"):
+        if entry.overdue(now):
+            ended = entry.state(now) == "expired"
             yield Deviation(
                 "certificate-expiry",
-                f"the certificate of {entry.name} {'ended' if state == 'expired' else 'ends'} at {entry.not_after}",
+                f"the certificate of {entry.name} {'ended' if ended else 'ends'} at {entry.not_after}",
                 f"`mts1b-deploy pki rotate {entry.name}`",
             )
     yield from _shut_out(pki)
@@ -65,7 +90,9 @@ def check_certificates(layout: Layout, now: datetime) -> Iterator[Deviation]:
             )
     for path in sorted(layout.pki.rglob("*")) if pki.exists else ():
         if path.is_file() and path.stat().st_mode & 0o077:
-            yield Deviation("key-readable", f"{path} can be read by others than its owner", f"chmod 600 {path}")
+            yield Deviation(
+                "key-readable", f"{path} can be read by others than its owner", f"`chmod 600 {shlex.quote(str(path))}`"
+            )
 
 
 def _shut_out(pki: Pki) -> Iterator[Deviation]:
@@ -101,7 +128,7 @@ def check_presented(layout: Layout, record: InstallRecord, certificate: str) -> 
             "certificate-not-loaded",
             f"the server still shows the certificate that ends at {shown.not_valid_after_utc:%Y-%m-%d %H:%M}, not the "
             "renewed one",
-            "let it read it: `mts1b-deploy restart`, or SIGHUP",
+            "`mts1b-deploy restart`",
         )
 
 

@@ -204,6 +204,20 @@ _CONSUMERS: Final = Dashboard(
             Panel("Delivered more than once", ((names.REDELIVERED.name, _BY_CONSUMER),)),
         ),
         (
+            Panel("Active instances", ((names.ACTIVE.name, "{{repo}} {{reader}} {{instance}}"),)),
+            Panel("Takeovers within ten minutes", ((names.TAKEOVERS_RECENT.name, _BY_CONSUMER),)),
+            Panel("Active, and nothing finished", ((names.HELD_UP.name, _BY_CONSUMER),), unit="s"),
+            Panel(
+                "Nobody active, store held",
+                (
+                    (f"sum({names.NOBODY_ACTIVE.name})", "nobody active"),
+                    (f"sum({names.STORE_HELD.name})", "store held"),
+                ),
+                kind="stat",
+                red=1,
+            ),
+        ),
+        (
             Panel("Being handled", ((names.CONSUME_IN_FLIGHT.name, "{{repo}} {{reader}}"),)),
             Panel("Waiting in the process", ((names.QUEUE_DEPTH.name, "{{repo}} {{reader}}"),)),
             Panel(

@@ -70,6 +70,13 @@ class Entry:
             return "expired"
         return "due" if (end - now) * 3 <= end - begin else "valid"
 
+    def overdue(self, now: datetime) -> bool:
+        """Whether a quarter or less is left: whoever renews once a day what is due has not done it for days."""
+        if self.revoked_at is not None or not self.serial:
+            return False
+        begin, end = datetime.fromisoformat(self.not_before), datetime.fromisoformat(self.not_after)
+        return (end - now) * 4 <= end - begin
+
 
 class Pki:
     """The certificates below ``directory``. One process changes them at a time (the caller holds the prefix's lock)."""

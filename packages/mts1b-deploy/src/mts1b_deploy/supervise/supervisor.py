@@ -8,7 +8,6 @@ SIGTERM ends the server gracefully and then the supervisor; SIGHUP makes the ser
 """
 
 import contextlib
-import fcntl
 import logging
 import os
 import select
@@ -21,10 +20,11 @@ from pathlib import Path
 from types import FrameType
 
 import psutil
+from mts1b_platform.file_lock import try_lock
 
 from mts1b_deploy.layout import Layout
 from mts1b_deploy.supervise.processes import find_server_process, is_alive
-from mts1b_deploy.supervise.state import SupervisorState, write_state
+from mts1b_deploy.supervise.state import Phase, SupervisorState, write_state
 
 FIRST_PAUSE = 0.1
 LONGEST_PAUSE = 10.0
@@ -132,15 +132,13 @@ class Supervisor:
         with contextlib.suppress(BlockingIOError):
             os.read(self._wakeup, 4096)
 
-    def _tell(self, phase: str, server_pid: int | None) -> None:
-        state = SupervisorState.model_validate(
-            {
-                "supervisor_pid": os.getpid(),
-                "phase": phase,
-                "server_pid": server_pid,
-                "restarts": self._restarts,
-                "last_exit": self._last_exit,
-            }
+    def _tell(self, phase: Phase, server_pid: int | None) -> None:
+        state = SupervisorState(
+            supervisor_pid=os.getpid(),
+            phase=phase,
+            server_pid=server_pid,
+            restarts=self._restarts,
+            last_exit=self._last_exit,
         )
         try:
             write_state(self._layout, state)
@@ -180,9 +178,7 @@ def main(prefix: str) -> int:
     handler.setFormatter(formatter)
     logging.basicConfig(level=logging.INFO, handlers=[handler])
     lock = os.open(layout.supervisor_lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
+    if not try_lock(lock):
         log.info("another supervisor of this prefix runs: nothing to do")
         return 3
     log.info("supervising %s", layout.prefix)

@@ -1,0 +1,1 @@
+"""Copies of another site: its streams, and how far its durables have come."""

@@ -1,0 +1,1 @@
+"""One site in place of another: promoted, the old one kept from storing, what was lost listed."""

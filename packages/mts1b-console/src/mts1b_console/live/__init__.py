@@ -1,0 +1,1 @@
+"""Tails: events as they pass, for browsers. Pure: no clock, no socket."""

@@ -15,12 +15,14 @@ write_deadline: "60s"
 """A publisher at full speed outruns every subscriber; the server shall buffer, not cut it off."""
 
 RAW, CONNECTION, BUS = "nats-py raw", "connection typed", "bus typed (publisher, listen)"
+METRICS = "bus typed, with metrics"
+NATSIO, NATS_CORE = "natsio raw, Python 3.13", "nats-core raw, Python 3.13"
 CALLBACK = "bus typed (publisher, listen with a callback)"
 FASTSTREAM, C_CLIENT = "FastStream typed", "C client, two headers read"
 
 SUSTAINED = 20_000
 """Messages a second that everybody sustains; beyond that only the fastest are asked."""
-FASTEST = (BUS, C_CLIENT)
+FASTEST = (BUS, METRICS, C_CLIENT)
 
 FLAT_OUT = (
     Column("msgs/s", "rate", ",.0f"),
@@ -51,6 +53,7 @@ ON_NATS_PY = both_forms(
     pair("nats-py naive typed", "core_nats_py", "naive", share=0.5),
     pair(CONNECTION, "core_connection", ours=True),
     pair(BUS, "core_bus", ours=True),
+    pair(METRICS, "core_bus", "metrics", ours=True),
     pair(CALLBACK, "core_bus", "callback", ours=True),
 )
 
@@ -61,6 +64,18 @@ def contestants(plan: Plan) -> list[Contestant]:
         *ON_NATS_PY,
         pair(FASTSTREAM, "core_faststream", absent=needs("faststream"), share=0.1),
         c_client(plan),
+        *elsewhere(plan),
+    ]
+
+
+def elsewhere(plan: Plan) -> list[Contestant]:
+    """Clients that want another Python than the bus, in an environment of their own; none without it."""
+    if plan.clients is None:
+        return []
+    here = (pair(NATSIO, "core_natsio", share=0.5), pair(NATS_CORE, "core_nats_core", share=0.5))
+    other = str(plan.clients)
+    return [
+        replace(each, subscriber=[other, *each.subscriber[1:]], publisher=[other, *each.publisher[1:]]) for each in here
     ]
 
 

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from harness import (
+    LEAST,
     Column,
     Contestant,
     Plan,
@@ -62,7 +63,7 @@ async def measure(plan: Plan) -> list[Section]:
     async with NatsServer(plan.directory / "jetstream") as server:
         published = run("publish", "JetStream publish, an ack each", PUBLISH, ASYNC)
         # A full stream for the readers; every one of them begins at its start.
-        run_alone(python_worker("js_connection", "publish"), server.url, str(plan.stored))
+        run_alone(python_worker("js_connection", "publish"), server.url, str(max(LEAST, plan.stored)))
         return [published, run("consume", "JetStream consume, validate, ack", READ, PUSH, PULLED)]
 
 

@@ -6,6 +6,7 @@ processor time of this process beside the time that passed: on a busy machine th
 
 import asyncio
 import resource
+import subprocess
 import sys
 import tempfile
 import time
@@ -16,10 +17,6 @@ from typing import TypeVar
 from mts1b_foundation.orders import Order
 from mts1b_foundation.samples import ORDER
 from mts1b_foundation.subjects import OMS_ORDERS_CREATED, registry
-from mts1b_operations.export.columns import Table
-from mts1b_operations.export.json_lines import JsonLinesFile
-from mts1b_operations.export.parquet import ParquetFile
-from mts1b_operations.export.run import Forwards, Sink, export
 from mts1b_operations.history.query import parse
 from mts1b_operations.history.search import Search
 from mts1b_operations.history.seen import Decoders
@@ -42,7 +39,7 @@ async def main(count: int) -> None:
         async with NatsServer(place / "nats") as server, await connect(server.url, service="mts1b-oms") as bus:
             await apply_streams(bus)
             await bus.ingest(OMS_ORDERS_CREATED, orders(count))
-            await measured(bus, count, place)
+            await measured(bus, server.url, count, place)
 
 
 def orders(count: int) -> Iterator[Order]:
@@ -52,7 +49,7 @@ def orders(count: int) -> Iterator[Order]:
         )
 
 
-async def measured(bus: EventBus, count: int, place: Path) -> None:
+async def measured(bus: EventBus, url: str, count: int, place: Path) -> None:
     history, decoders = await open_history(bus, STREAM), Decoders(registry())
     await timed("read in batches", count, lambda: drain(history, count))
     few = min(count, 50_000)
@@ -72,13 +69,8 @@ async def measured(bus: EventBus, count: int, place: Path) -> None:
     found = [seen async for seen in newest.run()]
     print(f"{'first 50 results without the index':36} {time.perf_counter() - began:8.3f} s  ({len(found)} found)")
 
-    for name, sink in (
-        ("export to Parquet", ParquetFile(place / "orders.parquet", Table(Order, decoders))),
-        ("export to JSON lines", JsonLinesFile(place / "orders.jsonl")),
-    ):
-        with sink:
-            await timed(name, count, lambda sink=sink: write(history, decoders, sink))
-    print(f"{'peak memory of this process':36} {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024:8,} MB")
+    for name, file in (("export to Parquet", "orders.parquet"), ("export to JSON lines", "orders.jsonl")):
+        await asyncio.to_thread(exported, name, url, place / file, count)
 
     with IndexStore(place / "index.db", write=True) as store:
         feed = Feed(bus, store, decoders)
@@ -97,13 +89,27 @@ async def drain(history: History, last: int) -> None:
         pass
 
 
-async def write(history: History, decoders: Decoders, sink: Sink) -> None:
-    source = Forwards([history], parse("subject:oms.orders.>").query, decoders)
-    await export(source, sink, stop=asyncio.Event(), progress=quiet)
-
-
-def quiet(_source: Forwards, _events: int, _seconds: float) -> None:
-    """Show nothing."""
+def exported(name: str, url: str, file: Path, messages: int) -> None:
+    """Export by the command, its start included, and print how fast it was and what it took."""
+    command = (
+        sys.executable,
+        "-m",
+        "mts1b_platform",
+        "events",
+        "export",
+        "subject:oms.orders.>",
+        str(file),
+        "--servers",
+        url,
+    )
+    before, began = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
+    subprocess.run(command, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    took, used = time.perf_counter() - began, resource.getrusage(resource.RUSAGE_CHILDREN)
+    cpu = used.ru_utime + used.ru_stime - before.ru_utime - before.ru_stime
+    print(
+        f"{name:36} {messages / took:10,.0f}/s  {took:8.2f} s, {cpu / messages * 1e6:5.1f} us of CPU a message, "
+        f"at most {used.ru_maxrss // 1024:,} MB"
+    )
 
 
 async def timed(name: str, messages: int, work: Callable[[], Awaitable[R]]) -> R:

@@ -27,6 +27,8 @@ from servers import server_versions
 HERE = Path(__file__).parent
 WORKERS = HERE / "workers"
 PATIENCE = 180.0
+LEAST = 1_000
+"""Messages that every contestant gets, however few are asked for."""
 
 PURE = ", pure Python"
 """How the names of those end that do without the compiled core."""
@@ -112,10 +114,15 @@ class Plan:
     """Contestants whose name contains one of these; empty: all."""
     directory: Path
     """A place for stores and logs, removed afterwards."""
+    exactly: frozenset[str] = frozenset()
+    """Contestants with one of these names, and no others; empty: all."""
+    clients: Path | None = None
+    """The Python of an environment with the clients that cannot share this one; see ``make bench-clients``."""
 
     def chosen(self, contestants: Sequence[Contestant]) -> list[Contestant]:
         """Those of ``contestants`` that take part."""
-        return [c for c in contestants if not self.only or any(part in c.name for part in self.only)]
+        named = [c for c in contestants if not self.exactly or c.name in self.exactly]
+        return [c for c in named if not self.only or any(part in c.name for part in self.only)]
 
 
 def python_worker(name: str, role: str, *more: str) -> list[str]:
@@ -231,7 +238,7 @@ def rounds(
         for outcome in outcomes:
             if outcome.failure:
                 continue
-            share = max(1000, int(count * outcome.contestant.share))
+            share = max(LEAST, int(count * outcome.contestant.share))
             progress(f"round {number + 1} of {repeat}: {outcome.contestant.name}")
             try:
                 outcome.rounds.append(run(outcome.contestant, share))

@@ -19,9 +19,21 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from bench_core import ON_NATS_PY, RAW
+from bench_core import METRICS, ON_NATS_PY, RAW
 from bench_jetstream import ASYNC, PUBLISH, PUSH, READ
-from harness import Contestant, alone, both_forms, python_worker, run_alone
+from harness import (
+    PURE,
+    Column,
+    Contestant,
+    Outcome,
+    Plan,
+    Section,
+    alone,
+    both_forms,
+    progress,
+    python_worker,
+    run_alone,
+)
 from mts1b_platform.server import NatsServer
 
 OFF = "publish and consume, unwatched"
@@ -80,6 +92,26 @@ def table(title: str, figures: dict[str, float], base: str) -> str:
         ratio = f"{figures[base] / figure:.2f}" if base in figures else ""
         lines.append(f"| {name} | {figure:,.0f} | {ratio} |")
     return "\n".join(lines)
+
+
+async def section(plan: Plan) -> list[Section]:
+    """A quote published and a quote received with metrics, in both forms, as a section of the benchmark."""
+    if shutil.which("valgrind") is None:
+        raise RuntimeError("valgrind is not installed (apt-get install valgrind)")
+    found: list[Section] = []
+    async with NatsServer(plan.directory / "instructions") as server:
+        for key, contestants in (("published", SENT), ("received", ON_NATS_PY)):
+            chosen = [each for each in contestants if each.name in (METRICS, METRICS + PURE)]
+            outcomes = [Outcome(each) for each in chosen]
+            for outcome in outcomes:
+                progress(f"instructions, a quote {key}: {outcome.contestant.name}")
+                counted = await asyncio.to_thread(per_event, outcome.contestant, server.url)
+                outcome.rounds.append({"instructions": counted})
+            columns = (Column("instructions", "instructions", ",.0f"),)
+            title = f"Instructions, a quote {key}"
+            found.append(Section(f"instructions {key}", title, columns, "", outcomes, "", "instructions"))
+    progress("")
+    return found
 
 
 async def measure(only: Sequence[str]) -> dict[str, dict[str, float]]:

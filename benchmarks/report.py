@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -9,6 +10,8 @@ from harness import Column, Outcome, Section
 from rich.console import Console
 from rich.table import Table
 from targets import Verdict
+
+HEADINGS = ("measure", "asked", "measured", "reached?", "floor")
 
 
 def show(section: Section) -> None:
@@ -30,11 +33,11 @@ def show(section: Section) -> None:
 def show_verdicts(verdicts: Sequence[Verdict]) -> None:
     """Print what was aimed at beside what was reached."""
     shown = Table(title="Targets")
-    for heading in ("measure", "target", "measured", "reached?"):
+    for heading in HEADINGS:
         shown.add_column(heading, justify="left" if heading == "measure" else "right")
     for verdict in verdicts:
         style = {"yes": "green", "no": "red"}.get(verdict.reached, "yellow")
-        shown.add_row(verdict.measure, verdict.target, verdict.measured, verdict.reached, style=style)
+        shown.add_row(verdict.measure, verdict.target, verdict.measured, verdict.reached, verdict.floor, style=style)
     _console().print(shown)
 
 
@@ -60,6 +63,23 @@ def as_markdown(machine: dict[str, Any], command: str, sections: Sequence[Sectio
     return "\n".join(_lines(machine, command, sections, verdicts)) + "\n"
 
 
+def into_page(page: str, machine: dict[str, Any], command: str, tables: str) -> str:
+    """``page`` with the ``tables`` in the place of those with their headings; new ones stand before the first ``## ``.
+
+    Below each stands when, where and how it was measured: those of one page may be of different runs.
+    """
+    origin = f"*{machine['date']}, {machine['cpu']}, {machine['cores']} cores, Python {machine['python']}: `{command}`*"
+    for block in tables.split("\n### ")[1:]:
+        title, _, rows = block.partition("\n")
+        made = f"### {title}\n\n{rows.strip()}\n\n{origin}\n\n"
+        held = re.search(rf"^### {re.escape(title)}\n.*?(?=^##|\Z)", page, re.MULTILINE | re.DOTALL)
+        if held is None:
+            held = re.search(r"(?=^## |\Z)", page, re.MULTILINE)
+        assert held is not None
+        page = page[: held.start()] + made + page[held.end() :]
+    return page.rstrip("\n") + "\n"
+
+
 def _lines(
     machine: dict[str, Any], command: str, sections: Sequence[Section], verdicts: Sequence[Verdict]
 ) -> Iterator[str]:
@@ -69,7 +89,7 @@ def _lines(
         f"{machine['system']}, Python {machine['python']}; {versions}. Medians of the rounds; CPU is that of the "
         "client process alone, unless it says otherwise."
     )
-    yield from ("", "### Targets", "", *_table(["measure", "target", "measured", "reached?"], map(_row, verdicts)))
+    yield from ("", "### Targets", "", *_table(HEADINGS, map(_row, verdicts)))
     for section in sections:
         rows = [[outcome.contestant.name, *_cells(section, outcome)] for outcome in section.outcomes]
         yield from ("", f"### {section.title}", "", *_table(["contestant", *_headings(section)], rows))
@@ -81,7 +101,7 @@ def _lines(
 
 
 def _row(verdict: Verdict) -> list[str]:
-    return [verdict.measure, verdict.target, verdict.measured, verdict.reached]
+    return [verdict.measure, verdict.target, verdict.measured, verdict.reached, verdict.floor]
 
 
 def _table(headings: Sequence[str], rows: "Iterator[list[str]] | list[list[str]]") -> Iterator[str]:

@@ -1,6 +1,7 @@
 """Typed events through the whole bus: ``bus.publisher``, ``bus.listen``, counters and all.
 
-With the mode ``callback`` the reader gives ``bus.listen`` a function instead of iterating.
+With the mode ``callback`` the reader gives ``bus.listen`` a function instead of iterating; with ``metrics`` both serve
+Prometheus metrics.
 """
 
 import asyncio
@@ -11,13 +12,20 @@ from typing import Any
 from common import REPOS, TRACE, Stopwatch, events, main, paced, percentiles, say
 from mts1b_foundation.subjects import MARKETDATA_QUOTES, Subject
 from mts1b_platform.eventbus import EventBus, LiveEvent, connect
+from mts1b_platform.observability import observe
 
 SUBJECTS: dict[str, Subject[Any]] = {"quote": MARKETDATA_QUOTES}
+
+
+def watched(bus: EventBus) -> None:
+    if sys.argv[-1] == "metrics":
+        observe(bus, port=0)
 
 
 async def subscribe(url: str, count: int, kind: str, rate: float) -> None:
     read = heard if sys.argv[-1] == "callback" else iterated
     async with await connect(url, service="benchmark") as bus:
+        watched(bus)
         latencies: list[int] = []
         watch = await read(bus, SUBJECTS[kind], count, latencies if rate else None)
         say(watch.figures(**(percentiles(latencies) if rate else {})))
@@ -58,6 +66,7 @@ async def heard(bus: EventBus, subject: Subject[Any], count: int, latencies: lis
 
 async def publish(url: str, count: int, kind: str, rate: float) -> None:
     async with await connect(url, service=REPOS[kind]) as bus:
+        watched(bus)
         made: list[Any] = events(kind)
         send, connection = bus.publisher(SUBJECTS[kind]).send_volatile, bus.connection
         watch = Stopwatch()

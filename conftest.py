@@ -8,28 +8,30 @@
 And what it needs to be quick: a test in a room ``unit`` that starts a program, or connects to or listens at anything,
 fails.
 
-And what it needs to end soon: every worker begins with its part of the slow tests, and the tests marked ``chaos`` run
-with ``--chaos`` only, which runs no others.
+And what it needs to end soon: workers are forked from the process that has collected the tests, the tests marked
+``chaos`` run with ``--chaos`` only, which runs no others, what tests write lies in memory, and the garbage collector
+passes over what was there before the first test.
 """
 
 import faulthandler
+import gc
 import os
 import signal
 import socket
 import subprocess
 import sys
+import tempfile
 from collections.abc import Generator
-from itertools import groupby, islice
+from pathlib import Path
 from typing import NoReturn
 
+import forked_workers
+import psutil
 import pytest
 from hypothesis import HealthCheck, settings
 
 _LAST_WORDS = 60.0
 """Seconds for the teardown of a failed test, and from the last test to the end of the process."""
-
-_SLOW = 3.0
-"""Seconds from which a test should be marked slow."""
 
 _STARTS = (
     (subprocess.Popen, "__init__"),
@@ -40,6 +42,31 @@ _STARTS = (
     (socket.socket, "connect_ex"),
 )
 """How a test gets at something outside its process."""
+
+_IN_MEMORY = Path("/dev/shm")  # noqa: S108 - where Linux keeps files in memory
+_ROOM = 4 << 30
+"""Bytes that must be free there, and as many again for the tests themselves."""
+
+
+def _write_into_memory() -> None:
+    """Choose memory for temporary files, unless ``TMPDIR`` says where they go.
+
+    A server makes its streams in a quarter of the processor time that it takes on a disk, and there are two thousand
+    servers. What a disk does that memory does not, the cut of its power and that it is full, is tested on file systems
+    made for that.
+    """
+    if "TMPDIR" in os.environ or not os.access(_IN_MEMORY, os.W_OK):
+        return
+    there = os.statvfs(_IN_MEMORY)
+    runs_programs = not there.f_flag & getattr(os, "ST_NOEXEC", 0)
+    if runs_programs and min(there.f_bavail * there.f_frsize, psutil.virtual_memory().available // 2) >= _ROOM:
+        os.environ["TMPDIR"] = str(_IN_MEMORY)
+        tempfile.tempdir = None  # it was asked for already
+
+
+_write_into_memory()
+
+gc.disable()  # until all is collected: nothing of that goes away again
 
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -62,44 +89,25 @@ def _refuse(*_: object, **__: object) -> NoReturn:
     pytest.fail("a test in a unit room starts no program and opens no connection: move it to the room `server`")
 
 
-def pytest_addoption(parser: pytest.Parser) -> None:
-    """Tests that take minutes are asked for."""
+def pytest_addoption(parser: pytest.Parser, pluginmanager: pytest.PytestPluginManager) -> None:
+    """Tests that take minutes are asked for, and so are workers, by ``--workers``."""
     parser.addoption("--chaos", action="store_true", help="run the tests that take minutes, and only those")
+    pluginmanager.register(forked_workers)
 
 
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Choose between chaos and the rest, and deal the slow tests out.
-
-    The scheduler gives the workers equal parts of the list, one behind the other: each part begins with slow tests.
-    """
+    """Choose between chaos and the rest."""
     chosen = {item: bool(item.get_closest_marker("chaos")) == config.getoption("chaos") for item in items}
     config.hook.pytest_deselected(items=[item for item, mine in chosen.items() if not mine])
     items[:] = [item for item, mine in chosen.items() if mine]
-    workers: int = getattr(config, "workerinput", {}).get("workercount", 0)
-    if workers:
-        items[:] = _dealt(items, workers)
 
 
-def _dealt(items: list[pytest.Item], workers: int) -> list[pytest.Item]:
-    """The slow tests first in every worker's part, those of a module together: they may share what they look at."""
-    parts: list[list[pytest.Item]] = [[] for _ in range(workers)]
-    slow = (item for item in items if item.get_closest_marker("slow"))
-    modules = [list(group) for _, group in groupby(slow, key=lambda item: item.path)]
-    for module in sorted(modules, key=_seconds, reverse=True):
-        min(parts, key=_seconds).extend(module)
-    rest = iter([item for item in items if not item.get_closest_marker("slow")])
-    dealt: list[pytest.Item] = []
-    for number, part in enumerate(parts):
-        size = (len(items) - len(dealt)) // (workers - number)
-        dealt += [*part, *islice(rest, max(0, size - len(part)))]
-    return dealt
-
-
-def _seconds(items: list[pytest.Item]) -> float:
-    """About how long slow tests take, by their markers."""
-    markers = [marker for item in items if (marker := item.get_closest_marker("slow")) is not None]
-    return sum(marker.kwargs.get("seconds", _SLOW) for marker in markers)
+@pytest.hookimpl(trylast=True)
+def pytest_collection_finish() -> None:
+    """Three quarters of a million objects stay to the end: a collection need not look at them each time."""
+    gc.freeze()
+    gc.enable()
 
 
 def _end_in_time() -> None:
@@ -116,7 +124,7 @@ def pytest_exception_interact() -> None:
 def pytest_sessionfinish(session: pytest.Session) -> None:
     """When pytest has deleted the directories of earlier runs, which may take its time.
 
-    Not in a worker: one that has nothing left to do waits for the others, and is ended with them.
+    Not in a worker of xdist: one that has nothing left to do waits for the others, and is ended with them.
     """
-    if not hasattr(session.config, "workerinput"):
+    if getattr(session.config, "workerinput", {"forked": True}).get("forked"):
         _end_in_time()

@@ -25,10 +25,10 @@ _NODE = _HOME / "node.exe" if _WINDOWS else _HOME / "bin" / "node"
 _NPM = _HOME / ("" if _WINDOWS else "lib") / "node_modules" / "npm" / "bin" / "npm-cli.js"
 
 
-@pytest.hookimpl
-def pytest_collection_finish(session: pytest.Session) -> None:
+@pytest.fixture(scope="session", autouse=True)
+def _installs_early(request: pytest.FixtureRequest) -> None:
     """Begin to install the packages while other tests run: the registry may take minutes."""
-    if any(isinstance(item, pytest.Function) and "node_bin" in item.fixturenames for item in session.items):
+    if any(isinstance(item, pytest.Function) and "node_bin" in item.fixturenames for item in request.session.items):
         threading.Thread(target=_install, name="npm ci", daemon=True).start()
 
 

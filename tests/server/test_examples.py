@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import runpy
 import subprocess
 import sys
 from pathlib import Path
@@ -75,6 +76,19 @@ async def test_the_typed_orders_run_and_leave_no_durable_that_stays(bus: EventBu
 
 async def test_the_typed_quotes_run(nats_server: NatsServer):
     assert "bid 41000.0" in await run("quotes.py", nats_server)
+
+
+async def test_of_two_instances_one_handles_the_orders_and_the_other_takes_over(nats_server: NatsServer):
+    lines = (await run("standby.py", nats_server)).splitlines()
+    first, second = lines[0].split()[0], lines[-1].split()[0]
+    assert {first, second} == {"one", "two"}
+    enough = {"one": 3, "two": 2}[first]
+    assert [line.split()[0] for line in lines] == [first] * enough + [second] * (5 - enough)
+    assert [line.split()[2][-1] for line in lines] == list("01234"), "in order"
+
+
+def test_the_simulated_service_books_every_fill_once():
+    runpy.run_path(str(EXAMPLES / "simulated.py"))["main"](3)
 
 
 def test_the_readme_shows_the_example_that_is_tested():

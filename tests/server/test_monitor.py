@@ -16,9 +16,10 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 from mts1b_foundation.samples import ORDER
 from mts1b_foundation.subjects import OMS_ORDERS_CREATED, OPERATIONS_ALERTS_CLEARED, OPERATIONS_ALERTS_RAISED
-from mts1b_operations.monitor import Monitor, MonitorSettings, sinks
+from mts1b_operations.monitor import Monitor, MonitorSettings
 from mts1b_operations.monitor.reading import Watch
 from mts1b_operations.monitor.settings import Threshold
+from mts1b_operations.monitor.sinks import http
 from mts1b_platform.cli import run
 from mts1b_platform.eventbus import STREAMS, EventBus, RetryPolicy, apply_streams
 from mts1b_platform.observability import Observed, observe
@@ -66,7 +67,7 @@ class Receiver:
 
 @pytest.fixture
 def receiver(monkeypatch: pytest.MonkeyPatch) -> Iterator[Receiver]:
-    monkeypatch.setattr(sinks, "_TIMEOUT", 60.0)
+    monkeypatch.setattr(http, "TIMEOUT", 60.0)
     made = Receiver()
     yield made
     made.close()
@@ -186,7 +187,7 @@ def certificate(path: Path, days: float) -> Path:
 
 
 async def test_an_expiring_or_unreadable_certificate_is_an_alert(operations: EventBus, tmp_path: Path):
-    good, soon = certificate(tmp_path / "good.pem", 100), certificate(tmp_path / "soon.pem", 10)
+    good, soon = certificate(tmp_path / "good.pem", 100), certificate(tmp_path / "soon.pem", 5)
     monitor = Monitor(operations, settings(certificates=(good, soon, tmp_path / "none.pem")))
     found = {Path(alert.target).name: alert.severity.value for alert in await monitor.look()}
     assert found == {"soon.pem": "warning", "none.pem": "critical"}
@@ -246,6 +247,7 @@ async def test_alertmanager_is_told_at_every_look_and_of_the_end(
     first, second, last = (document[0] for _, document in receiver.posted)
     assert first["labels"] == second["labels"] == last["labels"]
     assert first["labels"]["alertname"] == "mts1b_stream_missing"
+    assert first["annotations"]["runbook_url"].endswith("docs/runbook.md#stream_missing")
     now = datetime.now(UTC)
     assert datetime.fromisoformat(second["endsAt"]) > now > datetime.fromisoformat(last["endsAt"])
 

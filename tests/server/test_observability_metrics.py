@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 from mts1b_foundation.samples import ORDER, QUOTE
 from mts1b_foundation.subjects import MARKETDATA_QUOTES, OMS_ORDERS_CREATED
 from mts1b_platform.eventbus import Event, EventBus, RetryPolicy, apply_streams
-from mts1b_platform.eventbus.errors import StoreError
+from mts1b_platform.eventbus.errors import StoreHeld
 from mts1b_platform.eventbus.hooks import joined
 from mts1b_platform.observability import EndpointError, Observed, observe
 from mts1b_platform.observability.audit import AuditHook, AuditLog, search
@@ -94,7 +94,7 @@ async def test_a_consumer_whose_store_is_away_is_seen(bus: EventBus):
 
     async def handle(_: Event[Any]) -> None:
         met.set()
-        raise StoreError("the disk is full")
+        raise StoreHeld("another process has a transaction open")
 
     async with observe(bus, port=0) as observed:
         await bus.emit(OMS_ORDERS_CREATED, ORDER)
@@ -106,6 +106,7 @@ async def test_a_consumer_whose_store_is_away_is_seen(bus: EventBus):
         await consumer.stop()
         await reading
     assert seen[key("nats_consume_store_away", reader="t", repo="mts1b-oms")] == 1
+    assert seen[key("nats_consume_store_held", reader="t", repo="mts1b-oms")] == 1
     assert seen[key("nats_consume_store_outages_total", subject=ORDERS, repo="mts1b-oms")] == 1
     assert seen.get(key("nats_consume_errors_total", subject=ORDERS, repo="mts1b-oms"), 0) == 0
 

@@ -31,9 +31,15 @@ CASES: dict[str, tuple[str, str, str]] = {
     "MTS1BDeadLetters": ("nats_deadletters_recent", "1x60", "0x60"),
     "MTS1BSchemaMismatch": (f"nats_consume_schema_mismatch_total{{{ORDERS}}}", "0x35 1x10", "1x60"),
     "MTS1BStoreAway": ('nats_consume_store_away{reader="books", repo="mts1b-treasury"}', "1x60", "0x60"),
+    "MTS1BStoreHeld": ('nats_consume_store_held{reader="books", repo="mts1b-treasury"}', "1x60", "0x60"),
+    "MTS1BHeldUp": ('nats_consumer_held_up_seconds{stream="S", consumer="c"}', "61x60", "60x60"),
     "MTS1BHandlersFail": (f"nats_consume_errors_total{{{ORDERS}}}", "0+6x60", "0+4x60"),
     "MTS1BStreamMissing": ('nats_stream_missing{stream="S"}', "1x60", "0x60"),
+    "MTS1BRolledBack": ("nats_streams_rolled_back_events", "3x60", "0x60"),
     "MTS1BConsumerMissing": ('nats_consumer_missing{stream="S", consumer="c"}', "1x60", "0x60"),
+    "MTS1BSourceSilent": ('nats_stream_source_silent_seconds{stream="S", site="gw1"}', "16x60", "14x60"),
+    "MTS1BNobodyActive": ('nats_consumer_nobody_active{stream="S", consumer="c"}', "1x60", "0x60"),
+    "MTS1BTakeoversFlap": (f"nats_consume_takeovers_total{{{ORDERS}}}", "0+1x60", "1x60"),
     "MTS1BServerDoesNotStore": ("nats_probe_ok", "1x30 0x20", "1x60"),
     "MTS1BMonitorMissing": ("nats_probe_ok", "1x5 stale _x50", "1x60"),
     "MTS1BMonitorBlind": ("nats_monitor_poll_seconds", "1x5 stale _x50", "0.1x60"),
@@ -43,8 +49,15 @@ CASES: dict[str, tuple[str, str, str]] = {
     "MTS1BPublishSlow": ('nats_publish_ack_seconds_bucket{repo="mts1b-oms", le="1.0"}', "0+5x60", "0+10x60"),
     "MTS1BQuotesDropped": (f"nats_publish_dropped_total{{{ORDERS}}}", "0+1x60", "5x60"),
     "MTS1BSlowListener": (f"nats_slow_consumer_drops_total{{{ORDERS}}}", "0+1x60", "5x60"),
-    "MTS1BCertificateExpires": ('nats_certificate_expiry_seconds{path="p"}', "1728000x60", "1814400x60"),
+    "MTS1BCertificateExpires": ('nats_certificate_expiry_seconds{path="p"}', "518400x60", "604800x60"),
     "MTS1BCertificateExpiresSoon": ('nats_certificate_expiry_seconds{path="p"}', "172800x60", "259200x60"),
+    "MTS1BDiskLow": ('nats_disk_free_ratio{path="p"}', "0.09x60", "0.1x60"),
+    "MTS1BDiskAlmostFull": ('nats_disk_free_ratio{path="p"}', "0.03x60", "0.05x60"),
+    "MTS1BDiskFills": ('nats_disk_full_seconds{path="p"}', "80000x60", "90000x60"),
+    "MTS1BDiskFull": ('nats_disk_full_seconds{path="p"}', "14000x60", "14400x60"),
+    "MTS1BArchiveBehind": ('nats_archive_left_seconds{stream="S"}', "60000x60", "64800x60"),
+    "MTS1BArchiveTooLate": ('nats_archive_left_seconds{stream="S"}', "20000x60", "21600x60"),
+    "MTS1BArchiveNotRun": ('nats_archive_age_seconds{path="p"}', "93601x60", "93600x60"),
     "MTS1BAuditFails": ('nats_audit_failures_total{repo="mts1b-oms"}', "0x35 1x10", "1x60"),
 }
 BESIDE: dict[str, list[dict[str, str]]] = {
@@ -56,6 +69,7 @@ BESIDE: dict[str, list[dict[str, str]]] = {
         {"series": 'nats_publish_ack_seconds_bucket{repo="mts1b-oms", le="+Inf"}', "values": "0+10x60"},
     ],
 }
+RUNBOOK = "https://github.com/mts1b/mts1b/blob/main/docs/runbook.md#"
 INTERVAL = 15
 
 
@@ -130,7 +144,7 @@ def fired(rule: Any, series: str) -> dict[str, Any]:
         labels = {}
     return {
         "exp_labels": {"severity": rule.severity, **labels},
-        "exp_annotations": {"summary": summary, "action": rule.action},
+        "exp_annotations": {"summary": summary, "action": rule.action, "runbook_url": RUNBOOK + rule.runbook},
     }
 
 

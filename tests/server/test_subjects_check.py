@@ -237,6 +237,20 @@ def test_who_says_owner_and_stream():
     assert row["stream"] == []
 
 
+def test_who_names_those_that_a_part_was_granted_to():
+    def owners(pattern: str) -> list[tuple[str, str]]:
+        rows = json.loads(mts1b("subjects", "who", pattern, "--json", cwd=ROOT).stdout)
+        return [(row["subject"], row["producer"]) for row in rows]
+
+    raw, ib = "mts.v1.brokers.{broker}.fills.raw", "mts.v1.brokers.ib.fills.raw"
+    assert owners(ib) == [(ib, "mts1b-broker-ib")]
+    assert owners("mts.v1.brokers.paper.fills.raw") == [(raw, "mts1b-brokers")]
+    for pattern in (raw, "mts.v1.brokers.*.fills.raw"):
+        assert owners(pattern) == [(raw, "mts1b-brokers"), (ib, "mts1b-broker-ib")]
+    assert ("mts.v1.brokers.ib.orders.canceled", "mts1b-broker-ib") in owners("mts.v1.brokers.ib.>")
+    assert {producer for _, producer in owners("mts.v1.brokers.ib.>")} == {"mts1b-broker-ib"}
+
+
 def test_who_says_nobody_with_an_exit_code():
     nobody = mts1b("subjects", "who", "mts.v1.nobody.at.all", cwd=ROOT)
     assert nobody.returncode == 1

@@ -84,6 +84,7 @@ def desk(machine: Machine) -> Desk:
     return made
 
 
+@pytest.mark.slow(seconds=12)
 def test_a_person_logs_in_from_nothing_looks_and_acts(desk: Desk):
     letter = asyncio.run(desk.publish())
     with (

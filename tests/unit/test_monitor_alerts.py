@@ -4,10 +4,11 @@ from pathlib import Path
 
 import pytest
 from mts1b_foundation.operations import AlertSeverity
-from mts1b_operations.monitor.alerts import Alerts
+from mts1b_operations.monitor.alerts import EASED, Alerts
 from mts1b_operations.monitor.reading import Reading, Watch
 from mts1b_operations.monitor.settings import DEFAULTS, MonitorConfigError, MonitorSettings, Threshold
 from mts1b_platform.config import Settings
+from mts1b_platform.eventbus.streams import STREAMS, nanoseconds
 from pydantic import ValidationError
 
 
@@ -84,6 +85,36 @@ def test_a_worse_severity_is_raised_again_and_a_milder_one_is_not():
     assert state.update([lag(11)], 2) == []
 
 
+def test_what_eases_for_long_becomes_a_warning_and_is_told_anew_when_it_is_critical_again():
+    state = alerts(warning=10)
+    assert [alert.severity for alert in state.update([lag(31)], 0)] == [AlertSeverity.CRITICAL]
+    assert state.update([lag(11)], 10) == []
+    assert state.update([lag(31)], 200) == []  # back before it has eased for long: nothing is told
+    assert state.update([lag(11)], 210) == []
+    assert state.update([lag(7)], 509) == []  # neither good nor a warning: milder all the same
+    (eased,) = state.update([lag(11)], 510)
+    assert (eased.severity, eased.threshold) == (AlertSeverity.WARNING, 10.0)
+    assert state.update([lag(11)], 900) == []
+    (again,) = state.update([lag(31)], 901)
+    assert (again.severity, again.alert_id, again.raised_at) == (
+        AlertSeverity.CRITICAL,
+        eased.alert_id,
+        eased.raised_at,
+    )
+
+
+def test_what_is_only_ever_critical_stays_it_until_it_is_good():
+    state = alerts()
+    state.update([lag(31)], 0)
+    assert [state.update([lag(7)], now) for now in (1, 1000, 2000)] == [[], [], []]
+    assert [alert.severity for alert in state.active] == [AlertSeverity.CRITICAL]
+
+
+def test_the_stream_of_alerts_stores_an_alert_that_is_critical_again():
+    [stream] = [each for each in STREAMS if each.name == "OPERATIONS_ALERTS"]
+    assert nanoseconds(stream.duplicate_window) < EASED * 1_000_000_000
+
+
 def test_a_consumer_that_was_deleted_clears():
     state = alerts(clear_hold=10)
     state.update([lag(31), lag(40, "OMS_FILLS/t")], 0)
@@ -99,8 +130,8 @@ def test_a_certificate_is_worse_the_fewer_days_are_left():
     def days(left: float) -> list[Reading]:
         return [Reading(Watch.CERTIFICATE, "oms.pem", left, "expires")]
 
-    assert state.update(days(22), 0) == []
-    assert [alert.severity for alert in state.update(days(20), 1)] == [AlertSeverity.WARNING]
+    assert state.update(days(8), 0) == []
+    assert [alert.severity for alert in state.update(days(6), 1)] == [AlertSeverity.WARNING]
     assert [alert.severity for alert in state.update(days(2), 2)] == [AlertSeverity.CRITICAL]
     assert len(state.update(days(365), 3)) == 1
 

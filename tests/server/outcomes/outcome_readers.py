@@ -142,7 +142,8 @@ async def _raw(
 
     async def read() -> None:
         async for message in subscription.messages:
-            event: Any = SimpleNamespace(payload=subject.payload.model_validate_json(message.data))
+            payload = subject.payload.model_validate_json(message.data)
+            event: Any = SimpleNamespace(payload=payload, key=message.metadata.sequence.stream)
             try:
                 await note(event)
             except Exception:  # noqa: BLE001 - as the first users were shown
@@ -175,7 +176,9 @@ async def _serving(
 ) -> AsyncGenerator[None, None]:
     made.service = service = Service(speaks_as, servers=world.server.url, drain_budget=0.5)
 
-    @service.consumes(subject, durable=durable, dedupe=store, concurrency=concurrency, **options)
+    consumes: Any = service.consumes  # whether there is a store decides what a handler takes
+
+    @consumes(subject, durable=durable, dedupe=store, concurrency=concurrency, **options)
     async def act(event: Event[Any], *_: Any) -> None:
         await note(event)
 

@@ -116,14 +116,14 @@ async def all_are_handled_or_dead(surface: str, world: World, messages: list[Mes
 
 
 @pytest.mark.slow(seconds=4)
-@pytest.mark.parametrize("surface", SURFACES)
+@pytest.mark.parametrize("surface", [*SURFACES, "raw"])
 @some(15, the_same=True)
 async def test_any_message_is_handled_or_a_dead_letter(surface: str, world: World, messages: list[Message]):
     await all_are_handled_or_dead(surface, world, messages)
 
 
 @pytest.mark.chaos
-@pytest.mark.parametrize("surface", SURFACES)
+@pytest.mark.parametrize("surface", [*SURFACES, "raw"])
 @some(100, the_same=False)
 async def test_any_message_at_all_is_handled_or_a_dead_letter(surface: str, world: World, messages: list[Message]):
     await all_are_handled_or_dead(surface, world, messages)

@@ -12,15 +12,25 @@ import pytest
 import pytest_asyncio
 from locked_server import PATIENCE
 from mts1b_foundation.deadletters import DeadLetter, DeadLetterReason
-from mts1b_foundation.samples import ORDER
-from mts1b_foundation.subjects import OMS_ORDERS_CREATED, TREASURY_DEADLETTERS_CREATED
+from mts1b_foundation.operations import AlertSeverity
+from mts1b_foundation.samples import ALERT, HALT_REQUEST, ORDER
+from mts1b_foundation.subjects import (
+    BROKERS_HALT_STOPPED,
+    OMS_ORDERS_CREATED,
+    OPERATIONS_ALERTS_CLEARED,
+    OPERATIONS_ALERTS_RAISED,
+    TREASURY_DEADLETTERS_CREATED,
+)
 from mts1b_operations.auth.roles import Role
+from mts1b_operations.deadletters import letters
 from mts1b_operations.halt import halts_in_force
+from mts1b_operations.monitor.standing import Standing, alerts_in_force
 from mts1b_operations.people.act import Acts
 from mts1b_operations.people.actions import RequestHalt
 from mts1b_operations.people.asked import Asked, Declined, Scope
 from mts1b_operations.people.asking import Unanswered, act, look, preview
 from mts1b_operations.people.serve import acting, looking
+from mts1b_operations.people.views import clear, halts
 from mts1b_platform.eventbus import AccessDenied, EventBus
 from mts1b_platform.eventbus.jetstream.stored import read_stored
 from mts1b_platform.observability.audit import search
@@ -89,6 +99,17 @@ async def test_a_person_halts_a_fund_sees_it_and_clears_it(olga: EventBus, audit
     ]
 
 
+async def test_an_adapter_that_was_stopped_on_its_host_is_shown_as_that_and_not_cleared_from_elsewhere(
+    gate: Gate, olga: EventBus
+):
+    brokers = await gate.locked.bus("mts1b-brokers")
+    await brokers.emit(BROKERS_HALT_STOPPED, HALT_REQUEST)
+    (seen,) = await halts(olga)
+    assert (seen.on_host, seen.scope) == (True, "the adapter on its host")
+    with pytest.raises(Declined, match="mts1b halt here --clear"):
+        await clear(olga, HALT_REQUEST.halt_id, reason="the books agree again", actor="olga")
+
+
 async def test_a_request_that_is_sent_twice_is_one_halt_also_after_its_end(olga: EventBus):
     first = await act(olga, "halt.request", ALPHA, request_id="request-1", reason=WHY)
     again = await act(olga, "halt.request", ALPHA, request_id="request-1", reason=WHY)
@@ -113,7 +134,7 @@ async def test_what_adds_risk_is_done_only_as_it_was_shown_and_with_a_reason(gat
     first, second = await dead_letter(gate, 1), await dead_letter(gate, 2)
     ids = [first.dead_letter_id, second.dead_letter_id]
     shown = await preview(olga, "deadletters.discard", ids=ids)
-    assert shown["preview"] == "deletes 2 dead letters for good"
+    assert shown["preview"] == "discards 2 dead letters; for a week they can be restored"
     for changes, words in (
         ({"digest": "0" * 32}, "it is not what was shown any more"),
         ({"reason": "short"}, "needs 'reason', a text of 10"),
@@ -142,6 +163,21 @@ async def test_a_person_requeues_and_the_owner_of_the_event_publishes_it(gate: G
     assert actions == [(f"{name}", "olga") for name in (
         "act.deadletters.requeue", "deadletters.requeue", "deadletters.requeued",
     )]  # fmt: skip
+
+
+async def test_a_person_takes_a_discard_back_within_the_own_fund(gate: Gate, olga: EventBus, audit: Path):
+    letter = await dead_letter(gate)
+    ids = [letter.dead_letter_id]
+    shown = await preview(olga, "deadletters.discard", ids=ids)
+    assert shown["preview"] == "discards 1 dead letters; for a week they can be restored"
+    await act(olga, "deadletters.discard", ids=ids, digest=shown["digest"], reason="booked by hand")
+    assert await letters(olga) == []
+    refused = await act(olga, "deadletters.restore", Scope("beta"), ids=ids)
+    assert refused["refused"] == [{"id": ids[0], "why": f"{ids[0]}: is a letter of another fund"}]
+    done = await act(olga, "deadletters.restore", ALPHA, ids=ids)
+    assert (done["done"], done["refused"]) == ([{"id": ids[0], "detail": "now DEADLETTERS:2"}], [])
+    assert [found.letter for found in await letters(olga)] == [letter]
+    assert [each["actor"] for each in search(audit, action="deadletters.restored")] == ["olga"]
 
 
 async def test_the_server_confines_a_desk_to_its_fund(gate: Gate, responders: AsyncExitStack):
@@ -181,6 +217,30 @@ async def test_an_action_is_not_done_beyond_the_fund_that_the_subject_names(gate
         with pytest.raises(Declined, match=r"there is no dead letter .* of fund beta"):
             await preview(bea, what, Scope("beta"), ids=[letter.dead_letter_id])
     assert [each["request"]["fund_id"] for each in (await look(bea, "halts", Scope("beta")))["halts"]] == [None]
+
+
+async def test_a_person_acknowledges_an_alert_until_it_gets_worse(olga: EventBus, gate: Gate, audit: Path):
+    operations = await gate.locked.bus("mts1b-operations")
+    mild = ALERT.model_copy(update={"severity": AlertSeverity.WARNING})
+    await operations.emit(OPERATIONS_ALERTS_RAISED, mild)
+    shown = await preview(olga, "alerts.acknowledge", alert_id=mild.alert_id)
+    assert shown["preview"] == "says that olga looks after slow_consumer of OMS_FILLS/treasury"
+    for _ in range(2):
+        await act(olga, "alerts.acknowledge", request_id="request-1", alert_id=mild.alert_id, note="restarting it")
+    (standing,) = await alerts_in_force(operations)
+    assert standing.acknowledged is not None
+    assert (standing.acknowledged.actor, standing.acknowledged.note) == ("olga", "restarting it")
+    (row,) = (await look(olga, "alerts", at="now"))["alerts"]
+    assert (row["alert_id"], row["acknowledged"]["actor"]) == (mild.alert_id, "olga")
+    (written,) = search(audit, action="alerts.acknowledge")
+    assert (written["actor"], written["alert_id"]) == ("olga", mild.alert_id)
+    await operations.emit(OPERATIONS_ALERTS_RAISED, ALERT)
+    assert await alerts_in_force(operations) == [Standing(ALERT, None)]
+    await operations.emit(OPERATIONS_ALERTS_CLEARED, ALERT.model_copy(update={"cleared_at": ALERT.raised_at}))
+    with pytest.raises(Declined, match="is not in force"):
+        await act(olga, "alerts.acknowledge", alert_id=ALERT.alert_id)
+    with pytest.raises(Declined, match="about the whole bus"):
+        await preview(olga, "alerts.acknowledge", ALPHA, alert_id=ALERT.alert_id)
 
 
 async def test_nobody_but_a_role_with_acts_has_anything_done(gate: Gate, responders: AsyncExitStack):
@@ -262,7 +322,7 @@ async def test_a_responder_killed_between_the_record_and_the_act_is_gone_on_with
     async def killed(*_: object, **__: object) -> None:
         raise asyncio.CancelledError
 
-    for place in ("mts1b_operations.people.actions.requeue", "mts1b_operations.people.once.Requests.finish"):
+    for place in ("mts1b_operations.people.letter_actions.requeue", "mts1b_operations.people.once.Requests.finish"):
         with monkeypatch.context() as patch:
             patch.setattr(place, killed)
             with pytest.raises(asyncio.CancelledError):

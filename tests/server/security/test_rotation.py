@@ -1,6 +1,7 @@
 """Certificates are renewed and permissions change while events flow: none is lost, no service is disconnected."""
 
 import asyncio
+import shutil
 from dataclasses import replace
 from typing import Any, Self
 
@@ -8,6 +9,7 @@ import pytest
 from cryptography import x509
 from locked_server import PATIENCE, Locked
 from mts1b_deploy.permissions import Grant, all_permissions
+from mts1b_deploy.secure import issue_missing
 from mts1b_foundation.orders import Order
 from mts1b_foundation.samples import ORDER
 from mts1b_foundation.subjects import OMS_ORDERS_FILLED
@@ -93,6 +95,18 @@ async def test_every_certificate_is_renewed_under_load_and_nobody_notices(locked
     assert (oms.counters.disconnects, treasury.counters.disconnects) == (0, 0)
 
 
+async def test_an_authority_is_replaced_under_load_and_everybody_trusts_the_new_one_at_the_next_login(locked: Locked):
+    oms, treasury = await locked.bus("mts1b-oms"), await locked.bus("mts1b-treasury")
+    async with Load(oms, treasury) as load:
+        shutil.move(locked.pki.directory, locked.pki.directory.with_name("lost"))
+        locked.pki.init()
+        issue_missing(locked.pki, ["127.0.0.1", "localhost"], locked.checkouts)
+        await locked.server.restart()
+        await load.more()
+    assert sorted(set(load.handled)) == sorted(load.acked)
+    assert min(oms.counters.reconnects, treasury.counters.reconnects) > 0
+
+
 async def test_permissions_change_under_load_and_nobody_notices(locked: Locked):
     oms, treasury = (
         await patient_bus(locked, "mts1b-oms"),
@@ -119,6 +133,7 @@ async def test_permissions_change_under_load_and_nobody_notices(locked: Locked):
     assert [bus.counters.disconnects for bus in (oms, treasury, research)] == [0, 0, 0]
 
 
+@pytest.mark.slow(seconds=8)
 async def test_a_reader_whose_permission_is_withdrawn_is_told(locked: Locked):
     treasury = await patient_bus(locked, "mts1b-treasury")
     usual = all_permissions(declared(locked.checkouts).sources)

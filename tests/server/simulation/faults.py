@@ -4,10 +4,10 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
 from mts1b_platform.eventbus.streams import STREAMS
+from mts1b_platform.testing.simulation.server.stream import Stream
 
 from simulation.evidence import STRANGER, order_of
 from simulation.plan import Fault
-from simulation.server.stream import Stream
 from simulation.workloads.orders import order
 
 if TYPE_CHECKING:

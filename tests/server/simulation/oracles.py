@@ -43,6 +43,8 @@ _KEEP_AWAY: Final = {
 """Seconds that a fault keeps the server's answers away: at least, and with all of it how many more."""
 _OF_ONE: Final = frozenset({"freeze", "half", "lag", "narrow"})
 """Those of them that concern one process."""
+_ADD_UP: Final = frozenset({"freeze", "freeze_server"})
+"""Those of them that begin when the one before of the same kind is over: who is stopped twice stands still for both."""
 
 
 def judge(evidence: Evidence) -> list[Violation]:
@@ -72,7 +74,7 @@ def _handled_or_dead_letter(evidence: Evidence) -> Iterator[Violation]:
     """What is stored is handled or a dead letter, and everything settles in time."""
     for durable, reader in evidence.record.readers.items():
         done = reader.done | evidence.letters[durable].keys()
-        due = [order for order in evidence.stored if order in evidence.record.acked or order >= STRANGER]
+        due = [order for order in evidence.stored if _reads(reader, order, evidence)]
         missing = [order for order in due if order not in done]
         state = evidence.unsettled.get(durable, "settled")
         if missing and evidence.quiet:
@@ -81,6 +83,14 @@ def _handled_or_dead_letter(evidence: Evidence) -> Iterator[Violation]:
             yield Violation("never handled", f"{durable}: {len(missing)} orders, such as {missing[:4]}; {state}")
         elif not evidence.quiet and durable in evidence.unsettled:
             yield Violation("never settled", f"{durable}: {state}")
+
+
+def _reads(reader: Reader, order: int, evidence: Evidence) -> bool:
+    """Whether an order is known to be there, and is one that ``reader`` reads."""
+    acked = evidence.record.acked.get(order)
+    if acked is None:
+        return order >= STRANGER
+    return reader.key in (None, acked.key)
 
 
 def _not_again(evidence: Evidence) -> Iterator[Violation]:
@@ -130,6 +140,19 @@ def _keys_in_order(durable: str, first: list[int], evidence: Evidence) -> Iterat
         latest[acked.key] = order
 
 
+def _in_office(evidence: Evidence) -> Iterator[Violation]:
+    """Nobody begins with an event once another has taken over; but while the pin is forgotten, with its leader."""
+    if evidence.plan.kinds & {"leader", "kill_server"}:
+        return
+    for durable, reader in evidence.record.readers.items():
+        latest = ("", 0)
+        for process, term in reader.terms:
+            if term < latest[1]:
+                yield Violation("begun when another was in office", f"{durable}: {process} in {term}, after {latest}")
+                break
+            latest = process, term
+
+
 def _booked_once(evidence: Evidence) -> Iterator[Violation]:
     """A SQL store has each effect once, and none of a transaction that was rolled back; nothing stays in the outbox."""
     record = evidence.record
@@ -173,7 +196,10 @@ def _unknown(evidence: Evidence, reader: Reader, order: int) -> bool:
     return reader.failures[order] + reader.crashes[order] > 0
 
 
-_OF_SHARED: Final = ("reader-a", "reader-b", "service-a", "service-b")
+_OF_SHARED: Final = (
+    *("reader-a", "reader-b", "service-a", "service-b"),
+    *(f"{workload}-{name}" for workload in ("standby", "share") for name in "abc"),
+)
 """Roles that read a durable which is not named after them."""
 
 
@@ -212,10 +238,15 @@ def _away(plan: Plan, ended: Ended) -> float:
     """Seconds in all for which faults kept the server's answers away from a process that ended, before it did."""
     role, _, _ = ended.process.partition("#")
     since, seconds = ended.at - _BEFORE_ITS_END, 0.0
-    for fault in plan.faults:
+    stopped: dict[str, float] = {}
+    for fault in sorted(plan.faults, key=lambda fault: fault.at):
         if fault.kind in _KEEP_AWAY and (fault.kind not in _OF_ONE or fault.who == role):
             least, more = _KEEP_AWAY[fault.kind]
-            seconds += max(0.0, min(ended.at, fault.at + least + more * fault.x) - max(since, fault.at))
+            begin = max(fault.at, stopped.get(fault.kind, 0.0))
+            end = begin + least + more * fault.x
+            if fault.kind in _ADD_UP:
+                stopped[fault.kind] = end
+            seconds += max(0.0, min(ended.at, end) - max(since, begin))
     return seconds
 
 
@@ -261,6 +292,7 @@ _ORACLES: Final[tuple[Callable[[Evidence], Iterator[Violation]], ...]] = (
     _handled_or_dead_letter,
     _not_again,
     _in_order,
+    _in_office,
     _booked_once,
     _one_end,
     _only_failures_count,

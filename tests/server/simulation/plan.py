@@ -5,7 +5,7 @@ import random
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Final, Literal, Self
 
-Workload = Literal["orders", "outbox", "service", "books"]
+Workload = Literal["orders", "outbox", "service", "books", "standby", "share"]
 Reading = Literal["run", "generator", "dropped"]
 
 MODES: Final = frozenset({"block", "fail", "slow", "abort", "generator", "dropped"})
@@ -32,6 +32,12 @@ PROFILES: Final[dict[str, tuple[str, ...]]] = {
     "leases": ("wall", "kill"),
     "outbox": ("cut", "half", "kill_server", "kill", "graceful", "freeze", "leader", "wall", "block", "fail", "abort"),
     "service": ("cut", "half", "kill_server", "kill", "graceful", "freeze", "leader", "wall", "fail", "slow"),
+    "standby": (
+        *("kill", "freeze", "graceful", "kill_server", "freeze_server", "cut", "half", "lag", "leader", "wall", "slow"),
+    ),
+    "share": (
+        *("kill", "freeze", "graceful", "kill_server", "freeze_server", "cut", "half", "lag", "leader", "wall", "slow"),
+    ),
     "claims": ("wall", "kill", "kill_server"),
     "drain": ("graceful",),
     "contexts": ("generator",),
@@ -47,6 +53,8 @@ _WORKLOADS: Final[dict[str, Workload]] = {
     "service": "service",
     "claims": "service",
     "drain": "books",
+    "standby": "standby",
+    "share": "share",
 }
 """Of profiles whose workload is another than orders."""
 _ROLES: Final[dict[Workload, tuple[str, ...]]] = {
@@ -54,6 +62,8 @@ _ROLES: Final[dict[Workload, tuple[str, ...]]] = {
     "outbox": ("oms", "relay", "reader-a", "reader-b"),
     "service": ("oms", "service-a", "service-b"),
     "books": ("oms", "service-a"),
+    "standby": ("oms", "standby-a", "standby-b", "standby-c"),
+    "share": ("oms", "share-a", "share-b", "share-c"),
 }
 
 

@@ -38,6 +38,8 @@ class Reader:
     """What one durable has handled."""
 
     ordered: bool
+    key: str | None = None
+    """The key of the only orders that it reads."""
     shared: bool = False
     """Whether several processes read it, so that no order is promised."""
     once: bool = False
@@ -47,6 +49,8 @@ class Reader:
     effects: list[Effect] = field(default_factory=list)
     begun: Counter[int] = field(default_factory=Counter)
     """By order how often its handler was called."""
+    terms: list[tuple[str, int]] = field(default_factory=list[tuple[str, int]])
+    """Processes and the terms in which they began with an event, in the order of time; of instances that stand by."""
     failures: Counter[int] = field(default_factory=Counter)
     """By order how often its handler raised."""
     crashes: Counter[int] = field(default_factory=Counter)

@@ -1,13 +1,8 @@
 """One simulation: a plan carried out in a world of its own, and what came of it."""
 
 import asyncio
-import gc
 import logging
-import sys
-import warnings
 from collections import Counter
-from collections.abc import Generator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -15,28 +10,36 @@ from typing import Any, Final, cast
 
 import aiosqlite
 from mts1b_platform.eventbus import EventBus, connect
+from mts1b_platform.testing.simulation.clocks import SimChance, SimClock, simulated
+from mts1b_platform.testing.simulation.network import SimNetwork, Socket
+from mts1b_platform.testing.simulation.process import BUSY, Process
+from mts1b_platform.testing.simulation.server import NatsModel
+from mts1b_platform.testing.simulation.server.stream import StreamState
+from mts1b_platform.testing.simulation.settings import isolated_settings
+from mts1b_platform.testing.simulation.sqlite import open_database, simulated_sqlite
+from mts1b_platform.testing.simulation.undisturbed import undisturbed
+from mts1b_platform.testing.simulation.world import LogLines, World
 
-from simulation.clocks import SimChance, SimClock, simulated
 from simulation.evidence import Evidence, dead_letters, order_of
 from simulation.faults import ORDERS, create_stream, inject
-from simulation.network import SimNetwork, Socket
 from simulation.oracles import Violation, judge
 from simulation.plan import Plan
-from simulation.process import BUSY, Process
 from simulation.record import Ended, Record
-from simulation.server import NatsModel
-from simulation.server.stream import StreamState
-from simulation.settings import isolated_settings
-from simulation.sqlite import open_database, simulated_sqlite
-from simulation.workloads.orders import Orders
+from simulation.workloads.orders import Orders, Shares, Standbys
 from simulation.workloads.outbox import Outbox
 from simulation.workloads.service import Books, Services
 from simulation.workloads.workload import Workload
-from simulation.world import LogLines, World
 
 QUIET_WITHIN: Final = 150.0
 """Seconds after the last fault within which everything must be handled, beside the work itself."""
-_WORKLOADS: Final[dict[str, type[Workload]]] = {"orders": Orders, "outbox": Outbox, "service": Services, "books": Books}
+_WORKLOADS: Final[dict[str, type[Workload]]] = {
+    "orders": Orders,
+    "outbox": Outbox,
+    "service": Services,
+    "books": Books,
+    "standby": Standbys,
+    "share": Shares,
+}
 _RESTART: Final = 0.5
 _LOOK: Final = 0.5
 
@@ -236,7 +239,7 @@ class Run:
 
 def simulate(plan: Plan, *, verbose: bool = False) -> Result:
     """Carry out ``plan`` and judge it."""
-    with _undisturbed():
+    with undisturbed():
         return _simulate(plan, verbose)
 
 
@@ -254,34 +257,3 @@ def _simulate(plan: Plan, verbose: bool) -> Result:
     run.workload.close()
     effects = sum(len(reader.effects) for reader in run.record.readers.values())
     return Result(plan, violations, world.checksum, list(world.lines), world.now, world.steps, effects, world.injected)
-
-
-@contextmanager
-def _undisturbed() -> Generator[None]:
-    """No garbage collection inside: it would run the ``finally`` blocks of killed processes. At the end they are
-    collected without a word."""
-    on = gc.isenabled()
-    gc.disable()
-    gc.freeze()  # what exists already need not be looked through at the end
-    hook = sys.unraisablehook
-    try:
-        yield
-    finally:
-        sys.unraisablehook = _say_nothing
-        logging.disable()
-        outer = asyncio._get_running_loop()
-        asyncio._set_running_loop(asyncio.AbstractEventLoop())  # a task that such a block begins is held by none
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            gc.collect()
-            gc.collect()  # what was begun by the end of a coroutine
-        asyncio._set_running_loop(outer)
-        logging.disable(logging.NOTSET)
-        sys.unraisablehook = hook
-        gc.unfreeze()
-        if on:
-            gc.enable()
-
-
-def _say_nothing(unraisable: object) -> None:
-    """The end of a coroutine whose process was killed is nobody's error."""

@@ -3,16 +3,19 @@
 ``python tests/system/chaos_desk/desk_bench.py`` (``make bench-desk``) runs desks, each on a server of its own:
 
 - *Latency*: a simulated market at a steady pace. A listener hears every event of the chain; the hops from the quote
-  that closed a bar to the fill that is booked are told apart by trace and by order. Once on a server that syncs its
-  disk from time to time, as the profile minimal has it, and once on one that syncs always, as the profile single.
+  that closed a bar to the fill that is booked are told apart by trace and by order. Once on a server of profile
+  minimal, which syncs its disk from time to time, and once on an installation of profile single, which always does,
+  with certificates and permissions.
 - *An order*: what an order takes at full speed, durable and relaxed: the time of a run that trades less that of one
   that never does. The ledgers must be equal.
+- *The same*: the ledgers of a durable and of a relaxed run, byte for byte: of the day below, or of the files that
+  ``--data`` names, each with the funds, strategies and brokers of the day.
 - *A day*: twenty symbols, four funds, two strategies, two brokers, 100,000 quotes over a day of market time at full
   speed. Quotes per second, CPU and memory of every service, sampled at each tenth of the day.
 
-``--only latency``, ``--only order`` and ``--only day`` run one of them; ``--quotes`` sets the length of the day. Exit
-code 1 when the books or the ledgers disagree, or a service grew by more than ``--grow`` MB over the second half of the
-day.
+``--only latency``, ``order``, ``same`` or ``day`` runs one of them; ``--quotes`` sets the length of the day. The exit
+code is 1 when the books or the ledgers disagree, or a service grew by more than ``--grow`` MB over the second half of
+the day.
 """
 
 import argparse
@@ -48,8 +51,19 @@ from mts1b_foundation.subjects import (
 from mts1b_platform.eventbus import EventBus, apply_streams, connect
 from mts1b_platform.server import NatsServer
 
+if not __package__:  # run as a script, or beside one
+    from desk_chaos import bus_of
+else:
+    from .desk_chaos import bus_of
+
 _DAY = 86_400
 _HOPS = ("quote", "signal", "created", "risk passed", "accepted", "broker fill", "fill booked")
+_SPANS = {
+    "quote to order": ("quote", "created"),
+    "order to fill": ("created", "fill booked"),
+    "quote to fill": ("quote", "fill booked"),
+}
+"""Quantiles of their own: not the sums of those of the hops."""
 
 
 def settings_of(symbols: int, quotes: int | None, *, tick_ms: int, interval: str, latency_ms: int) -> DeskSettings:
@@ -76,32 +90,33 @@ def settings_of(symbols: int, quotes: int | None, *, tick_ms: int, interval: str
 
 @asynccontextmanager
 async def desk(
-    directory: Path, settings: DeskSettings, speed: str, *, sync: str = "2m"
-) -> AsyncGenerator[tuple[NatsServer, Any]]:
-    """A running desk on a server of its own, which syncs its disk every ``sync``."""
-    file, config = directory / "desk.json", directory / "nats.conf"
+    directory: Path, settings: DeskSettings, speed: str, *, profile: str
+) -> AsyncGenerator[tuple[EventBus, Any]]:
+    """A running desk on a bus of its own, which is handed out as somebody who may hear everything."""
+    file = directory / "desk.json"
     await asyncio.to_thread(file.write_text, settings.model_dump_json())
-    await asyncio.to_thread(config.write_text, f'jetstream {{ sync_interval: "{sync}" }}\n')
-    async with NatsServer(directory / "nats", config=config) as server:
-        async with await connect(server.url) as bus:
-            await apply_streams(bus)
-        process = await asyncio.create_subprocess_exec(
-            sys.executable, "-m", "mts1b_desk", "run", "--settings", str(file), "--speed", speed, "--json",
-            stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.DEVNULL, cwd=directory,
-            env={**os.environ, "MTS1B_NATS_URL": server.url, "XDG_CONFIG_HOME": str(directory)},
-        )  # fmt: skip
-        try:
-            yield server, process
-        finally:
-            if process.returncode is None:
-                process.kill()
-                await process.wait()
+    async with bus_of(profile, directory / "nats") as target:
+        where = target.environment
+        config = where.get("MTS1B_CONFIG")
+        service = "mts1b-operations" if config else None
+        async with await connect(where.get("MTS1B_NATS_URL"), config=config, service=service, watched=False) as bus:
+            process = await asyncio.create_subprocess_exec(
+                sys.executable, "-m", "mts1b_desk", "run", "--settings", str(file), "--speed", speed, "--json",
+                stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.DEVNULL, cwd=directory,
+                env={**os.environ, **where, "XDG_CONFIG_HOME": str(directory)},
+            )  # fmt: skip
+            try:
+                yield bus, process
+            finally:
+                if process.returncode is None:
+                    process.kill()
+                    await process.wait()
 
 
-async def latency(directory: Path, *, orders: int, profile: str, sync: str) -> None:
+async def latency(directory: Path, *, orders: int, profile: str) -> None:
     """Print the hops from quote to booked fill."""
     settings = settings_of(3, None, tick_ms=50, interval="1s", latency_ms=0)
-    async with desk(directory, settings, "8", sync=sync) as (server, process), await connect(server.url) as bus:
+    async with desk(directory, settings, "8", profile=profile) as (bus, process):
         times = await _hear(bus, orders)
         process.send_signal(signal.SIGINT)
         ledger = json.loads((await process.communicate())[0])
@@ -109,45 +124,74 @@ async def latency(directory: Path, *, orders: int, profile: str, sync: str) -> N
     print(
         f"latency on {profile} at {rate:.0f} quotes/s, {len(times)} orders filled, books agree: {ledger['reconciled']}"
     )
-    print(f"  {'from':12} {'to':12} {'p50 ms':>8} {'p99 ms':>8} {'share':>7}")
-    total = _quantile([each[_HOPS[-1]] - each[_HOPS[0]] for each in times], 0.5)
-    for first, then in pairwise(_HOPS):
+    whole = _quantile([each["fill booked"] - each["quote"] for each in times], 0.5)
+    print(f"  {'':28} {'p50 ms':>8} {'p99 ms':>8} {'share':>7}")
+    for name, (first, then) in {**{f"{a} > {b}": (a, b) for a, b in pairwise(_HOPS)}, **_SPANS}.items():
         hops = [each[then] - each[first] for each in times]
-        share = _quantile(hops, 0.5) / total if total else 0
-        print(f"  {first:12} {then:12} {_quantile(hops, 0.5):8.2f} {_quantile(hops, 0.99):8.2f} {share:7.0%}")
-    whole = [each[_HOPS[-1]] - each[_HOPS[0]] for each in times]
-    placed = [each["created"] - each["quote"] for each in times]
-    print(f"  quote to order: p50 {_quantile(placed, 0.5):.2f} ms, p99 {_quantile(placed, 0.99):.2f} ms")
-    print(f"  quote to order to fill: p50 {_quantile(whole, 0.5):.2f} ms, p99 {_quantile(whole, 0.99):.2f} ms")
+        half = _quantile(hops, 0.5)
+        print(f"  {name:28} {half:8.2f} {_quantile(hops, 0.99):8.2f} {half / whole:7.0%}")
 
 
 async def an_order(directory: Path, *, quotes: int) -> bool:
     """Print what an order takes, durable and relaxed; says whether their ledgers are equal."""
     ledgers: dict[str, str] = {}
-    async with NatsServer(directory / "nats") as server:
-        async with await connect(server.url) as bus:
-            await apply_streams(bus)
-        environment = {**os.environ, "MTS1B_NATS_URL": server.url, "XDG_CONFIG_HOME": str(directory)}
-
-        async def run(*more: str) -> tuple[float, dict[str, Any]]:
-            began = time.perf_counter()
-            process = await asyncio.create_subprocess_exec(
-                sys.executable, "-m", "mts1b_desk", "run", "--json", "--quotes", str(quotes), "--speed", "max",
-                "--interval", "500ms", "--fast", "1", *more,
-                stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.DEVNULL, cwd=directory, env=environment,
-            )  # fmt: skip
-            out, _ = await process.communicate()
-            return time.perf_counter() - began, json.loads(out)["funds"]
-
+    fast = ("--quotes", str(quotes), "--interval", "500ms", "--fast", "1")
+    async with _server(directory) as environment:
         for mode in ("durable", "relaxed"):
-            idle, _ = await run("--slow", str(quotes), "--durability", mode)
-            took, funds = await run("--slow", "2", "--durability", mode)
+            idle, _ = await _run(environment, *fast, "--slow", str(quotes), "--durability", mode)
+            took, funds = await _run(environment, *fast, "--slow", "2", "--durability", mode)
             orders = sum(sum(fund["orders"].values()) for fund in funds.values())
             ledgers[mode] = json.dumps(funds)
             print(f"an order, {mode}: {1000 * (took - idle) / orders:.2f} ms ({orders} orders, {took:.1f} s in all)")
     equal = len(set(ledgers.values())) == 1
     print(f"  the ledgers are {'equal' if equal else 'DIFFERENT'}")
     return equal
+
+
+async def same(directory: Path, *, quotes: int, symbols: int, data: Sequence[Path]) -> bool:
+    """Say whether durable and relaxed runs end with the same ledgers."""
+    file = directory / "desk.json"
+    settings = settings_of(symbols, quotes, tick_ms=_DAY * 1000 // quotes, interval="5m", latency_ms=50)
+    if data:
+        settings = settings.model_copy(update={"intervals": ("1s",)})
+    await asyncio.to_thread(file.write_text, settings.model_dump_json())
+    equal = True
+    async with _server(directory) as environment:
+        for path in data or (None,):
+            what = ("--data", str(path)) if path else ()
+            ledgers: list[str] = []
+            for mode in ("durable", "relaxed"):
+                _, funds = await _run(environment, "--settings", str(file), *what, "--durability", mode)
+                ledgers.append(json.dumps(funds))
+            orders = sum(sum(fund["orders"].values()) for fund in json.loads(ledgers[0]).values())
+            agreed = ledgers[0] == ledgers[1]
+            equal = equal and agreed
+            name = path.name if path else f"a day of {quotes} quotes"
+            said = "the same, byte for byte" if agreed else "DIFFERENT"
+            print(f"{name}: durable and relaxed ledger of {len(ledgers[0])} bytes, {orders} orders: {said}")
+    return equal
+
+
+@asynccontextmanager
+async def _server(directory: Path) -> AsyncGenerator[dict[str, str]]:
+    """A server with every stream; yields the environment of commands that use it."""
+    async with NatsServer(directory / "nats") as server:
+        async with await connect(server.url) as bus:
+            await apply_streams(bus)
+        yield {**os.environ, "MTS1B_NATS_URL": server.url, "XDG_CONFIG_HOME": str(directory)}
+
+
+async def _run(environment: dict[str, str], *options: str) -> tuple[float, dict[str, Any]]:
+    """Run a desk at full speed; how many seconds it took, and its funds."""
+    began = time.perf_counter()
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "mts1b_desk", "run", "--json", "--speed", "max", *options,
+        stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE, env=environment,
+    )  # fmt: skip
+    out, err = await process.communicate()
+    if not out:
+        raise SystemExit(f"a desk ended with code {process.returncode} and without a ledger:\n{err.decode()}")
+    return time.perf_counter() - began, json.loads(out)["funds"]
 
 
 async def _hear(bus: EventBus, orders: int) -> list[dict[str, float]]:
@@ -219,7 +263,7 @@ async def day(directory: Path, *, quotes: int, symbols: int) -> tuple[bool, floa
     memory: dict[str, list[float]] = {service: [] for service in SERVICES}
     cpu: dict[str, float] = {}
     began = ended = 0.0
-    async with desk(directory, settings, "max") as (server, process), await connect(server.url) as bus:
+    async with desk(directory, settings, "max", profile="minimal") as (bus, process):
         for tenth in range(1, 11):
             while (position := await _position(bus)) < quotes * tenth // 10:
                 began = began or (time.monotonic() if position else 0.0)
@@ -267,18 +311,24 @@ def main() -> int:
     parser.add_argument("--symbols", type=int, default=20)
     parser.add_argument("--orders", type=int, default=300)
     parser.add_argument("--grow", type=float, default=20.0)
-    parser.add_argument("--only", choices=("latency", "order", "day"))
+    parser.add_argument("--only", choices=("latency", "order", "same", "day"))
+    parser.add_argument("--data", type=Path, nargs="+", default=[], help="files of market data for `same`")
     options = parser.parse_args()
     agreed, equal, grown = True, True, 0.0
     with tempfile.TemporaryDirectory(prefix="mts1b-bench-desk-") as directory:
         place = Path(directory)
         if options.only in (None, "latency"):
-            for profile, sync in (("minimal", "2m"), ("single", "always")):
+            for profile in ("minimal", "single"):
                 (place / profile).mkdir()
-                asyncio.run(latency(place / profile, orders=options.orders, profile=profile, sync=sync))
+                asyncio.run(latency(place / profile, orders=options.orders, profile=profile))
         if options.only in (None, "order"):
             (place / "order").mkdir()
             equal = asyncio.run(an_order(place / "order", quotes=3_000))
+        if options.only in (None, "same"):
+            (place / "same").mkdir()
+            data = [path.resolve() for path in options.data]
+            found = same(place / "same", quotes=options.quotes, symbols=options.symbols, data=data)
+            equal = asyncio.run(found) and equal
         if options.only in (None, "day"):
             (place / "day").mkdir()
             agreed, grown = asyncio.run(day(place / "day", quotes=options.quotes, symbols=options.symbols))

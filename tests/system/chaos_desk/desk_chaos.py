@@ -6,6 +6,10 @@
     --kills 30               kill -9 of services, all alike, at random moments of the run
     --server-kills 5         kill -9 of the NATS server, which comes back on its store a moment later
     --seed 0                 repeats the plan; timing is never repeated exactly
+    --profile single         on an installation with certificates and permissions, and a process for each identity;
+                             ``cluster``: on three nodes of profile production, one of which is killed instead
+    --standby                every service twice
+    --freezes 0              SIGSTOP of services, for longer than another instance takes to take over
 """
 
 import argparse
@@ -19,20 +23,71 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import psutil
+from mts1b_desk.declared import TAKEOVER
 from mts1b_desk.settings import BrokerSettings, DeskSettings, FundSettings, StrategySettings
 from mts1b_platform.eventbus import apply_streams, connect
 from mts1b_platform.server import NatsServer
 
+if not __package__:  # run as a script, or beside one
+    from installed import clustered, installed
+else:
+    from .installed import clustered, installed
+
 VICTIMS = ("operations", "riskengine", "oms", "brokers", "treasury", "research", "marketdata")
 _START = datetime(2022, 5, 4, 13, 30, tzinfo=UTC)
+
+
+class Target(Protocol):
+    """A bus that a desk runs on, and whose server may be killed."""
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """How commands find it."""
+        ...
+
+    @property
+    def running(self) -> bool:
+        """Whether the server runs."""
+        ...
+
+    def kill(self) -> None:
+        """End the server as a crash would."""
+        ...
+
+    async def start(self) -> object:
+        """Return when the server is back."""
+        ...
+
+
+class Bare(NatsServer):
+    """A server without identities, as profile minimal has it."""
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """How commands find it."""
+        return {"MTS1B_NATS_URL": self.url}
+
+
+@asynccontextmanager
+async def bus_of(profile: str, directory: Path) -> AsyncGenerator[Target]:
+    """A bus of ``profile`` with every stream, below ``directory``."""
+    if profile != "minimal":
+        async with clustered(directory) if profile == "cluster" else installed(directory) as target:
+            yield target
+        return
+    async with Bare(directory, timeout=60) as server:
+        async with await connect(server.url) as bus:
+            await apply_streams(bus)
+        yield server
 
 
 @dataclass(slots=True)
@@ -52,12 +107,15 @@ class Outcome:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
-    """Kills of a run: how many of whom, and the longest pause before the next one in seconds."""
+    """What happens to a run: how often to whom, and the longest pause before the next one in seconds."""
 
     kills: int = 0
     server_kills: int = 0
+    freezes: int = 0
     pause: float = 0.4
     seed: int = 0
+    standby: bool = False
+    """Whether there are two of each service to be killed and frozen."""
 
 
 def make_quotes(
@@ -102,7 +160,7 @@ def desk_file(path: Path, *, interval: str = "250ms") -> Path:
     return path
 
 
-async def run_desk(server: NatsServer, directory: Path, *arguments: str, plan: Plan | None = None) -> Outcome:
+async def run_desk(server: Target, directory: Path, *arguments: str, plan: Plan | None = None) -> Outcome:
     """One run to its end, under fire when there is a plan.
 
     Raises:
@@ -115,7 +173,7 @@ async def run_desk(server: NatsServer, directory: Path, *arguments: str, plan: P
         process = await asyncio.create_subprocess_exec(
             sys.executable, "-m", "mts1b_desk", "run", *arguments, "--json", "--start-within", "300",
             stdout=asyncio.subprocess.PIPE, stderr=errors, cwd=directory,
-            env={**os.environ, "MTS1B_NATS_URL": server.url, "XDG_CONFIG_HOME": str(directory)},
+            env={**os.environ, **server.environment, "XDG_CONFIG_HOME": str(directory)},
         )  # fmt: skip
         killed: Counter[str] = Counter()
         firing = asyncio.create_task(_fire(process.pid, server, plan, killed)) if plan is not None else None
@@ -135,14 +193,18 @@ async def run_desk(server: NatsServer, directory: Path, *arguments: str, plan: P
     return Outcome(json.loads(out), time.monotonic() - began, killed, said)
 
 
-async def _fire(run: int, server: NatsServer, plan: Plan, killed: Counter[str]) -> None:
+async def _fire(run: int, server: Target, plan: Plan, killed: Counter[str]) -> None:
     """Kill the services in turn, shuffled, at random moments, from the moment that market data runs."""
     rng = random.Random(plan.seed)  # noqa: S311 - which service dies when
-    shots = [VICTIMS[number % len(VICTIMS)] for number in range(plan.kills)] + ["nats-server"] * plan.server_kills
+    victims = [*VICTIMS, *(f"{victim}-2" for victim in VICTIMS if plan.standby)]
+    shots = [(victims[number % len(victims)], _kill) for number in range(plan.kills)]
+    shots += [(rng.choice(victims), _freeze) for _ in range(plan.freezes)]
+    shots += [("nats-server", _kill)] * plan.server_kills
     rng.shuffle(shots)
+    thawing: set[asyncio.Task[None]] = set()
     while "marketdata" not in services_of(run):  # noqa: ASYNC110 - processes tell nobody
         await asyncio.sleep(0.01)
-    for victim in shots:
+    for victim, shoot in shots:
         await asyncio.sleep(rng.uniform(0, plan.pause))
         if victim == "nats-server":
             server.kill()
@@ -151,8 +213,20 @@ async def _fire(run: int, server: NatsServer, plan: Plan, killed: Counter[str]) 
         else:
             while (process := services_of(run).get(victim)) is None:  # noqa: ASYNC110 - it is being started again
                 await asyncio.sleep(0.01)
-            process.kill()
+            thawing.add(asyncio.create_task(shoot(process)))
         killed[victim] += 1
+    await asyncio.gather(*thawing)
+
+
+async def _kill(process: psutil.Process) -> None:
+    process.kill()
+
+
+async def _freeze(process: psutil.Process) -> None:
+    with contextlib.suppress(psutil.Error):  # it may be killed meanwhile
+        process.suspend()
+        await asyncio.sleep(TAKEOVER + 1.5)
+        process.resume()
 
 
 def services_of(run: int) -> dict[str, psutil.Process]:
@@ -167,14 +241,14 @@ def services_of(run: int) -> dict[str, psutil.Process]:
     return found
 
 
-async def compare(directory: Path, arguments: Sequence[str], plan: Plan, *, calm: int = 2) -> list[Outcome]:
+async def compare(
+    directory: Path, arguments: Sequence[str], plan: Plan, *, calm: int = 2, profile: str = "minimal"
+) -> list[Outcome]:
     """``calm`` undisturbed runs, then one under fire; each on a server and with state of its own."""
     outcomes: list[Outcome] = []
     for number in range(calm + 1):
         place = directory / f"run-{number}"
-        async with NatsServer(place / "nats") as server:
-            async with await connect(server.url) as bus:
-                await apply_streams(bus)
+        async with bus_of(profile, place / "nats") as server:
             firing = plan if number == calm else None
             outcomes.append(await run_desk(server, place, *arguments, "--state", str(place / "state"), plan=firing))
     return outcomes
@@ -188,13 +262,24 @@ def main() -> int:
     parser.add_argument("--server-kills", type=int, default=5)
     parser.add_argument("--pause", type=float, default=0.4)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--freezes", type=int, default=0)
+    parser.add_argument("--profile", choices=("minimal", "single", "cluster"), default="minimal")
+    parser.add_argument("--standby", action="store_true")
     options = parser.parse_args()
-    plan = Plan(kills=options.kills, server_kills=options.server_kills, pause=options.pause, seed=options.seed)
+    plan = Plan(
+        kills=options.kills,
+        server_kills=options.server_kills,
+        freezes=options.freezes,
+        pause=options.pause,
+        seed=options.seed,
+        standby=options.standby,
+    )
     with tempfile.TemporaryDirectory(prefix="mts1b-chaos-desk-") as directory:
         place = Path(directory)
         data: Path = options.data.resolve() if options.data else make_quotes(place / "made-up.csv")
         arguments = ["--data", str(data), "--settings", str(desk_file(place / "desk.json"))]
-        outcomes = asyncio.run(compare(place, arguments, plan))
+        arguments += ["--standby"] if plan.standby else []
+        outcomes = asyncio.run(compare(place, arguments, plan, profile=options.profile))
     first, second, fired = outcomes
     for name, outcome in zip(("undisturbed", "again", "under fire"), outcomes, strict=True):
         funds = outcome.ledger["funds"].values()
@@ -205,8 +290,8 @@ def main() -> int:
             f"{outcome.ledger['reconciled']}, ledger {'the same' if outcome.books == first.books else 'DIFFERENT'}"
         )
     services = sum(count for victim, count in fired.killed.items() if victim != "nats-server")
-    print(f"killed: {services} services ({dict(sorted(fired.killed.items()))})")
-    enough = services >= plan.kills and fired.killed["nats-server"] >= plan.server_kills
+    print(f"killed or frozen: {services} services ({dict(sorted(fired.killed.items()))})")
+    enough = services >= plan.kills + plan.freezes and fired.killed["nats-server"] >= plan.server_kills
     if not enough:
         print("the run was over before every kill was done: make the pause shorter with --pause")
     same = first.books == second.books == fired.books

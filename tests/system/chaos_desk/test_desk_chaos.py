@@ -14,12 +14,12 @@ import psutil
 import pytest
 from mts1b_desk.data.replay import Replay
 from mts1b_desk.ledger import ledger_document
+from mts1b_desk.saved import reconcile_saved
 from mts1b_desk.settings import DeskSettings, ReplaySettings
-from mts1b_platform.eventbus import apply_streams, connect
-from mts1b_platform.server import NatsServer
+from mts1b_platform.eventbus import connect
 
 from ..desk.rehearsal import Rehearsal  # noqa: TID252 - tests are not installed: they have no absolute name
-from .desk_chaos import Outcome, Plan, desk_file, make_quotes, run_desk, services_of
+from .desk_chaos import Outcome, Plan, Target, bus_of, desk_file, make_quotes, run_desk, services_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,18 +43,14 @@ def case(tmp_path: Path) -> Case:
 
 
 @pytest.fixture
-async def server(tmp_path: Path) -> AsyncGenerator[NatsServer]:
+async def server(tmp_path: Path) -> AsyncGenerator[Target]:
     """A server with the streams, that may be killed."""
-    async with NatsServer(tmp_path / "nats", timeout=60) as server:
-        async with await connect(server.url) as bus:
-            await apply_streams(bus)
-        yield server
+    async with bus_of("minimal", tmp_path / "nats") as target:
+        yield target
 
 
 @pytest.mark.slow(seconds=8)
-async def test_kills_of_services_and_of_the_server_do_not_change_the_ledger(
-    server: NatsServer, case: Case, tmp_path: Path
-):
+async def test_kills_of_services_and_of_the_server_do_not_change_the_ledger(server: Target, case: Case, tmp_path: Path):
     plan = Plan(kills=7, server_kills=1, pause=0.4)
     fired = await run_desk(server, tmp_path, *case.arguments, plan=plan)
     assert len(fired.killed) == sum(fired.killed.values()) == 8
@@ -64,11 +60,32 @@ async def test_kills_of_services_and_of_the_server_do_not_change_the_ledger(
     assert "it was started again" in fired.log
 
 
+@pytest.mark.slow(seconds=25)
+async def test_on_a_locked_down_bus_one_session_after_another_gives_the_same_ledger_whatever_is_killed(
+    case: Case, tmp_path: Path
+):
+    async with bus_of("single", tmp_path / "bus") as server:
+        abandoned = tmp_path / "abandoned"
+        await _killed_half_way(server, tmp_path, *case.arguments, "--state", str(abandoned))
+        plan = Plan(kills=7, server_kills=1, freezes=1, pause=0.4, standby=True)
+        fired = await run_desk(server, tmp_path, *case.arguments, "--standby", plan=plan)
+        assert sum(fired.killed.values()) == 9
+        assert fired.ledger["funds"] == case.funds
+        assert fired.ledger["reconciled"] is True
+        with pytest.raises(AssertionError, match="another session has begun on this bus since"):
+            await run_desk(server, tmp_path, "--state", str(abandoned))
+
+
 @pytest.mark.slow(seconds=8)
-async def test_a_run_that_was_killed_is_gone_on_with_where_it_was(server: NatsServer, case: Case, tmp_path: Path):
+async def test_a_run_that_was_killed_is_gone_on_with_where_it_was(server: Target, case: Case, tmp_path: Path):
     state = tmp_path / "state"
     await _killed_half_way(server, tmp_path, *case.arguments, "--state", str(state))
     session = json.loads((state / "settings.json").read_bytes())["session"]
+    settings = DeskSettings.read(state / "settings.json")
+    async with await connect(servers=server.environment["MTS1B_NATS_URL"], service="mts1b-operations") as bus:
+        left = await reconcile_saved(bus, state, settings)  # in the midst of it, with what was on its way
+    assert left["differences"] == []
+    assert 0 < sum(row["fills"] for row in left["funds"].values()) < sum(row["fills"] for row in case.funds.values())
     resumed = await run_desk(server, tmp_path / "resumed", "--state", str(state), "--speed", "max")
     assert f"Going on with session {session}" in resumed.log
     assert resumed.ledger["session"] == session
@@ -77,12 +94,12 @@ async def test_a_run_that_was_killed_is_gone_on_with_where_it_was(server: NatsSe
     assert again.books == resumed.books
 
 
-async def _killed_half_way(server: NatsServer, cwd: Path, *arguments: str) -> None:
+async def _killed_half_way(server: Target, cwd: Path, *arguments: str) -> None:
     """A run at some speed, killed with its services when something was traded."""
     process = await asyncio.create_subprocess_exec(
         sys.executable, "-m", "mts1b_desk", "run", *arguments, "--speed", "6", "--start-within", "300",
         stdout=asyncio.subprocess.DEVNULL, stderr=asyncio.subprocess.PIPE, cwd=cwd,
-        env={**os.environ, "MTS1B_NATS_URL": server.url, "XDG_CONFIG_HOME": str(cwd)},
+        env={**os.environ, **server.environment, "XDG_CONFIG_HOME": str(cwd)},
     )  # fmt: skip
     assert process.stderr is not None
     while b" fills, lag" not in (line := await process.stderr.readline()) or b" 0 fills" in line:

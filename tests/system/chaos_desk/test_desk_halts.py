@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 from mts1b_desk.cores.core import Emit
-from mts1b_desk.cores.oms import FundState, Oms, OpenOrder
+from mts1b_desk.cores.oms import Oms
+from mts1b_desk.cores.oms_rows import FundState, OpenOrder
 from mts1b_desk.services.oms import OmsService
 from mts1b_desk.settings import DeskSettings
 from mts1b_desk.state.sqlite import SqliteStore

@@ -5,6 +5,7 @@ import contextlib
 import secrets
 import time
 from collections import defaultdict
+from collections.abc import Generator
 from itertools import count, pairwise
 from pathlib import Path
 from types import TracebackType
@@ -20,6 +21,10 @@ DURABLE = "my-consumer"
 SPEC_READER = Path(__file__).parents[2] / "checkouts" / "spec-reader"
 
 _EMITTERS = 8
+_PAUSE = 0.05
+"""Seconds between two events of an emitter while nothing happens to the cluster."""
+_DEADLINE = 100.0
+"""Seconds for an event: what is sent again when the dedupe window of two minutes is over may be stored twice."""
 _STALL = 0.1
 """Seconds; when this process stood still for longer, so may have the whole machine."""
 
@@ -28,16 +33,19 @@ class Load:
     """Services on the bus: mts1b-oms emits orders as fast as they are acknowledged, mts1b-treasury reads them.
 
     Args:
-        config: an ``mts1b.toml`` that leads to the cluster.
+        config: an ``mts1b.toml`` that leads to the cluster, or to a node of profile single.
+        ordered: whether the reader keeps the order of each emitter, whatever happens to its connection.
     """
 
-    def __init__(self, config: Path) -> None:
+    def __init__(self, config: Path, *, ordered: bool = False) -> None:
         self._config = config
+        self._ordered_by = "fund_id" if ordered else None
         self._numbers = count()
         self._name = secrets.token_hex(4)  # a cluster may see several loads, and must not take them for the same events
         self._tasks: list[asyncio.Task[None]] = []
         self._buses: list[EventBus] = []
         self._stopping = False
+        self._pause = 0.0
         self.acked: dict[str, int] = {}
         """By id of every acknowledged event: the sequence that the ack named."""
         self.acked_at: list[float] = []
@@ -45,12 +53,15 @@ class Load:
         """From when until when this process did not run."""
         self.read: defaultdict[str, set[int]] = defaultdict(set)
         """By id of every event that was read: the sequences under which it is stored."""
+        self.disordered: list[str] = []
+        """Ids of events that were first read after a later one of the same emitter."""
+        self._latest: dict[str, int] = {}
 
     async def __aenter__(self) -> Self:
         for service in ("mts1b-oms", "mts1b-treasury"):
             self._buses.append(await connect(config=self._config, service=service, connect_timeout=20))
         self._watch = asyncio.create_task(self._note_stalls())
-        self._tasks = [asyncio.create_task(self._emit()) for _ in range(_EMITTERS)]
+        self._tasks = [asyncio.create_task(self._emit(f"fund-{each}")) for each in range(_EMITTERS)]
         self._reader = asyncio.create_task(self._consume())
         return self
 
@@ -63,6 +74,15 @@ class Load:
         await asyncio.gather(*tasks, return_exceptions=True)
         for bus in self._buses:
             await bus.close()
+
+    @contextlib.contextmanager
+    def calm(self) -> Generator[None]:
+        """Emit some hundred events a second meanwhile: who waits for nodes that catch up leaves them the processor."""
+        self._pause = _PAUSE
+        try:
+            yield
+        finally:
+            self._pause = 0.0
 
     async def more(self, acks: int = 200, within: float = 180.0) -> None:
         """Wait until ``acks`` further events were acknowledged."""
@@ -106,15 +126,17 @@ class Load:
             if task.done() and not self._stopping and (error := task.exception()) is not None:
                 raise error
 
-    async def _emit(self) -> None:
+    async def _emit(self, fund: str) -> None:
         bus = self._buses[0]
         for number in self._numbers:
             if self._stopping:
                 return
-            order = _order(f"{self._name}-{number}")
-            ack = await bus.emit(OMS_ORDERS_FILLED, order, deadline=300)
+            order = _order(f"{self._name}-{number}", fund)
+            ack = await bus.emit(OMS_ORDERS_FILLED, order, deadline=_DEADLINE)
             self.acked[order.idempotency_key] = ack.seq
             self.acked_at.append(time.monotonic())
+            if self._pause:
+                await asyncio.sleep(self._pause)
 
     async def _note_stalls(self) -> None:
         while True:
@@ -124,10 +146,18 @@ class Load:
                 self.stalls.append((before, now))
 
     async def _consume(self) -> None:
-        async for event in self._buses[1].consume(OMS_ORDERS_FILLED, durable=DURABLE):
+        async for event in self._buses[1].consume(OMS_ORDERS_FILLED, durable=DURABLE, ordered_by=self._ordered_by):
             async with event:
-                self.read[event.payload.idempotency_key].add(event.seq)
+                self._note(event.payload, event.seq)
+
+    def _note(self, order: Order, seq: int) -> None:
+        key = order.idempotency_key
+        emitter, number = f"{key.rpartition('-')[0]} {order.fund_id}", int(key.rpartition("-")[2])
+        if key not in self.read and number < self._latest.get(emitter, -1):
+            self.disordered.append(key)
+        self._latest[emitter] = max(number, self._latest.get(emitter, -1))
+        self.read[key].add(seq)
 
 
-def _order(name: str) -> Order:
-    return ORDER.model_copy(update={"order_id": f"order-{name}", "idempotency_key": name})
+def _order(name: str, fund: str) -> Order:
+    return ORDER.model_copy(update={"order_id": f"order-{name}", "idempotency_key": name, "fund_id": fund})

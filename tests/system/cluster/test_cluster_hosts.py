@@ -5,21 +5,16 @@ no network of his own to cut; the failures that need no network are tested by ``
 """
 
 import asyncio
-import contextlib
 import json
-import os
-import secrets
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-import psutil
 import pytest
 from cluster_load import SPEC_READER, Load
 from mts1b_platform.eventbus import connect
 from mts1b_platform.eventbus.jetstream.api import js_api
+from network_hosts import Hosts
 
 pytestmark = [
     pytest.mark.slow(seconds=40),
@@ -31,77 +26,9 @@ pytestmark = [
 NAMES = ("n1", "n2", "n3")
 
 
-class Hosts:
-    """A bridge, and three hosts on it. The test itself stands on the bridge, as clients do."""
-
-    def __init__(self, root: Path) -> None:
-        self.root = root
-        self._tag = secrets.token_hex(3)
-        self._net = f"10.{secrets.randbelow(100) + 100}.{secrets.randbelow(250)}"
-        self.bridge = f"br{self._tag}"
-        _ip("link", "add", self.bridge, "type", "bridge")
-        _ip("address", "add", f"{self._net}.254/24", "dev", self.bridge)
-        _ip("link", "set", self.bridge, "up")
-        for number, name in enumerate(NAMES, start=1):
-            space, link = self.space(name), self.link(name)
-            _ip("netns", "add", space)
-            _ip("link", "add", link, "type", "veth", "peer", "name", "eth0", "netns", space)
-            _ip("link", "set", link, "master", self.bridge, "up")
-            _ip("-n", space, "address", "add", f"{self._net}.{number}/24", "dev", "eth0")
-            _ip("-n", space, "link", "set", "eth0", "up")
-            _ip("-n", space, "link", "set", "lo", "up")
-
-    @property
-    def peers(self) -> str:
-        return ",".join(f"{name}={self._net}.{number}" for number, name in enumerate(NAMES, start=1))
-
-    def space(self, name: str) -> str:
-        return f"mts1b-{self._tag}-{name}"
-
-    def link(self, name: str) -> str:
-        return f"v{self._tag}{name}"
-
-    def prefix(self, name: str) -> Path:
-        return self.root / name
-
-    def deploy(self, name: str, *arguments: str, code: int | None = 0) -> str:
-        """Run ``mts1b-deploy`` on a host."""
-        command = ["ip", "netns", "exec", self.space(name), sys.executable, "-m", "mts1b_deploy", *arguments]
-        done = subprocess.run(
-            [*command, "--prefix", self.prefix(name)], capture_output=True, text=True, check=False, timeout=300
-        )
-        said = f"{name}: {arguments} ended with {done.returncode}:\n{done.stdout}{done.stderr}"
-        assert code is None or done.returncode == code, said
-        return done.stdout + ("" if "--json" in arguments else done.stderr)
-
-    def cut(self, name: str) -> None:
-        """Pull the host's cable."""
-        _ip("link", "set", self.link(name), "down")
-
-    def mend(self, name: str) -> None:
-        """Plug it in again."""
-        _ip("link", "set", self.link(name), "up")
-
-    def remove(self) -> None:
-        """End what runs on the hosts, then take them away."""
-        for _ in range(3):
-            for process in psutil.process_iter():
-                with contextlib.suppress(psutil.Error):
-                    if any(str(self.root) in word for word in process.cmdline()) and process.pid != os.getpid():
-                        process.kill()
-        for name in NAMES:
-            subprocess.run(["ip", "netns", "delete", self.space(name)], check=False, capture_output=True)  # noqa: S607
-        subprocess.run(["ip", "link", "delete", self.bridge], check=False, capture_output=True)  # noqa: S607
-
-
-def _ip(*arguments: str) -> None:
-    done = subprocess.run(["ip", *arguments], capture_output=True, text=True, check=False)  # noqa: S607
-    assert done.returncode == 0, f"`ip {' '.join(arguments)}` failed: {done.stderr}"
-
-
 @pytest.fixture
 def hosts(tmp_path: Path) -> Iterator[Hosts]:
-    made = Hosts(tmp_path / "hosts")
+    made = Hosts(tmp_path / "hosts", NAMES)
     try:
         yield made
     finally:
@@ -110,7 +37,7 @@ def hosts(tmp_path: Path) -> Iterator[Hosts]:
 
 def install(hosts: Hosts) -> None:
     """As docs/cluster.md says: the first node makes the certificates, the others are given them."""
-    common = ("install", "--profile", "production", "--peers", hosts.peers, "--supervisor", "detached")
+    common = ("install", "--profile", "production", "--peers", hosts.places(*NAMES), "--supervisor", "detached")
     common += ("--no-user-config", "--checkout", str(SPEC_READER))
     said = hosts.deploy("n1", *common, "--node", "n1")
     assert "install n2, n3 too" in said
@@ -133,11 +60,13 @@ async def test_a_network_that_breaks_in_two_loses_nothing_acknowledged_and_store
             hosts.cut(name)
             await load.more()
             if what == "a follower":
-                await until(lambda at=leads: {"node-missing", "replicas"} <= deviations(hosts, at))
+                with load.calm():
+                    await until(lambda at=leads: {"node-missing", "replicas"} <= deviations(hosts, at))
             hosts.mend(name)
             await load.more()
             gaps[what] = load.gap(began)
-            await until(lambda name=name: json.loads(hosts.deploy(name, "status", "--json", code=None))["healthy"])
+            with load.calm():
+                await until(lambda name=name: json.loads(hosts.deploy(name, "status", "--json", code=None))["healthy"])
         await load.finish()
     print(f"\n{len(load.acked)} acknowledged, {len(load.lost)} lost, {len(load.doubled)} stored twice")
     for what, gap in gaps.items():

@@ -98,7 +98,8 @@ async def fails(load: Load, cluster: Cluster, fail: Callable[[], object], heal: 
     await asyncio.to_thread(fail)
     await load.more()
     await asyncio.to_thread(heal)
-    await settled(cluster)
+    with load.calm():
+        await settled(cluster)
     await load.more()
     return load.gap(began)
 

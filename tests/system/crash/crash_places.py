@@ -6,7 +6,7 @@ Effects are appended without any uniqueness, so that a doubled one is seen and n
 import os
 import sqlite3
 from collections.abc import AsyncGenerator
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, closing
 from pathlib import Path
 from typing import Any, Literal
 
@@ -43,7 +43,7 @@ class Place:
     def prepare(self) -> None:
         """Create what the children write to."""
         if self.kind == "sqlite":
-            with sqlite3.connect(self.where) as db:
+            with closing(sqlite3.connect(self.where)) as db, db:
                 db.execute("PRAGMA journal_mode=WAL")
                 for table in _TABLES:
                     db.execute(table)

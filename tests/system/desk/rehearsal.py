@@ -12,15 +12,17 @@ from datetime import UTC, datetime
 from typing import Any
 
 from mts1b_desk.books import BrokerBook, OmsBook, OperationsBook, TreasuryBook
-from mts1b_desk.cores.broker import Broker, feed_position
+from mts1b_desk.cores.broker import Broker
 from mts1b_desk.cores.core import Core, Effects, Emit, NeedQuotes, QuoteCore
 from mts1b_desk.cores.marketdata import Marketdata
 from mts1b_desk.cores.oms import Oms
 from mts1b_desk.cores.operations import Operations
 from mts1b_desk.cores.research import Research
+from mts1b_desk.cores.tape import feed_position
 from mts1b_desk.cores.treasury import Treasury
 from mts1b_desk.data.tick import Source
-from mts1b_desk.services.wiring import CORES, INPUTS
+from mts1b_desk.declared import INPUTS
+from mts1b_desk.services.wiring import CORES
 from mts1b_desk.settings import DeskSettings
 from mts1b_foundation.event import Event
 from mts1b_foundation.marketdata import BarV2, QuoteV2

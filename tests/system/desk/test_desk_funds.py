@@ -2,6 +2,7 @@
 
 import sqlite3
 from collections import Counter
+from contextlib import closing
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -94,7 +95,7 @@ async def test_funds_are_apart_and_each_is_held_to_its_own_limits(
 
 def operations_saw(path: Path) -> dict[str, dict[str, int]]:
     """The rejections in the database of the operations service, by fund and rule."""
-    with sqlite3.connect(path) as db:
+    with closing(sqlite3.connect(path)) as db, db:
         rows = db.execute("SELECT key, data FROM desk_rows WHERE name = 'rejections'").fetchall()
     counts = TypeAdapter(dict[str, int])
     return {fund: counts.validate_json(data) for fund, data in rows}

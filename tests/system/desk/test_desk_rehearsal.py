@@ -148,6 +148,7 @@ QUICK = DeskSettings(
     strategies=(StrategySettings(fast=1, slow=2),),
     market_start=START,
     nav_interval_ms=1,
+    signed_prices=("X",),
 )
 """A desk that turns with every price."""
 

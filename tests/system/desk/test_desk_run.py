@@ -15,6 +15,7 @@ import pytest
 from mts1b_desk.data.replay import Replay
 from mts1b_desk.money import plain
 from mts1b_desk.report.collect import collect
+from mts1b_desk.report.figures import Report
 from mts1b_desk.settings import DeskSettings, FundSettings, ReplaySettings
 from mts1b_foundation.subjects import OMS_FILLS_CREATED_V2, TREASURY_NAV_V2
 from mts1b_foundation.treasury import NavSnapshotV2
@@ -42,6 +43,11 @@ async def wait_for(process: asyncio.subprocess.Process, text: str) -> str:
         seen += line
         if text in line:
             return seen
+
+
+def fund_fills(ended: Ended, fund_id: str) -> int:
+    fills: int = ended.ledger["funds"][fund_id]["fills"]
+    return fills
 
 
 def alive(process: psutil.Process) -> bool:
@@ -161,6 +167,12 @@ async def test_a_relaxed_run_has_the_same_ledger_byte_for_byte_and_says_that_it_
     assert {fund["fund_id"]: len(fund["trades"]) for fund in written["funds"]} == {
         fund: row["fills"] for fund, row in relaxed.ledger["funds"].items()
     }
+    async with await connect(finished.url) as bus:
+        durable = await collect(bus, finished.ended.ledger["session"], lambda _: None)
+    for fund, other in zip(Report.model_validate_json(report.read_text()).funds, durable.funds, strict=True):
+        assert fund.points == other.points  # whatever was booked when
+        assert fund.points[-1].nav == fund.nav
+        assert len(fund.points) > fund_fills(relaxed, fund.fund_id) > 4
     refused = await desk("run", "--durability", "relaxed", "--state", str(tmp_path / "state"))
     assert refused.code == 1
     assert "a relaxed run keeps nothing" in refused.err

@@ -7,7 +7,7 @@ from soak_report import report
 from soak_run import Soak
 
 
-@pytest.mark.slow
+@pytest.mark.slow(seconds=70)
 async def test_a_bus_lives_through_a_minute_of_faults(tmp_path: Path):
     soak = Soak(tmp_path, seconds=60, seed=7, warm_up=(4, 0))
     figures = await soak.carry_out()

@@ -127,6 +127,39 @@ class Drawn:
     def any(self) -> str:
         return self.random.choice([self.string, self.number, self.decimal, self.moment])()
 
+    def like(self, value: Any) -> str:
+        """A value of the form of ``value``: arrays of other lengths, objects with some of their values changed."""
+        choice = self.random
+        if isinstance(value, list):
+            inner: list[Any] = value or [self.random.choice(["1s", 1])]
+            items = [self.like(choice.choice(inner)) for _ in range(choice.choice([0, 1, 1, 2, 3]))]
+            return self._spaced("[", items, "]")
+        if isinstance(value, dict):
+            pairs: list[tuple[str, str]] = [(json.dumps(name), self.like(its)) for name, its in value.items()]  # pyright: ignore[reportUnknownVariableType, reportUnknownArgumentType]
+            if choice.random() < 0.3:
+                pairs = self._changed(pairs)
+            return self._spaced("{", [f"{name}:{its}" for name, its in pairs], "}")
+        return self.any() if choice.random() < 0.15 else json.dumps(value, ensure_ascii=choice.random() < 0.5)
+
+    def _changed(self, pairs: list[tuple[str, str]]) -> list[tuple[str, str]]:
+        choice = self.random
+        at = choice.randrange(len(pairs) + 1)
+        match choice.randrange(5):
+            case 0:
+                pairs = [*pairs, *pairs[at : at + 1]]
+            case 1:
+                pairs = [*pairs[:at], *pairs[at + 1 :]]
+            case 2:
+                choice.shuffle(pairs)
+            case _:
+                words = json.dumps(choice.choice([*WORDS, "1s", "5m", "250ms", "0s", "1d", "10h"]))
+                pairs.insert(at, (words, self.any() if choice.random() < 0.5 else pairs[at - 1][1] if pairs else "1"))
+        return pairs
+
+    def _spaced(self, begin: str, parts: list[str], end: str) -> str:
+        blank = self.random.choice(["", "", "", " ", "\n "])
+        return begin + blank + f"{blank},{blank}".join(parts) + blank + end
+
     def document(self, fields: dict[str, list[str]], *, bent: bool) -> bytes:
         """A payload of values that each field takes; bent: something about it is not as it should be."""
         choice = self.random
@@ -235,16 +268,15 @@ def compare(model: type[Event], data: bytes) -> bool:
 
 def taken(model: type[Event], drawn: Drawn, tries: int) -> tuple[dict[str, list[str]], dict[str, list[str]]]:
     """For each field of ``model`` values that it takes, and those of them that the compiled core reads by itself."""
-    base: dict[str, str] = {}
-    for name, value in json.loads(BASES[model].model_dump_json()).items():
-        base[name] = json.dumps(value)
+    sample = json.loads(BASES[model].model_dump_json())
+    base = {name: json.dumps(value) for name, value in sample.items()}
     validate, plan = model.__pydantic_validator__.validate_json, plan_of(model)
     found: dict[str, list[str]] = {}
     common: dict[str, list[str]] = {}
     for name in model.model_fields:
         kept, short = found[name], common[name] = [base[name]] * 3, [base[name]] * 3
         for _ in range(tries):
-            value = drawn.any()
+            value = drawn.like(sample[name]) if isinstance(sample[name], (dict, list)) else drawn.any()
             text = "{" + ",".join(f'"{each}":{value if each == name else its}' for each, its in base.items()) + "}"
             data = text.encode("utf-8", "surrogatepass")
             try:

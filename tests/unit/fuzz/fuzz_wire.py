@@ -18,7 +18,10 @@ import atheris
 from nats.errors import ProtocolError
 from nats.protocol.parser import Parser as OracleParser
 
-WIRE = [f"mts1b_platform.eventbus.{name}" for name in ("headers", "position", "wire")]
+WIRE = [
+    f"mts1b_platform.eventbus.protocol.{name}"
+    for name in ("envelope_reader", "frames", "headers", "parser", "position")
+]
 
 with atheris.instrument_imports(include=WIRE, enable_loader_override=False):
     from mts1b_platform.eventbus.protocol.envelope_reader import StaticHeaderCache, read_ids

@@ -1,12 +1,13 @@
 """What the blocks of ``rules.md`` stand behind."""
 
 from dataclasses import dataclass
+from datetime import datetime
 from decimal import Decimal
 from functools import partial
 from typing import Annotated, Any, ClassVar
 
-from mts1b_foundation.event import Event
-from mts1b_foundation.subjects import DurableSubject, Subject, Tier
+from mts1b_foundation.event import Event, Money, UtcDatetime
+from mts1b_foundation.subjects import DurableSubject, Grant, Subject, Tier
 from mts1b_foundation.subjects.contributions import ConsumerDeclaration, Contribution
 from mts1b_foundation.upcasting import Upcaster, upcaster
 from pydantic import ConfigDict, PlainSerializer, model_validator
@@ -17,9 +18,13 @@ __all__ = [
     "ConfigDict",
     "Contribution",
     "Decimal",
+    "Grant",
+    "Money",
     "PlainSerializer",
+    "UtcDatetime",
     "alert_up",
     "asked",
+    "datetime",
     "durable",
     "loose",
     "model_validator",

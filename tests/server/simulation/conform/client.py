@@ -8,6 +8,7 @@ from typing import Any, Final, Self
 from mts1b_platform.eventbus.connection import Network, Transport
 from mts1b_platform.eventbus.protocol.message import WireMsg
 from mts1b_platform.eventbus.protocol.parser import Control, Parser, Unrouted
+from mts1b_platform.eventbus.protocol.pins import pin_of
 
 NS: Final = 1_000_000_000
 _HELLO: Final = b'CONNECT {"verbose":false,"headers":true,"no_responders":true,"protocol":1}\r\nPING\r\n'
@@ -149,6 +150,10 @@ class Client:
         """Where to answer what has come, by stream sequence; the latest delivery."""
         found = [msg.reply.decode() for _, msg in self._heard if isinstance(msg, WireMsg) and msg.reply]
         return {int(reply.split(".")[5]): reply for reply in found}
+
+    def pin(self) -> str:
+        """Under which pin the last message has come."""
+        return next(pin for _, msg in reversed(self._heard) if isinstance(msg, WireMsg) and (pin := pin_of(msg.head)))
 
     def tell(self, title: str = "", *, times: bool = False, inboxes: bool = False) -> None:
         """Write down what has come since the last time."""

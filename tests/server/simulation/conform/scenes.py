@@ -469,6 +469,7 @@ async def header_blocks_are_not_read_by_the_server(client: Client, name: str) ->
     head = b"NATS/1.0\r\nNats-Msg-Id: y\r\nNats-Msg-Id: z\r\n\r\n"
     for _ in "12":
         client.write(f"HPUB {name}.m {len(head)} {len(head) + 1}\r\n".encode() + head + b"d\r\n")
+    client.note(await client.ask(f"{name}.m", b"d", {"Nats-Msg-Id": "y"}))  # answered once those before it are stored
     pull(client, name, 40)
     await client.hear(len(blocks))
     client.tell()
@@ -487,3 +488,68 @@ async def a_full_stream_refuses(client: Client, name: str) -> None:
         client.note(await client.ask(f"{name}.m", b"x", {"Nats-Msg-Id": f"k{number}"}))
     state = (await client.document(f"$JS.API.STREAM.INFO.{name}"))["state"]
     client.note({field: state[field] for field in ("messages", "first_seq", "last_seq")})
+
+
+PINNED: Final[dict[str, Any]] = {"priority_groups": ["o"], "priority_policy": "pinned_client", "priority_timeout": NS}
+
+
+@scene
+async def a_pinned_consumer_serves_who_has_the_pin(client: Client, name: str) -> None:
+    await make(client, name, **PINNED)
+    pull(client, name, 1, tag="first", group="o")
+    await client.hear(1)
+    pin = client.pin()
+    client.tell("without a pin", inboxes=True)
+    pull(client, name, 2, tag="waits", group="o")
+    pull(client, name, 1, tag="wrong", group="o", id="NOBODYS")
+    await client.hear(1)
+    client.tell("another pin", inboxes=True)
+    pull(client, name, 1, tag="pinned", group="o", id=pin)
+    await client.hear(1)
+    client.tell("the pin", inboxes=True)
+    pull(client, name, 1, tag="alive", expires=0.001, group="o", id=pin, max_bytes=1)
+    await client.hear(1)
+    client.tell("a sign of life", inboxes=True)
+    pull(client, name, 1, tag="groupless")
+    await client.hear(1)
+    client.tell("without a group", inboxes=True)
+    client.publish(f"$JS.API.CONSUMER.UNPIN.{name}.d", json.dumps({"group": "o"}))
+    await client.hear(2)
+    assert client.pin() not in ("", pin)
+    client.tell("given back", inboxes=True)
+    pull(client, name, 1, tag="late", group="o", id=pin)
+    await client.hear(1)
+    client.tell("a pin that is over", inboxes=True)
+    await tell_state(client, name)
+
+
+@scene
+async def a_pin_is_over_when_no_pull_has_named_it(client: Client, name: str) -> None:
+    await make(client, name, **PINNED)
+    pull(client, name, 1, tag="first", group="o")
+    await client.hear(1)
+    pin = client.pin()
+    client.tell()
+    pull(client, name, 1, tag="waits", group="o")
+    await client.hear(0, after=0.6)
+    pull(client, name, 1, tag="alive", expires=0.001, group="o", id=pin, max_bytes=1)
+    await client.hear(1, after=0.6)
+    client.tell("kept by a sign of life", inboxes=True)
+    await client.hear(1)
+    client.tell("then another is served", inboxes=True)
+    await tell_state(client, name)
+
+
+@scene
+async def anybody_may_call_back_what_another_holds(client: Client, name: str) -> None:
+    await make(client, name, **PINNED)
+    pull(client, name, 3, tag="dead", group="o")
+    await client.hear(3)
+    client.tell()
+    client.publish(f"$JS.API.CONSUMER.UNPIN.{name}.d", json.dumps({"group": "o"}))
+    for seq in (1, 2, 3):
+        client.note(await client.ask(f"$JS.ACK.{name}.d.1.{seq}.3.0.0", b"-NAK"))
+    pull(client, name, 3, tag="heir", group="o")
+    await client.hear(3)
+    client.tell("called back", inboxes=True)
+    await tell_state(client, name)

@@ -7,15 +7,15 @@ from typing import Any
 from mts1b_platform.eventbus.connection import Network
 from mts1b_platform.eventbus.connection.asyncio_network import AsyncioNetwork
 from mts1b_platform.server import NatsServer
+from mts1b_platform.testing.simulation.clocks import simulated
+from mts1b_platform.testing.simulation.network import SimNetwork
+from mts1b_platform.testing.simulation.process import Process
+from mts1b_platform.testing.simulation.server import NatsModel
+from mts1b_platform.testing.simulation.world import World
 
-from simulation.clocks import simulated
 from simulation.conform.client import Client
 from simulation.conform.restarts import RESTARTS
 from simulation.conform.scenes import SCENES, Scene
-from simulation.network import SimNetwork
-from simulation.process import Process
-from simulation.server import NatsModel
-from simulation.world import World
 
 
 async def hold(scene: Scene, network: Network, address: str, port: int, stream: str) -> list[str]:

@@ -22,6 +22,8 @@ async def handle(stage: Stage, reader: Reader, event: Event[Order]) -> None:
     """Handle ``event``, and tell of it from the beginning to the end."""
     number = number_of(event)
     reader.begin(stage.name, number)
+    if event.term:
+        reader.terms.append((stage.name, event.term))
     try:
         await act(stage, reader, event)
     finally:

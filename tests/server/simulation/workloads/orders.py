@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from mts1b_foundation.orders import Order, Side
 from mts1b_foundation.subjects import OMS_ORDERS_CREATED
-from mts1b_platform.eventbus import Consumer, PublishError, RetryPolicy
+from mts1b_platform.eventbus import Consumer, Event, EventBus, PublishError, RetryPolicy
 
 from simulation.plan import Plan
 from simulation.record import Acked, Reader, Record
@@ -18,6 +18,9 @@ from simulation.workloads.stage import Stage
 from simulation.workloads.workload import Workload
 
 ORDERED: Final = "ordered"
+STANDBY: Final = "standby"
+SHARE: Final = "share"
+_TAKEOVER: Final = 1.0
 _CREATED: Final = datetime(2030, 1, 1, tzinfo=UTC)
 _PATIENCE: Final = 60.0
 
@@ -31,6 +34,34 @@ class Orders(Workload):
         for durable in ("plain", ORDERED):
             record.readers[durable] = Reader(ordered=durable == ORDERED)
             self.roles[durable] = partial(read, durable=durable)
+
+
+class Standbys(Workload):
+    """One producer emits orders; three instances of one ordered reader stand by for each other."""
+
+    def __init__(self, plan: Plan, record: Record) -> None:
+        super().__init__(plan, record)
+        self.roles = {"oms": produce}
+        record.readers[STANDBY] = Reader(ordered=True)
+        for name in "abc":
+            self.roles[f"{STANDBY}-{name}"] = partial(read, durable=STANDBY)
+
+
+class Shares(Workload):
+    """One producer emits orders; three instances of one ordered reader share their keys out."""
+
+    def __init__(self, plan: Plan, record: Record) -> None:
+        super().__init__(plan, record)
+        self.roles = {"oms": produce}
+        for key in keys_of(plan):
+            record.readers[f"{SHARE}-{key}"] = Reader(ordered=True, key=key)
+        for name in "abc":
+            self.roles[f"{SHARE}-{name}"] = share
+
+
+def keys_of(plan: Plan) -> list[str]:
+    """The funds of all orders."""
+    return [f"k{number}" for number in range(plan.keys)]
 
 
 def key_of(plan: Plan, number: int) -> str:
@@ -79,6 +110,8 @@ async def read(stage: Stage, durable: str) -> None:
     plan, reader = stage.plan, stage.record.readers[durable]
     bus = await stage.connect("mts1b-treasury")
     options: dict[str, Any] = {"ordered_by": "fund_id"} if reader.ordered else {}
+    if durable == STANDBY:
+        options |= {"instances": "standby", "takeover": _TAKEOVER, "member": stage.name.replace("#", "-")}
 
     def consume() -> Consumer[Order]:
         return bus.consume(
@@ -91,7 +124,36 @@ async def read(stage: Stage, durable: str) -> None:
         )
 
     stop = stage.stop = asyncio.Event()
-    running = asyncio.create_task(_READ[plan.reading](stage, reader, consume, stop))
+    await until_stopped(stage, bus, asyncio.create_task(_READ[plan.reading](stage, reader, consume, stop)))
+
+
+async def share(stage: Stage) -> None:
+    """Handle the orders of some keys until told to stop; with an even seed an instance keeps its name when it dies."""
+    plan = stage.plan
+    bus = await stage.connect("mts1b-treasury")
+    member = stage.name.replace("#", "-") if plan.seed % 2 else stage.name.partition("#")[0]
+    orders = bus.consume(
+        OMS_ORDERS_CREATED,
+        durable=SHARE,
+        ordered_by="fund_id",
+        instances="share",
+        keys=keys_of(plan),
+        member=member,
+        takeover=_TAKEOVER,
+        ack_wait=plan.ack_wait,
+        prefetch=plan.prefetch,
+        policy=RetryPolicy(max_deliveries=plan.max_deliveries, base=0.1, cap=0.5),
+    )
+
+    async def handled(event: Event[Order]) -> None:
+        await handle(stage, stage.record.readers[event.position.consumer], event)
+
+    await until_stopped(stage, bus, asyncio.create_task(orders.run(handled, concurrency=plan.concurrency)))
+
+
+async def until_stopped(stage: Stage, bus: EventBus, running: asyncio.Task[None]) -> None:
+    """Drain the bus when the process is told to stop; what reads is to end then, and not before."""
+    stop = stage.stop = stage.stop or asyncio.Event()
     stopping = asyncio.create_task(stop.wait())
     await asyncio.wait([running, stopping], return_when=asyncio.FIRST_COMPLETED)
     if stop.is_set():

@@ -1,4 +1,5 @@
-// Keys from the first moment on. What is pressed before it is known whom the page is for waits until it is.
+// Keys from the first moment on. What is pressed before it is known whom the page is for waits until it is: when the
+// page is opened, and while somebody signs in.
 import { signal } from "@preact/signals";
 import { chord, focusedControl, press } from "./keys";
 
@@ -46,6 +47,11 @@ export async function pressWaiting(): Promise<void> {
     if (!next) keeping = false;
     else if (fresh(next) && !press(next.event) && next.event.key === "Enter") focusedControl()?.click(); // as the browser would have
   }
+}
+
+/** Somebody signs in: what is pressed until the answer is there is for the page that follows. */
+export function keepWaiting(): void {
+  keeping = true;
 }
 
 /** Nobody is signed in: what was pressed meanwhile was for somebody else. */

@@ -1,7 +1,8 @@
 // Signing in: a token is shown to the console once, and never kept in the page.
 import { useSignal } from "@preact/signals";
 import { post } from "../base/api";
-import { codeError, learnMe, me } from "../base/me";
+import { forgetWaiting, keepWaiting } from "../base/listen";
+import { codeError, learnMe, me, meError, signedIn } from "../base/me";
 import { Command, Trouble } from "../parts/bits";
 
 export function SignIn() {
@@ -14,6 +15,7 @@ export function SignIn() {
     if (!given || busy.value) return;
     busy.value = true;
     trouble.value = null;
+    keepWaiting();
     try {
       await post("/login", { token: given });
       token.value = "";
@@ -21,6 +23,7 @@ export function SignIn() {
     } catch (error) {
       trouble.value = error as Error;
     } finally {
+      if (!signedIn.peek()) forgetWaiting();
       busy.value = false;
     }
   };
@@ -42,7 +45,7 @@ export function SignIn() {
             onInput={(event) => (token.value = event.currentTarget.value)}
           />
         </label>
-        <Trouble problem={trouble.value ?? codeError.value} />
+        <Trouble problem={trouble.value ?? codeError.value ?? meError.value} />
         <button type="submit" class="main" disabled={!token.value.trim() || busy.value}>
           {busy.value ? "Signing in…" : "Sign in"}
         </button>

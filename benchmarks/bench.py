@@ -28,6 +28,7 @@ import metrics_cost
 import targets
 from harness import PURE, Plan, Section, machine
 from mts1b_foundation.errors import Mts1bError
+from mts1b_platform.eventbus.core import CORE
 from report import as_json, as_markdown, document, into_page, show, show_verdicts
 
 SECTIONS: dict[str, Callable[[Plan], Awaitable[list[Section]]]] = {
@@ -117,6 +118,8 @@ def _options() -> argparse.Namespace:
         parser.error(f"{options.page}: there is no such page")
     if unknown:
         parser.error(f"no section {', '.join(sorted(unknown))}; there are {', '.join(SECTIONS)}")
+    if options.targets and CORE is None:
+        parser.error("the targets are those of the compiled core, which is not installed here: make setup says why")
     return options
 
 

@@ -73,6 +73,8 @@ async def publish(url: str, count: int, kind: str, rate: float) -> None:
         if rate:
             # The message id of a quote is not ours to give, so the time of sending travels as the trace id.
             async for n in paced(count, rate):
+                if connection.above_high_water:  # an event that is dropped here is one that the reader waits for
+                    await connection.writable()
                 send(made[n % len(made)], f"{time.monotonic_ns():032x}")
         else:
             for n in range(count):

@@ -2,6 +2,7 @@
 
 import os
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -46,3 +47,14 @@ def test_where_it_is_required_that_is_an_error(tmp_path: Path):
 def test_where_it_is_switched_off_it_is_not_built(tmp_path: Path):
     done = build(tmp_path, NEW, MTS1B_PURE="1")
     assert (done.returncode, "MTS1B_PURE=1" in done.stderr) == (0, True)
+
+
+def test_make_names_the_interpreter_itself_not_a_shim_that_leads_to_it(tmp_path: Path):
+    """An environment made with one path is not made anew, without the compiled core, as another path leads there."""
+    shim = tmp_path / "python3"
+    shim.write_text(f'#!/bin/sh\nexec {sys.executable} "$@"\n')
+    shim.chmod(0o755)
+    kept = {name: value for name, value in os.environ.items() if name not in {"PYTHON", "MAKEFLAGS", "MAKELEVEL"}}
+    kept["PATH"] = f"{tmp_path}:/usr/bin:/bin"
+    done = subprocess.run(["make", "-n", "fuzz"], capture_output=True, text=True, env=kept, cwd=ROOT, check=True)
+    assert f'--python "{os.path.realpath(sys.executable)}"' in done.stdout

@@ -66,6 +66,16 @@ async def test_everything_comes_once_and_in_order_around_what_was_deleted(bus: E
     assert await history.get(9_999) is None
 
 
+async def test_what_is_not_worth_reading_is_left_out_and_the_rest_comes_in_order(history: History, fill: Fill):
+    await fill(2_100)
+    names = (b'"o7"', b'"o1500"', b'"o2099"')
+    batches = history.batches(1, 2_099, ">", lambda _head, payload: any(name in payload for name in names))
+    assert [each.seq async for batch in batches for each in batch] == [8, 1_501]
+    on_subject = history.batches(1, 2_100, ">", lambda head, _payload: b"created.fund.beta" in head)
+    assert [each.seq async for batch in on_subject for each in batch] == list(range(1, 2_101, 5))
+    assert [batch async for batch in history.batches(1, 2_100, ">", lambda _head, _payload: False)] == []
+
+
 async def test_a_message_comes_back_byte_by_byte_and_decodes(history: History, fill: Fill):
     await fill(1)
     found = await history.get(1)

@@ -5,17 +5,18 @@ handed out when all streams were searched down to it: what comes out is in the o
 complete down to where the search stops.
 """
 
+import asyncio
 import heapq
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from time import monotonic
 from typing import Final
 
 from mts1b_foundation.subjects.algebra import contains
 from mts1b_platform.eventbus.history.history import History
-from mts1b_platform.eventbus.history.recorded import Recorded
 
-from mts1b_operations.history.matching import Needles, matches, may_match, needles, patterns_of
+from mts1b_operations.history.matching import holds, matches, needles, patterns_of
 from mts1b_operations.history.query import Query
 from mts1b_operations.history.seen import Decoders, Seen
 
@@ -96,7 +97,8 @@ class Search:
     ) -> None:
         self._histories = histories
         self._query = query
-        self._needles: Needles = needles(query)
+        wanted = needles(query)
+        self._worth = partial(holds, wanted) if wanted else None
         self._pattern = narrowest(patterns_of(query))
         self._decoders = decoders
         self._since, self._until = since_ns, until_ns
@@ -112,7 +114,8 @@ class Search:
             BusError: a stream cannot be read.
         """
         end = monotonic() + self._within
-        streams = [found for history in self._histories if (found := await self._open(history)) is not None]
+        opened = await asyncio.gather(*map(self._open, self._histories))
+        streams = [found for found in opened if found is not None]
         self.searched.of = sum(each.high - each.low + 1 for each in streams)
         waiting: list[tuple[int, int, Seen]] = []  # by time, the newest first
         number = handed = 0
@@ -154,21 +157,16 @@ class Search:
     async def _look(self, stream: _Backwards) -> list[Seen]:
         """Search the next window of a stream."""
         start = max(stream.low, stream.high - stream.window + 1)
-        oldest: Recorded | None = None
         found: list[Seen] = []
-        async for batch in stream.history.batches(start, stream.high, self._pattern):
-            oldest = oldest or batch[0]
+        async for batch in stream.history.batches(start, stream.high, self._pattern, self._worth):
             for recorded in batch:
-                if may_match(self._needles, recorded):
-                    seen = Seen(recorded, self._decoders)
-                    if matches(self._query, seen):
-                        found.append(seen)
+                seen = Seen(recorded, self._decoders)
+                if matches(self._query, seen):
+                    found.append(seen)
         self.searched.looked_at += stream.high - start + 1
         stream.high = start - 1
         stream.window = min(_LARGEST_WINDOW, stream.window * 2)
-        if self._pattern != ">" and not stream.done:
-            oldest = await stream.history.get(start) or oldest
-        if oldest is not None:
+        if not stream.done and (oldest := await stream.history.get(start)) is not None:
             stream.newest_ns = min(stream.newest_ns, oldest.time_ns)
         return found
 

@@ -1,5 +1,6 @@
 """Which streams there are to read, and opening them."""
 
+import asyncio
 from collections.abc import Iterable, Sequence
 
 from mts1b_foundation.subjects.algebra import overlaps
@@ -38,17 +39,28 @@ async def open_streams(
     if names:
         return [await open_history(bus, name) for name in names], {}
     wanted = list(patterns)
+    meant = [
+        name
+        for name, subjects in sorted((await known_streams(bus)).items())
+        if all(any(overlaps(pattern, stored) for stored in subjects) for pattern in wanted)
+    ]
     opened: list[History] = []
     skipped: dict[str, str] = {}
-    for name, subjects in sorted((await known_streams(bus)).items()):
-        if not all(any(overlaps(pattern, stored) for stored in subjects) for pattern in wanted):
-            continue
-        try:
-            opened.append(await open_history(bus, name))
-        except AccessDenied:
-            skipped[name] = "not for this identity"
-        except NoStream:
-            skipped[name] = "not open to people" if bus.identity.has_token else "not on this server"
+    for name, found in zip(meant, await asyncio.gather(*(_opened(bus, name) for name in meant)), strict=True):
+        if isinstance(found, str):
+            skipped[name] = found
+        else:
+            opened.append(found)
     if not opened and skipped:
         raise BusError("no stream can be read: " + "; ".join(f"{name} is {why}" for name, why in skipped.items()))
     return opened, skipped
+
+
+async def _opened(bus: EventBus, name: str) -> History | str:
+    """The history of a stream, or why it is left out."""
+    try:
+        return await open_history(bus, name)
+    except AccessDenied:
+        return "not for this identity"
+    except NoStream:
+        return "not open to people" if bus.identity.has_token else "not on this server"

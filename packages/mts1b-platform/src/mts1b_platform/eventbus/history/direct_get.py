@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from mts1b_platform.eventbus.connection.client import BusClient
 from mts1b_platform.eventbus.errors import BusClosed, BusError, JetStreamUnavailable, ServerUnavailable
-from mts1b_platform.eventbus.history.recorded import Recorded, read_answer, stamp_of
+from mts1b_platform.eventbus.history.recorded import Recorded, Worth, read_answer, stamp_of
 from mts1b_platform.eventbus.jetstream.api import where
 from mts1b_platform.eventbus.protocol.headers import Headers
 from mts1b_platform.eventbus.protocol.message import RawMsg
@@ -50,7 +50,9 @@ class DirectGet:
         # asked for ">" the server looks at the last sequence only, and finds nothing when its message was deleted
         return await self._one({"last_by_subj": ">"}) or await self._one({"last_by_subj": "*.>"})
 
-    async def batches(self, first: int, last: int, pattern: str) -> AsyncGenerator[list[Recorded], None]:
+    async def batches(
+        self, first: int, last: int, pattern: str, worth: Worth | None = None
+    ) -> AsyncGenerator[list[Recorded], None]:
         """The messages from one sequence to another, in order; the next batch is on its way while one is looked at."""
         if first > last:
             return
@@ -59,31 +61,32 @@ class DirectGet:
             seq: int | None = first
             await self._ask(inbox, seq, last, pattern)
             while seq is not None:
-                found, seq = await self._batch(inbox, seq, last, pattern)
+                got, seq = await self._batch(inbox, seq, last, pattern)
                 if seq is not None:
                     await self._ask(inbox, seq, last, pattern)
+                    await asyncio.sleep(0)  # what is asked is sent in the next turn of the loop
+                found = [read_answer(msg) for msg in got if worth is None or worth(msg[2], msg[3])]
+                while found and found[-1].seq > last:
+                    found.pop()
                 if found:
                     yield found
         finally:
             inbox.close()
 
-    async def _batch(self, inbox: "_Inbox", seq: int, last: int, pattern: str) -> tuple[list[Recorded], int | None]:
+    async def _batch(self, inbox: "_Inbox", seq: int, last: int, pattern: str) -> tuple[list[RawMsg], int | None]:
         """What was asked for from ``seq`` on, as far as it came, and where to go on; None at the end."""
-        found: list[Recorded] = []
+        found: list[RawMsg] = []
         silent = 0
         while True:
             status = await inbox.wait(_SILENCE)
-            got = [read_answer(msg) for msg in inbox.take()]
+            got = inbox.take()
             found += got
             if got:
                 silent = 0
-                seq = got[-1].seq + 1
+                seq = read_answer(got[-1]).seq + 1
             if status is not None:
                 whole = status.status == _END and int(status.get("Nats-Num-Pending") or 0) > 0
                 self._refuse(status)
-                while found and found[-1].seq > last:
-                    found.pop()
-                    whole = False
                 return found, seq if whole and seq <= last else None
             silent += 1
             if silent == _ATTEMPTS:
@@ -94,7 +97,7 @@ class DirectGet:
             await self._look(seq, pattern, got)
             await self._ask(inbox, seq, last, pattern)
 
-    async def _look(self, seq: int, pattern: str, got: list[Recorded]) -> None:
+    async def _look(self, seq: int, pattern: str, got: list[RawMsg]) -> None:
         """Nothing more came: wait for a connection, and hear whether this identity may still ask."""
         await self._client.wait_connected(_SILENCE)
         if self._client.is_connected:

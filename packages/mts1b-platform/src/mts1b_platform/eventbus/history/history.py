@@ -19,7 +19,7 @@ from mts1b_platform.eventbus.connection.client import BusClient
 from mts1b_platform.eventbus.errors import JetStreamUnavailable, NoResponders, NoStream, RequestTimeout
 from mts1b_platform.eventbus.history.direct_get import DirectGet
 from mts1b_platform.eventbus.history.message_get import MessageGet
-from mts1b_platform.eventbus.history.recorded import Recorded, nanoseconds
+from mts1b_platform.eventbus.history.recorded import Recorded, Worth, nanoseconds
 from mts1b_platform.eventbus.jetstream.api import ApiError, no_jetstream
 from mts1b_platform.eventbus.protocol.error_codes import ErrorCode
 
@@ -37,8 +37,10 @@ class Way(Protocol):
         """The newest message; None in an empty stream."""
         ...
 
-    def batches(self, first: int, last: int, pattern: str) -> AsyncGenerator[list[Recorded], None]:
-        """The messages from one sequence to another, both included, in order."""
+    def batches(
+        self, first: int, last: int, pattern: str, worth: Worth | None = None
+    ) -> AsyncGenerator[list[Recorded], None]:
+        """The messages from one sequence to another, both included, in order; only those that are ``worth`` it."""
         ...
 
 
@@ -99,12 +101,15 @@ class History:
             last = min(last, beyond - 1)
         return Extent(first, last)
 
-    def batches(self, first: int, last: int, pattern: str = ">") -> AsyncGenerator[list[Recorded], None]:
+    def batches(
+        self, first: int, last: int, pattern: str = ">", worth: Worth | None = None
+    ) -> AsyncGenerator[list[Recorded], None]:
         """The messages from ``first`` to ``last``, both included, whose subject ``pattern`` matches, in order.
 
-        At most two batches (of 1000 messages, or 4 MB) are in memory.
+        At most two batches (of 1000 messages, or 4 MB) are in memory. What is not ``worth`` it is left out before it
+        is taken apart, which is most of the cost of a message.
         """
-        return self._way.batches(first, last, pattern)
+        return self._way.batches(first, last, pattern, worth)
 
     async def messages(
         self, pattern: str = ">", *, after: int = 0, since: datetime | None = None

@@ -10,7 +10,7 @@ from pydantic_core import from_json
 
 from mts1b_platform.eventbus.connection.client import BusClient
 from mts1b_platform.eventbus.errors import BusError, JetStreamUnavailable
-from mts1b_platform.eventbus.history.recorded import Recorded, stamp_of
+from mts1b_platform.eventbus.history.recorded import Recorded, Worth, stamp_of
 from mts1b_platform.eventbus.jetstream.api import js_api
 from mts1b_platform.eventbus.jetstream.stored import StoredMessage, read_stored
 from mts1b_platform.eventbus.protocol.error_codes import ErrorCode
@@ -62,7 +62,9 @@ class MessageGet:
             found = await read_stored(self._client, self._stream, last_by="*.>")
         return None if found is None else self._recorded(found)
 
-    async def batches(self, first: int, last: int, pattern: str) -> AsyncGenerator[list[Recorded], None]:
+    async def batches(
+        self, first: int, last: int, pattern: str, worth: Worth | None = None
+    ) -> AsyncGenerator[list[Recorded], None]:
         """The messages from one sequence to another, in order: windows, whose parts are walked side by side."""
         while (start := await self.first(seq=first, pattern=pattern)) is not None and start.seq <= last:
             end = min(last, start.seq + _WINDOW - 1)
@@ -73,7 +75,11 @@ class MessageGet:
             for lane in asked:
                 if not lane.done:  # the connection broke, or somebody was silent: patiently, one after the other
                     lane.found += await self._walk(lane.low, lane.high, pattern)
-            yield [each for lane in asked for each in lane.found]
+            found = [each for lane in asked for each in lane.found]
+            if worth is not None:
+                found = [each for each in found if worth(each.wire.head + each.wire.subject, each.wire.payload)]
+            if found:
+                yield found
             if (first := end + 1) > last:
                 return
 

@@ -1,6 +1,7 @@
 """One stored message as it was read back: where it lies, when it was stored, its bytes as they were published."""
 
 import re
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Final, NamedTuple
 
@@ -16,6 +17,10 @@ _AS_EVER: Final = re.compile(
 _ALONE: Final = len(b"NATS/1.0")
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _NANO: Final = 1_000_000_000
+
+
+Worth = Callable[[bytes, bytes], bool]
+"""Whether a message is worth reading, by its headers, in which its subject occurs as well, and its payload."""
 
 
 class Recorded(NamedTuple):

@@ -121,17 +121,17 @@ def test_a_pause_loses_nothing_that_the_ring_holds(clock: Clock):
 def test_a_row_that_was_shown_can_be_opened_until_it_falls_off():
     ring = Ring(most=3)
     events = [quote(f"S{number}") for number in range(5)]
-    assert [ring.add(each) for each in events] == [1, 2, 3, 4, 5]
+    assert [*ring.extend(events[:1]), *ring.extend(events[1:])] == [1, 2, 3, 4, 5]
     assert [ring.get(number) for number in range(1, 7)] == [None, None, *events[2:], None]
 
 
 def test_memory_is_bounded_in_bytes_and_one_large_event_is_kept():
     ring = Ring(most=1_000, most_bytes=100_000)
     for _ in range(200):
-        ring.add(quote(payload=b"x" * 10_000))
+        ring.extend([quote(payload=b"x" * 10_000)])
     assert ring.bytes <= 100_000
     assert len(ring) == 9
-    ring.add(quote(payload=b"x" * 1_000_000))
+    ring.extend([quote(payload=b"x" * 1_000_000)])
     assert len(ring) == 1
 
 

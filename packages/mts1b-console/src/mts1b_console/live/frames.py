@@ -6,7 +6,7 @@ waits in the ring; what falls off it is counted.
 """
 
 from collections import Counter, deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
 from mts1b_operations.history.lines import cut, short
@@ -50,11 +50,13 @@ class View:
         self.dropped = 0
         """Events that were lost before they could be looked at."""
         self._refused = 0
+        self._refused_waiting: list[int] = []
+        """In mode ``sample``: the numbers of those that are refused, were not shown yet, and are still kept."""
         self._shown = 0
         self._fell = 0
         self._sent = 0  # the number of the last event that was shown, or decided not to be
-        self._latest: dict[str, int] = {}
-        self._subjects: set[str] = set()
+        self._latest: dict[bytes, int] = {}
+        self._subjects: set[bytes] = set()
         self._rates = _Rates(clock)
         self._one_in = 1
 
@@ -65,15 +67,17 @@ class View:
 
     def feed(self, events: Sequence[Seen]) -> None:
         """Take what has come."""
-        for seen in events:
-            number = self.ring.add(seen)
-            self._refused += seen.judge()
-            if self._mode == "latest":
-                self._take_latest(seen.subject, number)
-        on = Counter([seen.recorded.wire.subject for seen in events])
-        one = {seen.recorded.wire.subject: seen for seen in events}
+        numbers = self.ring.extend(events)
+        refused = [number for number, seen in zip(numbers, events, strict=True) if seen.judge()]
+        self._refused += len(refused)
+        if self._mode == "sample":
+            self._refused_waiting = [each for each in (*self._refused_waiting, *refused) if each >= self.ring.first]
+        subjects = [seen.message[0] for seen in events]
+        if self._mode == "latest":
+            self._take_latest(dict(zip(subjects, numbers, strict=True)))
+        one = dict(zip(subjects, events, strict=True))
         by: Counter[str] = Counter()
-        for subject, count in on.items():
+        for subject, count in Counter(subjects).items():
             registered = one[subject].registered
             by[registered.pattern if registered else one[subject].subject] += count
         self._rates.add(len(events), by)
@@ -113,14 +117,15 @@ class View:
                 del self._latest[name]
             self._sent = self.ring.last
             return sorted(rows)
-        waiting = list(self.ring.after(self._sent))
+        waiting = self.ring.after(self._sent)
         if self._mode == "all":
-            rows = self._rows([number for number, _ in waiting[:most]])
+            rows = self._rows(waiting[:most])
             self._sent = rows[-1][0] if rows else self._sent
             self._one_in = 1
             return rows
         before, self._sent = self._sent, self.ring.last
-        rows = self._rows(_sample(waiting, most))
+        refused, self._refused_waiting = self._refused_waiting, []
+        rows = self._rows(_sample(waiting, refused, most))
         self._one_in = max(1, round((self.ring.last - before) / len(rows))) if rows else 1
         return rows
 
@@ -138,12 +143,13 @@ class View:
             rows.append(row)
         return rows
 
-    def _take_latest(self, subject: str, number: int) -> None:
-        if subject not in self._subjects:
-            if len(self._subjects) >= MOST_SUBJECTS:
-                return
-            self._subjects.add(subject)
-        self._latest[subject] = number
+    def _take_latest(self, newest: Mapping[bytes, int]) -> None:
+        for subject, number in newest.items():
+            if subject not in self._subjects:
+                if len(self._subjects) >= MOST_SUBJECTS:
+                    continue
+                self._subjects.add(subject)
+            self._latest[subject] = number
 
 
 class _Rates:
@@ -170,15 +176,16 @@ class _Rates:
         return sum(count for _, count, _ in self._counts) / over, busiest
 
 
-def _sample(waiting: Sequence[tuple[int, Seen]], most: int) -> list[int]:
+def _sample(waiting: range, refused: Sequence[int], most: int) -> Sequence[int]:
     """The numbers of an even sample, and of every refused event as far as there is room."""
     if len(waiting) <= most:
-        return [number for number, _ in waiting]
-    refused = [number for number, seen in waiting if seen.refused is not None][:most]
-    rest = [number for number, seen in waiting if seen.refused is None]
-    room = most - len(refused)
+        return waiting
+    left_out = set(refused)
+    rest = [number for number in waiting if number not in left_out] if refused else waiting
+    shown = refused[:most]
+    room = most - len(shown)
     even = [rest[each * len(rest) // room] for each in range(min(room, len(rest)))] if room else []
-    return sorted({*refused, *even})
+    return sorted({*shown, *even})
 
 
 def _row(number: int, seen: Seen) -> Row:

@@ -170,7 +170,7 @@ class Table:
         if subject is None:
             return "nobody registered its subject"
         try:
-            self._decoders.decode(subject, recorded)
+            self._decoders.decode(subject, recorded.wire)
         except Refused as refused:
             return f"{refused.reason.value}: {refused}"
         return None

@@ -1,6 +1,7 @@
 """A message as people look at it: decoded when something asks, with the refusal of a strict consumer beside it."""
 
 import json
+from collections.abc import Callable
 from decimal import Decimal
 from functools import cached_property
 from typing import Any, Final, cast
@@ -14,9 +15,11 @@ from mts1b_platform.eventbus.codec.decoder import Decoder, Refused
 from mts1b_platform.eventbus.history.recorded import Recorded, nanoseconds, stamp_of
 from mts1b_platform.eventbus.protocol.envelope import ACTOR, MSG_ID, SCHEMA, SOURCE_REPO, TRACE_ID, TRACEPARENT
 from mts1b_platform.eventbus.protocol.headers import HeaderError, Headers, header_block
-from mts1b_platform.eventbus.protocol.message import WireMsg
+from mts1b_platform.eventbus.protocol.message import RawMsg, WireMsg
 
 _EXCERPT: Final = 160
+_MOST_SUBJECTS: Final = 10_000
+"""Concrete subjects that are remembered."""
 
 
 class Decoders:
@@ -30,27 +33,47 @@ class Decoders:
         self.registry = registry
         self._subjects: dict[bytes, Subject[Any] | None] = {}
         self._decoders: dict[str, Decoder] = {}
+        self._strict: dict[bytes, Callable[[RawMsg], object]] = {}
 
     def subject(self, name: bytes) -> Subject[Any] | None:
         """The registered subject that a concrete one belongs to."""
         try:
             return self._subjects[name]
         except KeyError:
-            if len(self._subjects) > 10_000:
+            if len(self._subjects) > _MOST_SUBJECTS:
                 self._subjects.clear()
             found = self._subjects[name] = self.registry.find(name.decode(errors="replace"))
             return found
 
-    def decode(self, subject: Subject[Any], recorded: Recorded) -> Payload:
+    def decode(self, subject: Subject[Any], message: RawMsg) -> Payload:
         """The payload as a strict consumer of ``subject`` gets it.
 
         Raises:
             Refused: it gets none, with the reason.
         """
+        return self._decoder(subject).decode(message)[2]
+
+    def refuses(self, message: RawMsg) -> bool:
+        """Whether a strict consumer refuses ``message``: without the reason, for those who ask of every message."""
+        name = message[0]
+        decode = self._strict.get(name)
+        if decode is None:
+            if (subject := self.subject(name)) is None:
+                return False
+            if len(self._strict) > _MOST_SUBJECTS:
+                self._strict.clear()
+            decode = self._strict[name] = self._decoder(subject).decode
+        try:
+            decode(message)
+        except Refused:
+            return True
+        return False
+
+    def _decoder(self, subject: Subject[Any]) -> Decoder:
         decoder = self._decoders.get(subject.pattern)
         if decoder is None:
             decoder = self._decoders[subject.pattern] = Decoder([subject])
-        return decoder.decode(recorded.wire)[2]
+        return decoder
 
 
 class Seen:
@@ -63,6 +86,8 @@ class Seen:
 
     def __init__(self, recorded: Recorded, decoders: Decoders) -> None:
         self.recorded = recorded
+        self.message: RawMsg = recorded.wire
+        """It as it came off the wire."""
         self._decoders = decoders
 
     @property
@@ -78,7 +103,7 @@ class Seen:
     @cached_property
     def registered(self) -> Subject[Any] | None:
         """The registered subject; None when nobody registered it."""
-        return self._decoders.subject(self.recorded.wire.subject)
+        return self._decoders.subject(self.message[0])
 
     def is_of(self, subject: Subject[Any]) -> bool:
         """Whether it is an event of ``subject``, whatever the version of its payload."""
@@ -109,7 +134,7 @@ class Seen:
         if self.registered is None:
             return None, None
         try:
-            return self._decoders.decode(self.registered, self.recorded), None
+            return self._decoders.decode(self.registered, self.message), None
         except Refused as refused:
             return None, refused.with_traceback(None)  # which would keep what was at work alive
 
@@ -124,10 +149,8 @@ class Seen:
         return self._decoded[1]
 
     def judge(self) -> bool:
-        """Whether a strict consumer refuses it. What was decoded to find out is let go, for those who keep many."""
-        refused = self.refused is not None
-        self.__dict__.pop("_decoded", None)
-        return refused
+        """Whether a strict consumer refuses it. Nothing is kept of what was found out, for those who keep many."""
+        return self._decoders.refuses(self.message)
 
     @property
     def by(self) -> str:
@@ -214,6 +237,26 @@ class Seen:
         if payload is None:
             found["payload_text"] = wire.payload.decode(errors="backslashreplace")
         return found
+
+
+class Heard(Seen):
+    """A message that was heard as it passed: it is taken apart when something asks, as most are only counted.
+
+    Args:
+        message: as it came off the wire.
+        stamp: when it was heard.
+        decoders: what strict consumers make of it.
+    """
+
+    def __init__(self, message: RawMsg, stamp: str, decoders: Decoders) -> None:
+        self.message = message
+        self._stamp = stamp
+        self._decoders = decoders
+
+    @cached_property
+    def recorded(self) -> Recorded:
+        """The message, without a place."""
+        return Recorded("", 0, self._stamp, WireMsg(*self.message))
 
 
 def names_of(decoders: Decoders, subject: bytes, document: Any) -> dict[str, str]:

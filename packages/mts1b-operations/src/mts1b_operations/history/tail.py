@@ -10,12 +10,11 @@ from typing import Final, Self
 from mts1b_foundation.subjects.algebra import is_pattern, overlaps
 from mts1b_foundation.subjects.algebra import matches as is_matched
 from mts1b_platform.eventbus import BusError, EventBus, MessageSubscription
-from mts1b_platform.eventbus.history.recorded import Recorded, stamp_of
-from mts1b_platform.eventbus.protocol.message import WireMsg
+from mts1b_platform.eventbus.history.recorded import stamp_of
 
 from mts1b_operations.history.matching import matches, whole_pattern
 from mts1b_operations.history.query import EVERYTHING, Query
-from mts1b_operations.history.seen import Decoders, Seen
+from mts1b_operations.history.seen import Decoders, Heard, Seen
 
 _FRAME: Final = 0.1
 """Seconds between two looks at what has come."""
@@ -99,17 +98,20 @@ class Tail:
         everything = query == EVERYTHING
         found: list[Seen] = []
         for subscription, before in zip(self._subscriptions, self._before, strict=True):
-            for raw in subscription.take(_MOST):
-                wire = WireMsg(*raw)
-                if before and any(is_matched(each, wire.subject.decode(errors="replace")) for each in before):
-                    continue  # it has come on that pattern already
-                self.heard += 1
-                if wary and _HISTORY in wire.head:
-                    self.from_history += 1
-                    continue
-                seen = Seen(Recorded("", 0, stamp, wire), decoders)
-                if everything or matches(query, seen):
-                    found.append(seen)
+            messages = subscription.take(_MOST)
+            if before:  # what has come on an earlier pattern already
+                messages = [
+                    each
+                    for each in messages
+                    if not any(is_matched(earlier, each[0].decode(errors="replace")) for earlier in before)
+                ]
+            self.heard += len(messages)
+            if wary:
+                live = [each for each in messages if _HISTORY not in each[2]]
+                self.from_history += len(messages) - len(live)
+                messages = live
+            heard = [Heard(each, stamp, decoders) for each in messages]
+            found += heard if everything else [seen for seen in heard if matches(query, seen)]
         return found
 
 

@@ -37,6 +37,12 @@ class Durability(StrEnum):
     """Nothing: state and streams are in memory, on a server of the run's own, and end with it."""
 
 
+_MOST = 10**9
+"""Most of what is counted here."""
+_LONGEST_MS = 1_000 * 86_400_000
+"""A thousand days."""
+
+
 class _Frozen(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -62,7 +68,7 @@ class BrokerSettings(_Frozen):
     """How the paper broker behaves."""
 
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,32}$")] = "paper"
-    latency_ms: Annotated[int, Field(ge=0)] = 50
+    latency_ms: Annotated[int, Field(ge=0, le=_LONGEST_MS)] = 50
     """Market time between an order and the first quote that it can trade with."""
     fee_bps: Money = Decimal(1)
     """Commission in basis points of the traded value; negative for a rebate."""
@@ -70,7 +76,7 @@ class BrokerSettings(_Frozen):
     """Commissions are rounded half up to this."""
     max_quantity: Quantity | None = None
     """Largest order that the broker takes; it rejects larger ones."""
-    history: Annotated[int, Field(ge=1)] = 1_000
+    history: Annotated[int, Field(ge=1, le=_MOST)] = 1_000
     """Quotes kept per symbol for orders that arrive later than the quotes they trade with."""
 
 
@@ -78,8 +84,8 @@ class StrategySettings(_Frozen):
     """One strategy that research runs on every symbol: a plugin's name and its numbers."""
 
     name: Identifier = "ma_cross"
-    fast: Annotated[int, Field(ge=1)] = 3
-    slow: Annotated[int, Field(ge=2)] = 8
+    fast: Annotated[int, Field(ge=1, le=_MOST)] = 3
+    slow: Annotated[int, Field(ge=2, le=_MOST)] = 8
 
     @model_validator(mode="after")
     def _ordered(self) -> Self:
@@ -112,7 +118,7 @@ class SimulationSettings(_Frozen):
     symbols: tuple[Symbol, ...] = ("BTC/USD", "ETH/USD")
     quotes: Annotated[int, Field(ge=1)] | None = None
     """Quotes until the session closes; None goes on until told to stop."""
-    tick_ms: Annotated[int, Field(ge=1)] = 50
+    tick_ms: Annotated[int, Field(ge=1, le=_LONGEST_MS)] = 50
     """Market time between two quotes of the whole market, on average."""
 
 
@@ -147,7 +153,7 @@ class DeskSettings(_Frozen):
     lot: Quantity = Decimal("0.0001")
     """Order quantities are multiples of this."""
     time_in_force: TimeInForce = TimeInForce.IOC
-    nav_interval_ms: Annotated[int, Field(ge=1)] = 10_000
+    nav_interval_ms: Annotated[int, Field(ge=1, le=_LONGEST_MS)] = 10_000
     """Market time between two NAV snapshots of a fund without a fill."""
     market_start: UtcDatetime = SIMULATION_START
     """Time of the first quote: when the first risk envelopes take effect."""
@@ -162,7 +168,7 @@ class DeskSettings(_Frozen):
     """PostgreSQL URL to keep it in instead; ``{service}`` in it stands for the service, each of which has its own."""
     keep: bool = True
     """Whether the run can be gone on with after its end; False when ``state`` goes with it."""
-    window: Annotated[int, Field(ge=1)] = 2_000
+    window: Annotated[int, Field(ge=1, le=_MOST)] = 2_000
     """Quotes that marketdata publishes at full speed before it looks how far the readers are."""
     start_within: Annotated[float, Field(gt=0)] = 30.0
     """Seconds that the services of a run may take to become ready."""

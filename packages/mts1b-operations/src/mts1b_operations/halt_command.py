@@ -33,7 +33,9 @@ def request(
     reason: Annotated[str, typer.Option("--reason", help="Reason, given with every rejected and canceled order.")],
     fund: Annotated[str | None, typer.Option("--fund", help="Halt this fund.")] = None,
     every: Annotated[bool, typer.Option("--all", help="Halt every fund.")] = False,
-    wait: Annotated[float, typer.Option("--wait", help="Seconds to wait for the services' obedience.")] = 3.0,
+    wait: Annotated[
+        float, typer.Option("--wait", min=0, max=86_400, help="Seconds to wait for the services' obedience.")
+    ] = 3.0,
     actor: Actor = None,
     request_id: RequestId = None,
     servers: Servers = None,

@@ -22,6 +22,8 @@ WIDTH: Final = 100
 """Columns of help and tables where no terminal says how many it has."""
 
 _UNITS: Final = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
+_LONGEST: Final = 100 * 365 * 86_400
+"""Most seconds that an option takes: a hundred years."""
 _SETTINGS: Final = {"max_content_width": WIDTH, "help_option_names": ["--help", "-h"]}
 
 
@@ -140,9 +142,15 @@ def user() -> str | None:
 
 
 def duration(text: str, units: str = "smhd") -> timedelta | None:
-    """A whole number of at least 1 and one of ``units``, such as ``10m``; None when it is written otherwise."""
+    """A whole number of at least 1 and one of ``units``, such as ``10m``; None when it is no such time, or too long."""
     match = re.fullmatch(rf"([1-9]\d*)([{units}])", text)
-    return timedelta(**{_UNITS[match[2]]: int(match[1])}) if match is not None else None
+    if match is None:
+        return None
+    try:
+        found = timedelta(**{_UNITS[match[2]]: int(match[1])})
+    except OverflowError:
+        return None
+    return found if found.total_seconds() <= _LONGEST else None
 
 
 def _first_paragraph(text: str | None) -> str:

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable
+from inspect import isawaitable
 from itertools import product
 from typing import Any
 
@@ -10,7 +11,21 @@ from mts1b_foundation.errors import SubjectError
 from mts1b_foundation.samples import ORDER, QUOTE
 from mts1b_foundation.subjects import MARKETDATA_QUOTES, OMS_ORDERS_CREATED
 from mts1b_platform.config import ConfigError
-from mts1b_platform.eventbus import BusError, EventBus, InvalidArgument, InvalidHeader, connect
+from mts1b_platform.eventbus import (
+    BusError,
+    Event,
+    EventBus,
+    InvalidArgument,
+    InvalidHeader,
+    Retry,
+    RetryPolicy,
+    connect,
+)
+from mts1b_platform.eventbus.consumers import reads
+from mts1b_platform.eventbus.dedupe.postgres import PostgresDedupe
+from mts1b_platform.eventbus.dedupe.sqlite import SqliteDedupe
+from mts1b_platform.eventbus.dedupe.store import Memory
+from mts1b_platform.service import Service
 from mts1b_platform.testing import ConnectBus
 
 ORDERS, QUOTES = OMS_ORDERS_CREATED, MARKETDATA_QUOTES
@@ -98,3 +113,76 @@ async def test_a_wrong_url_is_named_without_its_password():
         await connect("nats://alice:secret@127.0.0.1:99999")
     assert "secret" not in str(failed.value)
     assert "127.0.0.1:99999" in str(failed.value)
+
+
+HUGE = (10**13, 2**63, 10**30, 10**400)
+
+
+async def test_a_number_that_nothing_can_hold_is_refused_in_words_wherever_the_bus_takes_one(bus: EventBus):
+    heard = await bus.subscribe("huge")
+    event = await _taken(bus)
+    consumer = bus.consume(ORDERS, durable="huge", ordered_by="order_id")
+
+    async def handle(event: Event[Any]) -> None:
+        raise AssertionError(f"{event} was not asked for")
+
+    calls: dict[str, Callable[[Any], Any]] = {
+        "limit": lambda huge: bus.listen(QUOTES, limit=huge),
+        "prefetch": lambda huge: bus.consume(ORDERS, durable="d", prefetch=huge),
+        "ack_wait": lambda huge: bus.consume(ORDERS, durable="d", ack_wait=huge),
+        "inactive_threshold": lambda huge: bus.consume(ORDERS, durable="d", inactive_threshold=huge),
+        "window": lambda huge: bus.read_raw("OMS_ORDERS", "d", window=huge),
+        "ack_wait of read_raw": lambda huge: bus.read_raw("OMS_ORDERS", "d", ack_wait=huge),
+        "concurrency": lambda huge: consumer.run(handle, concurrency=huge),
+        "most": lambda huge: consumer.behind(event, most=huge),
+        "delay": lambda huge: event.nak(huge),
+        "deadline": lambda huge: bus.emit(ORDERS, ORDER, deadline=huge),
+        "deadline of emit_many": lambda huge: bus.emit_many(ORDERS, [ORDER], deadline=huge),
+        "window of emit_many": lambda huge: bus.emit_many(ORDERS, [ORDER], window=huge),
+        "deadline of ingest": lambda huge: bus.ingest(ORDERS, [ORDER], deadline=huge),
+        "timeout": lambda huge: bus.request("huge", timeout=huge),
+        "timeout of flush": lambda huge: bus.flush(huge),
+        "timeout of next_msg": lambda huge: heard.next_msg(huge),
+        "limit of unsubscribe": lambda huge: heard.unsubscribe(huge),
+        "max_msgs": lambda huge: bus.subscribe("huge", max_msgs=huge),
+        "pending": lambda huge: bus.subscribe("huge", pending=huge),
+        "ping_interval": lambda huge: connect(bus.settings.servers, ping_interval=huge),
+        "reconnect_wait": lambda huge: connect(bus.settings.servers, reconnect_wait=huge),
+        "buffer_size": lambda huge: connect(bus.settings.servers, buffer_size=huge),
+    }
+    for (called, call), huge in product(calls.items(), HUGE):
+        with pytest.raises(InvalidArgument, match=f"{called.split()[0]} is {huge}: give (.* at most|.* to )"):
+            await _awaited(call(huge))
+
+
+@pytest.mark.parametrize("value", [*HUGE, math.nan])
+def test_a_number_that_nothing_can_hold_is_refused_in_what_a_reader_is_made_of(value: Any):
+    made: dict[str, Callable[[], object]] = {
+        "base": lambda: RetryPolicy(base=value, cap=value),
+        "cap": lambda: RetryPolicy(cap=value),
+        "max_deliveries": lambda: RetryPolicy(max_deliveries=value),
+        "factor": lambda: RetryPolicy(factor=value),
+        "Retry in": lambda: Retry(value),
+        "keep": lambda: Memory(keep=value),
+        "limit": lambda: Memory(limit=value),
+        "frozen": lambda: PostgresDedupe("postgresql://", frozen=value),
+        "ack_wait": lambda: reads("mts1b-risk", "d", ORDERS, ack_wait=value),
+        "drain_budget": lambda: Service("mts1b-risk", drain_budget=value),
+        "seconds": lambda: Service("mts1b-risk").every(value),
+        "busy_timeout": lambda: SqliteDedupe("d.db", busy_timeout=value),
+    }
+    for words, make in made.items():
+        with pytest.raises(InvalidArgument, match=words):
+            make()
+
+
+async def _taken(bus: EventBus) -> Event[Any]:
+    await bus.emit(ORDERS, ORDER)
+    async for event in bus.consume(ORDERS, durable="taken"):
+        return event
+    raise AssertionError
+
+
+async def _awaited(made: Any) -> None:
+    if isawaitable(made):
+        await made

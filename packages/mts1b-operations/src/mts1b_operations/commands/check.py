@@ -29,6 +29,8 @@ from mts1b_operations.monitor.survey import (
 
 app = noun(__doc__ or "")
 
+_YEAR = 365 * 86_400
+
 
 class Format(StrEnum):
     """How the outcome is printed."""
@@ -119,7 +121,7 @@ def deadletters(
     *,
     warning: Warning_ = 0,
     critical: Critical = 100,
-    within: Annotated[float, typer.Option(help="Seconds to look back.")] = 600,
+    within: Annotated[float, typer.Option(min=0, max=_YEAR, help="Seconds to look back.")] = 600,
     servers: Servers = None,
     form: FormatOption = Format.NAGIOS,
 ) -> None:

@@ -29,7 +29,10 @@ def moment(text: str, now: datetime) -> int:
     if text == "now":
         return nanoseconds(now)
     if match := _AGO.fullmatch(text):
-        return nanoseconds(now - timedelta(seconds=int(match[1]) * _UNITS[match[2]]))
+        try:
+            return nanoseconds(now - timedelta(seconds=int(match[1]) * _UNITS[match[2]]))
+        except OverflowError:
+            raise MomentError(f"{text!r} ago is before the year 1: no event is so old") from None
     if _EXACT.fullmatch(text):
         return nanoseconds_of(text)
     try:

@@ -1,6 +1,5 @@
 """What calls are given, checked before anything is sent: an error in words where Python's own would not help."""
 
-import math
 import re
 from collections.abc import Mapping, Sequence
 from datetime import datetime
@@ -9,6 +8,7 @@ from typing import Any, Final
 from mts1b_foundation.subjects import DurableSubject, Subject
 
 from mts1b_platform.eventbus.errors import ConsumeError, InvalidArgument, NotStored
+from mts1b_platform.eventbus.limits import check_count, check_seconds
 
 _GROUP: Final = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _LONGEST: Final = 128
@@ -172,17 +172,6 @@ def check_deliver(deliver: object) -> None:
         raise InvalidArgument(f"deliver is {deliver!r}: choose 'all', 'new' or a datetime with a zone")
 
 
-def check_seconds(name: str, value: Any) -> None:
-    """A number of seconds that an operation can last.
-
-    Raises:
-        InvalidArgument: it is no finite number greater than 0.
-    """
-    number = isinstance(value, int | float) and not isinstance(value, bool)
-    if not number or not math.isfinite(value) or value <= 0:
-        raise InvalidArgument(f"{name} is {value!r}: give seconds as a finite number greater than 0")
-
-
 def check_group(group: object, what: str = "group") -> None:
     """The name of a group, or of a member of one.
 
@@ -191,13 +180,3 @@ def check_group(group: object, what: str = "group") -> None:
     """
     if not isinstance(group, str) or not _GROUP.fullmatch(group):
         raise InvalidArgument(f"{what} is {group!r}: give a name of 1 to 64 letters, digits, - and _")
-
-
-def check_count(name: str, value: Any) -> None:
-    """A whole number of at least 1.
-
-    Raises:
-        InvalidArgument: it is something else.
-    """
-    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-        raise InvalidArgument(f"{name} is {value!r}: give a whole number of at least 1")

@@ -8,7 +8,7 @@ from mts1b_foundation.subjects import DurableSubject, Subject
 from mts1b_foundation.subjects.subject import T
 
 from mts1b_platform.config import Settings
-from mts1b_platform.eventbus.arguments import all_parameters, check_count, check_read_raw
+from mts1b_platform.eventbus.arguments import all_parameters, check_read_raw
 from mts1b_platform.eventbus.connection.client import BusClient
 from mts1b_platform.eventbus.connection.network import Chance, Clock, Network
 from mts1b_platform.eventbus.connection.options import ConnectionOptions
@@ -24,6 +24,7 @@ from mts1b_platform.eventbus.consuming.raw_reader import RawReader
 from mts1b_platform.eventbus.consuming.retry import RetryPolicy
 from mts1b_platform.eventbus.events.event import LiveEvent
 from mts1b_platform.eventbus.events.outgoing import Ack
+from mts1b_platform.eventbus.limits import check_count, check_timeout
 from mts1b_platform.eventbus.publishing.ack_pipeline import AckPipeline
 from mts1b_platform.eventbus.publishing.context import PublishContext
 from mts1b_platform.eventbus.publishing.emit import DEFAULT_DEADLINE, emit
@@ -136,6 +137,7 @@ class EventBus(BusClient):
             NotTheProducer: this process does not speak as the subject's producer.
             SubjectError: the payload is not of the subject's type.
             InvalidHeader: a header, ``msg_id`` or ``trace_id`` cannot go on the wire.
+            InvalidArgument: ``deadline`` cannot be.
             PublishUncertain: no ack before the deadline; the event may have been stored or not.
             NoStream: no stream stores the subject.
             JetStreamUnavailable: the server has no JetStream.
@@ -174,10 +176,11 @@ class EventBus(BusClient):
             deadline: seconds until the publish of one event, or of one atomic batch, gives up.
 
         Raises:
-            InvalidArgument: ``window`` is no whole number of at least 1.
+            InvalidArgument: ``window`` or ``deadline`` cannot be.
             PublishError: as :meth:`emit`, of the first event or batch that failed; those before it are stored.
         """
         check_count("window", window)
+        check_timeout("deadline", deadline)
         return await emit_many(
             self.publishing,
             subject,
@@ -205,10 +208,12 @@ class EventBus(BusClient):
             deadline: seconds without any progress until it gives up.
 
         Raises:
+            InvalidArgument: ``deadline`` cannot be.
             PublishError: an event was refused, or the stream takes no fast ingest; says how many are stored.
             PublishUncertain: no progress before the deadline; says how many are stored for certain.
             BusClosed: the bus was closed.
         """
+        check_timeout("deadline", deadline)
         return await ingest(self.publishing, subject, events, deadline=deadline)
 
     def publisher(self, subject: Subject[T]) -> Publisher[T]:

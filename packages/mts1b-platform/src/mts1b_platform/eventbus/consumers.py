@@ -18,6 +18,7 @@ from mts1b_foundation.subjects import DurableSubject, encode_token
 from mts1b_foundation.subjects.contributions import ConsumerDeclaration
 
 from mts1b_platform.eventbus.errors import ConsumeError, InvalidArgument
+from mts1b_platform.eventbus.limits import check_seconds
 from mts1b_platform.eventbus.streams import STREAMS
 
 MAX_ACK_PENDING: Final = 10_000
@@ -88,11 +89,12 @@ def reads(
         takeover: then, seconds from the last sign of life of one instance until another takes over.
 
     Raises:
-        InvalidArgument: ``instances`` or ``takeover`` cannot be.
+        InvalidArgument: ``instances``, ``takeover`` or ``ack_wait`` cannot be.
         ConsumeError: no stream, or more than one, stores them.
     """
     check_instances(instances)
     check_takeover(takeover)
+    check_seconds("ack_wait", ack_wait)
     if instances == "share":
         raise InvalidArgument(f"durable {durable!r}: a reader that shares keys is declared with `shares(…, keys=[…])`")
     filters = tuple(form for subject in subjects for form in subject.filters())
@@ -135,10 +137,12 @@ def shares(
         takeover: seconds from the last sign of life of one instance until another takes over.
 
     Raises:
-        InvalidArgument: ``keys`` cannot be shared, ``by`` is no parameter of the subjects, or ``takeover`` cannot be.
+        InvalidArgument: ``keys`` cannot be shared, ``by`` is no parameter of the subjects, or ``takeover`` or
+            ``ack_wait`` cannot be.
         ConsumeError: no stream, or more than one, stores them.
     """
     check_takeover(takeover)
+    check_seconds("ack_wait", ack_wait)
     parameter = key_parameter(subjects, by)
     found: list[ConsumerDefinition] = []
     for key in check_keys(group, keys):

@@ -45,6 +45,8 @@ Signals are no errors; a handler raises them to say what shall happen to its eve
     AlreadyDone                     it was handled before: acknowledge it (raised by ``event.once``)
 """
 
+from typing import Final
+
 from mts1b_foundation.errors import Mts1bError
 
 
@@ -206,6 +208,10 @@ class BusDraining(BusClosed):
     """The connection is about to close: it delivers what is under way and takes no new subscriptions."""
 
 
+LONGEST: Final = 100 * 365 * 86_400
+"""Most seconds of anything on the bus: a hundred years. The server's own clock ends at three times that."""
+
+
 class Signal(Exception):
     """What a handler raises to decide about its event."""
 
@@ -222,5 +228,7 @@ class Retry(Signal):
     """Try again after ``delay`` seconds, whatever the policy says; counts as one delivery."""
 
     def __init__(self, delay: float, reason: str = "") -> None:
+        if not delay <= LONGEST:  # neither is nan
+            raise InvalidArgument(f"Retry in {delay!r} s: give seconds as a number, {LONGEST} (100 years) at most")
         super().__init__(reason or f"retry in {delay:g} s")
         self.delay = delay

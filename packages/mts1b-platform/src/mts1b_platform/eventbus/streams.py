@@ -18,6 +18,7 @@ if TYPE_CHECKING:  # the settings' machinery is heavy, and a definition needs no
 Stored = Literal["file", "memory"]
 
 _UNITS = {"ms": 10**6, "s": 10**9, "m": 60 * 10**9, "h": 3600 * 10**9, "d": 86_400 * 10**9}
+_OVERFLOW = 2**63
 _DURATION = re.compile(r"(\d+)(ms|s|m|h|d)")
 
 
@@ -28,9 +29,12 @@ def nanoseconds(duration: str) -> int:
         ValueError: when ``duration`` is written another way.
     """
     match = _DURATION.fullmatch(duration)
-    if match is None:
-        raise ValueError(f"{duration!r} is no duration: write a number and one of ms, s, m, h, d, such as 7d")
-    return int(match[1]) * _UNITS[match[2]]
+    found = int(match[1]) * _UNITS[match[2]] if match is not None and len(match[1]) < 20 else _OVERFLOW
+    if found >= _OVERFLOW:
+        raise ValueError(
+            f"{duration!r} is no duration that a server holds: write a number and one of ms, s, m, h, d, such as 7d"
+        )
+    return found
 
 
 _MIB = 1 << 20

@@ -45,11 +45,12 @@ from mts1b_foundation.subjects import DurableSubject, Subject
 from mts1b_foundation.subjects.subject import T
 
 from mts1b_platform.eventbus import BusClosed, ConsumeOptions, Event, EventBus, LiveEvent, Parameters, connect
-from mts1b_platform.eventbus.arguments import all_parameters, check_consume, check_count, check_listen, check_seconds
+from mts1b_platform.eventbus.arguments import all_parameters, check_consume, check_listen
 from mts1b_platform.eventbus.connect import ConnectOptions, check_connect_options
 from mts1b_platform.eventbus.consumers import check_reader
 from mts1b_platform.eventbus.events.event import Tx
 from mts1b_platform.eventbus.events.once import DedupeStore
+from mts1b_platform.eventbus.limits import check_concurrency, check_seconds
 from mts1b_platform.logs import configure_logging, get_logger
 from mts1b_platform.observability.observe import observe
 from mts1b_platform.service.handlers import (
@@ -205,7 +206,7 @@ class Service:
         """
         check_consume((subject, *more), durable, **options)
         check_reader(**options)
-        check_count("concurrency", concurrency)
+        check_concurrency(concurrency)
 
         def register(handler: Handler) -> Handler:
             if dedupe is None:

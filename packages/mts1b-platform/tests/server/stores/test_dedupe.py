@@ -226,7 +226,7 @@ async def test_a_store_that_cannot_be_opened_says_which_and_what_to_do(tmp_path:
     with pytest.raises(StoreError, match=r"no PostgreSQL connection within 0\.2 s"):
         async with PostgresDedupe("postgresql://postgres@127.0.0.1:1/none", timeout=0.2):
             pass
-    with pytest.raises(ValueError, match="remembers nothing"):
+    with pytest.raises(ValueError, match="limit is 0"):
         Memory(limit=0)
 
 

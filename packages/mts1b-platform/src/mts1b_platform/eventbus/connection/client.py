@@ -26,6 +26,7 @@ from mts1b_platform.eventbus.errors import (
 )
 from mts1b_platform.eventbus.events.raw_envelope import complete_envelope
 from mts1b_platform.eventbus.hooks import Hooks
+from mts1b_platform.eventbus.limits import check_count, check_timeout
 from mts1b_platform.eventbus.protocol.frames import checked_subject, hpub_frame, pub_frame
 from mts1b_platform.eventbus.protocol.headers import HeaderError, header_block
 from mts1b_platform.logs import get_logger
@@ -183,8 +184,10 @@ class BusClient:
             RequestTimeout: no answer within ``timeout`` seconds.
             AccessDenied: this identity may not publish on ``subject``; said at once, not when the time is over.
             ServerUnavailable: the connection broke before the answer came.
+            InvalidArgument: ``timeout`` cannot be.
             BusClosed: the bus was closed.
         """
+        check_timeout("timeout", timeout)
         head = _head(subject, headers)
         with self.denials.watch(subject):
             if subject.startswith(ASKS) and self.has_identities:
@@ -215,8 +218,11 @@ class BusClient:
 
         Raises:
             AccessDenied: this identity may not subscribe to ``subject``.
+            InvalidArgument: ``max_msgs`` or ``pending`` cannot be.
             BusClosed: the bus was closed.
         """
+        check_count("max_msgs", max_msgs, least=0)
+        check_count("pending", pending)
         made = MessageSubscription(
             self.connection, self.publish, subject, queue=queue, handler=cb, max_msgs=max_msgs, pending=pending
         )
@@ -236,7 +242,9 @@ class BusClient:
             AccessDenied: it refused some of it, and nobody was told yet.
             ServerUnavailable: there is no connection, or it broke meanwhile.
             RequestTimeout: the server did not answer in time.
+            InvalidArgument: ``timeout`` cannot be.
         """
+        check_timeout("timeout", timeout)
         await self.connection.flush(timeout)
         self.denials.raise_pending()
 
@@ -263,6 +271,7 @@ class BusClient:
         """
         if self.is_connected:
             return True
+        check_timeout("timeout", timeout)
         self.refuse_when_closed()
         try:
             async with asyncio.timeout(timeout):

@@ -8,6 +8,7 @@ from typing import Final, Protocol, Self
 from mts1b_platform.eventbus.connection.connection import Connection
 from mts1b_platform.eventbus.connection.subscription import refuse_when_refused
 from mts1b_platform.eventbus.errors import BusClosed, BusError, RequestTimeout
+from mts1b_platform.eventbus.limits import check_count, check_timeout
 from mts1b_platform.eventbus.protocol.headers import Headers
 from mts1b_platform.eventbus.protocol.message import RawMsg, WireMsg
 from mts1b_platform.logs import get_logger
@@ -131,8 +132,11 @@ class MessageSubscription:
 
         Raises:
             RequestTimeout: none came within ``timeout`` seconds.
+            InvalidArgument: ``timeout`` cannot be.
             BusClosed: the subscription has ended.
         """
+        if timeout is not None:
+            check_timeout("timeout", timeout)
         try:
             async with asyncio.timeout(timeout):
                 return await anext(self)
@@ -150,7 +154,12 @@ class MessageSubscription:
         refuse_when_refused([self._subscription], self.subject)
 
     async def unsubscribe(self, limit: int = 0) -> None:
-        """Give up interest, now or after ``limit`` messages in all."""
+        """Give up interest, now or after ``limit`` messages in all.
+
+        Raises:
+            InvalidArgument: ``limit`` is no number of messages.
+        """
+        check_count("limit", limit, least=0)
         self._subscription.unsubscribe(limit)
 
     async def drain(self) -> None:

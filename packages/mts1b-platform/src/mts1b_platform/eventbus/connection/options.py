@@ -5,6 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from mts1b_platform.eventbus.errors import InvalidArgument
+from mts1b_platform.eventbus.limits import check_count, check_seconds
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -30,7 +31,7 @@ class ConnectionOptions:
     """The options of a :class:`~mts1b_platform.eventbus.connection.connection.Connection`.
 
     Raises:
-        ValueError: there is no server, or a limit is not positive.
+        InvalidArgument: there is no server, or a limit cannot be.
     """
 
     servers: tuple[str, ...]
@@ -69,9 +70,10 @@ class ConnectionOptions:
     def __post_init__(self) -> None:
         if not self.servers:
             raise InvalidArgument("at least one server is needed, such as nats://127.0.0.1:4222")
-        for name in ("connect_timeout", "ping_interval", "max_outstanding_pings", "reconnect_wait", "buffer_size"):
-            if getattr(self, name) <= 0:
-                raise InvalidArgument(f"{name} must be greater than 0, not {getattr(self, name)}")
+        for name in ("connect_timeout", "ping_interval", "reconnect_wait"):
+            check_seconds(name, getattr(self, name))
+        for name in ("max_outstanding_pings", "buffer_size", "high_water", "read_buffer"):
+            check_count(name, getattr(self, name))
 
 
 def _ignore(*_: object) -> None:

@@ -44,6 +44,7 @@ from mts1b_platform.eventbus.events.event import Event
 from mts1b_platform.eventbus.events.once import DedupeStore
 from mts1b_platform.eventbus.hooks import of_handlers
 from mts1b_platform.eventbus.jetstream.durables import DEFAULT_ACK_WAIT, ensure_durable, is_newer, stream_of
+from mts1b_platform.eventbus.limits import check_concurrency
 from mts1b_platform.eventbus.protocol.envelope import ONLY_DURABLE
 from mts1b_platform.eventbus.protocol.headers import HeaderError
 from mts1b_platform.eventbus.protocol.message import WireMsg
@@ -319,9 +320,11 @@ class Consumer(Generic[T]):
                 when its effect is there, instead of becoming a dead letter.
 
         Raises:
+            InvalidArgument: ``concurrency`` is no number of calls.
             ConsumeError, BusClosed: as iterating does.
         """
         self.look_up(effects)
+        check_concurrency(concurrency)
         self._settler.pause.several_at_work = concurrency > 1
         await work_off(
             self,

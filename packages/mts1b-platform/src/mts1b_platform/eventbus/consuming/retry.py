@@ -2,8 +2,12 @@
 
 import random
 from dataclasses import dataclass
+from typing import Final
 
 from mts1b_platform.eventbus.errors import InvalidArgument
+from mts1b_platform.eventbus.limits import check_count, check_timeout
+
+_STEEPEST: Final = 1_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,10 +30,13 @@ class RetryPolicy:
     jitter: float = 0.2
 
     def __post_init__(self) -> None:
-        if self.max_deliveries < 1:
-            raise InvalidArgument(f"max_deliveries is {self.max_deliveries}: an event must be tried at least once")
-        if self.base < 0 or self.factor < 1 or self.cap < self.base or not 0 <= self.jitter < 1:
-            raise InvalidArgument(f"{self} makes no sense: base >= 0, factor >= 1, cap >= base, 0 <= jitter < 1")
+        check_count("max_deliveries", self.max_deliveries)
+        for name in ("base", "cap", "jitter"):
+            check_timeout(name, getattr(self, name))
+        if self.base < 0 or not 1 <= self.factor <= _STEEPEST or self.cap < self.base or not 0 <= self.jitter < 1:
+            raise InvalidArgument(
+                f"{self} makes no sense: base >= 0, 1 <= factor <= {_STEEPEST}, cap >= base, 0 <= jitter < 1"
+            )
 
     def exhausted(self, tries: int) -> bool:
         """Whether an event that failed at its ``tries``-th try is given up."""

@@ -7,8 +7,8 @@ from typing import Any, cast
 
 from mts1b_foundation.subjects.subject import T
 
-from mts1b_platform.eventbus.errors import ConsumeError
 from mts1b_platform.eventbus.events.event import Event
+from mts1b_platform.eventbus.limits import check_concurrency
 from mts1b_platform.threads import in_thread, is_plain
 
 Handler = Callable[[Event[T]], Awaitable[None]] | Callable[[Event[T]], None]
@@ -34,10 +34,10 @@ async def work_off(
         unsettled: told of an event whose plain function is still at work when this is cancelled.
 
     Raises:
-        ConsumeError: ``concurrency`` is less than 1, or the reader cannot go on.
+        InvalidArgument: ``concurrency`` is no number of calls.
+        ConsumeError: the reader cannot go on.
     """
-    if concurrency < 1:
-        raise ConsumeError(f"concurrency is {concurrency}: at least one event must be handled at a time")
+    check_concurrency(concurrency)
     handle = cast("Callable[[Event[T]], Awaitable[None]]", handler)
     if is_plain(handler):
         handle = partial(_in_thread, handler, unsettled)

@@ -51,6 +51,7 @@ from mts1b_platform.eventbus.events.once import Term
 from mts1b_platform.eventbus.jetstream.api import ApiError, js_api
 from mts1b_platform.eventbus.jetstream.in_office import read_term, term_key
 from mts1b_platform.eventbus.lease import Lease, Watched
+from mts1b_platform.eventbus.limits import check_seconds
 from mts1b_platform.eventbus.protocol.error_codes import ErrorCode
 from mts1b_platform.logs import get_logger
 
@@ -103,6 +104,7 @@ class KvDedupe:
         memory: Memory | None = None,
         replicas: int | None = None,
     ) -> None:
+        check_seconds("lease", lease)
         if lease < 1:
             raise InvalidArgument(f"lease is {lease:g} s: a renewal may take that long, give at least 1")
         self.bucket = bucket

@@ -29,6 +29,7 @@ from mts1b_platform.eventbus.dedupe.mark_clock import MarkClock
 from mts1b_platform.eventbus.dedupe.store import Memory
 from mts1b_platform.eventbus.errors import AlreadyDone, StoreError, StoreMisused, Superseded
 from mts1b_platform.eventbus.events.once import Term
+from mts1b_platform.eventbus.limits import check_count, check_seconds
 
 Connection = AsyncConnection[Any]
 Pool = AsyncConnectionPool[Connection]
@@ -99,6 +100,9 @@ class PostgresDedupe:
         timeout: float = 10.0,
         frozen: float = 10.0,
     ) -> None:
+        check_count("connections", connections)
+        check_seconds("timeout", timeout)
+        check_seconds("frozen", frozen)
         self.memory = memory or Memory()
         self._frozen = f"{max(1, round(frozen * 1000))}ms"
         self._timeout = timeout

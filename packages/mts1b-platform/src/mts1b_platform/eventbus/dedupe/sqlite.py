@@ -26,6 +26,7 @@ from mts1b_platform.eventbus.dedupe.mark_clock import MarkClock
 from mts1b_platform.eventbus.dedupe.store import Memory
 from mts1b_platform.eventbus.errors import AlreadyDone, StoreError, StoreHeld, StoreMisused, Superseded
 from mts1b_platform.eventbus.events.once import Term
+from mts1b_platform.eventbus.limits import check_seconds
 from mts1b_platform.eventbus.sqlite_file import SqliteFile, is_outage
 from mts1b_platform.logs import get_logger
 
@@ -59,6 +60,7 @@ class SqliteDedupe:
     def __init__(self, path: str | Path, *, memory: Memory | None = None, busy_timeout: float = 30.0) -> None:
         self.path = Path(path)
         self.memory = memory or Memory()
+        check_seconds("busy_timeout", busy_timeout)
         self._busy_timeout = busy_timeout
         self._file = SqliteFile(self.path)
         self._clock = MarkClock()

@@ -14,7 +14,7 @@ NATS KV      at least once              between effect and mark the effect is re
 
 from dataclasses import dataclass
 
-from mts1b_platform.eventbus.errors import InvalidArgument
+from mts1b_platform.eventbus.limits import check_count, check_seconds
 
 DAY = 86_400.0
 
@@ -33,7 +33,5 @@ class Memory:
     limit: int = 5_000_000
 
     def __post_init__(self) -> None:
-        if self.keep <= 0 or self.limit < 1:
-            raise InvalidArgument(
-                f"{self}: a store that remembers nothing dedupes nothing; give keep > 0 and limit >= 1"
-            )
+        check_seconds("keep", self.keep)
+        check_count("limit", self.limit)

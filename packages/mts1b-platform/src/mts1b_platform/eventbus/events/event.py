@@ -17,6 +17,7 @@ from mts1b_foundation.subjects.subject import T
 from mts1b_platform.eventbus.core import CORE
 from mts1b_platform.eventbus.events.once import DedupeStore, Fences, Marks, Term
 from mts1b_platform.eventbus.events.trace import usable_trace_id
+from mts1b_platform.eventbus.limits import check_timeout
 from mts1b_platform.eventbus.protocol.envelope import ACTOR, MSG_ID, ORIGINAL_MSG_ID, SOURCE_REPO
 from mts1b_platform.eventbus.protocol.envelope_reader import MessageIds, read_ids
 from mts1b_platform.eventbus.protocol.headers import HeaderError, Headers
@@ -321,7 +322,13 @@ class Event(LiveEvent[T]):
             await self._settler.room()
 
     async def nak(self, delay: float | None = None) -> None:
-        """Again, after ``delay`` seconds; without one after the delay that the retry policy says."""
+        """Again, after ``delay`` seconds; without one after the delay that the retry policy says.
+
+        Raises:
+            InvalidArgument: ``delay`` is no number of seconds, or more than a hundred years.
+        """
+        if delay is not None:
+            check_timeout("delay", delay)
         if not self.settled:
             await self._settler.nak(self, delay)
 

@@ -26,7 +26,6 @@ from mts1b_platform.eventbus.bus import EventBus
 from mts1b_platform.eventbus.errors import (
     BusClosed,
     BusError,
-    InvalidArgument,
     JetStreamUnavailable,
     NoStream,
     PublishError,
@@ -35,6 +34,7 @@ from mts1b_platform.eventbus.errors import (
 )
 from mts1b_platform.eventbus.events.outgoing import Ack, Outgoing
 from mts1b_platform.eventbus.jetstream.durables import stream_of
+from mts1b_platform.eventbus.limits import check_count, check_seconds
 from mts1b_platform.eventbus.outbox.message import Row
 from mts1b_platform.eventbus.protocol.puback import PubAck, PublishFailed
 from mts1b_platform.eventbus.publishing.batch import MAX_BATCH, Batch
@@ -125,8 +125,10 @@ class Relay:
         attempts: int = 5,
         owner: str | None = None,
     ) -> None:
-        if not 1 <= batch <= MAX_BATCH:
-            raise InvalidArgument(f"batch is {batch}: the server takes 1 to {MAX_BATCH} messages at once")
+        check_count("batch", batch, most=MAX_BATCH)
+        check_seconds("poll", poll)
+        check_seconds("lease", lease)
+        check_count("attempts", attempts)
         self.counters = RelayCounters()
         self._bus = bus
         self._outbox = outbox

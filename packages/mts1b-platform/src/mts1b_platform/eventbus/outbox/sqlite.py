@@ -27,6 +27,7 @@ from mts1b_foundation.subjects.subject import T
 
 from mts1b_platform.eventbus.errors import StoreError, StoreMisused
 from mts1b_platform.eventbus.lease import Lease, Renewed, Watched
+from mts1b_platform.eventbus.limits import check_seconds
 from mts1b_platform.eventbus.outbox.message import Backlog, Row, seal
 from mts1b_platform.eventbus.sqlite_file import SqliteFile, is_outage
 from mts1b_platform.logs import get_logger
@@ -76,6 +77,7 @@ class SqliteOutbox:
         self.path = Path(path)
         self.service = service
         self._actor = actor
+        check_seconds("busy_timeout", busy_timeout)
         self._busy_timeout = busy_timeout
         self.takeovers = 0
         self._file = SqliteFile(self.path)

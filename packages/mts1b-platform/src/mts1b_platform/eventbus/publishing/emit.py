@@ -17,6 +17,7 @@ from mts1b_platform.eventbus.errors import BusClosed, BusError
 from mts1b_platform.eventbus.events.event import LiveEvent
 from mts1b_platform.eventbus.events.outgoing import Ack, Outgoing
 from mts1b_platform.eventbus.hooks import Hooks
+from mts1b_platform.eventbus.limits import check_timeout
 from mts1b_platform.eventbus.protocol.headers import HeaderError
 from mts1b_platform.eventbus.publishing.context import PublishContext
 from mts1b_platform.eventbus.publishing.durable import send_durable
@@ -44,6 +45,8 @@ async def emit(
     deadline: float = DEFAULT_DEADLINE,
 ) -> Ack | None:
     """See :meth:`EventBus.emit`."""
+    if deadline is not DEFAULT_DEADLINE:
+        check_timeout("deadline", deadline)
     client = context.client
     hooks = client.hooks
     trace = trace_id or (cause.trace_id if cause else None)

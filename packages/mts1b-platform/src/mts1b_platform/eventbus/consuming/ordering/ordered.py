@@ -33,6 +33,7 @@ from mts1b_platform.eventbus.consuming.settling import log_fields
 from mts1b_platform.eventbus.errors import BusClosed, BusError
 from mts1b_platform.eventbus.events.event import Event
 from mts1b_platform.eventbus.jetstream.consumer_state import ConsumerState, consumer_state
+from mts1b_platform.eventbus.limits import check_count
 from mts1b_platform.eventbus.protocol.message import WireMsg
 from mts1b_platform.eventbus.protocol.position import Position
 from mts1b_platform.eventbus.weak import weakly
@@ -72,6 +73,7 @@ class OrderedConsumer(Consumer[T]):
 
     async def behind(self, event: Event[T], *, most: int = GROUP) -> Sequence[Event[T]]:
         """The events of its key that are here and wait for ``event``, oldest first, ``most`` at most."""
+        check_count("most", most)
         if event.deliveries > 1:
             return ()
         prefetch, order = self._prefetch, self._order

@@ -12,7 +12,7 @@ import aiosqlite
 from mts1b_platform.eventbus import EventBus, connect
 from mts1b_platform.testing.simulation.clocks import SimChance, SimClock, simulated
 from mts1b_platform.testing.simulation.network import SimNetwork, Socket
-from mts1b_platform.testing.simulation.process import BUSY, Process
+from mts1b_platform.testing.simulation.process import BUSY, Process, processes
 from mts1b_platform.testing.simulation.server import NatsModel
 from mts1b_platform.testing.simulation.server.stream import StreamState
 from mts1b_platform.testing.simulation.settings import isolated_settings
@@ -52,7 +52,7 @@ class Seat:
         self.name = name
         self.rng = run.world.rng
         self.stop: asyncio.Event | None = None
-        self._world = run.world
+        self._world, self._listeners = run.world, run.server.listeners
         self.process: Process | None = None
         self.network: SimNetwork | None = None
 
@@ -68,7 +68,7 @@ class Seat:
 
     def connect_options(self) -> dict[str, Any]:
         assert self.process is not None
-        self.network = SimNetwork(self.process)
+        self.network = SimNetwork(self.process, self._listeners)
         return {
             "servers": "nats://sim:4222",
             "connect_timeout": 60,
@@ -175,7 +175,7 @@ class Run:
         messages = list(stream.messages.values()) if stream is not None else []
         letters = self.server.streams["DEADLETTERS"].messages.values()
         consumers = stream.consumers if stream is not None else {}
-        processes = self.world.processes
+        lived = processes(self.world)
         return Evidence(
             self.plan,
             self.record,
@@ -184,9 +184,9 @@ class Run:
             len(messages),
             dead_letters(self.record.readers, [letter.data for letter in letters]),
             {name: f"{held.info()['ack_floor']}, {held.pending}" for name, held in consumers.items() if not held.done},
-            [f"{process.name}: {message}: {error!r}" for process in processes for message, error in process.complaints],
-            [f"{process.name}: {process.busiest} turns" for process in processes if process.busiest > BUSY],
-            [f"{process.name}: {left}" for process in processes if process.alive for left in process.doubled_tasks()],
+            [f"{process.name}: {message}: {error!r}" for process in lived for message, error in process.complaints],
+            [f"{process.name}: {process.busiest} turns" for process in lived if process.busiest > BUSY],
+            [f"{process.name}: {left}" for process in lived if process.alive for left in process.doubled_tasks()],
             self.workload.drain_budget,
         )
 

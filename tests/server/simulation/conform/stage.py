@@ -37,11 +37,11 @@ async def with_the_real_server(port: int, name: str, stream: str = "") -> list[s
 def with_the_model(name: str, seed: int = 1) -> list[str]:
     """A scene with the model."""
     world = World(seed)
-    NatsModel(world)
+    server = NatsModel(world)
     lines: list[str] = []
 
     async def main(process: Process) -> None:
-        lines.extend(await hold(SCENES[name], SimNetwork(process), "sim", 4222, name.upper()))
+        lines.extend(await hold(SCENES[name], SimNetwork(process, server.listeners), "sim", 4222, name.upper()))
 
     _in_a_process(world, main)
     return lines
@@ -70,7 +70,7 @@ def restarting_the_model(name: str, seed: int = 1) -> list[str]:
     lines: list[str] = []
 
     async def main(process: Process) -> None:
-        network = SimNetwork(process)
+        network = SimNetwork(process, server.listeners)
         stream = name.upper()
         client = await Client.open(network, "sim", 4222, stream)
 

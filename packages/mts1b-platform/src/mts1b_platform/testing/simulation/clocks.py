@@ -10,7 +10,7 @@ from typing import Any
 
 from mts1b_platform.eventbus.connection.network import Timer
 from mts1b_platform.eventbus.events import trace
-from mts1b_platform.testing.simulation.process import Process
+from mts1b_platform.testing.simulation.process import Process, running
 from mts1b_platform.testing.simulation.world import World
 
 
@@ -51,10 +51,11 @@ def simulated(world: World) -> Generator[None]:
         return lambda: real() if world.current is None else simulated()
 
     def sleep(seconds: float) -> None:
-        if world.current is None:
+        process = running(world)
+        if process is None:
             real_sleep(seconds)
         else:
-            world.current.block(seconds)
+            process.block(seconds)
 
     real_sleep = time.sleep
     entropy = random.Random(world.rng.getrandbits(64))  # noqa: S311 - a seed is to repeat

@@ -3,10 +3,9 @@
 import asyncio
 import contextvars
 from collections.abc import Callable, Coroutine, Generator
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import Any, NoReturn, Protocol
 
-if TYPE_CHECKING:
-    from mts1b_platform.testing.simulation.process import Process
+from mts1b_platform.testing.simulation.world import World
 
 
 class Call:
@@ -37,10 +36,27 @@ class Call:
         return self._when
 
 
-class SimLoop(asyncio.AbstractEventLoop):
-    """The loop of ``process``, which runs it turn by turn."""
+class Turner(Protocol):
+    """Who runs a loop turn by turn: its process."""
 
-    def __init__(self, process: "Process") -> None:
+    world: World
+    now: float
+    handlers: dict[int, tuple[Callable[..., object], tuple[Any, ...]]]
+    """Of signals."""
+
+    def soon(self, call: Call) -> None:
+        """Call it in the next turn."""
+        ...
+
+    def complain(self, message: str, error: BaseException | None) -> None:
+        """Note an exception that nobody waited for."""
+        ...
+
+
+class SimLoop(asyncio.AbstractEventLoop):
+    """The loop of one process."""
+
+    def __init__(self, process: Turner) -> None:
         self._process = process
 
     def time(self) -> float:

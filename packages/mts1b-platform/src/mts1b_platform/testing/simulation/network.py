@@ -4,14 +4,12 @@ import asyncio
 import ssl
 from collections import deque
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import Final, Protocol
 
 from mts1b_platform.eventbus.connection import Transport, feed
 from mts1b_platform.eventbus.connection.network import WRITE_HIGH, WRITE_LOW
+from mts1b_platform.testing.simulation.process import Process
 from mts1b_platform.testing.simulation.world import World
-
-if TYPE_CHECKING:
-    from mts1b_platform.testing.simulation.process import Process
 
 WINDOW: Final = 4 << 20
 """Bytes that a direction takes before its reader has read them, unless a fault narrows it."""
@@ -27,6 +25,10 @@ class Listener(Protocol):
     def accept(self, socket: "Socket") -> None:
         """A client has connected."""
         ...
+
+
+Listeners = dict[str, Listener]
+"""Who takes connections, by address; one for all that reach each other."""
 
 
 class Pipe:
@@ -98,7 +100,7 @@ class Pipe:
 class Socket:
     """One connection, with the client's end as a transport for its receiver."""
 
-    def __init__(self, process: "Process", number: int, receiver: asyncio.BufferedProtocol) -> None:
+    def __init__(self, process: Process, number: int, receiver: asyncio.BufferedProtocol) -> None:
         self.process, self.number = process, number
         self.world = process.world
         self.up = Pipe(self.world, self._at_server)
@@ -252,8 +254,8 @@ class Socket:
 class SimNetwork:
     """The network as one process sees it; see ``Network``."""
 
-    def __init__(self, process: "Process") -> None:
-        self._process = process
+    def __init__(self, process: Process, listeners: Listeners) -> None:
+        self._process, self._listeners = process, listeners
         self.sockets: list[Socket] = []
         self.latency = LATENCY
         self.window = WINDOW
@@ -265,7 +267,7 @@ class SimNetwork:
     async def dial(self, address: str, port: int, receiver: asyncio.BufferedProtocol) -> Transport:
         world = self._process.world
         await asyncio.sleep(world.rng.uniform(*self.latency))
-        listener = world.listeners.get(f"{address}:{port}")
+        listener = self._listeners.get(f"{address}:{port}")
         if listener is None:
             raise ConnectionRefusedError(f"nobody listens at {address}:{port}")
         world.injected["connection"] += 1

@@ -38,7 +38,7 @@ class Process:
         self._ready: list[Call] = []
         self._scheduled = False
         self.loop = SimLoop(self)
-        world.processes.append(self)
+        world.residents.append(self)
         world.note("start", name)
         with _Inside(self):
             self.main = self.loop.create_task(main(self), name=name)
@@ -138,6 +138,16 @@ class Process:
             self._second, self._turns = second, 0
         self._turns += 1
         self.busiest = max(self.busiest, self._turns)
+
+
+def running(world: World) -> Process | None:
+    """The process whose code runs."""
+    return world.current if isinstance(world.current, Process) else None
+
+
+def processes(world: World) -> list[Process]:
+    """All processes that ever lived."""
+    return [each for each in world.residents if isinstance(each, Process)]
 
 
 class _Inside:

@@ -31,7 +31,7 @@ from mts1b_foundation.subjects.subject import T
 from mts1b_platform.eventbus import connect
 from mts1b_platform.eventbus.declared import declared
 from mts1b_platform.service import Service
-from mts1b_platform.testing.simulation.process import Process
+from mts1b_platform.testing.simulation.process import Process, processes
 from mts1b_platform.testing.simulation.server import NatsModel
 from mts1b_platform.testing.simulation.server.model import ADDRESS
 from mts1b_platform.testing.simulation.server.stream import Stream
@@ -77,7 +77,7 @@ class Simulation:
             root = logging.getLogger()
             stack.callback(setattr, root, "handlers", root.handlers[:])
             root.handlers = [LogLines(self.world)]
-            stack.enter_context(surroundings(self.world, ADDRESS, self._networks))
+            stack.enter_context(surroundings(self.world, ADDRESS, self.server.listeners, self._networks))
             self._open = stack.pop_all()
         return self
 
@@ -89,9 +89,9 @@ class Simulation:
     def _end(self) -> None:
         if self.server.up:
             self.server.kill(keep=0.0)
-        processes = list(self.world.processes)
+        lived = processes(self.world)
         self.world.end()
-        for process in processes:
+        for process in lived:
             process.close()
         for service in self.services:
             service.end()

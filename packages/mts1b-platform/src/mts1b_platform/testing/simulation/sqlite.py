@@ -14,6 +14,7 @@ from typing import Any, Final
 
 from mts1b_platform.eventbus.dedupe import sqlite as dedupe_sqlite
 from mts1b_platform.eventbus.outbox import sqlite as outbox_sqlite
+from mts1b_platform.testing.simulation.process import running
 from mts1b_platform.testing.simulation.world import World
 
 _STATEMENT: Final = (0.00005, 0.002)
@@ -40,8 +41,9 @@ class Database:
     """A connection to a file; stands for ``aiosqlite.Connection``."""
 
     def __init__(self, world: World, path: str | Path, timeout: float) -> None:
-        assert world.current is not None
-        self._world, self._process, self._timeout = world, world.current, timeout
+        process = running(world)
+        assert process is not None
+        self._world, self._process, self._timeout = world, process, timeout
         self._db = sqlite3.connect(path, timeout=0, isolation_level=None)
         self._queue: deque[tuple[asyncio.Future[Any], Callable[[], Any]]] = deque()
         self._since: float | None = None

@@ -11,27 +11,30 @@ from mts1b_platform.eventbus.connection import connection
 from mts1b_platform.eventbus.connection.asyncio_network import AsyncioNetwork, SystemChance
 from mts1b_platform.eventbus.connection.network import Chance, Network
 from mts1b_platform.testing.simulation.clocks import SimChance, simulated
-from mts1b_platform.testing.simulation.network import SimNetwork
-from mts1b_platform.testing.simulation.process import Process
+from mts1b_platform.testing.simulation.network import Listeners, SimNetwork
+from mts1b_platform.testing.simulation.process import Process, running
 from mts1b_platform.testing.simulation.settings import isolated_settings
 from mts1b_platform.testing.simulation.world import World
 
 
 @contextmanager
-def surroundings(world: World, address: str, networks: dict[Process, list[SimNetwork]]) -> Generator[None]:
+def surroundings(
+    world: World, address: str, listeners: Listeners, networks: dict[Process, list[SimNetwork]]
+) -> Generator[None]:
     """Whatever processes of ``world`` ask the system for is answered by it, without a word in their code.
 
     Args:
         world: where they live.
         address: where every connection leads, whatever the settings say.
+        listeners: who takes them.
         networks: takes the network of each connection, by process.
     """
 
     def network() -> Network:
-        process = world.current
+        process = running(world)
         if process is None:
             return AsyncioNetwork()
-        made = SimNetwork(process)
+        made = SimNetwork(process, listeners)
         networks.setdefault(process, []).append(made)
         return made
 
@@ -40,9 +43,10 @@ def surroundings(world: World, address: str, networks: dict[Process, list[SimNet
 
     def in_thread(function: Callable[..., Any], *arguments: Any) -> Awaitable[Any]:
         """A simulated process has one thread."""
-        if world.current is None:
+        process = running(world)
+        if process is None:
             return real_thread(function, *arguments)
-        return world.current.loop.run_in_executor(None, function, *arguments)
+        return process.loop.run_in_executor(None, function, *arguments)
 
     real_thread = threads.in_thread
     with ExitStack() as stack:

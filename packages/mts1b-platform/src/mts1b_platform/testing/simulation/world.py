@@ -7,16 +7,24 @@ import re
 import zlib
 from collections import Counter, deque
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Final
-
-if TYPE_CHECKING:
-    from mts1b_platform.testing.simulation.network import Listener
-    from mts1b_platform.testing.simulation.process import Process
+from typing import Any, Final, Protocol
 
 EPOCH: Final = 1_900_000_000.0
 """Wall clock at the beginning of every world."""
 _LINES: Final = 400
 _DIRECTORY: Final = re.compile(r"[^\s']*/mts1b-sim-\w+")
+
+
+class Resident(Protocol):
+    """Who lives in a world: a process, with a time of its own."""
+
+    name: str
+    now: float
+    """A resident that has blocked is ahead of the world."""
+
+    def end(self) -> None:
+        """The world is over."""
+        ...
 
 
 class World:
@@ -31,12 +39,10 @@ class World:
         self.rng = random.Random(seed)  # noqa: S311 - a seed is to repeat
         self.now = 0.0
         self.wall_offset = EPOCH
-        self.current: Process | None = None
-        """The process whose code runs."""
-        self.processes: list[Process] = []
-        """All that ever lived: collecting a killed one's coroutines would run their ``finally`` blocks."""
-        self.listeners: dict[str, Listener] = {}
-        """Who takes connections, by address."""
+        self.current: Resident | None = None
+        """Whose code runs."""
+        self.residents: list[Resident] = []
+        """All that ever lived: collecting a killed process's coroutines would run their ``finally`` blocks."""
         self.steps = 0
         self.injected: Counter[str] = Counter()
         """Faults that came to pass, by kind."""
@@ -53,7 +59,7 @@ class World:
         heapq.heappush(self._heap, (max(when, self.now), self._asked, call, args))
 
     def time(self) -> float:
-        """What time it is for the code that runs: a process that has blocked is ahead of the world."""
+        """What time it is for the code that runs."""
         return self.now if self.current is None else self.current.now
 
     def wall(self) -> float:
@@ -86,10 +92,9 @@ class World:
 
     def end(self) -> None:
         """It is over; what nobody runs any more is let go."""
-        for process in self.processes:
-            process.end()
-        self.processes.clear()
-        self.listeners.clear()
+        for resident in self.residents:
+            resident.end()
+        self.residents.clear()
         self._heap.clear()
 
 

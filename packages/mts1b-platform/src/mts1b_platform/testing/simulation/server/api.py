@@ -4,16 +4,16 @@ import json
 from base64 import b64encode
 from collections.abc import Callable
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 from mts1b_platform.testing.simulation.server.consumer import Consumer
-from mts1b_platform.testing.simulation.server.stream import SECOND, Stored, Stream
+from mts1b_platform.testing.simulation.server.host import SECOND, Host
+from mts1b_platform.testing.simulation.server.log import Stored
+from mts1b_platform.testing.simulation.server.stream import Stream
 from mts1b_platform.testing.simulation.server.subjects import tokens_match
 
-if TYPE_CHECKING:
-    from mts1b_platform.testing.simulation.server.model import NatsModel
-
 Document = dict[str, Any]
+Streams = dict[str, Stream]
 
 
 def _error(code: int, err_code: int, words: str) -> Document:
@@ -25,66 +25,66 @@ _NO_CONSUMER: Final = _error(404, 10014, "consumer not found")
 _NO_MESSAGE: Final = _error(404, 10037, "no message found")
 
 
-def answer(server: "NatsModel", verb: str, data: bytes) -> Document:
+def answer(server: Host, streams: Streams, verb: str, data: bytes) -> Document:
     """What ``$JS.API.<verb>`` is answered with."""
     words = verb.split(".")
     body: Document = json.loads(data) if data[:1] == b"{" else {}
     if verb == "INFO":
-        return {"type": "io.nats.jetstream.api.v1.account_info_response", "streams": len(server.streams)}
+        return {"type": "io.nats.jetstream.api.v1.account_info_response", "streams": len(streams)}
     if verb == "STREAM.NAMES":
-        return _names(server, body.get("subject"))
+        return _names(streams, body.get("subject"))
     kind = ".".join(words[:3] if words[:2] == ["STREAM", "MSG"] else words[:2])
     name = words[3] if kind.startswith("STREAM.MSG.") else words[2]
     if kind == "STREAM.CREATE":
-        return _create_stream(server, name, body)
-    stream = server.streams.get(name)
+        return _create_stream(server, streams, name, body)
+    stream = streams.get(name)
     if stream is None:
         return _NO_STREAM
     if (call := _STREAM_CALLS.get(kind)) is not None:
-        return call(server, stream, body)
+        return call(streams, stream, body)
     if (consumer_call := _CONSUMER_CALLS.get(kind)) is not None:
         return consumer_call(stream, words[3], body)
     return _error(404, 10000, f"{verb} is not modelled")
 
 
-def _names(server: "NatsModel", wanted: str | None) -> Document:
-    names = list(server.streams)
+def _names(streams: Streams, wanted: str | None) -> Document:
+    names = list(streams)
     if wanted is not None:
         tokens = wanted.split(".")
         names = [
             name
-            for name, stream in server.streams.items()
+            for name, stream in streams.items()
             if stream.stores(tokens) or any(tokens_match(tokens, pattern) for pattern in stream.patterns)
         ]
     return {"total": len(names), "offset": 0, "limit": 1024, "streams": names or None}
 
 
-def _create_stream(server: "NatsModel", name: str, config: Document) -> Document:
-    if (held := server.streams.get(name)) is not None:
+def _create_stream(server: Host, streams: Streams, name: str, config: Document) -> Document:
+    if (held := streams.get(name)) is not None:
         if held.config != config:
             return _error(400, 10058, "stream name already in use with a different configuration")
         return held.info()
-    made = server.streams[name] = Stream(server, config, server.wall_ns())
+    made = streams[name] = Stream(server, config, server.wall_ns())
     return made.info() | {"did_create": True}
 
 
-def _stream_info(_: "NatsModel", stream: Stream, body: Document) -> Document:
+def _stream_info(_: Streams, stream: Stream, body: Document) -> Document:
     return stream.info(body.get("subjects_filter", ""))
 
 
-def _delete_stream(server: "NatsModel", stream: Stream, _: Document) -> Document:
-    server.delete_stream(stream.name)
+def _delete_stream(streams: Streams, stream: Stream, _: Document) -> Document:
+    streams.pop(stream.name).close()
     return {"success": True}
 
 
-def _delete_message(_: "NatsModel", stream: Stream, body: Document) -> Document:
+def _delete_message(_: Streams, stream: Stream, body: Document) -> Document:
     if body["seq"] not in stream.messages:
         return _error(400, 10057, "sequence not found")
     stream.remove(body["seq"])
     return {"success": True}
 
 
-def _get_message(_: "NatsModel", stream: Stream, body: Document) -> Document:
+def _get_message(_: Streams, stream: Stream, body: Document) -> Document:
     message = _find(stream, body)
     if message is None:
         return _NO_MESSAGE
@@ -146,7 +146,7 @@ def _delete_consumer(stream: Stream, name: str, _: Document) -> Document:
     return {"success": True}
 
 
-_STREAM_CALLS: Final[dict[str, Callable[["NatsModel", Stream, Document], Document]]] = {
+_STREAM_CALLS: Final[dict[str, Callable[[Streams, Stream, Document], Document]]] = {
     "STREAM.INFO": _stream_info,
     "STREAM.DELETE": _delete_stream,
     "STREAM.MSG.GET": _get_message,

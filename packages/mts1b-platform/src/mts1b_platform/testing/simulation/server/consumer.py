@@ -7,13 +7,12 @@ import json
 import math
 from collections import deque
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
-from mts1b_platform.testing.simulation.server.pulls import PIN_MISMATCH, SECOND, BadPull, Pins, Pull, WaitingPulls
+from mts1b_platform.testing.simulation.server.host import SECOND
+from mts1b_platform.testing.simulation.server.log import Log, Stored
+from mts1b_platform.testing.simulation.server.pulls import PIN_MISMATCH, BadPull, Pins, Pull, WaitingPulls
 from mts1b_platform.testing.simulation.server.subjects import tokens_match
-
-if TYPE_CHECKING:
-    from mts1b_platform.testing.simulation.server.stream import Stored, Stream
 
 _DEFAULTS: Final[dict[str, Any]] = {
     "deliver_policy": "all",
@@ -48,7 +47,7 @@ class ConsumerState:
 class Consumer:
     """One durable."""
 
-    def __init__(self, stream: "Stream", config: dict[str, Any]) -> None:
+    def __init__(self, stream: Log, config: dict[str, Any]) -> None:
         self.stream, self.server = stream, stream.server
         self.config = _DEFAULTS | config
         self.name: str = self.config["name"]
@@ -95,7 +94,7 @@ class Consumer:
         )
 
     @classmethod
-    def restore(cls, stream: "Stream", state: ConsumerState) -> "Consumer":
+    def restore(cls, stream: Log, state: ConsumerState) -> "Consumer":
         made = cls(stream, state.config)
         made.delivery, made.seq = state.delivery, state.seq
         made.floor_delivery, made.floor_seq = state.floor_delivery, state.floor_seq
@@ -111,7 +110,7 @@ class Consumer:
 
     # What it tells.
 
-    def wants(self, message: "Stored") -> bool:
+    def wants(self, message: Stored) -> bool:
         return not self._filters or any(tokens_match(each, message.tokens) for each in self._filters)
 
     @property
@@ -143,13 +142,13 @@ class Consumer:
 
     # What happens to its stream.
 
-    def stored(self, message: "Stored") -> None:
+    def stored(self, message: Stored) -> None:
         if self.wants(message):
             self._pending_new += 1
             if len(self.pulls):
                 self.signal()
 
-    def removed(self, message: "Stored") -> None:
+    def removed(self, message: Stored) -> None:
         if message.seq >= self.seq and self.wants(message):
             self._pending_new -= 1
 
@@ -213,7 +212,7 @@ class Consumer:
             self._pulls_due = math.inf
             self.signal()
 
-    def _hand_out(self, message: "Stored", count: int, pull: Pull) -> None:
+    def _hand_out(self, message: Stored, count: int, pull: Pull) -> None:
         now = self.server.now()
         if pull.left > 0 and pull.heartbeat:
             pull.next_heartbeat = now + pull.heartbeat
@@ -232,7 +231,7 @@ class Consumer:
             head = (head or b"NATS/1.0\r\n\r\n")[:-2] + f"Nats-Pin-Id: {self.pins.id}\r\n\r\n".encode()
         self.server.interest.route(pull.inbox, reply, head, message.data, shown=message.subject)
 
-    def _put_back(self, message: "Stored", count: int) -> None:
+    def _put_back(self, message: Stored, count: int) -> None:
         """Nobody listens to any pull: a new message is new again, a redelivered one goes to the end of the queue."""
         if count == 1:
             self.seq = message.seq
@@ -244,7 +243,7 @@ class Consumer:
                 self.redelivered[message.seq] -= 1
             self.queue.append(message.seq)
 
-    def _next_message(self) -> "tuple[Stored | None, int, bool]":
+    def _next_message(self) -> tuple[Stored | None, int, bool]:
         """``getNextMsg``: the next message, which delivery of it this is, and whether too many are pending."""
         while self.queue:
             seq = self.queue.popleft()
@@ -300,7 +299,7 @@ class Consumer:
                 continue
             elif 0 < self._max_deliver <= self.redelivered.get(seq, 0) + 1:
                 self.pending.pop(seq)  # the ack floor stays where it is
-                self.server.advise(self, "MAX_DELIVERIES", stream_seq=seq, deliveries=self._max_deliver)
+                self._advise("MAX_DELIVERIES", stream_seq=seq, deliveries=self._max_deliver)
             else:
                 expired.append(seq)
         if expired:
@@ -333,8 +332,14 @@ class Consumer:
         elif word.startswith(b"+TERM"):
             self._acked(seq)
             reason = word[5:].strip().decode()
-            self.server.advise(self, "MSG_TERMINATED", stream_seq=seq, deliveries=count, reason=reason)
+            self._advise("MSG_TERMINATED", stream_seq=seq, deliveries=count, reason=reason)
         return True
+
+    def _advise(self, kind: str, **facts: Any) -> None:
+        """Publish an advisory."""
+        subject = f"$JS.EVENT.ADVISORY.CONSUMER.{kind}.{self.stream.name}.{self.name}"
+        facts |= {"stream": self.stream.name, "consumer": self.name}
+        self.server.interest.route(subject, "", b"", json.dumps(facts).encode())
 
     def _acked(self, seq: int) -> None:
         """``ackMsgLocked``: an ack of any earlier delivery counts."""

@@ -1,27 +1,24 @@
-"""The server as a whole: its clock, its sessions, where a publish goes, its life and its faults."""
+"""The server as a whole: its sessions, where a publish goes, its starts and ends, who leads."""
 
 import json
-from collections.abc import Callable
-from typing import Any, Final
+from typing import Final
 
-from mts1b_platform.testing.simulation.network import Socket
+from mts1b_platform.testing.simulation.network import Listeners, Socket
 from mts1b_platform.testing.simulation.server import api
-from mts1b_platform.testing.simulation.server.consumer import Consumer
+from mts1b_platform.testing.simulation.server.host import Host
 from mts1b_platform.testing.simulation.server.session import Session
 from mts1b_platform.testing.simulation.server.storing import store
-from mts1b_platform.testing.simulation.server.stream import SECOND, Stream, StreamState
-from mts1b_platform.testing.simulation.server.subjects import Interest
+from mts1b_platform.testing.simulation.server.stream import Stream, StreamState
 from mts1b_platform.testing.simulation.world import World
 
 ADDRESS: Final = "sim:4222"
 _PULL: Final = "CONSUMER.MSG.NEXT."
 _UNPIN: Final = "CONSUMER.UNPIN."
-_JITTER: Final = 0.0005
 _WRITE_DEADLINE: Final = 10.0
 """Seconds that a client may take to read anything before it is cut off."""
 
 
-class NatsModel:
+class NatsModel(Host):
     """A nats-server with JetStream.
 
     Args:
@@ -30,50 +27,16 @@ class NatsModel:
     """
 
     def __init__(self, world: World, *, keeps_files: bool = False) -> None:
-        self.world = world
-        self.keeps_files = keeps_files
+        super().__init__(world, keeps_files=keeps_files)
+        self.listeners: Listeners = {}
+        """It, while it is up: who has these reaches it."""
         self.max_payload = 1 << 20
         self.streams: dict[str, Stream] = {}
         self.sessions: dict[Session, None] = {}
-        self.interest = Interest(world.rng)
-        self.up = False
         self.leads = True
         """Whether this server leads its streams and consumers; without that nobody does."""
-        self._life = 0
-        self._frozen_until = 0.0
         self._unflushed: list[Session] = []
         self.start()
-
-    # Time.
-
-    def now(self) -> float:
-        return self.world.now
-
-    def wall_ns(self) -> int:
-        return int((self.world.now + self.world.wall_offset) * SECOND)
-
-    def at(self, when: float, call: Callable[..., object], *args: Any) -> None:
-        """Have ``call`` happen, if this server still lives then."""
-        self.world.at(when, self._happen, self._life, call, args)
-
-    def soon(self, call: Callable[[], object]) -> None:
-        """Have another goroutine do it, a moment later."""
-        self.at(self.world.now + self.world.rng.uniform(0, _JITTER), call)
-
-    def when_awake(self, call: Callable[..., object], *args: Any) -> None:
-        """Do it now, or when the server is no longer frozen."""
-        if self.world.now >= self._frozen_until:
-            call(*args)
-        else:
-            self.at(self._frozen_until, call, *args)
-
-    def _happen(self, life: int, call: Callable[..., object], args: tuple[Any, ...]) -> None:
-        if life != self._life or not self.up:
-            return
-        if self.world.now < self._frozen_until:
-            self.world.at(self._frozen_until, self._happen, life, call, args)
-        else:
-            call(*args)
 
     # Sessions.
 
@@ -132,12 +95,6 @@ class NatsModel:
         if not receivers and reply:
             self._nobody(reply, subject)
 
-    def advise(self, consumer: Consumer, kind: str, **facts: Any) -> None:
-        """Publish an advisory."""
-        subject = f"$JS.EVENT.ADVISORY.CONSUMER.{kind}.{consumer.stream.name}.{consumer.name}"
-        facts |= {"stream": consumer.stream.name, "consumer": consumer.name}
-        self.interest.route(subject, "", b"", json.dumps(facts).encode())
-
     def _answered(self, subject: str, reply: str, data: bytes) -> None:
         words = subject.split(".")
         stream = self.streams.get(words[2])
@@ -158,7 +115,7 @@ class NatsModel:
             else:
                 consumer.pull(reply, data)
         elif self.leads and (reply or verb.startswith(_UNPIN)):
-            document = api.answer(self, verb, data)
+            document = api.answer(self, self.streams, verb, data)
             self.interest.route(reply, "", b"", json.dumps(document).encode())
 
     def _nobody(self, reply: str, subject: str) -> None:
@@ -171,7 +128,7 @@ class NatsModel:
     def start(self, streams: dict[str, StreamState] | None = None) -> None:
         """Come up, with what is on disk."""
         self.up = True
-        self.world.listeners[ADDRESS] = self
+        self.listeners[ADDRESS] = self
         if streams is not None:
             self.streams = {name: Stream.restore(self, state) for name, state in streams.items()}
 
@@ -181,21 +138,14 @@ class NatsModel:
 
     def kill(self, keep: float) -> None:
         """End at once; this share of what was sent still arrives."""
-        self.up = False
-        self._life += 1
-        self._frozen_until = 0.0
-        self.world.listeners.pop(ADDRESS, None)
+        self.die()
+        self.listeners.pop(ADDRESS, None)
         for session in list(self.sessions):
             session.flush()
             session.alive = False
             session.socket.server_close(keep)
         self.sessions.clear()
         self._unflushed.clear()
-        self.interest.clear()
-
-    def freeze(self, seconds: float) -> None:
-        """Stop the process, as SIGSTOP does."""
-        self._frozen_until = max(self._frozen_until, self.world.now) + seconds
 
     def lose_leadership(self) -> None:
         """No stream or consumer has a leader for now."""
@@ -210,5 +160,4 @@ class NatsModel:
 
     def delete_stream(self, name: str) -> None:
         """Delete a stream with its consumers."""
-        for consumer in self.streams.pop(name).consumers.values():
-            consumer.close("409 Consumer Deleted")
+        self.streams.pop(name).close()

@@ -5,12 +5,10 @@ import math
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final, Self
+from typing import Any, Final, Self
 
-if TYPE_CHECKING:
-    from mts1b_platform.testing.simulation.server.model import NatsModel
+from mts1b_platform.testing.simulation.server.host import SECOND, Host
 
-SECOND: Final = 1_000_000_000
 PIN_MISMATCH: Final = "423 Nats-Pin-Id mismatch"
 """Said to a pull that comes; to one that waits :data:`WRONG_PIN` is."""
 WRONG_PIN: Final = "423 Nats-Wrong-Pin-Id"
@@ -71,12 +69,12 @@ class Pins:
     """Who is handed the messages of a pinned consumer: in the leader's memory, gone with it.
 
     Args:
-        server: the model.
+        server: its host.
         timeout: seconds for which a pin is kept after the last pull that named it.
         free: called when nobody has it any more.
     """
 
-    def __init__(self, server: "NatsModel", timeout: float, free: Callable[[], None]) -> None:
+    def __init__(self, server: Host, timeout: float, free: Callable[[], None]) -> None:
         self._server, self._timeout, self._free = server, timeout, free
         self.id = ""
         self._given = 0
@@ -106,7 +104,7 @@ class Pins:
 class WaitingPulls:
     """The queue of pulls, served in turn."""
 
-    def __init__(self, server: "NatsModel") -> None:
+    def __init__(self, server: Host) -> None:
         self._server = server
         self._queue: deque[Pull] = deque()
 

@@ -1,23 +1,40 @@
 """The server's side of one connection: the wire protocol."""
 
 import re
-from typing import TYPE_CHECKING, Final
+from collections.abc import Callable
+from typing import Any, Final, Protocol
 
 from mts1b_platform.testing.simulation.network import Socket
-from mts1b_platform.testing.simulation.server.subjects import Subscription
-
-if TYPE_CHECKING:
-    from mts1b_platform.testing.simulation.server.model import NatsModel
-
+from mts1b_platform.testing.simulation.server.subjects import Interest, Subscription
 
 _WORDS: Final = re.compile(rb"[^ \t]+")
 """Only spaces and tabs part the words of a line."""
 
 
+class Server(Protocol):
+    """What a session needs of its server."""
+
+    max_payload: int
+    interest: Interest
+    sessions: dict["Session", None]
+
+    def when_awake(self, call: Callable[..., object], *args: Any) -> None:
+        """Do it now, or when the server is no longer frozen."""
+        ...
+
+    def flush_soon(self, session: "Session") -> None:
+        """Write what the session has to say when this moment is over."""
+        ...
+
+    def publish(self, subject: str, reply: str, head: bytes, data: bytes) -> None:
+        """A client has published."""
+        ...
+
+
 class Session:
     """What one client says, and what it is sent."""
 
-    def __init__(self, server: "NatsModel", socket: Socket) -> None:
+    def __init__(self, server: Server, socket: Socket) -> None:
         self.server, self.socket = server, socket
         self.alive = True
         self._rest = b""

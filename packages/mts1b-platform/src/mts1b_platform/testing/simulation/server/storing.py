@@ -1,18 +1,16 @@
 """Storing what was published: deduplication, expectations, atomic batches."""
 
 import json
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
+from mts1b_platform.testing.simulation.server.host import Host
 from mts1b_platform.testing.simulation.server.stream import Stream, nats_headers
-
-if TYPE_CHECKING:
-    from mts1b_platform.testing.simulation.server.model import NatsModel
 
 _ABANDONED: Final = 10.0
 """Seconds without a message after which an atomic batch is forgotten."""
 
 
-def store(server: "NatsModel", stream: Stream, subject: str, reply: str, head: bytes, data: bytes) -> None:
+def store(server: Host, stream: Stream, subject: str, reply: str, head: bytes, data: bytes) -> None:
     """Store one message, or take it into its batch, and answer."""
     headers = nats_headers(head)
     if "nats-batch-id" in headers:
@@ -57,7 +55,7 @@ def _unexpected(stream: Stream, subject: str, headers: dict[str, str]) -> dict[s
 
 
 def _batched(
-    server: "NatsModel", stream: Stream, subject: str, head: bytes, data: bytes, headers: dict[str, str]
+    server: Host, stream: Stream, subject: str, head: bytes, data: bytes, headers: dict[str, str]
 ) -> dict[str, Any]:
     """The answer; empty before the last message."""
     name, number = headers["nats-batch-id"], int(headers["nats-batch-sequence"])

@@ -3,34 +3,19 @@
 import copy
 import re
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 from mts1b_platform.testing.simulation.server.consumer import Consumer
+from mts1b_platform.testing.simulation.server.host import SECOND, Host
+from mts1b_platform.testing.simulation.server.log import Log, Stored
 from mts1b_platform.testing.simulation.server.subjects import tokens_match
 
-if TYPE_CHECKING:
-    from mts1b_platform.testing.simulation.server.model import NatsModel
-
-SECOND: Final = 1_000_000_000
 _HEADER: Final = re.compile(rb"(?m)^(Nats-[A-Za-z-]+): *(.*?)\r$")
 
 
 def nats_headers(head: bytes) -> dict[str, str]:
     """The server's own headers of a message, by lower-case name; of one that stands there twice, the first."""
     return {name.decode().lower(): value.decode() for name, value in reversed(_HEADER.findall(head))} if head else {}
-
-
-@dataclass(slots=True)
-class Stored:
-    """One message."""
-
-    seq: int
-    subject: str
-    tokens: list[str]
-    head: bytes
-    data: bytes
-    at: int
-    """Nanoseconds since 1970."""
 
 
 @dataclass(slots=True)
@@ -46,15 +31,13 @@ class StreamState:
     consumers: dict[str, Any]
 
 
-class Stream:
+class Stream(Log):
     """A stream of limits retention, discarding old messages."""
 
-    def __init__(self, server: "NatsModel", config: dict[str, Any], created: int) -> None:
-        self.server, self.config, self.created = server, config, created
-        self.name: str = config["name"]
+    def __init__(self, server: Host, config: dict[str, Any], created: int) -> None:
+        super().__init__(server, config["name"])
+        self.config, self.created = config, created
         self.patterns = [subject.split(".") for subject in config["subjects"]]
-        self.messages: dict[int, Stored] = {}
-        self.first, self.last = 1, 0
         self.consumers: dict[str, Consumer] = {}
         self.batches: dict[str, list[tuple[str, bytes, bytes]]] = {}
         """Atomic batches that were begun."""
@@ -120,6 +103,11 @@ class Stream:
         for consumer in self.consumers.values():
             consumer.removed(message)
 
+    def close(self) -> None:
+        """It was deleted, with its consumers."""
+        for consumer in self.consumers.values():
+            consumer.close("409 Consumer Deleted")
+
     def info(self, subjects_filter: str = "") -> dict[str, Any]:
         """As ``STREAM.INFO`` tells."""
         state: dict[str, Any] = {
@@ -153,7 +141,7 @@ class Stream:
         )
 
     @classmethod
-    def restore(cls, server: "NatsModel", state: StreamState) -> "Stream":
+    def restore(cls, server: Host, state: StreamState) -> "Stream":
         """A stream as it was."""
         made = cls(server, state.config, state.created)
         made.messages = dict(state.messages)

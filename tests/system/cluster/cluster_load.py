@@ -103,6 +103,12 @@ class Load:
                     await asyncio.sleep(0.05)
 
     @property
+    def server(self) -> str:
+        """The host that the events are sent to; empty while there is no connection."""
+        url = self._buses[0].connected_url
+        return url.host if url else ""
+
+    @property
     def lost(self) -> set[str]:
         """Acknowledged and never read."""
         return set(self.acked) - set(self.read)

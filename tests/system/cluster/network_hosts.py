@@ -14,11 +14,16 @@ from typing import IO, Final, Literal
 
 import psutil
 
-Cut = Literal["unplugged", "aborted", "black hole"]
-"""How a host is cut off: its link goes down; every connection is reset; packets vanish, and nobody is told."""
+Cut = Literal["unplugged", "aborted", "black hole", "island"]
+"""How a host is cut off: its link goes down; every connection is reset; packets vanish, and nobody is told; those of
+its routes alone vanish, and clients reach it."""
 
 _TABLE: Final = "inet broken"
-_VERDICTS: Final = {"aborted": ("tcp flags rst accept", "reject with tcp reset"), "black hole": ("drop",)}
+_VERDICTS: Final = {
+    "aborted": ("tcp flags rst accept", "reject with tcp reset"),
+    "black hole": ("drop",),
+    "island": ("tcp sport 6222 drop", "tcp dport 6222 drop"),
+}
 
 
 class Hosts:
@@ -50,6 +55,10 @@ class Hosts:
     def address(self, name: str) -> str:
         """Where the others reach a host."""
         return f"{self._net}.{self.names.index(name) + 1}"
+
+    def at(self, address: str) -> str:
+        """The host that has this address."""
+        return next(name for name in self.names if self.address(name) == address)
 
     def places(self, *names: str) -> str:
         """Hosts as options take them: ``n1=10.0.0.1,n2=10.0.0.2``."""

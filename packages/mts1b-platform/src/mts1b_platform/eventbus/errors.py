@@ -6,7 +6,8 @@
     └── BusError                    anything that went wrong on the bus
         ├── ServerUnavailable       no NATS server answers
         │   ├── StaleConnection         the server has been silent for too long
-        │   └── ServerLeaving           the server is shutting down (lame duck)
+        │   ├── ServerLeaving           the server is shutting down (lame duck)
+        │   └── ServerIsolated          through this server nobody is reached who should answer
         ├── JetStreamUnavailable    a server without JetStream, or one that cannot reach its peers
         ├── AccessDenied            this identity may not do that on that subject
         │   └── IdentityRefused         no server lets this identity connect
@@ -64,6 +65,10 @@ class StaleConnection(ServerUnavailable):
 
 class ServerLeaving(ServerUnavailable):
     """The server announced that it shuts down (lame duck); the connection moves to another one."""
+
+
+class ServerIsolated(ServerUnavailable):
+    """Through this server nobody was reached who should answer, for too long; the connection moves to another one."""
 
 
 class JetStreamUnavailable(BusError):

@@ -14,6 +14,7 @@ from mts1b_platform.eventbus.errors import (
     ProtocolViolation,
     RequestTimeout,
     ServerError,
+    ServerIsolated,
     ServerLeaving,
     ServerUnavailable,
     StaleConnection,
@@ -562,6 +563,43 @@ async def test_a_server_in_lame_duck_is_left_at_once_and_nothing_is_lost(world: 
     assert second.session.subscribed == {b"1": b"a"}
     assert [type(error) for error in world.told.errors] == [ServerLeaving]
     assert world.clock.time == 1000.0, "without any wait"
+    await connection.close()
+
+
+async def test_a_server_that_reaches_nobody_is_left_after_ten_seconds_and_nothing_is_lost(world: World):
+    first, second = world.server("10.0.0.1:4222"), world.server("10.0.0.2:4222")
+    connection = await world.connected()
+    for _ in range(10):
+        connection.unanswered("mts.v1.oms.orders.filled")
+        await world.clock.advance(1)
+    connection.send(pub_frame(b"p", b"before"))
+    assert world.told.errors == []
+    connection.unanswered("mts.v1.oms.orders.filled")
+    connection.send(pub_frame(b"p", b"later"))
+    await settle()
+    assert [msg.payload for msg in first.messages] == [b"before"]
+    assert [msg.payload for msg in second.messages] == [b"later"]
+    assert [type(error) for error in world.told.errors] == [ServerIsolated]
+    assert "10.0.0.1:4222 has known nobody who answers mts.v1.oms.orders.filled for 10 s" in str(world.told.errors[0])
+    connection.unanswered("mts.v1.oms.orders.filled")
+    await settle()
+    assert world.told.events == ["disconnected", "reconnected"], "the other one is given as long"
+    await connection.close()
+
+
+async def test_short_outages_that_are_apart_or_have_no_other_server_move_nobody(world: World):
+    world.server("10.0.0.1:4222")
+    connection = await world.connected("nats://10.0.0.1:4222", "nats://10.0.0.2:4222")
+    for _ in range(5):
+        connection.unanswered("a")
+        await world.clock.advance(6)
+    assert world.told.errors == []
+    await connection.close()
+    connection = await world.connected("nats://10.0.0.1:4222")
+    for _ in range(30):
+        connection.unanswered("a")
+        await world.clock.advance(1)
+    assert world.told.errors == []
     await connection.close()
 
 

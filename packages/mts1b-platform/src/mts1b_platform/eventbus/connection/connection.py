@@ -318,6 +318,14 @@ class Connection:
         self._outbound.check_open()
         return await self._requests.ask(subject, payload, timeout, headers)
 
+    def unanswered(self, what: str) -> None:
+        """Take note that nobody answered ``what`` though somebody should, as far as the present server knows.
+
+        Where that goes on for ten seconds, this server may be cut off from its cluster: the connection goes to another
+        one, if there is any.
+        """
+        self._supervisor.unanswered(what)
+
     # Hooks.
 
     def on_break(self, function: Callable[[], object]) -> Callable[[], None]:

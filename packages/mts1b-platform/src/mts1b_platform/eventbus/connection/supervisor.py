@@ -23,6 +23,7 @@ from typing import Any
 from mts1b_platform.eventbus.connection.backoff import LASTING, Backoff
 from mts1b_platform.eventbus.connection.dial import Dialler
 from mts1b_platform.eventbus.connection.hooks import Hooks
+from mts1b_platform.eventbus.connection.isolation import PATIENCE, Isolation
 from mts1b_platform.eventbus.connection.keepalive import PING, KeepAlive
 from mts1b_platform.eventbus.connection.link import Link
 from mts1b_platform.eventbus.connection.network import Chance, Clock, Network
@@ -38,6 +39,7 @@ from mts1b_platform.eventbus.errors import (
     BusError,
     IdentityRefused,
     ServerError,
+    ServerIsolated,
     ServerLeaving,
     ServerUnavailable,
     StaleConnection,
@@ -89,6 +91,7 @@ class Supervisor:
         self._stats = stats
         self._buffer = memoryview(bytearray(options.read_buffer))
         self._keep_alive = KeepAlive(options, clock, outbound)
+        self._isolation = Isolation()
         self._connected_at = 0.0
         self._leaving = False
         self._task: asyncio.Task[None] | None = None
@@ -135,6 +138,14 @@ class Supervisor:
             self._closing = self._loop.create_task(self._close())
         await asyncio.shield(self._closing)
 
+    def unanswered(self, what: str) -> None:
+        """Nobody answers who should: where that lasts, go to a server that may know them."""
+        link = self.link
+        if link is None or not self._isolation.lasts(self._clock.now()) or len(self.dialler.pool) < 2:
+            return
+        why = f"{self.dialler.server} has known nobody who answers {what} for {PATIENCE:g} s"
+        self._leave(link, ServerIsolated(f"{why}: it may be cut off from its cluster; another one is dialled"))
+
     # What links call.
 
     def is_current(self, link: Link) -> bool:
@@ -165,7 +176,7 @@ class Supervisor:
         if self._options.discover and server is not None and "connect_urls" in info:
             pool.discovered(server, info["connect_urls"])
         if info.get("ldm") and len(pool) > 1:  # without another server it stays until this one closes
-            self._leave(link)
+            self._leave(link, ServerLeaving(f"{server} is shutting down (lame duck); another one is dialled"))
 
     def server_said(self, link: Link, words: str) -> None:
         """Tell of an error line."""
@@ -267,6 +278,7 @@ class Supervisor:
             most = self._outbound.max_payload
         self._outbound.open(link.plain(), most, self._subscriptions.lines())
         self._keep_alive.watch(link)
+        self._isolation.begin()
         self.heard_info(link, link.server_info)
         if not self._first.done():
             self._first.set_result(None)
@@ -275,12 +287,11 @@ class Supervisor:
             self.report.calling(self._callbacks.reconnected)
             self.ready_hooks.call()
 
-    def _leave(self, link: Link) -> None:
+    def _leave(self, link: Link, reason: ServerUnavailable) -> None:
         """Go to another server, when this one has taken all that was sent; what is sent meanwhile goes there."""
         if link is not self.link or self._leaving:
             return
         self._leaving = True
-        reason = ServerLeaving(f"{self.dialler.server} is shutting down (lame duck); another one is dialled")
         link.expect_pong().add_done_callback(lambda _: link.end(reason))
         self._outbound.write_last(PING)
 

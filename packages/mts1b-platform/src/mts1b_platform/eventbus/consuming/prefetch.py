@@ -275,6 +275,8 @@ class Prefetch:
                 ConsumerGone(f"{self._name()}: {event.description}; it is no pull consumer that this bus can read")
             )
         elif event.kind in (PullEventKind.NO_RESPONDERS, PullEventKind.HEARTBEAT_MISSED):
+            if event.kind is PullEventKind.NO_RESPONDERS:
+                self._client.connection.unanswered(f"pulls of {self._name()}")
             check = asyncio.get_running_loop().create_task(self._check_it_exists())
             self._checks.add(check)
             check.add_done_callback(self._checks.discard)

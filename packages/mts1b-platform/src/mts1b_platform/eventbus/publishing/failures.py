@@ -45,6 +45,7 @@ async def reason_to_retry(client: BusClient, out: Outgoing, error: PublishFailed
     """Why to try again after ``error``; raises when that cannot help."""
     if isinstance(error, NoStreamResponse):
         await _explain_no_stream(client, out)
+        client.connection.unanswered(out.subject)
         return "no stream leader answers"
     if is_final(error):
         client.counters.publish_failed[out.pattern] += 1

@@ -36,6 +36,14 @@ class Call:
         return self._when
 
 
+def set_running(loop: asyncio.AbstractEventLoop | None) -> asyncio.AbstractEventLoop | None:
+    """Have ``loop`` be the one that runs in this thread; returns which one was."""
+    # in asyncio's ``__all__``, for who writes a loop of his own
+    was = asyncio._get_running_loop()  # noqa: SLF001
+    asyncio._set_running_loop(loop)  # noqa: SLF001
+    return was
+
+
 class Turner(Protocol):
     """Who runs a loop turn by turn: its process."""
 

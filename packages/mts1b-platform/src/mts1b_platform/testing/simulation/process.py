@@ -6,7 +6,7 @@ from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from typing import Any, Final
 
-from mts1b_platform.testing.simulation.loop import Call, SimLoop
+from mts1b_platform.testing.simulation.loop import Call, SimLoop, set_running
 from mts1b_platform.testing.simulation.world import World
 
 _TURN: Final = (5e-6, 6e-5)
@@ -161,9 +161,8 @@ class _Inside:
     def __enter__(self) -> None:
         process = self._process
         self._was, process.world.current = process.world.current, process
-        self._outer = asyncio._get_running_loop()
-        asyncio._set_running_loop(process.loop)
+        self._outer = set_running(process.loop)
 
     def __exit__(self, *exc_info: object) -> None:
-        asyncio._set_running_loop(self._outer)
+        set_running(self._outer)
         self._process.world.current = self._was

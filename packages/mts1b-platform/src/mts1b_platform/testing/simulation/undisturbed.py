@@ -8,6 +8,8 @@ import warnings
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 
+from mts1b_platform.testing.simulation.loop import set_running
+
 
 @contextmanager
 def undisturbed(let_go: Callable[[], None] = lambda: None) -> Generator[None]:
@@ -25,14 +27,13 @@ def undisturbed(let_go: Callable[[], None] = lambda: None) -> Generator[None]:
     finally:
         sys.unraisablehook = _say_nothing
         logging.disable()
-        outer = asyncio._get_running_loop()
-        asyncio._set_running_loop(asyncio.AbstractEventLoop())  # a task that such a block begins is held by none
+        outer = set_running(asyncio.AbstractEventLoop())  # a task that such a block begins is held by none
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             let_go()
             gc.collect()
             gc.collect()  # what was begun by the end of a coroutine
-        asyncio._set_running_loop(outer)
+        set_running(outer)
         logging.disable(logging.NOTSET)
         sys.unraisablehook = hook
         gc.unfreeze()

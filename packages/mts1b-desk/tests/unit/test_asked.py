@@ -74,6 +74,14 @@ def test_a_file_of_settings_gives_funds_and_bars_and_the_market_where_no_other_i
     assert (settings.funds[0].fund_id, settings.intervals, settings.speed) == ("omega", ("5m",), None)
 
 
+def test_the_speed_of_a_file_of_settings_holds_until_an_option_names_another(file: Path, data: Path):
+    file.write_text(DeskSettings.read(file).model_copy(update={"speed": 3.0}).model_dump_json())
+    assert begun(asked(file=file))[0].speed == 3
+    assert begun(asked(file=file, data=data))[0].speed == 3
+    assert begun(asked(file=file, speed="5"))[0].speed == 5
+    assert begun(asked(file=file, speed="max"))[0].speed is None
+
+
 @pytest.mark.parametrize("with_file", [False, True])
 def test_replayed_quotes_are_those_of_their_session_whatever_else_a_file_says(file: Path, with_file: bool):
     settings, _ = begun(asked(replayed="s1", file=file if with_file else None))

@@ -51,7 +51,8 @@ class ConsumerLag:
         pending: matching messages that were not delivered yet.
         created: when it was made, RFC 3339.
         deliver: where it began: ``all``, ``new``, ``by_start_time`` …
-        last_active: when it was last given a message, RFC 3339; None when never.
+        deliveries: how many messages it was given since it was made, repeated ones too; 0: nobody has ever read it.
+        last_active: when it was last given a message, RFC 3339; None when not since the server was started.
         takeover: of a durable for several instances: seconds until another takes over; 0 of a plain one.
         pin: of whom is handed its messages then; empty when nobody is.
         pinned_at: since when, RFC 3339.
@@ -75,6 +76,7 @@ class ConsumerLag:
     pending: int = 0
     created: str = ""
     deliver: str = "all"
+    deliveries: int = 0
     last_active: str | None = None
     takeover: float = 0.0
     pin: str = ""
@@ -172,6 +174,7 @@ async def lag_of(bus: EventBus, info: dict[str, Any]) -> ConsumerLag:
         pending=info["num_pending"],
         created=info["created"],
         deliver=config.get("deliver_policy", "all"),
+        deliveries=info["delivered"]["consumer_seq"],
         last_active=info["delivered"].get("last_active"),
         takeover=takeover_of(config) if is_pinned(config) else 0.0,
         pin=pinned_client(info),

@@ -296,6 +296,12 @@ async def test_no_server_is_a_friendly_error(free_url: str):
     assert isinstance(caught.value, ConnectionError)
 
 
+async def test_a_server_elsewhere_is_looked_at_there_not_started_here():
+    with pytest.raises(ServerUnavailable, match=r"no NATS server at .*`mts1b-deploy status` on that host") as caught:
+        await connect("nats://bus.invalid:4222", connect_timeout=0.5)
+    assert "install" not in str(caught.value)
+
+
 async def test_credentials_never_show_in_an_error(free_url: str):
     secret = free_url.replace("nats://", "nats://me:hunter2@")
     with pytest.raises(ServerUnavailable) as caught:

@@ -128,7 +128,10 @@ def _values(column: Any) -> list[Any]:
     if pa.types.is_timestamp(column.type):
         zone = column.type.tz and "UTC"
         cut = column.type.unit == "ns"  # what is finer than a microsecond
-        column = column.cast(pa.timestamp("us", zone), safe=not cut)
+        try:
+            column = column.cast(pa.timestamp("us", zone), safe=not cut)
+        except pa.ArrowInvalid:  # one of them is too far from 1970 for microseconds
+            return [_value(each) for each in column]
     try:
         return column.to_pylist()
     except (OverflowError, ValueError):

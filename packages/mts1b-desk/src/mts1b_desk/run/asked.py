@@ -78,10 +78,11 @@ def begun(asked: Asked) -> "tuple[DeskSettings, Summary | None]":
     if isinstance(source, ReplaySettings):
         source = held(source)
         summary = check(source, signed)
+    usual = SIMULATED_SPEED if isinstance(source, SimulationSettings) else None
     wanted: dict[str, Any] = {
         "session": asked.replayed or secrets.token_hex(4),
         "source": source,
-        "speed": _speed(asked.speed, SIMULATED_SPEED if isinstance(source, SimulationSettings) else None),
+        "speed": _speed(asked.speed, usual if base is None or base.speed is None else base.speed),
         "state": asked.state.resolve() if asked.state is not None else None,
         "database": asked.database,
         "signed_prices": signed,

@@ -31,7 +31,10 @@ class Instances:
         self._seen: dict[str, _Seen] = {}
 
     def read(self, seen: Survey) -> Iterator[Reading]:
-        """Three readings for each durable for several instances that is not paused."""
+        """Three readings for each durable for several instances that is not paused.
+
+        One that nobody has ever read is of a service that does not run here: it needs no instance.
+        """
         now = time.monotonic()
         lags = {f"{lag.stream}/{lag.consumer}": lag for lag in seen.lags if lag.takeover and not lag.paused}
         self._seen = {target: before for target, before in self._seen.items() if target in lags}
@@ -43,11 +46,13 @@ class Instances:
 
 
 def _nobody_active(target: str, lag: ConsumerLag) -> Reading:
-    alone = bool(lag.messages) and not lag.pin
+    alone = bool(lag.deliveries and lag.messages) and not lag.pin
     detail = f"{lag.messages} messages wait for {lag.consumer} on {lag.stream}, and no instance is handed them: " + (
         "those that stand by do not take over" if lag.waiting else "start one"
     )
-    return Reading(Watch.NOBODY_ACTIVE, target, float(alone), detail if alone else "an instance is active")
+    return Reading(
+        Watch.NOBODY_ACTIVE, target, float(alone), detail if alone else "an instance is active, or none is needed"
+    )
 
 
 def _held_up(target: str, lag: ConsumerLag, before: _Seen, now: float) -> Reading:

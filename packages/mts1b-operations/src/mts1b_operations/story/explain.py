@@ -117,7 +117,11 @@ def explain(
         if reader.paused:
             return missing("paused", reader.durable, f"{position}; it is paused", resume, look)
         if not reader.pulls:
-            since = f" since {reader.last_active:%H:%M:%S}Z" if reader.last_active else ", and never did"
+            since = (
+                f" since {reader.last_active:%H:%M:%S}Z"
+                if reader.last_active
+                else ", nor has since the server was started"
+            )
             return missing(
                 "nobody_reads",
                 reader.durable,

@@ -42,7 +42,7 @@ class Reader:
         unsettled: messages that were delivered and not settled.
         redelivered: how many of those more than once.
         pulls: pulls that wait: somebody is there to read.
-        last_active: when it was last given a message; None when never.
+        last_active: when it was last given a message; None when not since the server was started.
         paused: whether it was paused on purpose.
         lag_seconds: age of the oldest message that it has not settled.
     """

@@ -21,6 +21,14 @@ log = get_logger("mts1b.eventbus.connection")
 
 _FULL: Final = re.compile(r"maximum (account active )?connections exceeded", re.IGNORECASE)
 
+_START_HERE: Final = (
+    "start one with `mts1b-deploy install --profile minimal --include nats`, or point MTS1B_NATS_URL at one that runs"
+)
+_LOOK_THERE: Final = (
+    "`mts1b-deploy status` on that host says whether it runs; if so, see that this host may reach the port, and that "
+    "the address is right"
+)
+
 HOOKS_GROUP: Final = "mts1b.hooks"
 """Entry point group of functions that are given each new bus and may set hooks on it."""
 
@@ -185,10 +193,8 @@ def _explain(bus: EventBus, error: BusError) -> BusError:
         )
     last = bus.dial_errors[-1] if bus.dial_errors else error
     why = str(last) or type(last).__name__
-    return ServerUnavailable(
-        f"no NATS server at {servers} ({why}): start one with `mts1b-deploy install --profile minimal --include nats`, "
-        "or point MTS1B_NATS_URL at one that runs"
-    )
+    here = any(Server.parse(server).is_here for server in bus.settings.servers)
+    return ServerUnavailable(f"no NATS server at {servers} ({why}): {_START_HERE if here else _LOOK_THERE}")
 
 
 def _remedy(bus: EventBus) -> str:

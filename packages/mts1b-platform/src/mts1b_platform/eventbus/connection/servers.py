@@ -42,6 +42,11 @@ class Server:
         return f"{self.scheme}://{f'[{self.host}]' if ':' in self.host else self.host}:{self.port}"
 
     @property
+    def is_here(self) -> bool:
+        """Whether its address is one of this host's own."""
+        return self.host == "localhost" or (is_address(self.host) and ipaddress.ip_address(self.host).is_loopback)
+
+    @property
     def websocket(self) -> bool:
         """Whether it is spoken to over a WebSocket."""
         return self.scheme in {"ws", "wss"}

@@ -587,6 +587,28 @@ async def test_a_server_that_reaches_nobody_is_left_after_ten_seconds_and_nothin
     await connection.close()
 
 
+async def test_where_no_server_reaches_the_leader_they_are_left_less_and_less_often(world: World):
+    for number in (1, 2, 3):
+        world.server(f"10.0.0.{number}:4222")
+    connection = await world.connected("nats://10.0.0.1:4222", "nats://10.0.0.2:4222", "nats://10.0.0.3:4222")
+    for _ in range(320):
+        connection.unanswered("a")
+        await world.clock.advance(1)
+    assert [str(error).partition(" for ")[2].partition(" s:")[0] for error in world.told.errors] == [
+        "10",
+        "20",
+        "40",
+        "80",
+        "160",
+    ]
+    await world.clock.advance(6)  # the leader is back
+    for _ in range(12):
+        connection.unanswered("a")
+        await world.clock.advance(1)
+    assert " for 10 s" in str(world.told.errors[-1])
+    await connection.close()
+
+
 async def test_short_outages_that_are_apart_or_have_no_other_server_move_nobody(world: World):
     world.server("10.0.0.1:4222")
     connection = await world.connected("nats://10.0.0.1:4222", "nats://10.0.0.2:4222")

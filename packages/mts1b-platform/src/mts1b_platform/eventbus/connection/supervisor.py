@@ -23,7 +23,7 @@ from typing import Any
 from mts1b_platform.eventbus.connection.backoff import LASTING, Backoff
 from mts1b_platform.eventbus.connection.dial import Dialler
 from mts1b_platform.eventbus.connection.hooks import Hooks
-from mts1b_platform.eventbus.connection.isolation import PATIENCE, Isolation
+from mts1b_platform.eventbus.connection.isolation import Isolation
 from mts1b_platform.eventbus.connection.keepalive import PING, KeepAlive
 from mts1b_platform.eventbus.connection.link import Link
 from mts1b_platform.eventbus.connection.network import Chance, Clock, Network
@@ -143,7 +143,8 @@ class Supervisor:
         link = self.link
         if link is None or not self._isolation.lasts(self._clock.now()) or len(self.dialler.pool) < 2:
             return
-        why = f"{self.dialler.server} has known nobody who answers {what} for {PATIENCE:g} s"
+        why = f"{self.dialler.server} has known nobody who answers {what} for {self._isolation.patience:g} s"
+        self._isolation.left()
         self._leave(link, ServerIsolated(f"{why}: it may be cut off from its cluster; another one is dialled"))
 
     # What links call.

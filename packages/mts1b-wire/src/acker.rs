@@ -1,11 +1,12 @@
 //! Acknowledging the events of a consumer: what `Settler.acked` does, for nearly every event.
 
-use crate::attribute::Attribute;
+use crate::attribute::{Attribute, Learnt};
 use crate::cell::Locked;
 use crate::events;
 use crate::object::{self, Owned};
 use crate::outbound::OutBuffer;
-use pyo3::exceptions::PyTypeError;
+use crate::told::Told;
+use pyo3::exceptions::{PyException, PyTypeError};
 use pyo3::ffi;
 use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::intern;
@@ -34,14 +35,15 @@ pub struct Acker {
     prefetch: Attribute,
     suspect: Attribute,
     stopping: Attribute,
-    /// Of registered subjects, as the first event has one.
-    pattern: Locked<Option<Arc<Attribute>>>,
+    pattern: Learnt,
+    told: Told,
     held: Locked<Option<Arc<Prefetch>>>,
 }
 
 #[pymethods]
 impl Acker {
-    /// `not_sent` is the class of errors that mean no more than that the server delivers again.
+    /// `not_sent` is the class of errors that mean no more than that the server delivers again, `chain` that of several
+    /// hooks in one.
     #[new]
     fn new(
         settler: Bound<'_, PyAny>,
@@ -50,6 +52,7 @@ impl Acker {
         remember: Py<PyAny>,
         consumed: Py<PyDict>,
         not_sent: Py<PyType>,
+        chain: Py<PyType>,
     ) -> Self {
         Self {
             hooks: Attribute::of(&client, "hooks"),
@@ -62,7 +65,8 @@ impl Acker {
             remember,
             consumed,
             not_sent,
-            pattern: Locked::new(None),
+            pattern: Learnt::new("pattern"),
+            told: Told::new(chain),
             held: Locked::new(None),
         }
     }
@@ -78,8 +82,14 @@ impl Acker {
         // SAFETY: an event of the class whose slots these are; references of our own are held while others' code runs.
         unsafe {
             own.settled.set(object, Owned::of(ffi::Py_True()).into_ptr());
-            if self.hooks.get(py, &self.client)?.as_ptr() != ffi::Py_None() {
-                self.settler.bind(py).call_method1(intern!(py, "_tell_hooks"), (event,))?;
+            let hooks = self.hooks.get(py, &self.client)?;
+            if hooks.as_ptr() != ffi::Py_None() {
+                match self.told.settled(py, &hooks, event) {
+                    Err(error) if error.is_instance_of::<PyException>(py) => {
+                        self.settler.bind(py).call_method1(intern!(py, "_hook_failed"), (event, error.value(py)))?;
+                    }
+                    told => told?,
+                }
             }
             let reply = classes.live.reply.get(object);
             if reply.is_null() || ffi::PyBytes_CheckExact(reply) == 0 {
@@ -107,7 +117,7 @@ impl Acker {
                 self.settler.bind(py).call_method0(intern!(py, "_release_if_done"))?;
             }
             let registered = Owned::of(classes.live.registered.get(object));
-            let pattern = self.pattern_of(py, &registered)?;
+            let pattern = self.pattern.of(py, &registered)?;
             if !object::count(self.consumed.as_ptr(), pattern.as_ptr(), 1) {
                 return Err(object::raised(py));
             }
@@ -119,6 +129,7 @@ impl Acker {
         visit.call(&self.settler)?;
         visit.call(&self.client)?;
         visit.call(&self.buffer)?;
+        self.told.traverse(&visit)?;
         self.held.traversed(|held| match held {
             Some(held) => visit.call(&held.itself),
             None => Ok(()),
@@ -127,22 +138,6 @@ impl Acker {
 }
 
 impl Acker {
-    fn pattern_of(&self, py: Python<'_>, registered: &Owned) -> PyResult<Owned> {
-        let known = self.pattern.with(py, |known| known.clone());
-        let known = match known {
-            Some(known) => known,
-            None => {
-                // SAFETY: alive.
-                let like = unsafe { Bound::from_borrowed_ptr(py, registered.as_ptr()) };
-                let made = Arc::new(Attribute::of(&like, "pattern"));
-                self.pattern.with(py, |known| known.replace(Arc::clone(&made)));
-                made
-            }
-        };
-        // SAFETY: alive.
-        unsafe { known.get_of(py, registered.as_ptr()) }
-    }
-
     /// What `Prefetch.settled` does.
     fn count_settled(&self, py: Python<'_>, reply: &Owned) -> PyResult<()> {
         let prefetch = self.prefetch.get(py, &self.settler)?;

@@ -1,9 +1,11 @@
 //! Attributes of Python objects that are looked at for every event.
 
+use crate::cell::Locked;
 use crate::object::{self, Object, Owned, Slot};
 use pyo3::ffi;
 use pyo3::prelude::*;
 use pyo3::types::{PyString, PyType};
+use std::sync::Arc;
 
 /// An attribute that a class keeps in a slot, read and set where it lies; of objects of other classes, or where it is in
 /// no slot, as Python does.
@@ -79,9 +81,16 @@ impl Attribute {
     /// Make it this number.
     #[inline(always)]
     pub fn set_number(&self, py: Python<'_>, object: &Py<PyAny>, number: i64) -> PyResult<()> {
+        // SAFETY: a new reference, or NULL with an error.
+        let value = unsafe { Owned::new(ffi::PyLong_FromLongLong(number)) };
+        self.set(py, object, value.ok_or_else(|| object::raised(py))?)
+    }
+
+    /// Make it `value`.
+    #[inline(always)]
+    pub fn set(&self, py: Python<'_>, object: &Py<PyAny>, value: Owned) -> PyResult<()> {
         // SAFETY: the object is alive; the slot takes the reference over.
         unsafe {
-            let value = Owned::new(ffi::PyLong_FromLongLong(number)).ok_or_else(|| object::raised(py))?;
             match self.slot_of(object.as_ptr()) {
                 Some(slot) => slot.set(object.as_ptr(), value.into_ptr()),
                 None if ffi::PyObject_SetAttr(object.as_ptr(), self.name.as_ptr(), value.as_ptr()) != 0 => {
@@ -97,5 +106,38 @@ impl Attribute {
     unsafe fn slot_of(&self, object: Object) -> Option<Slot> {
         // SAFETY: alive.
         if unsafe { ffi::Py_TYPE(object) } == self.class.as_ptr().cast() { self.slot } else { None }
+    }
+}
+
+/// An attribute of objects of a class that the first of them shows.
+pub struct Learnt {
+    name: &'static str,
+    known: Locked<Option<Arc<Attribute>>>,
+}
+
+impl Learnt {
+    pub fn new(name: &'static str) -> Self {
+        Self { name, known: Locked::new(None) }
+    }
+
+    /// What it is of `object`.
+    #[inline(always)]
+    pub fn of(&self, py: Python<'_>, object: &Owned) -> PyResult<Owned> {
+        let known = match self.known.with(py, |known| known.clone()) {
+            Some(known) => known,
+            None => self.learn(py, object),
+        };
+        // SAFETY: alive.
+        unsafe { known.get_of(py, object.as_ptr()) }
+    }
+
+    #[cold]
+    fn learn(&self, py: Python<'_>, object: &Owned) -> Arc<Attribute> {
+        // SAFETY: alive.
+        let like = unsafe { Bound::from_borrowed_ptr(py, object.as_ptr()) };
+        let made = Arc::new(Attribute::of(&like, self.name));
+        let old = self.known.with(py, |known| known.replace(Arc::clone(&made)));
+        drop(old);
+        made
     }
 }

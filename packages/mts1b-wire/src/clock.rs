@@ -4,29 +4,35 @@ use crate::object::{self, Owned};
 use pyo3::ffi;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyModule, PyString};
-use std::time::Instant;
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 /// The module `time`.
 pub struct Clock {
     names: Py<PyDict>,
     monotonic: Py<PyString>,
     time: Py<PyString>,
-    /// `time.monotonic` as it is written in C, where it was so: the standard library reads the same clock, at once.
-    own: Py<PyAny>,
+    /// `time.monotonic` and `time.time` as they are written in C, where they were so: the standard library reads the
+    /// same clocks, at once.
+    own_monotonic: Py<PyAny>,
+    own_time: Py<PyAny>,
     begun: Instant,
 }
 
 impl Clock {
     pub fn new(py: Python<'_>) -> PyResult<Self> {
         let module: Bound<'_, PyModule> = py.import("time")?;
-        let monotonic = module.getattr("monotonic")?;
-        // SAFETY: only looks.
-        let written_in_c = unsafe { ffi::PyCFunction_CheckExact(monotonic.as_ptr()) } != 0;
+        let own = |name| -> PyResult<Py<PyAny>> {
+            let clock = module.getattr(name)?;
+            // SAFETY: only looks.
+            let written_in_c = unsafe { ffi::PyCFunction_CheckExact(clock.as_ptr()) } != 0;
+            Ok(if written_in_c { clock.unbind() } else { py.None() })
+        };
         Ok(Self {
             names: module.dict().unbind(),
             monotonic: PyString::intern(py, "monotonic").unbind(),
             time: PyString::intern(py, "time").unbind(),
-            own: if written_in_c { monotonic.unbind() } else { py.None() },
+            own_monotonic: own("monotonic")?,
+            own_time: own("time")?,
             begun: Instant::now(),
         })
     }
@@ -37,7 +43,7 @@ impl Clock {
         // SAFETY: the module's dict is alive.
         unsafe {
             let found = ffi::PyDict_GetItemWithError(self.names.as_ptr(), self.monotonic.as_ptr());
-            if found == self.own.as_ptr() {
+            if found == self.own_monotonic.as_ptr() {
                 return Ok(self.begun.elapsed().as_secs_f64());
             }
             let read = self.called(py, found)?;
@@ -48,9 +54,27 @@ impl Clock {
 
     /// `time.time()`.
     #[inline(always)]
-    pub fn time(&self, py: Python<'_>) -> PyResult<Owned> {
+    pub fn seconds(&self, py: Python<'_>) -> PyResult<f64> {
         // SAFETY: the module's dict is alive.
-        unsafe { self.called(py, ffi::PyDict_GetItemWithError(self.names.as_ptr(), self.time.as_ptr())) }
+        unsafe {
+            let found = ffi::PyDict_GetItemWithError(self.names.as_ptr(), self.time.as_ptr());
+            if found == self.own_time.as_ptr() {
+                if let Ok(since) = SystemTime::now().duration_since(UNIX_EPOCH) {
+                    return Ok(since.as_nanos() as i64 as f64 / 1e9); // rounded as CPython does
+                }
+            }
+            let read = self.called(py, found)?;
+            let seconds = ffi::PyFloat_AsDouble(read.as_ptr());
+            if seconds == -1.0 && PyErr::occurred(py) { Err(object::raised(py)) } else { Ok(seconds) }
+        }
+    }
+
+    /// `time.time()`, as an object.
+    #[inline(always)]
+    pub fn time(&self, py: Python<'_>) -> PyResult<Owned> {
+        let seconds = self.seconds(py)?;
+        // SAFETY: a new reference, or NULL with an error.
+        unsafe { Owned::new(ffi::PyFloat_FromDouble(seconds)).ok_or_else(|| object::raised(py)) }
     }
 
     unsafe fn called(&self, py: Python<'_>, clock: object::Object) -> PyResult<Owned> {

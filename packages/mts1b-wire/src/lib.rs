@@ -23,11 +23,13 @@ mod scanner;
 mod sender;
 mod subjects;
 mod template;
+mod timer;
+mod told;
 
 use pyo3::prelude::*;
 
 /// Counted up with every change of what Python calls here; `eventbus/core.py` names the number that it wants.
-const INTERFACE: u32 = 5;
+const INTERFACE: u32 = 6;
 
 /// The compiled core; see the package's README.
 #[pymodule]
@@ -41,6 +43,7 @@ fn mts1b_wire(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<scanner::Scanner>()?;
     module.add_function(wrap_pyfunction!(events::serve_events, module)?)?;
     module.add_class::<acker::Acker>()?;
+    module.add_class::<timer::Timer>()?;
     reader::add(module)?;
     outbound::add(module)?;
     module.add_class::<sender::Sender>()?;

@@ -16,7 +16,7 @@ from mts1b_platform.logs import get_logger
 
 log = get_logger("mts1b.eventbus.core")
 
-INTERFACE: Final = 5
+INTERFACE: Final = 6
 """What this release and the compiled core have agreed on; another number is another release's core."""
 
 ItemPlan = tuple[str, Mapping[str, Any], bool]
@@ -210,6 +210,14 @@ class Acker(Protocol):
         ...
 
 
+class Timer(Protocol):
+    """Takes the times of consumed events."""
+
+    def __call__(self, event: Any, /) -> None:
+        """As :meth:`Timings.settled`."""
+        ...
+
+
 # under names that the classes below do not take
 _Scanner: TypeAlias = Scanner
 _Subjects: TypeAlias = Subjects
@@ -217,6 +225,7 @@ _Reader: TypeAlias = ListenReader
 _OutBuffer: TypeAlias = OutBuffer
 _Framer: TypeAlias = Framer
 _Acker: TypeAlias = Acker
+_Timer: TypeAlias = Timer
 
 
 class Core(Protocol):
@@ -258,9 +267,22 @@ class Core(Protocol):
         remember: Callable[[bytes], object],
         consumed: dict[str, int],
         not_sent: type[Exception],
+        chain: type[Any],
         /,
     ) -> _Acker:
         """What acknowledges in the place of ``settler``, and asks it for what is not common."""
+        ...
+
+    def Timer(  # noqa: N802 - a class
+        self,
+        pure: Callable[[Any], None],
+        latency: dict[str, Any],
+        handler: dict[str, Any],
+        histogram: type[Any],
+        bounds: Sequence[float],
+        /,
+    ) -> _Timer:
+        """A timer that asks ``pure`` for what is not common."""
         ...
 
     def OutBuffer(self, owner: Any, limit: int, high_water: int, max_payload: int, /) -> _OutBuffer:  # noqa: N802

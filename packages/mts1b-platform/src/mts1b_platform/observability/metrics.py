@@ -21,6 +21,7 @@ from prometheus_client.metrics_core import Metric as Family
 from prometheus_client.registry import Collector
 
 from mts1b_platform.eventbus import Ack, Consumer, Event, EventBus, LiveEvent
+from mts1b_platform.eventbus.core import CORE
 from mts1b_platform.eventbus.events.outgoing import Outgoing
 from mts1b_platform.eventbus.hooks import Chain, Hooks, joined
 from mts1b_platform.eventbus.protocol.position import stored_at
@@ -78,6 +79,8 @@ class Timings(Hooks):
         self.latency: defaultdict[str, Histogram] = defaultdict(Histogram)
         self.handler: defaultdict[str, Histogram] = defaultdict(Histogram)
         self.in_flight = 0
+        if CORE is not None:
+            self.settled = CORE.Timer(self.settled, self.latency, self.handler, Histogram, BOUNDS)
 
     def publishing(
         self, _subject: Subject[Any], _event: Payload | None, _out: Outgoing, _cause: LiveEvent[Any] | None, /

@@ -24,6 +24,7 @@ from mts1b_platform.eventbus.core import CORE
 from mts1b_platform.eventbus.errors import BusError
 from mts1b_platform.eventbus.events.event import Event
 from mts1b_platform.eventbus.events.once import DedupeStore
+from mts1b_platform.eventbus.hooks import Chain
 from mts1b_platform.eventbus.protocol.acks import again_in
 from mts1b_platform.eventbus.protocol.frames import pub_frame
 from mts1b_platform.eventbus.protocol.message import WireMsg
@@ -70,7 +71,7 @@ class Settler:
         self._consumed = context.client.counters.consumed
         buffer = context.client.connection.buffer
         if CORE is not None and buffer is not None and self._acks_as_they_come:
-            acker = CORE.Acker(self, context.client, buffer, self._remember, self._consumed, BusError)
+            acker = CORE.Acker(self, context.client, buffer, self._remember, self._consumed, BusError, Chain)
             self.acked = acker.acked
 
     _acks_as_they_come: ClassVar[bool] = True
@@ -336,8 +337,11 @@ class Settler:
         try:
             if (hooks := self._client.hooks) is not None:
                 hooks.settled(event)
-        except Exception:
-            log.exception("a hook failed", **log_fields(event))
+        except Exception as error:  # noqa: BLE001 - it is logged
+            self._hook_failed(event, error)
+
+    def _hook_failed(self, event: Event[Any], error: BaseException) -> None:
+        log.error("a hook failed", exc_info=error, **log_fields(event))
 
     def settle(self, event: Event[Any], answer: bytes, *, dead: bool = False) -> None:
         """Decide on ``event`` by ``answer``; who settles often waits for :meth:`room` afterwards.

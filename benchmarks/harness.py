@@ -13,6 +13,7 @@ import statistics
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
@@ -181,9 +182,7 @@ def run_pair(contestant: Contestant, url: str, count: int, *more: str) -> Result
         ) as subscriber,
     ):
         try:
-            assert subscriber.stdout is not None
-            if "ready" not in subscriber.stdout.readline():
-                subscriber.wait(PATIENCE)
+            if not ready(subscriber):
                 errors.seek(0)
                 raise RuntimeError(f"the subscriber did not start: {errors.read()[-800:]}")
             publisher = subprocess.run(
@@ -191,9 +190,11 @@ def run_pair(contestant: Contestant, url: str, count: int, *more: str) -> Result
             )
             if publisher.returncode:
                 raise RuntimeError(f"the publisher failed: {publisher.stderr[-800:]}")
+            if dropped := _last_object(publisher.stdout).get("dropped"):
+                raise RuntimeError(f"the publisher dropped {dropped:,.0f} of {count:,} events; a reader waits for all")
             heard, _ = subscriber.communicate(timeout=PATIENCE)
         except subprocess.TimeoutExpired as late:
-            raise RuntimeError(f"not done within {PATIENCE:g} s") from late
+            raise RuntimeError(f"{late.cmd[-len(arguments) - 1 :]} was not done within {PATIENCE:g} s") from late
         finally:
             subscriber.kill()
         errors.seek(0)
@@ -209,9 +210,23 @@ def run_pair(contestant: Contestant, url: str, count: int, *more: str) -> Result
     return result
 
 
+def ready(worker: "subprocess.Popen[str]") -> bool:
+    """Whether ``worker`` says that it is ready; one that says nothing for too long is ended."""
+    assert worker.stdout is not None
+    late = threading.Timer(PATIENCE, worker.kill)
+    late.start()
+    try:
+        return "ready" in worker.stdout.readline()
+    finally:
+        late.cancel()
+
+
 def run_alone(command: Sequence[str], *arguments: str) -> Result:
     """Run one program; its last line is its result, ``rate`` and ``us`` among it."""
-    done = subprocess.run([*command, *arguments], capture_output=True, text=True, timeout=PATIENCE, check=False)
+    try:
+        done = subprocess.run([*command, *arguments], capture_output=True, text=True, timeout=PATIENCE, check=False)
+    except subprocess.TimeoutExpired as late:
+        raise RuntimeError(f"not done within {PATIENCE:g} s") from late
     if done.returncode:
         raise RuntimeError(f"failed: {done.stderr[-800:]}")
     return _last_object(done.stdout)

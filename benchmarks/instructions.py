@@ -32,6 +32,7 @@ from harness import (
     both_forms,
     progress,
     python_worker,
+    ready,
     run_alone,
 )
 from mts1b_platform.server import NatsServer
@@ -69,9 +70,14 @@ def instructions(contestant: Contestant, url: str, count: int) -> int:
         with subprocess.Popen(
             command, stdout=subprocess.PIPE, stderr=errors, text=True, env={**os.environ, COUNTING: "1"}
         ) as counted:
-            if contestant.publisher and counted.stdout is not None and "ready" in counted.stdout.readline():
-                subprocess.run([*contestant.publisher, *arguments], capture_output=True, check=True)
-            counted.communicate(timeout=PATIENCE)
+            try:
+                if contestant.publisher and ready(counted):
+                    subprocess.run(
+                        [*contestant.publisher, *arguments], capture_output=True, check=True, timeout=PATIENCE
+                    )
+                counted.communicate(timeout=PATIENCE)
+            finally:
+                counted.kill()
         errors.seek(0)
         said = errors.read()
     found = COLLECTED.search(said)

@@ -82,7 +82,7 @@ async def publish(url: str, count: int, kind: str, rate: float) -> None:
                 if connection.above_high_water:
                     await connection.writable()
         await bus.flush()
-        say(watch.figures())
+        say(watch.figures(dropped=sum(bus.counters.publish_dropped.values())))
 
 
 main(subscribe, publish)

@@ -88,7 +88,7 @@ async def publish(url: str, count: int, _kind: str, _rate: float) -> None:
         await send_all(bus, quotes)
         watch = Stopwatch()
         await send_all(bus, (quotes[n % SYMBOLS] for n in range(count)))
-        say(watch.figures())
+        say(watch.figures(dropped=sum(bus.counters.publish_dropped.values())))
 
 
 async def send_all(bus: EventBus, quotes: Iterable[Quote]) -> None:

@@ -237,6 +237,10 @@ def test_ids_are_read_from_our_own_blocks_and_with_a_traceparent():
     sampled = TEMPLATE.encode(b"", "trace", "id", extra=header_lines({"traceparent": "00-a-b-01"}))
     assert read_ids(received(sampled).head) == MessageIds("id", "trace", "00-a-b-01")
     assert StaticHeaderCache().read(received(sampled).head) == SAME
+    batch = HeaderLines(b"Nats-Batch-Id: b\r\nNats-Batch-Sequence: 1\r\ntraceparent: 00-a-b-01\r\nNats-Pin-Id: p\r\n")
+    assert read_ids(received(TEMPLATE.encode(b"", "trace", "id", b"", batch)).head) == MessageIds(
+        "id", "trace", "00-a-b-01"
+    )
 
 
 pieces = st.sampled_from(

@@ -219,8 +219,11 @@ class Subject(Generic[T]):
         Args:
             fields: of a payload, by name: its ``__dict__``, or its JSON as it came.
         """
-        found = ((name, fields.get(field)) for name, field in self.names.items())
-        return {name: value for name, value in found if isinstance(value, str) and value}
+        about: dict[str, str] = {}
+        for name, field in self.names.items():
+            if isinstance(value := fields.get(field), str) and value:
+                about[name] = value
+        return about
 
     def filters(self, **parameters: str | None) -> tuple[str, ...]:
         """The subjects to subscribe to: both forms of a verb subject, or the one fund or key asked for.

@@ -9,7 +9,7 @@ from collections.abc import Generator
 from contextlib import AbstractAsyncContextManager, contextmanager, suppress
 from datetime import datetime
 from types import TracebackType
-from typing import Any, Generic, Protocol, Self, TypeVar, cast
+from typing import Any, Final, Generic, Protocol, Self, TypeVar, cast
 
 from mts1b_foundation.subjects import Subject, Tier
 from mts1b_foundation.subjects.subject import T
@@ -27,6 +27,8 @@ from mts1b_platform.handling import handled
 from mts1b_platform.logs import get_logger
 
 log = get_logger("mts1b.eventbus")
+
+_ORIGINAL: Final = ORIGINAL_MSG_ID.lower().encode()
 
 Tx = TypeVar("Tx")
 
@@ -77,7 +79,7 @@ class LiveEvent(Generic[T]):
     ``async with event:`` makes what happens inside part of its trace: events emitted there, and log lines.
     """
 
-    __slots__ = ("_entered", "_headers", "_wire", "hooks", "payload", "registered", "reply", "subject")
+    __slots__ = ("_entered", "_headers", "_ids", "_wire", "hooks", "payload", "registered", "reply", "subject")
 
     def __init__(
         self,
@@ -114,8 +116,12 @@ class LiveEvent(Generic[T]):
 
     @property
     def ids(self) -> MessageIds:
-        """What tells this event from others; read without parsing the other headers."""
-        return read_ids(self._wire[2])
+        """What tells this event from others; read when first asked for, without parsing the other headers."""
+        try:
+            return self._ids
+        except AttributeError:  # whoever makes an event leaves it out
+            self._ids = ids = read_ids(self._wire[2])
+            return ids
 
     @property
     def trace_id(self) -> str | None:
@@ -233,7 +239,8 @@ class Event(LiveEvent[T]):
     @property
     def key(self) -> MessageKey:
         """Sequence and storing time: names the message, also when the stream's sequences go back."""
-        return self.position.key
+        position = self._position or self.position
+        return position.seq, position.stored_at
 
     @property
     def stream(self) -> str:
@@ -265,11 +272,8 @@ class Event(LiveEvent[T]):
         if self.registered.tier is Tier.DEDUPE:
             key: str = getattr(self.payload, "idempotency_key")  # noqa: B009 - the registry checks that it is there
         else:
-            key = (
-                self.headers.get(ORIGINAL_MSG_ID)
-                or self.msg_id
-                or f"{self.stream}:{self.seq}:{self.position.stored_at}"
-            )
+            original = self.headers.get(ORIGINAL_MSG_ID) if _ORIGINAL in self._wire[2].lower() else None
+            key = original or self.ids.msg_id or f"{self.stream}:{self.seq}:{self.position.stored_at}"
         return f"{self.registered.pattern}|{key}"
 
     def once(self, store: DedupeStore[Tx]) -> AbstractAsyncContextManager[Tx]:

@@ -27,7 +27,11 @@ TRACE_LINE: Final = b"mts-trace-id: "
 _TO_TRACE: Final = _CRLF + TRACE_LINE
 _BATCH_LINES: Final = (b"Nats-Batch-Id: ", b"Nats-Batch-Sequence: ", b"Nats-Batch-Commit: ")
 _PIN_LINE: Final = b"Nats-Pin-Id: "
-_ADDED: Final = (MSG_ID_LINE, b"traceparent: ", *_BATCH_LINES, _PIN_LINE)
+_TRACEPARENT_LINE: Final = b"traceparent: "
+_SERVER_LINES: Final = (*_BATCH_LINES, _PIN_LINE)
+_BEGIN: Final = b"NATS/1.0\r\n"
+_END: Final = b"\r\n\r\n"
+_ADDED: Final = (MSG_ID_LINE, _TRACEPARENT_LINE, *_SERVER_LINES)
 """How the lines begin that we write behind the trace id; a stream keeps those of an atomic batch with each message, and
 the server adds the pin under which it delivers."""
 _TO_MSG_ID: Final = len(MSG_ID_LINE)
@@ -129,24 +133,32 @@ def read_ids(block: bytes) -> MessageIds:
     Raises:
         HeaderError: the block is malformed, or one of the ids occurs twice.
     """
-    lines = block.rsplit(b"\r\n", 4)
-    if len(lines) == 5 and lines[4] == lines[3] == b"" and b"\0" not in block:
-        msg_id = b""
-        if lines[1].startswith(TRACE_LINE) and lines[2].startswith(MSG_ID_LINE):
-            trace_id, msg_id, clean = lines[1], lines[2], _is_clean(lines[0])
-        elif lines[2].startswith(TRACE_LINE):
-            trace_id, clean = lines[2], _is_clean(lines[0]) and _is_clean(lines[1])
+    at = block.find(_TO_TRACE) + len(_CRLF)
+    if block[-4:] == _END and _is_clean(block[:at]) and b"\0" not in block:
+        trace_id, *rest = block[at + len(TRACE_LINE) : -4].split(_CRLF)
+        msg_id = traceparent = b""
+        for line in rest:
+            if line.startswith(MSG_ID_LINE) and not msg_id:
+                msg_id = line[_TO_MSG_ID:]
+            elif line.startswith(_TRACEPARENT_LINE) and not traceparent:
+                traceparent = line[len(_TRACEPARENT_LINE) :]
+            elif not line.startswith(_SERVER_LINES):
+                break
         else:
-            trace_id, clean = b"", False
-        if clean and b"\r" not in trace_id + msg_id and b"\n" not in trace_id + msg_id:
-            mid = decode_value(MSG_ID, msg_id[len(MSG_ID_LINE) :].strip())
-            return MessageIds(mid, decode_value(TRACE_ID, trace_id[len(TRACE_LINE) :].strip()), "")
+            if block.count(b"\r", at) == block.count(b"\n", at) == len(rest) + 2:
+                return MessageIds(
+                    decode_value(MSG_ID, msg_id.strip()),
+                    decode_value(TRACE_ID, trace_id.strip()),
+                    decode_value(TRACEPARENT, traceparent.strip()),
+                )
     headers = Headers(block)
     return MessageIds(headers.get(MSG_ID) or "", headers.get(TRACE_ID) or "", headers.get(TRACEPARENT) or "")
 
 
 @lru_cache(maxsize=1024)
 def _is_clean(prefix: bytes) -> bool:
-    """Tell whether there is no id in the lines before ours, however it is spelled; they are the same every time."""
+    """Tell whether these lines before the trace id hold no id, however it is spelled; they are the same every time."""
+    if not prefix.startswith(_BEGIN):
+        return False
     lowered = prefix.lower()
     return not any(name.lower().encode() in lowered for name in (MSG_ID, TRACE_ID, TRACEPARENT))

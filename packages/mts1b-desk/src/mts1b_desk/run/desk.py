@@ -167,8 +167,13 @@ class Run:
                     await ask(bus, "marketdata", "close", Status)
                     told = True
             try:
-                statuses = {service: await ask(bus, service, "status", Status) for service in SERVICES}
-                if loop.time() - shown >= _SHOW:
+                show = loop.time() - shown >= _SHOW
+                # While the market is open nothing can be at rest: the others are asked for what is shown alone.
+                if (await ask(bus, "marketdata", "status", Status)).closed or show:
+                    statuses = {service: await ask(bus, service, "status", Status) for service in SERVICES}
+                else:
+                    statuses = dict[str, Status]()
+                if show:
                     shown = loop.time()
                     self._view.show(statuses, await ask(bus, "treasury", "book", TreasuryBook))
                 if await at_rest(bus, list(statuses.values())):

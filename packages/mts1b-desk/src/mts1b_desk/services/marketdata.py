@@ -41,6 +41,8 @@ log = get_logger("mts1b.desk.marketdata")
 _TURN = 32
 """Ticks published before other tasks get their turn."""
 _POLL = 0.002
+_LONGEST_POLL = 0.05
+"""Seconds between two looks at readers that are far behind: who is asked all the time does nothing else."""
 _WAIT = 0.02
 _PATIENCE = 0.3
 """Seconds without a finished order after which waiting signals are taken to wait for the market itself."""
@@ -192,10 +194,12 @@ class MarketdataService(Service):
 
     async def _let_readers_follow(self) -> None:
         """Wait until no reader is more than a window behind, and orders keep up as far as they can."""
+        pause = _POLL
         while not self._closing.is_set():
             if await self._feeds_follow() and await self._orders_follow():
                 return
-            await asyncio.sleep(_POLL)
+            await asyncio.sleep(pause)
+            pause = min(_LONGEST_POLL, 2 * pause)
 
     async def _feeds_follow(self) -> bool:
         quotes = self._core.quotes - self.settings.window
@@ -212,7 +216,7 @@ class MarketdataService(Service):
         if not {"research", "brokers"} <= set(self.settings.readers):
             return True
         limit = _BACKLOG * len(self.settings.funds)
-        last, patience = -1, _PATIENCE
+        last, patience, pause = -1, _PATIENCE, _POLL
         while not self._closing.is_set() and patience > 0:
             research, oms = await self._ask_progress("research"), await self._ask_progress("oms")
             if research is None or oms is None:
@@ -220,9 +224,10 @@ class MarketdataService(Service):
             backlog = (research.signals or 0) - (oms.signals or 0) + oms.waiting
             if backlog <= limit:
                 return True
-            patience = _PATIENCE if oms.finished != last else patience - _POLL
+            patience = _PATIENCE if oms.finished != last else patience - pause
             last = oms.finished
-            await asyncio.sleep(_POLL)
+            await asyncio.sleep(pause)
+            pause = min(_LONGEST_POLL, 2 * pause)
         return True
 
     async def _ask_progress(self, service: str) -> Progress | None:

@@ -12,7 +12,7 @@ from mts1b_platform.eventbus import connect
 from mts1b_platform.server import NatsServer
 
 from mts1b_desk.errors import Fatal, RunFailed
-from mts1b_desk.services.process import make_service, repo_of
+from mts1b_desk.services.process import leave_loaded_code_alone, make_service, repo_of
 from mts1b_desk.services.service import Service
 from mts1b_desk.settings import DeskSettings
 
@@ -37,6 +37,7 @@ class Inside:
         self._services: dict[str, Service] = {}
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._ending = False
+        leave_loaded_code_alone()
 
     async def start(self, service: str) -> None:
         """Start ``service``."""

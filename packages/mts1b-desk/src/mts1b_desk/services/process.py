@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import gc
 import multiprocessing
 import signal
 import sys
@@ -72,6 +73,12 @@ def _make(name: str, bus: EventBus, settings: DeskSettings, store: Store) -> Ser
     return MarketdataService(bus, settings, store)
 
 
+def leave_loaded_code_alone() -> None:
+    """Have the garbage collector look at what services make, and seldom: not at the libraries that are loaded."""
+    gc.freeze()
+    gc.set_threshold(10_000, 20, 20)
+
+
 def run_service(name: str, settings: DeskSettings) -> int:
     """Run a service until it is told to end, or the run that forked it is gone; returns the exit code.
 
@@ -82,6 +89,7 @@ def run_service(name: str, settings: DeskSettings) -> int:
     if name not in SERVICES:
         raise ValueError(f"no service is called {name!r}")
     configure_logging()
+    leave_loaded_code_alone()
     try:
         asyncio.run(_serve(name, settings))
     except BaseExceptionGroup as group:

@@ -21,11 +21,12 @@ class Causes:
 
     def remember(self, event: Event[Any]) -> None:
         """``event`` is being handled."""
+        trace_id, traces = event.trace_id, self._traces
         for name in _names(event.registered, event.payload):
-            self._traces[name] = event.trace_id
-            self._traces.move_to_end(name)
-        while len(self._traces) > self._limit:
-            self._traces.popitem(last=False)
+            traces[name] = trace_id
+            traces.move_to_end(name)
+        while len(traces) > self._limit:
+            traces.popitem(last=False)
 
     def of(self, subject: Subject[Any], payload: Payload) -> str | None:
         """The trace id of the event that led to ``payload``; None when none is known."""

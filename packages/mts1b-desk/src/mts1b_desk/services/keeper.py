@@ -14,6 +14,8 @@ from typing import Any
 from mts1b_platform.eventbus import Event, EventBus
 from mts1b_platform.eventbus.errors import AlreadyDone
 from mts1b_platform.eventbus.outbox import Outbox, Relay
+from mts1b_platform.eventbus.outbox.memory import MemoryOutbox
+from mts1b_platform.eventbus.outbox.sender import Sender
 from mts1b_platform.eventbus.protocol.position import MessageKey
 from mts1b_platform.logs import get_logger
 
@@ -65,7 +67,7 @@ class Keeper:
         self._unsaved = 0
         self._stored = 0
         self._unwritten: list[Change] = []
-        self._relay = Relay(bus, store.waiting, poll=1.0, lease=15.0, owner=owner)
+        self._relay = _relay(bus, store.waiting, owner)
 
     @property
     def idle(self) -> bool:
@@ -265,6 +267,12 @@ class Keeper:
         if emitted:
             self._stored += emitted
             self._relay.wake()
+
+
+def _relay(bus: EventBus, waiting: Outbox, owner: str) -> Relay | Sender:
+    if isinstance(waiting, MemoryOutbox):
+        return Sender(bus, waiting)
+    return Relay(bus, waiting, poll=1.0, lease=15.0, owner=owner)
 
 
 def _fatal(error: Exception) -> Fatal:

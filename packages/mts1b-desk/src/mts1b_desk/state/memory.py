@@ -1,21 +1,16 @@
 """The state of a service in memory, for runs that may be thrown away: backtests."""
 
-from collections import deque
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any
 
 from mts1b_platform.eventbus import Event
 from mts1b_platform.eventbus.errors import AlreadyDone
-from mts1b_platform.eventbus.outbox import Outbox, Row
-from mts1b_platform.eventbus.outbox.message import seal
-from mts1b_platform.logs import get_logger
+from mts1b_platform.eventbus.outbox.memory import MemoryOutbox
 
 from mts1b_desk.cores.core import Emit
 from mts1b_desk.state.store import Rows
 from mts1b_desk.tables import Change
-
-log = get_logger("mts1b.desk.memory")
 
 _REMEMBERED = 100_000
 """Events that are known to be handled: far more than are delivered a second time."""
@@ -32,13 +27,11 @@ class MemoryStore:
     keeps = False
 
     def __init__(self, *, repo: str, actor: str) -> None:
-        self._repo = repo
-        self._actor = actor
         self._done = _Done()
-        self._outbox = _MemoryOutbox()
+        self._outbox = MemoryOutbox(service=repo, actor=actor)
 
     @property
-    def waiting(self) -> Outbox:
+    def waiting(self) -> MemoryOutbox:
         """The events that are not published yet."""
         return self._outbox
 
@@ -51,7 +44,7 @@ class MemoryStore:
 
     async def backlog(self) -> int:
         """How many events wait to be published."""
-        return len(self._outbox.rows)
+        return len(self._outbox.waiting)
 
     def once(self, event: Event[Any]) -> AbstractAsyncContextManager[None]:
         """A block that handles ``event``; raises ``AlreadyDone`` when one before did."""
@@ -75,7 +68,7 @@ class MemoryStore:
         """Keep the events to publish; the rows are the core's own."""
         del tx, changes
         for emit, trace_id in emits:
-            self._outbox.add(emit, self._repo, self._actor, trace_id)
+            self._outbox.add(emit.subject, emit.payload, msg_id=emit.msg_id, trace_id=trace_id)
 
     async def close(self) -> None:
         """Nothing to close."""
@@ -109,45 +102,3 @@ class _Done:
         self._keys[consumer, key] = None
         if len(self._keys) > _REMEMBERED:
             del self._keys[next(iter(self._keys))]
-
-
-class _MemoryOutbox:
-    """Events that wait, in order. Implements ``Outbox``."""
-
-    def __init__(self) -> None:
-        self.rows: deque[Row] = deque()
-        self._number = 0
-
-    def add(self, emit: Emit, repo: str, actor: str, trace_id: str | None) -> None:
-        sealed = seal(
-            emit.subject, emit.payload, service=repo, actor=actor, msg_id=emit.msg_id, trace_id=trace_id, headers=None
-        )
-        self._number += 1
-        self.rows.append(Row(self._number, sealed.subject, sealed.headers, sealed.payload, 0))
-
-    async def open(self) -> bool:
-        return False
-
-    async def close(self) -> None:
-        self.rows.clear()
-
-    async def hold(self, owner: str, seconds: float) -> bool:  # noqa: ARG002 - there is no other owner
-        return True
-
-    async def release(self, owner: str) -> None:
-        """Nobody else can hold it."""
-
-    async def pending(self, limit: int) -> list[Row]:
-        return [row for _, row in zip(range(limit), self.rows, strict=False)]
-
-    async def remove(self, rows: Sequence[Row]) -> None:
-        for row in rows:
-            if self.rows and self.rows[0] is row:
-                self.rows.popleft()
-            else:
-                self.rows.remove(row)
-
-    async def failed(self, row: Row, error: str, *, park: bool) -> None:
-        if park:
-            log.critical("an event is lost: its stream refuses it", subject=row.subject, id=row.msg_id, error=error)
-            self.rows.remove(row)

@@ -1,0 +1,122 @@
+"""Publishing what waits in memory: at once, in order, and without a wait between two events.
+
+A relay waits for each ack before it lets the next stream have its events, so that a crash leaves no gap. What is in
+memory does not outlive its process, so nothing is gained by that: the events of a commit leave in one write, with the
+acknowledgement of the event that they follow from, and their acks are counted when they come. An event stays in the
+outbox until its stream has it. What is refused, or has no ack, is left to a relay, which begins at the oldest event
+that waits; each has its message id, so that the stream keeps one of it.
+"""
+
+import asyncio
+from functools import partial
+from itertools import islice
+from typing import Any
+
+from mts1b_platform.eventbus.bus import EventBus
+from mts1b_platform.eventbus.errors import BusError
+from mts1b_platform.eventbus.events.outgoing import Outgoing
+from mts1b_platform.eventbus.outbox.memory import MemoryOutbox, Waiting
+from mts1b_platform.eventbus.outbox.relay import Relay, RelayCounters
+from mts1b_platform.eventbus.protocol.puback import PubAck
+from mts1b_platform.eventbus.publishing.durable import acknowledged
+from mts1b_platform.eventbus.publishing.prepare import draft_of, prepare
+from mts1b_platform.logs import get_logger
+
+log = get_logger("mts1b.eventbus.outbox")
+
+_PAUSE = 0.05
+
+
+class Sender:
+    """Publishes what waits in ``outbox``, in its order, until it is stopped. Used as a ``Relay`` is."""
+
+    def __init__(self, bus: EventBus, outbox: MemoryOutbox) -> None:
+        self.counters = RelayCounters()
+        self._bus = bus
+        self._outbox = outbox
+        self._sent = 0
+        """How many of the events that wait are under way: the first ones."""
+        self._running = False
+        self._trouble: BaseException | None = None
+        self._changed = asyncio.Event()
+        self._stopping = False
+
+    def wake(self) -> None:
+        """Publish what was added."""
+        if self._running and self._trouble is None:
+            self._send()
+
+    def stop(self) -> None:
+        """Return from :meth:`run`."""
+        self._stopping = True
+        self._changed.set()
+
+    async def run(self) -> None:
+        """Publish until :meth:`stop`.
+
+        Raises:
+            BusClosed: the bus was closed under it.
+        """
+        self._running = True
+        self.wake()
+        while not self._stopping:
+            if self._trouble is not None and not self._sent:
+                await self._begin_again()
+            self._changed.clear()
+            await self._changed.wait()
+        self._running = False
+
+    def _send(self) -> None:
+        try:
+            for waiting in islice(self._outbox.waiting, self._sent, None):
+                self._publish(waiting)
+        except BusError as error:
+            self._doubt(error)
+
+    def _publish(self, waiting: Waiting) -> None:
+        context, hooks, subject = self._bus.publishing, self._bus.hooks, waiting.subject
+        out = prepare(context, subject, waiting.event, msg_id=waiting.msg_id, trace_id=waiting.trace_id)
+        mark = hooks.publishing(subject, waiting.event, out, None) if hooks is not None else None
+        template, payload, trace_id, msg_id, extra = draft_of(context, subject, out)
+        ack = context.pipeline.publish_nowait(template, payload, trace_id, msg_id, extra)
+        self._sent += 1
+        ack.add_done_callback(partial(self._answered, waiting.number, out, mark))
+
+    def _answered(self, number: int, out: Outgoing, mark: Any, answer: "asyncio.Future[PubAck]") -> None:
+        self._sent -= 1
+        hooks = self._bus.hooks
+        error = answer.exception()
+        if error is not None:
+            if hooks is not None:
+                hooks.published(mark, out, None, error)
+            self._doubt(error)
+            return
+        ack = acknowledged(self._bus.publishing, out, answer.result())
+        if hooks is not None:
+            hooks.published(mark, out, ack, None)
+        self._outbox.published(number)
+        self.counters.published += 1
+        self.counters.duplicates += ack.duplicate
+        if self._trouble is not None:
+            self._changed.set()
+
+    def _doubt(self, error: BaseException) -> None:
+        """Nothing more is sent before what is under way is answered, and what waits then is published one by one."""
+        if self._trouble is None:
+            log.warning("an event has no ack; what waits goes one by one", error=str(error))
+        self._trouble = error
+        self._changed.set()
+
+    async def _begin_again(self) -> None:
+        """Publish what waits by a relay: it knows what to do about every kind of error."""
+        while self._outbox.waiting and not self._stopping:
+            relay = Relay(self._bus, self._outbox)
+            relay.stop()  # it returns when nothing waits, or nobody answers
+            await relay.run()
+            self.counters.published += relay.counters.published
+            self.counters.duplicates += relay.counters.duplicates
+            self.counters.refused += relay.counters.refused
+            self.counters.parked += relay.counters.parked
+            if self._outbox.waiting:
+                await asyncio.sleep(_PAUSE)
+        self._trouble = None

@@ -25,17 +25,15 @@ async def consumer_info(bus: EventBus, stream: str, name: str) -> dict[str, Any]
     Raises:
         ConsumerError: there is no such stream or consumer.
     """
-    missing = ConsumerError(
+    if is_name(stream) and is_name(name):
+        try:
+            return await js_api(bus, f"CONSUMER.INFO.{stream}.{name}")
+        except ApiError as error:
+            if error.err_code not in (ErrorCode.CONSUMER_NOT_FOUND, ErrorCode.STREAM_NOT_FOUND):
+                raise
+    raise ConsumerError(
         f"there is no consumer {name!r} on a stream {stream!r}: `mts1b consumers ls` lists those there are"
     )
-    if not is_name(stream) or not is_name(name):
-        raise missing
-    try:
-        return await js_api(bus, f"CONSUMER.INFO.{stream}.{name}")
-    except ApiError as error:
-        if error.err_code in (ErrorCode.CONSUMER_NOT_FOUND, ErrorCode.STREAM_NOT_FOUND):
-            raise missing from None
-        raise
 
 
 def declarer(stream: str, name: str) -> str | None:

@@ -87,15 +87,13 @@ async def remove(bus: EventBus, deed: Deed) -> None:
 
 
 async def _info(bus: EventBus, name: str, subject: str | None = None) -> dict[str, Any]:
-    missing = StreamError(f"there is no stream {name!r} on the server: `mts1b streams ls` lists those there are")
-    if not is_name(name):
-        raise missing
-    try:
-        return await js_api(bus, f"STREAM.INFO.{name}", {"subjects_filter": subject} if subject else None)
-    except ApiError as error:
-        if error.err_code == ErrorCode.STREAM_NOT_FOUND:
-            raise missing from None
-        raise
+    if is_name(name):
+        try:
+            return await js_api(bus, f"STREAM.INFO.{name}", {"subjects_filter": subject} if subject else None)
+        except ApiError as error:
+            if error.err_code != ErrorCode.STREAM_NOT_FOUND:
+                raise
+    raise StreamError(f"there is no stream {name!r} on the server: `mts1b streams ls` lists those there are")
 
 
 async def _unread(bus: EventBus, name: str) -> dict[str, int]:

@@ -46,7 +46,8 @@ Signals are no errors; a handler raises them to say what shall happen to its eve
     AlreadyDone                     it was handled before: acknowledge it (raised by ``event.once``)
 """
 
-from typing import Final
+from collections.abc import MutableSequence
+from typing import Any, Final
 
 from mts1b_foundation.errors import Mts1bError
 
@@ -237,3 +238,18 @@ class Retry(Signal):
             raise InvalidArgument(f"Retry in {delay!r} s: give seconds as a number, {LONGEST} (100 years) at most")
         super().__init__(reason or f"retry in {delay:g} s")
         self.delay = delay
+
+
+def raise_first(outcomes: MutableSequence[Any]) -> None:
+    """Raise the first error of ``outcomes``, if there is one, and empty them then.
+
+    A frame that keeps the error that leaves it is a circle, which the garbage collector has to find: whoever raises an
+    error out of a variable keeps it in a list, and has it raised here.
+    """
+    found = next((each for each in outcomes if isinstance(each, BaseException)), None)
+    if found is not None:
+        outcomes.clear()
+        try:
+            raise found
+        finally:
+            del found

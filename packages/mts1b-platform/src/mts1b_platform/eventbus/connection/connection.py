@@ -274,6 +274,8 @@ class Connection:
             raise ServerUnavailable(f"the connection broke before the server had confirmed: {reason}") from reason
         except TimeoutError:
             raise RequestTimeout(f"the server did not answer a PING within {timeout:g} s") from None
+        finally:
+            del pong  # it keeps the error that it ended with
 
     # Receiving.
 

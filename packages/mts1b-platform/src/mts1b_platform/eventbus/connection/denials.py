@@ -12,7 +12,7 @@ import re
 from collections.abc import Callable
 from typing import Final, Literal
 
-from mts1b_platform.eventbus.errors import AccessDenied
+from mts1b_platform.eventbus.errors import AccessDenied, raise_first
 
 Action = Literal["publish", "subscribe"]
 
@@ -76,9 +76,8 @@ class Denials:
         Raises:
             AccessDenied: there is one.
         """
-        error, self._pending = self._pending, None
-        if error is not None:
-            raise error
+        told, self._pending = [self._pending], None
+        raise_first(told)
 
     def check(self, action: Action, subject: str) -> None:
         """Raise when this was refused within the last second.
@@ -157,4 +156,7 @@ class Watch:
         # More cancellations than ours: somebody else wants this task to end.
         others = self._task.uncancel() > 0
         if kind is None or (error is not None and isinstance(error, asyncio.CancelledError) and not others):
-            raise self._refused from None
+            try:
+                raise self._refused from None
+            finally:
+                self._refused = None

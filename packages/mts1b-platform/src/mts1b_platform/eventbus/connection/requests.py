@@ -70,7 +70,7 @@ class Requests:
                 f"{subject}: no answer within {timeout:g} s; whoever answers it may have been at work all the same"
             ) from None
         finally:
-            del self._waiting[token]
+            del self._waiting[token], answer  # it keeps the error that it ended with
         if not msg.payload and msg.head.startswith(_NOBODY):
             raise NoResponders(f"{subject}: nobody answers requests there; start the service that does")
         return msg

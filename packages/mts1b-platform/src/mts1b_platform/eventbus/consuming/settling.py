@@ -220,6 +220,8 @@ class Settler:
         except asyncio.CancelledError:
             event.tries = await counting
             raise
+        finally:
+            del counting  # it keeps the error that it ended with
 
     def _let_the_next_begin(self, event: Event[Any]) -> None:
         """``event`` is decided on: another one that was delivered before may be tried."""

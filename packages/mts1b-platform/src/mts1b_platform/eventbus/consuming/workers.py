@@ -7,6 +7,7 @@ from typing import Any, cast
 
 from mts1b_foundation.subjects.subject import T
 
+from mts1b_platform.eventbus.errors import raise_first
 from mts1b_platform.eventbus.events.event import Event
 from mts1b_platform.eventbus.limits import check_concurrency
 from mts1b_platform.threads import in_thread, is_plain
@@ -59,9 +60,8 @@ async def work_off(
         for worker in workers:
             worker.cancel()
         ended = await asyncio.gather(*workers, return_exceptions=True)
-    for error in ended:
-        if error is not None:
-            raise error
+        workers.clear()
+    raise_first(ended)
 
 
 async def _in_thread(handler: Any, unsettled: Callable[[Event[T]], None], event: Event[T]) -> None:

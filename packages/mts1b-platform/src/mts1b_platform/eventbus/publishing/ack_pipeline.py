@@ -23,6 +23,7 @@ from typing import Any, Final, cast
 
 from mts1b_platform.eventbus.connection.connection import Connection
 from mts1b_platform.eventbus.core import CORE
+from mts1b_platform.eventbus.errors import raise_first
 from mts1b_platform.eventbus.events.outgoing import Draft
 from mts1b_platform.eventbus.protocol.frames import FrameTemplate
 from mts1b_platform.eventbus.protocol.headers import NO_LINES, HeaderLines
@@ -185,9 +186,9 @@ class AckPipeline:
             raise
         # The first refusal says why; the commit's may only say that the batch is unknown by then.
         outcomes = await asyncio.gather(*filter(None, [batch.begun]), committed, return_exceptions=True)
-        for outcome in outcomes:
-            if isinstance(outcome, BaseException):
-                raise outcome
+        batch.begun = None
+        del committed
+        raise_first(outcomes)
         return cast("PubAck", outcomes[-1])
 
     def _send_end(self, batch: Batch, number: int, commit: bytes = b"") -> asyncio.Future[PubAck]:

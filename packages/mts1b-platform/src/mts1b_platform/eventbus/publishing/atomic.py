@@ -70,7 +70,10 @@ async def send_atomic(many: SendMany, events: Iterable[Draft]) -> None:
         except BaseException:  # what cannot be encoded does not keep from knowing what became of those before it
             await storing
             raise
-        await storing
+        else:
+            await storing
+        finally:
+            del storing  # it keeps the error that it ended with
 
 
 async def _filled(context: PublishContext, source: Iterator[Draft]) -> Batch:

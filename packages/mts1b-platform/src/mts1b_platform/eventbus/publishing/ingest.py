@@ -54,6 +54,7 @@ async def ingest(
     finally:
         if hooks is not None:
             hooks.loaded(subject, load.trace_id, load.stored, failure)
+        del failure  # a frame that keeps the error that leaves it is a circle
     return Ingested(load.stream, load.stored)
 
 

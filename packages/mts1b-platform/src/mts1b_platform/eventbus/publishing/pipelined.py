@@ -14,6 +14,7 @@ from typing import Final
 from mts1b_platform.eventbus.core import CORE
 from mts1b_platform.eventbus.errors import (
     BusError,
+    raise_first,
 )
 from mts1b_platform.eventbus.events.outgoing import Ack, Draft, Outgoing
 from mts1b_platform.eventbus.protocol.frames import split_frame
@@ -76,18 +77,17 @@ async def _send_until_one_fails(many: SendMany, source: Iterator[Draft]) -> int:
     if not many.client.is_connected:
         return await _send_one(many, source)
     bulk, sent = BulkAcks(), _Sent()
-    refused: BusError | None = None
+    refused: list[BusError] = []
     try:
         try:
             await _send_once(many, bulk, source, sent)
         except BusError as error:
-            refused = error
+            refused.append(error)
         await bulk.settled()
     finally:
         _count(many, bulk)
     await _see_what_became(many, bulk, sent)
-    if refused is not None:
-        raise refused
+    raise_first(refused)
     return len(sent.frames)
 
 

@@ -19,7 +19,7 @@ from mts1b_platform.eventbus.consuming.instances.members import Members
 from mts1b_platform.eventbus.consuming.instances.sharing import shares
 from mts1b_platform.eventbus.consuming.instances.standby import StandbyConsumer
 from mts1b_platform.eventbus.consuming.workers import work_off
-from mts1b_platform.eventbus.errors import BusClosed, BusError, JetStreamUnavailable, ServerUnavailable
+from mts1b_platform.eventbus.errors import BusClosed, BusError, JetStreamUnavailable, ServerUnavailable, raise_first
 from mts1b_platform.eventbus.events.event import Event
 from mts1b_platform.eventbus.events.once import DedupeStore
 from mts1b_platform.logs import get_logger
@@ -255,9 +255,7 @@ class SharedConsumer(Generic[T]):
         ended = await asyncio.gather(*map(self._take, missing), return_exceptions=True)
         if taken := self.keys.intersection(missing):
             self._announce(Taken(taken))
-        for error in ended:
-            if error is not None:
-                raise error
+        raise_first(ended)
 
     async def _withdraw(self, members: Members | None) -> None:
         """Leave all keys to the others; to them nobody is here any more."""

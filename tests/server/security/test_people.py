@@ -14,7 +14,8 @@ import jwt
 import pytest
 from cryptography.hazmat.primitives.asymmetric import rsa
 from jwt.algorithms import RSAAlgorithm
-from locked_server import PATIENCE
+from locked_server import PATIENCE, Locked
+from mts1b_deploy.secure import secure_values
 from mts1b_foundation.operations import HaltObedience
 from mts1b_foundation.samples import DEAD_LETTER, FILL, NAV, ORDER, QUOTE
 from mts1b_foundation.subjects import (
@@ -25,6 +26,7 @@ from mts1b_foundation.subjects import (
     OMS_ORDERS_CREATED,
     TREASURY_NAV,
 )
+from mts1b_operations.auth.roles import ROLES
 from mts1b_operations.auth.tokens import Issuer
 from mts1b_operations.deadletters import letters
 from mts1b_operations.halt import halts_in_force, request_halt
@@ -234,3 +236,9 @@ def served(directory: Path) -> Generator[str, None, None]:
     finally:
         server.shutdown()
         server.server_close()
+
+
+def test_every_stream_that_a_role_may_read_is_open_to_people(tmp_path: Path):
+    settings = Locked(tmp_path).settings
+    open_to_people = secure_values(settings, {})["history"]
+    assert {name for role in ROLES.values() for name in role.streams} == set(open_to_people)

@@ -17,9 +17,6 @@ from mts1b_deploy.permissions import ACT, ADMIN, APART, AUTH, LOOK, SYSTEM, Perm
 from mts1b_deploy.pki.store import Pki, identity_of
 from mts1b_deploy.render import template_environment
 
-NOT_FOR_PEOPLE = frozenset({"OPERATIONS_PROBES"})
-"""Streams whose history nobody needs to read."""
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Callout:
@@ -125,7 +122,7 @@ def secure_values(
         "history": [
             each.name
             for each in declared(settings.checkouts).streams
-            if each.name not in NOT_FOR_PEOPLE and all(contains("mts.>", subject) for subject in each.subjects)
+            if all(contains("mts.>", subject) for subject in each.subjects)
         ],
     }
 

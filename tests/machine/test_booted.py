@@ -1,4 +1,4 @@
-"""A desk on systemd units that trades in a booted Debian, before and after a reboot."""
+"""A desk on systemd units that trades in a booted Debian, and its console, before and after a reboot."""
 
 import json
 import time
@@ -20,7 +20,25 @@ PREFIX = Path("/var/lib/mts1b")
 NEXT = Path("/opt/mts1b/next")
 READY_WITHIN = 60.0
 """Seconds after a reboot within which every service must be ready."""
-UNITS = [unit_name(name) for name in Services.model_validate(tomllib.loads(EXAMPLE.format(venv="/", etc="/"))).services]
+SERVICES = EXAMPLE.replace("# [services.console]", "[services.console]").replace(
+    '# command = "mts1b console serve"', 'command = "mts1b console serve"'
+)
+UNITS = [unit_name(name) for name in Services.model_validate(tomllib.loads(SERVICES.format(venv="/", etc="/"))).services]
+CONSOLE = f"""
+[console]
+listen = "127.0.0.1:8090"
+tls_pem = "{PREFIX}/etc/handed/mts1b-console/mts1b-console.pem"
+"""
+SIGN_IN = """
+import json, ssl, sys
+from urllib.request import HTTPCookieProcessor, HTTPSHandler, Request, build_opener
+authority, token = sys.argv[1:]
+console = "https://127.0.0.1:8090"
+browser = build_opener(HTTPSHandler(context=ssl.create_default_context(cafile=authority)), HTTPCookieProcessor())
+sent = {"Origin": console, "Content-Type": "application/json"}
+me = json.load(browser.open(Request(console + "/login", json.dumps({"token": token}).encode(), sent), timeout=20))
+print(json.dumps({"me": me, "services": json.load(browser.open(console + "/api/services", timeout=20))}))
+"""
 LISTENER = """
 from http.server import BaseHTTPRequestHandler, HTTPServer
 class Phone(BaseHTTPRequestHandler):
@@ -54,7 +72,7 @@ def test_a_bare_debian_trades_with_a_user_for_everybody_and_goes_on_after_a_rebo
     machine.run("chmod", "711", "/root")  # this test's Python may lie below it
     (machine.root / "etc" / "mts1b").mkdir()
     (machine.root / "etc" / "mts1b" / "desk.json").write_text(desk_json())
-    services = EXAMPLE.format(venv=BIN.parent, etc=PREFIX / "etc").replace("# sealed =", "sealed =")
+    services = SERVICES.format(venv=BIN.parent, etc=PREFIX / "etc").replace("# sealed =", "sealed =")
     (machine.root / "etc" / "mts1b" / "services.toml").write_text(services)
     (machine.root / "etc" / "mts1b" / "secrets").mkdir(mode=0o700)
     (machine.root / "etc" / "mts1b" / "secrets" / "ntfy-token").write_text("tk_secret")
@@ -66,14 +84,21 @@ def test_a_bare_debian_trades_with_a_user_for_everybody_and_goes_on_after_a_rebo
         found: dict[str, Any] = json.loads(said[said.index("{") :])
         return found
 
-    deploy("install", "--profile", "single", "--websocket-port", "0", "--timeout", "60")
+    deploy("install", "--profile", "single", "--timeout", "60")
     machine.run(f"MTS1B_CONFIG={PREFIX}/etc/mts1b.toml", BIN / "mts1b", "auth", "init")
+    machine.run(BIN / "mts1b-deploy", "pki", "issue", "mts1b-console", "--host", "127.0.0.1", "--prefix", PREFIX)
+    config = machine.root / PREFIX.relative_to("/") / "etc" / "mts1b.toml"
+    config.write_text(config.read_text() + CONSOLE)
     done = deploy("install", "--services", "/etc/mts1b/services.toml", "--timeout", "60")
     assert len(done["services"]) == len(UNITS) + 5  # and the timers
     fills(machine, more_than=0)
     print(f"from a bare Debian to a desk that trades: {time.monotonic() - began:.0f} s")
 
+    seen = signed_in(machine)
+    assert seen["me"]["rights"]["acts"] == ["alerts.>", "deadletters.>", "halt.>"]
+
     users = machine.run("ps", "-eo", "user:32,args", "--no-headers")
+    assert "mts1b-console" in {line.split()[0] for line in users.splitlines() if "console serve" in line}
     owners = {line.split()[0] for line in users.splitlines() if "mts1b-desk" in line or "bin/nats-server" in line}
     assert owners == {"mts1b-nats", *(f"mts1b-{name}" for name in DESK)}
     assert "Permission denied" in machine.run(
@@ -102,6 +127,7 @@ def test_a_bare_debian_trades_with_a_user_for_everybody_and_goes_on_after_a_rebo
     print(f"after a reboot: up in {booted_after:.1f} s, every service ready {ready:.1f} s later")
     assert booted_after + ready < READY_WITHIN
     fills(machine, more_than=before)
+    signed_in(machine)
 
     assert deploy("install")["changed"] is False
 
@@ -165,6 +191,22 @@ def paged_by(machine: Booted, *command: str) -> str:
             time.sleep(0.05)
         machine.run(*command, code=1)
         return heard.result(60)
+
+
+def signed_in(machine: Booted) -> dict[str, Any]:
+    """What an operator sees in the console: who it says that is there, and the services."""
+    config = f"MTS1B_CONFIG={PREFIX}/etc/mts1b.toml"
+    token = machine.run(config, BIN / "mts1b", "token", "issue", "olga", "--role", "operator").split()[-1]
+    began, said = time.monotonic(), ""
+    while time.monotonic() - began < 60:
+        said = machine.run(BIN / "python", "-c", SIGN_IN, PREFIX / "etc/pki/ca.crt", token, code=None)
+        seen: dict[str, Any] = json.loads(said) if said.startswith("{") else {}
+        if seen and seen["services"]["services"]:
+            assert seen["me"]["name"] == "olga"
+            return seen
+        time.sleep(0.5)
+    log = machine.run("journalctl", "-n", "60", "--no-pager", "-u", "mts1b-console", code=None)
+    raise AssertionError(f"nobody signs in: {said}\n{log}")
 
 
 def until_active(machine: Booted) -> float:

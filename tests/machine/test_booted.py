@@ -23,7 +23,9 @@ READY_WITHIN = 60.0
 SERVICES = EXAMPLE.replace("# [services.console]", "[services.console]").replace(
     '# command = "mts1b console serve"', 'command = "mts1b console serve"'
 )
-UNITS = [unit_name(name) for name in Services.model_validate(tomllib.loads(SERVICES.format(venv="/", etc="/"))).services]
+UNITS = [
+    unit_name(name) for name in Services.model_validate(tomllib.loads(SERVICES.format(venv="/", etc="/"))).services
+]
 CONSOLE = f"""
 [console]
 listen = "127.0.0.1:8090"
@@ -133,7 +135,10 @@ def test_a_bare_debian_trades_with_a_user_for_everybody_and_goes_on_after_a_rebo
 
     began = time.monotonic()
     machine.run("mv", PREFIX / "etc/pki", PREFIX / "etc/pki.lost")
+    machine.run(BIN / "mts1b-deploy", "pki", "init", "--prefix", PREFIX)
+    machine.run(BIN / "mts1b-deploy", "pki", "issue", "mts1b-console", "--host", "127.0.0.1", "--prefix", PREFIX)
     deploy("install")
+    signed_in(machine)
     fills(machine, more_than=fills(machine, more_than=0))
     print(f"from a lost authority to a desk that trades: {time.monotonic() - began:.0f} s")
     kept = {each["path"] for each in deploy("uninstall", "--purge")["kept"]}

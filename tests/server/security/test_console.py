@@ -12,12 +12,15 @@ import pytest
 import pytest_asyncio
 from mts1b_console.settings import ConsoleSettings
 from mts1b_console.web.app import serving
+from mts1b_foundation.marketdata import Quote
 from mts1b_foundation.samples import NAV, ORDER, QUOTE
 from mts1b_foundation.subjects import MARKETDATA_QUOTES, OMS_ORDERS_CREATED, TREASURY_NAV
 from mts1b_operations.auth.roles import Role
 from mts1b_operations.people.serve import acting, looking
 from mts1b_platform.cli import run
 from mts1b_platform.config import Settings
+from mts1b_platform.eventbus import LiveEvent
+from mts1b_platform.service import Service
 from people import Gate
 
 # nats-py 2.16 calls aiohttp in a way that it deprecates.
@@ -264,3 +267,29 @@ async def test_a_code_of_the_terminal_signs_in_once(
         page.me = await page.post("/login", {"code": code})
         assert page.me["name"] == "alice"
         await page.post("/login", {"code": code}, 401)
+
+
+@pytest.mark.usefixtures("responders")
+async def test_each_process_is_shown_with_what_it_handles_and_when_its_certificate_ends(consoles: Consoles):
+    locked = consoles.gate.locked
+    service = Service("mts1b-treasury", servers=locked.url, config=locked.empty_config(), connect_timeout=20)
+
+    @service.listens(MARKETDATA_QUOTES)
+    async def mark(event: LiveEvent[Quote]) -> None:
+        pass
+
+    serving = asyncio.create_task(service.serve())
+    await service.started()
+    async with consoles.page("olga", "operator") as olga, consoles.page("alice", "trader") as alice:
+        found = await olga.until("/api/processes", lambda found: found["processes"])
+        [treasury] = found["processes"]
+        assert (treasury["service"], treasury["silent_since"]) == ("mts1b-treasury", None)
+        assert [each["subject"] for each in treasury["handles"]] == [MARKETDATA_QUOTES.pattern]
+        left = {each["of"]: each["days"] for each in found["certificates"]}
+        assert left.keys() == {"nats-server", "mts1b-treasury"}
+        assert all(29 < days < 31 for days in left.values()), left
+        assert (await alice.get("/api/processes"))["unknown"]["code"] == "access-denied"
+        service.stop()
+        await serving
+        silent = await olga.until("/api/processes", lambda found: found["processes"][0]["silent_since"])
+        assert silent["processes"][0]["service"] == "mts1b-treasury"

@@ -25,7 +25,7 @@ from mts1b_console.shapes.state import (
     Verdict,
 )
 from scenery import LETTERS, ORDER, WRONG, at, hits, letter_row, points, records, schemas, subjects
-from servers import consumers, groups, services, streams
+from servers import consumers, groups, processes, services, streams
 from told import found, letter_opened, opened, schema_found, story
 
 _Severity = Literal["warning", "critical"]
@@ -145,6 +145,8 @@ class Night:
                 return streams()
             case "services":
                 return services()
+            case "processes":
+                return processes()
             case "groups":
                 return groups()
             case "words":

@@ -1,12 +1,16 @@
 """Consumers, services and streams at night."""
 
 from mts1b_console.shapes.state import (
+    Certificate,
     Consumer,
     Consumers,
     DiscardRisk,
     Drift,
     Groups,
+    Handling,
     Office,
+    Process,
+    Processes,
     Service,
     Services,
     Stream,
@@ -102,6 +106,40 @@ def services() -> Services:
         one("operations", 0, None, 0.1, 3),
     ]
     return Services(read_at=at(0.5), services=rows)
+
+
+def processes() -> Processes:
+    def one(name: str, reads: dict[str, str], *, errors: int = 0, silent: float | None = None) -> Process:
+        return Process(
+            service=f"mts1b-{name}",
+            id=f"{name}-1",
+            member=None,
+            version="0.1.0",
+            host="desk-1",
+            pid="4211",
+            command=f"mts1b-desk {name}",
+            started=at(86_400),
+            certificate_ends=at(-6.2 * 86_400 if name == "oms" else -21 * 86_400),
+            handles=[
+                Handling(name=durable, subject=subject, handled=12_044, errors=errors, seconds_each=0.0021)
+                for durable, subject in reads.items()
+            ],
+            silent_since=None if silent is None else at(silent),
+        )
+
+    rows = [
+        one("oms", {"oms-gate": "mts.v1.risk.gate.passed", "oms-fills": "mts.v1.brokers.{broker}.fills.raw"}, errors=3),
+        one("riskengine", {"risk-orders": "mts.v1.oms.orders.created"}),
+        one("brokers", {"broker-orders": "mts.v1.oms.orders.accepted"}, silent=43),
+    ]
+    ends = [
+        ("nats-server", None, 21.0),
+        *((row.service, row.host, 6.2 if row.service == "mts1b-oms" else 21.0) for row in rows),
+    ]
+    certificates = [Certificate(of=of, where=host, ends=at(-days * 86_400), days=days) for of, host, days in ends]
+    return Processes(
+        read_at=at(0.5), processes=rows, certificates=sorted(certificates, key=lambda each: each.days), unreadable=0
+    )
 
 
 def streams() -> Streams:

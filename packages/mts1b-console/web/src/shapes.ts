@@ -133,6 +133,16 @@ export interface CameBack {
   error: string;
 }
 
+/** A certificate, and how long it is good. */
+export interface Certificate {
+  of: string;
+  /** The host that has it. */
+  where: string | null;
+  ends: Instant;
+  /** Left; below 0 when it has ended. */
+  days: number;
+}
+
 /** End a tail. */
 export interface Close {
   op: "close";
@@ -350,6 +360,18 @@ export interface Halts {
   halts: Array<Halt> | null;
   /** The funds that are known, to choose from. */
   funds: Array<string> | null;
+}
+
+/** What a process reads or answers, as it says. */
+export interface Handling {
+  /** The durable; of what is heard as it passes, the subject. */
+  name: string;
+  subject: string;
+  /** Since the process started, failures among them. Readers of one subject share their counts. */
+  handled: number;
+  errors: number;
+  /** That a handler of durable events was at work, on average; null when nobody takes times. */
+  seconds_each: number | null;
 }
 
 /** The first word. */
@@ -615,6 +637,34 @@ export interface Problem {
   code: string;
   message: string;
   what_to_do: string;
+}
+
+/** One process on the bus, as it says of itself. */
+export interface Process {
+  service: string;
+  id: string;
+  /** The name of this instance, where there are several. */
+  member: string | null;
+  version: string;
+  host: string | null;
+  pid: string | null;
+  command: string | null;
+  started: Instant | null;
+  certificate_ends: Instant | null;
+  handles: Array<Handling>;
+  /** When it answered last, of one that does not answer any more; it is named for ten minutes. */
+  silent_since: Instant | null;
+}
+
+/** ``GET /api/processes``: who answers NATS's service protocol, and whose certificate ends when, the first first. */
+export interface Processes {
+  /** When it was read; for what is unknown, when that was tried. */
+  read_at: Instant;
+  unknown: Problem | null;
+  processes: Array<Process> | null;
+  certificates: Array<Certificate> | null;
+  /** Answers that say nothing that can be shown. */
+  unreadable: number | null;
 }
 
 /** What could not be understood in a query. */

@@ -234,6 +234,57 @@ class Services(Answer):
     services: list[Service] | None = None
 
 
+class Handling(Shape):
+    """What a process reads or answers, as it says."""
+
+    name: str
+    """The durable; of what is heard as it passes, the subject."""
+    subject: str
+    handled: int
+    """Since the process started, failures among them. Readers of one subject share their counts."""
+    errors: int
+    seconds_each: float | None
+    """That a handler of durable events was at work, on average; null when nobody takes times."""
+
+
+class Process(Shape):
+    """One process on the bus, as it says of itself."""
+
+    service: str
+    id: str
+    member: str | None
+    """The name of this instance, where there are several."""
+    version: str
+    host: str | None
+    pid: str | None
+    command: str | None
+    started: Instant | None
+    certificate_ends: Instant | None
+    handles: list[Handling]
+    silent_since: Instant | None
+    """When it answered last, of one that does not answer any more; it is named for ten minutes."""
+
+
+class Certificate(Shape):
+    """A certificate, and how long it is good."""
+
+    of: str
+    where: str | None
+    """The host that has it."""
+    ends: Instant
+    days: float
+    """Left; below 0 when it has ended."""
+
+
+class Processes(Answer):
+    """``GET /api/processes``: who answers NATS's service protocol, and whose certificate ends when, the first first."""
+
+    processes: list[Process] | None = None
+    certificates: list[Certificate] | None = None
+    unreadable: int | None = None
+    """Answers that say nothing that can be shown."""
+
+
 class LetterRow(Shape):
     """A dead letter."""
 

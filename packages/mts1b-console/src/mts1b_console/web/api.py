@@ -10,7 +10,7 @@ from mts1b_operations.story.names import ORDER
 
 from mts1b_console.person.person import Person
 from mts1b_console.problems import Refused
-from mts1b_console.read import acting, bus, deadletters, events, find, groups, halts, orders, registry, runs
+from mts1b_console.read import acting, bus, deadletters, events, find, groups, halts, orders, processes, registry, runs
 from mts1b_console.read.audit import audit
 from mts1b_console.read.now import everything
 from mts1b_console.read.story import HALT, story
@@ -40,6 +40,7 @@ def routes() -> list[web.RouteDef]:
         "/api/streams": lambda _, person: bus.streams(person),
         "/api/consumers": lambda _, person: bus.consumers(person),
         "/api/groups": lambda _, person: groups.groups(person),
+        "/api/processes": lambda _, person: processes.processes(person),
         "/api/services": lambda _, person: bus.services(person),
         "/api/orders": _orders,
         "/api/nav": lambda _, person: orders.nav(person),

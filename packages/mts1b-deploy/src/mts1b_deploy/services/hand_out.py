@@ -41,7 +41,8 @@ def _hand_out(layout: Layout, user: str, names: tuple[str, ...]) -> bool:
             content = source.read_bytes()
         except OSError as error:
             raise PkiError(
-                f"{source} cannot be handed to {user}: {error.strerror}; `mts1b-deploy pki issue {source.stem}`"
+                f"{source} cannot be handed to {user}: {error.strerror}; `mts1b-deploy pki issue {source.stem}`, "
+                "with --host NAME for one that browsers see"
             ) from None
         copy = there / name
         if not copy.exists() or copy.read_bytes() != content:

@@ -16,6 +16,7 @@ from mts1b_foundation.errors import Mts1bError
 from mts1b_platform.eventbus import EventBus, connect
 from mts1b_platform.logs import configure_logging, get_logger
 from mts1b_platform.observability import observe
+from mts1b_platform.service.findable import be_found
 
 from mts1b_desk.declared import TAKEOVER
 from mts1b_desk.errors import DeskError, Fatal
@@ -127,6 +128,7 @@ async def _run(name: str, bus: EventBus, settings: DeskSettings, directory: Path
         async with observe(bus) as observed:
             observed.check("service", service.readiness)
             observed.note("instance", partial(_instance, service))
+            await be_found(bus, metadata={"command": f"mts1b-desk {name}", "session": settings.session})
             await service.run()
 
 

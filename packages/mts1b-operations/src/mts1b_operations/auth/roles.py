@@ -81,7 +81,7 @@ ROLES: Final[Mapping[str, Role]] = MappingProxyType(
                 "risk",
                 ("mts.*.risk.>", "mts.*.oms.>", "mts.*.treasury.>", "mts.*.operations.>"),
                 "limits, orders, values, halts and alerts",
-                looks=("halts.>", "find.>", "survey.>", "consumers.>"),
+                looks=("halts.>", "find.>", "survey.>", "consumers.>", "services.>"),
                 acts=("halt.>",),
             ),
             Role(
@@ -95,7 +95,7 @@ ROLES: Final[Mapping[str, Role]] = MappingProxyType(
                     "mts.*.brokers.>",
                 ),
                 "alerts, halts and who obeyed them, dead letters, the way of an order",
-                looks=("halts.>", "find.>", "survey.>", "consumers.>", "deadletters.>", "alerts.>"),
+                looks=("halts.>", "find.>", "survey.>", "consumers.>", "services.>", "deadletters.>", "alerts.>"),
                 acts=("halt.>", "deadletters.>", "alerts.>"),
             ),
             Role("auditor", ("mts.>",), "everything", looks=(">",)),

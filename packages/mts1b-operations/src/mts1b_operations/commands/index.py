@@ -10,6 +10,7 @@ from mts1b_foundation.subjects import registry
 from mts1b_platform.config import Settings
 from mts1b_platform.eventbus import EventBus
 from mts1b_platform.output import Json, noun, print_json, print_listing, say
+from mts1b_platform.service.findable import be_found
 
 from mts1b_operations.commands._bus import Servers, on_bus
 from mts1b_operations.commands._events_options import stopped_by_signals, tell
@@ -38,6 +39,7 @@ def run(file: File = None, *, servers: Servers = None) -> None:
 
     async def work(bus: EventBus) -> None:
         stop = stopped_by_signals()
+        await be_found(bus, metadata={"command": "mts1b index run"})
         with IndexStore(_path(file), write=True) as store:
             feed = Feed(bus, store, Decoders(registry()))
             first = True

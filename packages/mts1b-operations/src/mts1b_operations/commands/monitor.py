@@ -16,6 +16,7 @@ from mts1b_platform.eventbus import connect
 from mts1b_platform.logs import configure_logging
 from mts1b_platform.observability import observe
 from mts1b_platform.output import Json, noun, print_json, print_listing
+from mts1b_platform.service.findable import be_found
 
 from mts1b_operations.commands._bus import Servers
 from mts1b_operations.monitor.heartbeat import Heartbeat
@@ -132,6 +133,7 @@ async def _tell(ways: list[tuple[str, Sink | Heartbeat]], alert: Alert) -> list[
 
 async def _run(settings: MonitorSettings, config: Path | None, servers: str | None) -> None:
     async with await connect(servers, service=SERVICE, config=config) as bus, observe(bus) as observed:
+        await be_found(bus, metadata={"command": "mts1b monitor run"})
         monitor = Monitor(bus, settings)
         observed.registry.register(monitor.gauges)
         watching = asyncio.ensure_future(monitor.run())

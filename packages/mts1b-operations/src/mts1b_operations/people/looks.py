@@ -29,6 +29,7 @@ from mts1b_operations.monitor.standing import alerts_in_force
 from mts1b_operations.monitor.survey import survey
 from mts1b_operations.people.asked import Asked, Declined
 from mts1b_operations.people.runs import Runs
+from mts1b_operations.processes import processes, server_certificate_ends
 
 KEPT: Final = 1.0
 """Seconds for which an answer of the server is given to others too."""
@@ -137,6 +138,17 @@ async def _groups(bus: EventBus, asked: Asked) -> Mapping[str, Any]:
     return {"groups": [asdict(each) for each in await offices(bus)]}
 
 
+async def _services(bus: EventBus, asked: Asked) -> Mapping[str, Any]:
+    """Every process on the bus, as it says of itself, and when the certificate ends that the server shows."""
+    _everything(asked)
+    found, ends = await asyncio.gather(processes(bus), server_certificate_ends(bus))
+    return {
+        "processes": [each.to_json() for each in found.processes],
+        "unreadable": found.unreadable,
+        "server_certificate_ends": None if ends is None else ends.isoformat(),
+    }
+
+
 async def _alerts(bus: EventBus, asked: Asked) -> Mapping[str, Any]:
     """The alerts in force, each with who looks after it (``acknowledged``: null when nobody does)."""
     _everything(asked)
@@ -198,6 +210,7 @@ LOOKS: Final[Mapping[str, Look]] = {
     "deadletters.runs": _runs,
     "find": _find,
     "halts": _halts,
+    "services": _services,
     "survey": _survey,
 }
 """By name."""

@@ -132,6 +132,16 @@ class Timings(Hooks):
         """Nothing: what was counted is still served."""
 
 
+def seconds_at_work(bus: EventBus) -> dict[str, float]:
+    """How long the handlers of durable events were at work, by registered pattern; empty while nobody takes times."""
+    hooks = bus.hooks.hooks if isinstance(bus.hooks, Chain) else (bus.hooks,)
+    found: dict[str, float] = {}
+    for hook in hooks:
+        if isinstance(hook, Timings):
+            found |= {pattern: each.total for pattern, each in hook.handler.items()}
+    return found
+
+
 class BusMetrics(Collector):
     """Collects the metrics of every bus that it watches; sums buses that speak as the same repo."""
 

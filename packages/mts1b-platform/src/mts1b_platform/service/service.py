@@ -31,6 +31,8 @@ that the event loop answers. Readiness further says that every reader reads and 
 leader answers a publish of this service, end to end: ``stream_info`` still answers when a cluster has lost its quorum,
 so it proves nothing. The publish carries an expectation that no stream can meet, and is answered and never stored.
 An instance that stands by is ready; ``/readyz`` says for each durable whether this one is active, or its keys.
+
+It is found by NATS's service protocol (``nats micro ls``) while it is connected, and tells what it has handled.
 """
 
 import asyncio
@@ -53,6 +55,7 @@ from mts1b_platform.eventbus.events.once import DedupeStore
 from mts1b_platform.eventbus.limits import check_concurrency, check_seconds
 from mts1b_platform.logs import configure_logging, get_logger
 from mts1b_platform.observability.observe import observe
+from mts1b_platform.service.findable import be_found
 from mts1b_platform.service.handlers import (
     Handler,
     Hook,
@@ -86,6 +89,7 @@ class Service:
     Args:
         name: the repo it speaks as, such as ``mts1b-treasury``.
         drain_budget: seconds that handlers have to finish when the service ends.
+        version: what it says that it is, to whoever looks for services; that of the package ``name`` when left out.
         member: the name of this instance, for readers with several; where they share keys, a restart of one that has it
             afterwards too, such as the host's, moves none.
         connect_options: as for ``connect()``.
@@ -99,12 +103,14 @@ class Service:
         name: str,
         *,
         drain_budget: float = 10.0,
+        version: str | None = None,
         member: str | None = None,
         **connect_options: Unpack[ConnectOptions],
     ) -> None:
         check_seconds("drain_budget", drain_budget)
         check_connect_options(name, connect_options)
         self.name = name
+        self._version = version
         self._member = member
         self.health_address: str | None = None
         """``host:port`` of the health endpoint while it is open."""
@@ -382,6 +388,7 @@ class Service:
             observed.check("streams", lambda: stores_end_to_end(bus))
             self.health_address = observed.endpoint.address if observed.endpoint else None
             await answer_requeues(bus)
+            await be_found(bus, version=self._version, metadata=_member(self._member))
             for hook in self._parts.on_start:
                 await hook()
             return await run.work(self._began)
@@ -394,3 +401,7 @@ class Service:
         bus, self._bus, self.health_address = self._bus, None, None
         if bus is not None:
             await bus.drain()
+
+
+def _member(name: str | None) -> dict[str, str]:
+    return {} if name is None else {"member": name}

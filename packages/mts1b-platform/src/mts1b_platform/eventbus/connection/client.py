@@ -14,7 +14,7 @@ from mts1b_platform.eventbus.connection.messages import PENDING, Handler, Messag
 from mts1b_platform.eventbus.connection.network import Chance, Clock, Network
 from mts1b_platform.eventbus.connection.options import Callbacks, ConnectionOptions
 from mts1b_platform.eventbus.connection.servers import Server
-from mts1b_platform.eventbus.connection.service_requests import ASKS, ask
+from mts1b_platform.eventbus.connection.service_requests import ASKS, ask, ask_all, inbox_of
 from mts1b_platform.eventbus.counters import UNSENT, Counters
 from mts1b_platform.eventbus.errors import (
     AccessDenied,
@@ -195,6 +195,27 @@ class BusClient:
             else:
                 answer = await self.connection.request(subject, payload, timeout=timeout, headers=head)
         return Message(answer, self.publish)
+
+    async def request_many(
+        self, subject: str, payload: bytes = b"", timeout: float = 1.0, stall: float = 0.3
+    ) -> list[Message]:
+        """Ask, and return the answers of everybody who answers; none when nobody does.
+
+        Args:
+            subject: where several may answer, such as ``$SRV.PING``.
+            payload: the question.
+            timeout: seconds to wait in all.
+            stall: seconds without a further answer after which no more is waited for.
+
+        Raises:
+            AccessDenied: this identity may not publish on ``subject``.
+            BusClosed: the bus was closed.
+        """
+        apart = subject.startswith(ASKS) and self.has_identities
+        inbox = inbox_of(self.service) if apart else self.new_inbox()
+        with self.denials.watch(subject):
+            answers = await ask_all(self.connection, subject, inbox, payload, timeout, stall)
+        return [Message(each, self.publish) for each in answers]
 
     async def subscribe(
         self,

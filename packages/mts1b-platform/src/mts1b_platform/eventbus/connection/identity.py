@@ -9,6 +9,7 @@ import json
 import ssl
 import time
 from base64 import urlsafe_b64decode
+from datetime import datetime
 from pathlib import Path
 from typing import Any, cast
 from urllib.parse import urlsplit
@@ -61,6 +62,19 @@ class Identity:
     def certificate(self) -> Path | None:
         """The file of the certificate that is presented."""
         return self._certificate
+
+    @property
+    def certificate_ends(self) -> datetime | None:
+        """When the certificate that is presented next ends; None without one, or when it cannot be read just now."""
+        if self._certificate is None:
+            return None
+        from cryptography import x509  # a tenth of a second, which most processes need not spend
+
+        try:
+            held = x509.load_pem_x509_certificates(self._certificate.read_bytes())
+        except (OSError, ValueError):
+            return None
+        return min(each.not_valid_after_utc for each in held)
 
     @property
     def has_token(self) -> bool:

@@ -21,6 +21,42 @@ ANSWERS: Final = "_SVC"
 _NOBODY: Final = b"NATS/1.0 503"
 
 
+async def ask_all(
+    connection: Connection, subject: str, inbox: str, payload: bytes, timeout: float, stall: float
+) -> list[WireMsg]:
+    """Ask, and return every answer that comes to ``inbox`` until none has come for ``stall`` seconds."""
+    loop = asyncio.get_running_loop()
+    answers: list[WireMsg] = []
+    came = asyncio.Event()
+
+    def take(batch: list[RawMsg]) -> None:
+        answers.extend(WireMsg(*each) for each in batch)
+        came.set()
+
+    to = checked_subject(subject)
+    waiting = connection.subscribe(inbox, take)
+    end = loop.time() + timeout
+    try:
+        connection.send(pub_frame(to, payload, inbox.encode()))
+        while (left := min(end - loop.time(), stall if answers else timeout)) > 0:
+            came.clear()
+            try:
+                async with asyncio.timeout(left):
+                    await came.wait()
+            except TimeoutError:
+                break
+            if _nobody(answers[-1]):
+                return []
+    finally:
+        waiting.unsubscribe()
+    return answers
+
+
+def inbox_of(service: str) -> str:
+    """Where ``service`` is answered on a server with identities."""
+    return f"{ANSWERS}.{service}.{secrets.token_hex(11)}"
+
+
 async def ask(
     connection: Connection, service: str, subject: str, payload: bytes, timeout: float, headers: bytes
 ) -> WireMsg:
@@ -36,7 +72,7 @@ async def ask(
         if not answered.done():
             answered.set_result(batch[0])
 
-    to, inbox = checked_subject(subject), f"{ANSWERS}.{service}.{secrets.token_hex(11)}"
+    to, inbox = checked_subject(subject), inbox_of(service)
     waiting = connection.subscribe(inbox, take, max_msgs=1)
     try:
         reply = inbox.encode()
@@ -49,6 +85,10 @@ async def ask(
         ) from None
     finally:
         waiting.unsubscribe()
-    if not answer.payload and answer.head.startswith(_NOBODY):
+    if _nobody(answer):
         raise NoResponders(f"{subject}: nobody answers requests there; start the service that does")
     return answer
+
+
+def _nobody(answer: WireMsg) -> bool:
+    return not answer.payload and answer.head.startswith(_NOBODY)

@@ -4,8 +4,7 @@ Sums and products of decimals are exact as long as the context has enough digits
 the rest. The few places that must round (a quantity to its lot, a fee to its quantum) say so by name.
 """
 
-from collections.abc import Generator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from decimal import ROUND_HALF_UP, Context, Decimal, DivisionByZero, InvalidOperation, Overflow, localcontext
 
 from mts1b_foundation.arithmetic import DIGITS, EXACT
@@ -16,11 +15,9 @@ HALF = Decimal("0.5")
 BASIS_POINT = Decimal("0.0001")
 
 
-@contextmanager
-def exactly() -> Generator[None]:
+def exactly() -> AbstractContextManager[Context]:
     """Inside the block a decimal result that would have to be rounded raises ``decimal.Inexact``."""
-    with localcontext(EXACT):
-        yield
+    return localcontext(EXACT)
 
 
 def whole_lots(value: Decimal, price: Decimal, lot: Decimal) -> Decimal:

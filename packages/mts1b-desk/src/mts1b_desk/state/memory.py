@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from types import TracebackType
 from typing import Any
 
 from mts1b_platform.eventbus import Event
@@ -80,25 +81,40 @@ class _Done:
     def __init__(self) -> None:
         self._keys: dict[tuple[str, str], None] = {}
 
-    @asynccontextmanager
-    async def once(self, consumer: str, key: str) -> AsyncGenerator[None]:
-        self._refuse(consumer, key)
-        yield
-        self._add(consumer, key)
+    def once(self, consumer: str, key: str) -> "_Handling":
+        return _Handling(self, consumer, key)
 
     async def mark(self, tx: None, consumer: str, key: str) -> None:
         del tx
-        self._refuse(consumer, key)
-        self._add(consumer, key)
+        self.refuse(consumer, key)
+        self.add(consumer, key)
 
     async def close(self) -> None:
         self._keys.clear()
 
-    def _refuse(self, consumer: str, key: str) -> None:
+    def refuse(self, consumer: str, key: str) -> None:
         if (consumer, key) in self._keys:
             raise AlreadyDone(f"{consumer} has handled {key}")
 
-    def _add(self, consumer: str, key: str) -> None:
+    def add(self, consumer: str, key: str) -> None:
         self._keys[consumer, key] = None
         if len(self._keys) > _REMEMBERED:
             del self._keys[next(iter(self._keys))]
+
+
+class _Handling(AbstractAsyncContextManager[None]):
+    """A block that handles an event; it is remembered when the block ends well."""
+
+    __slots__ = ("_consumer", "_done", "_key")
+
+    def __init__(self, done: _Done, consumer: str, key: str) -> None:
+        self._done, self._consumer, self._key = done, consumer, key
+
+    async def __aenter__(self) -> None:
+        self._done.refuse(self._consumer, self._key)
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        if error is None:
+            self._done.add(self._consumer, self._key)

@@ -155,11 +155,12 @@ def run(
         settings = on_servers(settings, servers)
         if settings.durability is Durability.DURABLE:
             prepare()
-        from mts1b_desk.run.desk import Run
+        from mts1b_desk.run.desk import Run, loop_of
 
         title = title_of(settings, summary)
         say(title)
-        document = asyncio.run(Run(settings, console, title, report=report)())
+        with asyncio.Runner(loop_factory=loop_of(settings)) as runner:
+            document = runner.run(Run(settings, console, title, report=report)())
         document["durability"] = settings.durability.value
         document["source"] = source_of(settings)
         _print(document, json_output=json_output)

@@ -221,6 +221,15 @@ class Run:
                 await js_api(bus, f"CONSUMER.DELETE.{durable.stream}.{durable.name}")
 
 
+def loop_of(settings: DeskSettings) -> Callable[[], asyncio.AbstractEventLoop] | None:
+    """What makes the event loop of a run: uvloop's where all services share it, asyncio's own where it only watches."""
+    if settings.durability is Durability.DURABLE:
+        return None
+    import uvloop
+
+    return uvloop.new_event_loop
+
+
 async def ledger_of(bus: EventBus, *, timeout: float = 2.0) -> dict[str, Any]:
     """The ledger of the desk that runs on this server; each service may take ``timeout`` seconds for its answer.
 

@@ -204,10 +204,13 @@ release-check: $(READY) ## do here what a release does: build the packages, inst
 	@PYTHON="$(PYTHON)" scripts/release-check.sh "$(UV)" var/dist
 
 .PHONY: lint
-lint: $(READY) ## style, imports between packages
+lint: $(READY) ## style, imports between packages, workflow files
 	@ruff check $(SOURCES)
 	@ruff format --check $(SOURCES)
 	@lint-imports
+	@check-jsonschema --quiet --builtin-schema vendor.github-workflows .github/workflows/*.yml
+	@check-jsonschema --quiet --builtin-schema vendor.github-actions action.yml
+	@zizmor --offline --quiet .github action.yml
 
 .PHONY: format
 format: $(READY) ## rewrite the sources in the project's style

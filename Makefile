@@ -50,7 +50,7 @@ help: ## list the targets
 	@grep -hE '^[a-z][a-z-]*:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | awk -F'\t' '{printf "  %-14s %s\n", $$1, $$2}'
 	@echo
 	@echo "Tests live in rooms by what they need: unit (nothing), server (a server or a process of their own),"
-	@echo "system (whole services, installations, clusters). Daily: make test-unit, make test-fast; before a commit: make test."
+	@echo "system (whole services, installations). Daily: make test-unit, make test-fast; before a commit: make check."
 	@echo
 	@echo "make run DATA=quotes.parquet replays a file; SPEED=10 ten times as fast as it happened; PORT=4333 elsewhere."
 
@@ -81,9 +81,18 @@ stop: $(READY) ## stop the NATS server that `make run` started
 	@mts1b-deploy stop --prefix "$(PREFIX)"
 
 .PHONY: test
-test: $(READY) ## run all tests, on real servers
-	@$(if $(ROOT),,echo "not root: power cuts and broken networks are left out; 'sudo make test' runs them as well" >&2)
+test: $(READY) ## run the rooms unit, server and system, on real servers
 	@$(PYTEST) $(if $(ROOT),,-m "not privileged") $(ARGS)
+
+# Two at a time: they break hosts and networks and judge what services make of it, which a full machine does as well.
+.PHONY: test-hosts
+test-hosts: $(READY) ## break clusters, sites, networks, disks and wires under load; without root, what a user may break
+	@$(if $(ROOT),,echo "not root: power cuts and broken networks are left out; 'sudo make test-hosts' runs them too" >&2)
+	@pytest --workers 2 -o verbosity_test_cases=-1 $(if $(ROOT),,-m "not privileged") tests/hosts $(ARGS)
+
+.PHONY: test-sources
+test-sources: $(READY) ## have type checkers read wrong uses and the Python on pages, and build the site; commands and links on pages
+	@pytest --workers 2 -o verbosity_test_cases=-1 tests/sources $(ARGS)
 
 .PHONY: test-fast
 test-fast: $(READY) ## run the rooms unit and server, without the tests that take seconds
@@ -156,8 +165,8 @@ test-rest: $(READY) ## let profile single rest for 90 days, a day in seconds: ti
 	@pytest -s -q -o faulthandler_timeout=3600 tests/machine/test_rest.py $(ARGS)
 
 # One test of each drill, in the room where it lives.
-DRILLS := tests/system/test_power_cut.py::test_single_loses_nothing_acknowledged_in_a_power_cut_and_stores_nothing_twice \
-	tests/system/test_disk_full.py \
+DRILLS := tests/hosts/test_power_cut.py::test_single_loses_nothing_acknowledged_in_a_power_cut_and_stores_nothing_twice \
+	tests/hosts/test_disk_full.py \
 	packages/mts1b-deploy/tests/system/test_backup_all.py::test_services_of_a_host_that_was_rolled_back_alone_are_given_what_they_do_not_know \
 	tests/machine/test_drills.py
 
@@ -222,7 +231,7 @@ typecheck: $(READY) ## pyright, strict
 	@pyright
 
 .PHONY: check
-check: lint typecheck check-console-bundle test test-browser test-team test-pure test-core simulate test-nats-py ## what CI runs: lint, types, tests, a thousand simulated seeds
+check: lint typecheck check-console-bundle test test-sources test-hosts test-browser test-team test-pure test-core simulate test-nats-py ## what CI runs: lint, types, tests, a thousand simulated seeds
 
 .PHONY: bench
 bench: $(READY) ## measure the bus beside raw nats-py and its peers; results under var/bench (ARGS=--targets: what is judged, a quarter of an hour; --quick: two minutes)
@@ -281,10 +290,11 @@ simulate: $(READY) ## simulate the bus on virtual time, with faults (SEEDS=0..10
 chaos: $(READY) ## kill producers, consumers and servers for minutes, and judge what is left (ARGS="--events 12000 --kills 160")
 	@python tests/system/crash/chaos.py $(ARGS)
 	@pytest --chaos
+	@pytest --chaos tests/hosts
 
 .PHONY: soak
 soak: $(READY) ## half an hour of cut wires, frozen servers and new certificates under load (ARGS="--minutes 5 --seed 3")
-	@python tests/system/soak/soak.py $(ARGS)
+	@python tests/hosts/soak/soak.py $(ARGS)
 
 .PHONY: chaos-desk
 chaos-desk: $(READY) ## kill the desk's services 30 times and NATS 5 times, and get the same ledger (DATA=file PROFILE=single|cluster ARGS="--standby --freezes 6"); halts under load
@@ -293,7 +303,7 @@ chaos-desk: $(READY) ## kill the desk's services 30 times and NATS 5 times, and 
 
 .PHONY: chaos-sites
 chaos-sites: $(READY) ## cut the lines of a hub, its edge and its mirror, a minute each way; needs root (ARGS="--nodes 1 --seconds 20")
-	@python tests/system/sites/chaos_sites.py $(ARGS)
+	@python tests/hosts/sites/chaos_sites.py $(ARGS)
 
 .PHONY: bench-desk
 bench-desk: $(READY) ## the whole desk: hops on minimal and single, an order and whole ledgers durable and relaxed, a day (ARGS="--only order")

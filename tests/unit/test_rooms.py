@@ -1,4 +1,4 @@
-"""Which room a test is in says what it needs: ``unit`` nothing, ``server`` or ``browser`` one, ``system`` more."""
+"""Which room a test is in says what it needs: ``unit`` nothing, ``server`` or ``browser`` one, the others more."""
 
 import asyncio
 import multiprocessing
@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-ROOMS = {"unit", "server", "system", "browser", "machine"}
+ROOMS = {"unit", "server", "system", "browser", "hosts", "machine", "sources"}
 
 
 def run() -> None:

@@ -94,7 +94,8 @@ class Listening(logging.Handler):
             self.warnings[str(getattr(record, "mts1b_event", record.getMessage()))] += 1
 
     def attach(self) -> None:
-        """Listen to every logger, to the event loop and to what cannot be raised."""
+        """Listen to every logger, to the event loop and to what cannot be raised from now on."""
+        gc.collect()  # what lay about in this process is not charged to the soak
         logging.getLogger().addHandler(self)
         logging.captureWarnings(capture=True)
         sys.unraisablehook = self._unraisable

@@ -19,11 +19,12 @@ from pathlib import Path
 
 import psutil
 from mts1b_platform.server.probe import address_in_use, is_healthy, read_monitor
+from mts1b_platform.whole_file import write_whole
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from mts1b_deploy.errors import ConfigFileError, NotInstalled, StartFailed, UnknownName
 from mts1b_deploy.install import Installed, install
-from mts1b_deploy.journal import remove_if_empty, remove_tree, write_whole
+from mts1b_deploy.journal import remove_if_empty, remove_tree
 from mts1b_deploy.layout import Layout, default_prefix, layout_of
 from mts1b_deploy.lifecycle import start, stop, wait_for_peers
 from mts1b_deploy.lock import prefix_lock

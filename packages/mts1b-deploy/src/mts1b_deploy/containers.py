@@ -13,9 +13,9 @@ from typing import Any
 
 import yaml
 from mts1b_platform.server.binary import find_server
+from mts1b_platform.whole_file import write_whole
 
 from mts1b_deploy.errors import UnknownName
-from mts1b_deploy.journal import write_whole
 from mts1b_deploy.layout import Layout
 from mts1b_deploy.mts1b_toml import Endpoint, fresh
 from mts1b_deploy.nodes import DEFAULT_CLUSTER_PORT, QUORUM, Peer

@@ -6,10 +6,8 @@ back; the next install then finishes the job, since it compares contents.
 """
 
 import contextlib
-import os
 import shutil
 import signal
-import tempfile
 import threading
 from collections.abc import Callable, Generator
 from pathlib import Path
@@ -17,6 +15,7 @@ from types import TracebackType
 from typing import Self
 
 from mts1b_foundation.errors import Mts1bError
+from mts1b_platform.whole_file import write_whole
 
 from mts1b_deploy.errors import PrefixError
 
@@ -77,21 +76,6 @@ class Journal:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         self.rollback()
-
-
-def write_whole(path: Path, content: bytes, mode: int) -> None:
-    """Write a file so that a reader sees the old content or the new one, nothing between."""
-    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        Path(name).chmod(mode)
-        Path(name).replace(path)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise
 
 
 def remove_if_empty(directory: Path) -> bool:

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from mts1b_platform.eventbus.declared import declared
+from mts1b_platform.whole_file import write_whole
 
 from mts1b_deploy.errors import PkiError
 from mts1b_deploy.journal import Journal, remove_tree
@@ -13,7 +14,7 @@ from mts1b_deploy.layout import Layout
 from mts1b_deploy.leaf.connection import certificate_of, leaf_name, leaf_values, own_certificate
 from mts1b_deploy.nodes import Peer, address, peer_named
 from mts1b_deploy.permissions import APART, all_permissions
-from mts1b_deploy.pki.files import directory, write
+from mts1b_deploy.pki.files import directory
 from mts1b_deploy.pki.store import Pki, identity_of
 from mts1b_deploy.profiles import LOOPBACK, Profile
 from mts1b_deploy.record import InstallRecord, places
@@ -98,7 +99,7 @@ def take_certificates(layout: Layout, source: Path, journal: Journal) -> list[st
     for path in (*sorted(source.glob("*.pem")), given.register, given.ca):  # the last one makes it exist
         there = layout.pki / path.relative_to(source)
         if path.exists() and (not there.exists() or there.read_bytes() != path.read_bytes()):
-            write(there, path.read_bytes())
+            write_whole(there, path.read_bytes())
             new += [path.stem] if path.suffix == ".pem" else []
     return new
 

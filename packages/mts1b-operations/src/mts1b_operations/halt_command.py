@@ -10,6 +10,7 @@ from mts1b_platform.command_line import user
 from mts1b_platform.config import Settings
 from mts1b_platform.eventbus import EventBus, ServerUnavailable
 from mts1b_platform.output import Json, noun, print_json, print_listing, say
+from mts1b_platform.whole_file import write_whole
 
 from mts1b_operations.commands._bus import Servers, on_bus
 from mts1b_operations.halt import REPO, Halt, HaltError
@@ -117,9 +118,8 @@ def here(
         return
     if not reason:
         raise HaltError("a stop needs a reason: --reason TEXT")
-    draft = path.with_name(f".{path.name}.new")
-    draft.write_text(f"{reason} ({_who(actor)}, {utc_now().isoformat(timespec='seconds')})\n")
-    draft.replace(path)
+    said = f"{reason} ({_who(actor)}, {utc_now().isoformat(timespec='seconds')})\n"
+    write_whole(path, said.encode(), 0o644)
     say(f"{path} is there: adapters on this host stop within a second; end it with `mts1b halt here --clear`")
 
 

@@ -8,10 +8,10 @@ the file was written, or out of order, is delivered once more: readers with a de
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
 
+from mts1b_platform.whole_file import write_whole
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from mts1b_deploy.errors import SiteError
-from mts1b_deploy.journal import write_whole
 from mts1b_deploy.layout import Layout
 
 if TYPE_CHECKING:

@@ -1,7 +1,5 @@
 """Certificates and keys as files: read with errors that name the file, written whole and for their owner alone."""
 
-import os
-import secrets
 from pathlib import Path
 
 from cryptography import x509
@@ -73,18 +71,3 @@ def directory(path: Path) -> None:
     """A directory for its owner alone."""
     path.mkdir(parents=True, exist_ok=True, mode=0o700)
     path.chmod(0o700)
-
-
-def write(path: Path, data: bytes) -> None:
-    """Replace ``path`` as a whole, readable by its owner only from its first byte."""
-    draft = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
-    handle = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        draft.replace(path)
-    except BaseException:
-        draft.unlink(missing_ok=True)
-        raise

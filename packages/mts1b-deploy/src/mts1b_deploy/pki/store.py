@@ -25,10 +25,11 @@ from typing import Any, Literal
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
+from mts1b_platform.whole_file import write_whole
 
 from mts1b_deploy.errors import PkiError
 from mts1b_deploy.pki import certificates as make
-from mts1b_deploy.pki.files import authority, certificates, directory, read, signed_by, uris, write
+from mts1b_deploy.pki.files import authority, certificates, directory, read, signed_by, uris
 
 Kind = Literal["service", "server"]
 
@@ -134,9 +135,9 @@ class Pki:
         directory(self.directory)
         directory(self.ca_key.parent)
         if key is not None:
-            write(self.ca_key, key)
-        write(self.register, b"[]\n")
-        write(self.ca, bundle)
+            write_whole(self.ca_key, key)
+        write_whole(self.register, b"[]\n")
+        write_whole(self.ca, bundle)
         return True
 
     def issue(
@@ -165,12 +166,12 @@ class Pki:
         key = make.new_key()
         if signer is None:
             asked = make.request(key, name, names, server=bool(places))
-            write(self.directory / f"{name}.key", make.private_pem(key))
-            write(self.directory / f"{name}.csr", make.request_pem(asked))
+            write_whole(self.directory / f"{name}.key", make.private_pem(key))
+            write_whole(self.directory / f"{name}.csr", make.request_pem(asked))
             self._record(entry)
             return entry
         certificate = make.certify(signer, key, name, names, server=bool(places), lifetime=lifetime)
-        write(self.pem(name), make.private_pem(key) + make.certificate_pem(certificate))
+        write_whole(self.pem(name), make.private_pem(key) + make.certificate_pem(certificate))
         return self._record(_dated(entry, certificate))
 
     def take(self, name: str, certificate: Path) -> Entry:
@@ -195,7 +196,7 @@ class Pki:
             )
         if not any(signed_by(leaf, each) for each in certificates(self.ca.read_bytes(), self.ca)):
             raise PkiError(f"{certificate} was not signed by an authority in {self.ca}")
-        write(self.pem(name), key_file.read_bytes() + chain)
+        write_whole(self.pem(name), key_file.read_bytes() + chain)
         key_file.unlink()
         (self.directory / f"{name}.csr").unlink(missing_ok=True)
         return self._record(_dated(asked, leaf))
@@ -274,7 +275,7 @@ class Pki:
         return entry
 
     def _save(self, entries: Sequence[Entry]) -> None:
-        write(self.register, json.dumps([asdict(each) for each in entries], indent=1).encode() + b"\n")
+        write_whole(self.register, json.dumps([asdict(each) for each in entries], indent=1).encode() + b"\n")
 
 
 def _dated(entry: Entry, certificate: x509.Certificate) -> Entry:

@@ -8,8 +8,9 @@ import os
 import pwd
 from pathlib import Path
 
+from mts1b_platform.whole_file import write_whole
+
 from mts1b_deploy.errors import PkiError
-from mts1b_deploy.journal import write_whole
 from mts1b_deploy.layout import Layout
 from mts1b_deploy.pki.store import Pki
 from mts1b_deploy.record import InstallRecord

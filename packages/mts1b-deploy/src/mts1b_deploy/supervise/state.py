@@ -7,7 +7,8 @@ import json
 from dataclasses import asdict, dataclass
 from typing import Literal
 
-from mts1b_deploy.journal import write_whole
+from mts1b_platform.whole_file import write_whole
+
 from mts1b_deploy.layout import Layout
 
 Phase = Literal["running", "waiting", "stopping"]

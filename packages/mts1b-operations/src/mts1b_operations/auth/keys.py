@@ -28,6 +28,7 @@ from cryptography.hazmat.primitives.serialization import (
     load_pem_private_key,
 )
 from mts1b_foundation.errors import Mts1bError
+from mts1b_platform.whole_file import write_whole
 from nacl.public import Box, PrivateKey, PublicKey
 from nacl.signing import SigningKey
 
@@ -144,18 +145,18 @@ def make_keys(directory: Path) -> bool:
     made = False
     if not (directory / "issuer.nk").exists():
         made = True
-        _write(directory / "issuer.nk", AccountKey(os.urandom(32)).seed.encode())
+        write_whole(directory / "issuer.nk", AccountKey(os.urandom(32)).seed.encode())
     if not (directory / "xkey.nk").exists():
         made = True
-        _write(directory / "xkey.nk", CurveKey(os.urandom(32)).seed.encode())
+        write_whole(directory / "xkey.nk", CurveKey(os.urandom(32)).seed.encode())
     if not (directory / "tokens.pem").exists():
         made = True
         key = Ed25519PrivateKey.generate()
-        _write(directory / "tokens.pem", key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
+        write_whole(directory / "tokens.pem", key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
     keys = CalloutKeys.load(directory)
     public = {"issuer": keys.issuer.public, "xkey": keys.curve.public}
-    _write(directory / "callout.json", json.dumps(public, indent=1).encode() + b"\n")
-    _write(directory / "jwks.json", json.dumps(jwks(token_key(directory)), indent=1).encode() + b"\n")
+    write_whole(directory / "callout.json", json.dumps(public, indent=1).encode() + b"\n")
+    write_whole(directory / "jwks.json", json.dumps(jwks(token_key(directory)), indent=1).encode() + b"\n")
     return made
 
 
@@ -210,11 +211,3 @@ def _decode(text: str) -> bytes:
     if binascii.crc_hqx(body, 0).to_bytes(2, "little") != check:
         raise ValueError("its checksum is wrong")
     return body
-
-
-def _write(path: Path, data: bytes) -> None:
-    draft = path.with_name(f".{path.name}.new")
-    draft.unlink(missing_ok=True)
-    with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
-        file.write(data)
-    draft.replace(path)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from mts1b_foundation.errors import Mts1bError
+from mts1b_platform.whole_file import write_whole
 
 
 class RevokedError(Mts1bError):
@@ -73,16 +74,9 @@ class Revoked:
         self._write(listed)
 
     def _write(self, listed: Mapping[str, Any]) -> None:
-        draft = self.path.with_name(f".{self.path.name}.new")
         try:
-            draft.unlink(missing_ok=True)
-            with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
-                file.write(json.dumps(listed, indent=1) + "\n")
-                file.flush()
-                os.fsync(file.fileno())
-            if os.geteuid() == 0:  # whoever the directory belongs to reads the list
-                owner = self.path.parent.stat()
-                os.chown(draft, owner.st_uid, owner.st_gid)
-            draft.replace(self.path)
+            folder = self.path.parent.stat()  # whoever the directory belongs to reads the list
+            owner = (folder.st_uid, folder.st_gid) if os.geteuid() == 0 else None
+            write_whole(self.path, json.dumps(listed, indent=1).encode() + b"\n", owner=owner)
         except OSError as error:
             raise RevokedError(f"{self.path} cannot be written: {error.strerror}") from None

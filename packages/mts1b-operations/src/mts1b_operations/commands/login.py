@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-import os
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -12,6 +11,7 @@ from mts1b_foundation.errors import Mts1bError
 from mts1b_platform.config import Settings, find_config, user_config
 from mts1b_platform.eventbus import connect
 from mts1b_platform.output import noun, say
+from mts1b_platform.whole_file import write_whole
 
 from mts1b_operations.auth.places import token_file
 
@@ -54,7 +54,8 @@ def login(
 
     name = asyncio.run(try_it()) if check else "unchecked"
     place = out or token_file()
-    _write(place, token + "\n", 0o600)
+    place.parent.mkdir(parents=True, exist_ok=True)
+    write_whole(place, f"{token}\n".encode())
     say(f"logged in as {name}; the token is in {place}")
     if out is None:
         _lead_there(servers, ca, place)
@@ -70,7 +71,8 @@ def _lead_there(servers: str | None, ca: Path | None, place: Path) -> None:
             path = user_config()
             head = ["# written by mts1b login; edit freely", 'profile = "single"', *outside]
             text = "\n".join([*head, f"token_file = {json.dumps(str(place))}", "", "[nats]", *lines, ""])
-            _write(path, text, 0o644)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            write_whole(path, text.encode(), 0o644)
             say(f"{path} now leads to {servers}")
         else:
             say(f"so that --servers need not be given again, add to {path}:\n  " + "\n  ".join(
@@ -78,16 +80,6 @@ def _lead_there(servers: str | None, ca: Path | None, place: Path) -> None:
             ))  # fmt: skip
     elif not known.is_person:
         say("`mts1b` acts as you; programs do with MTS1B_TOKEN_FILE set to that file")
-
-
-def _write(path: Path, text: str, mode: int) -> None:
-    """Write beside and move there, so that readers see all or nothing."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    draft = path.with_name(f".{path.name}.new")
-    draft.unlink(missing_ok=True)
-    with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "w") as opened:
-        opened.write(text)
-    draft.replace(path)
 
 
 def _from_stdin() -> str:

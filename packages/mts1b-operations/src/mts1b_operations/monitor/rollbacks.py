@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from mts1b_platform.logs import get_logger
+from mts1b_platform.whole_file import write_whole
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from mts1b_operations.monitor.reading import Reading, Watch
@@ -46,6 +47,8 @@ class Rollbacks:
     def __init__(self, file: Path | None) -> None:
         self._file = file
         self._stands = _read(file).streams if file is not None else {}
+        self._written = b""
+        """What the file holds; it is written when that changes."""
         self._suspected: set[str] = set()
         self._forgetful = False
         """Whether the file could not be written; said once."""
@@ -81,16 +84,17 @@ class Rollbacks:
         )
 
     def _write(self, file: Path) -> None:
-        beside = file.with_name(f".{file.name}.new")
+        memory = _Memory(streams=self._stands).model_dump_json().encode()
+        if memory == self._written:
+            return
         try:
-            beside.write_text(_Memory(streams=self._stands).model_dump_json())
-            beside.replace(file)
+            write_whole(file, memory, 0o644, sync=False)
         except OSError as error:
             if not self._forgetful:
                 log.warning("where streams stand is not remembered over a restart", file=str(file), error=str(error))
             self._forgetful = True
         else:
-            self._forgetful = False
+            self._written, self._forgetful = memory, False
 
     def _compare(self, name: str, last: int) -> None:
         stand = self._stands.setdefault(name, _Stand(last_seq=last))

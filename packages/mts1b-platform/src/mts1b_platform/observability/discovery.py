@@ -10,6 +10,8 @@ from pathlib import Path
 
 from mts1b_foundation.errors import Mts1bError
 
+from mts1b_platform.whole_file import write_whole
+
 
 class DiscoveryError(Mts1bError):
     """The endpoint cannot be announced."""
@@ -25,9 +27,8 @@ def announce(directory: Path, service: str, address: str) -> Path:
     try:
         directory.mkdir(parents=True, exist_ok=True)
         _sweep(directory, service)
-        temporary = path.with_suffix(".tmp")
-        temporary.write_text(json.dumps([{"targets": [address], "labels": {"service": service}}]) + "\n")
-        temporary.replace(path)
+        announced = json.dumps([{"targets": [address], "labels": {"service": service}}]) + "\n"
+        write_whole(path, announced.encode(), 0o644, sync=False)
     except OSError as error:
         raise DiscoveryError(
             f"the metrics endpoint {address} cannot be announced in {path}: {error.strerror}; make the directory "

@@ -109,6 +109,26 @@ async def test_a_telephone_shows_what_is_needed_at_night(visit: Visit, stage: St
     assert not await violations(page)
 
 
+async def test_a_telephone_names_the_environment_in_full(visit: Visit) -> None:
+    page = await visit("/", width=_NARROW, height=740)
+    name = page.locator(".environment")
+    await expect(name).to_have_text("production")
+    assert await name.evaluate("each => each.scrollWidth <= each.clientWidth"), "it is cut"
+
+
+async def test_a_service_shows_its_processes_their_errors_and_whose_certificate_ends_first(visit: Visit) -> None:
+    page = await visit("/services?open=mts1b-oms", width=_NARROW, height=740)
+    fills = page.get_by_role("table", name="what oms-1 handles").get_by_role("row", name="oms-fills")
+    await expect(fills).to_contain_text("12,044")
+    await expect(fills.get_by_role("cell").nth(2)).to_have_text("3")
+    assert await page.evaluate("document.documentElement.scrollWidth") <= _NARROW
+    brokers = page.get_by_role("region", name="services").get_by_role("row", name="brokers")
+    await expect(brokers).to_contain_text("0, 1 silent")
+    certificates = page.get_by_role("region", name="certificates").get_by_role("row")
+    await expect(certificates.nth(1)).to_contain_text("6 days left")
+    await expect(certificates.nth(1)).to_contain_text("oms")
+
+
 async def test_pages_load_under_the_real_policy(visit: Visit) -> None:
     page = await visit("/")
     for path in PAGES:

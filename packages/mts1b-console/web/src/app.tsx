@@ -164,7 +164,10 @@ function Head({ state, onMenu, open }: { state: StateSource; onMenu: () => void;
       <Clock />
       <Connection state={state} />
       <a class="bell" href="/alerts" aria-label={alerts === null ? "alerts: not known" : `${alerts} alerts in force`}>
-        <span class={alerts ? `${critical ? "critical" : "warning"} strong` : ""}>{alerts === null ? "alerts ?" : `${alerts} alert${alerts === 1 ? "" : "s"}`}</span>
+        <span class={alerts ? `${critical ? "critical" : "warning"} strong` : ""}>
+          <span class="long">{alerts === null ? "alerts ?" : `${alerts} alert${alerts === 1 ? "" : "s"}`}</span>
+          <span class="short">▲ {alerts ?? "?"}</span>
+        </span>
       </a>
       <button type="button" class="danger halt" onClick={() => (haltDialog.value = true)} title="Shift H" hidden={!mayForAny("halt.request")}>
         HALT{halts ? ` ·${halts}` : ""}

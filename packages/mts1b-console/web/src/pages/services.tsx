@@ -93,38 +93,40 @@ function Instances({ rows }: { rows: Process[] | null }) {
             </div>
           )}
           {each.handles.length > 0 && (
-            <table class="grid" aria-label={`what ${each.member ?? each.id} handles`}>
-              <thead>
-                <tr>
-                  <th scope="col">reader</th>
-                  <th scope="col">subject</th>
-                  <th scope="col" class="num">
-                    handled
-                  </th>
-                  <th scope="col" class="num">
-                    errors
-                  </th>
-                  <th scope="col" class="num">
-                    each
-                  </th>
-                </tr>
-              </thead>
-              <tbody>
-                {each.handles.map((handled) => (
-                  <tr key={`${handled.name} ${handled.subject}`}>
-                    <td>
-                      <Data>{handled.name}</Data>
-                    </td>
-                    <td class="mono">
-                      <Data>{subject(handled.subject)}</Data>
-                    </td>
-                    <td class="num">{count(handled.handled)}</td>
-                    <td class={handled.errors ? "num critical strong" : "num"}>{count(handled.errors)}</td>
-                    <td class="num">{handled.seconds_each === null ? "–" : span(handled.seconds_each)}</td>
+            <div class="scroll" tabIndex={0} role="group" aria-label={`readers of ${each.member ?? each.id}`}>
+              <table class="grid" aria-label={`what ${each.member ?? each.id} handles`}>
+                <thead>
+                  <tr>
+                    <th scope="col">reader</th>
+                    <th scope="col" class="num">
+                      handled
+                    </th>
+                    <th scope="col" class="num">
+                      errors
+                    </th>
+                    <th scope="col" class="num" title="time at work of a handler of durable events, on average">
+                      each
+                    </th>
+                    <th scope="col">subject</th>
                   </tr>
-                ))}
-              </tbody>
-            </table>
+                </thead>
+                <tbody>
+                  {each.handles.map((handled) => (
+                    <tr key={`${handled.name} ${handled.subject}`}>
+                      <td>
+                        <Data>{handled.name}</Data>
+                      </td>
+                      <td class="num">{count(handled.handled)}</td>
+                      <td class={handled.errors ? "num critical strong" : "num"}>{count(handled.errors)}</td>
+                      <td class="num">{handled.seconds_each === null ? "–" : span(handled.seconds_each)}</td>
+                      <td class="mono">
+                        <Data>{subject(handled.subject)}</Data>
+                      </td>
+                    </tr>
+                  ))}
+                </tbody>
+              </table>
+            </div>
           )}
         </li>
       ))}
@@ -152,7 +154,7 @@ function Certificates({ rows }: { rows: Certificate[] }) {
         <h2>Certificates</h2>
         <span class="dim">of the server, and of every process that answers; <code>mts1b-deploy pki rotate --due</code> renews them</span>
       </header>
-      <Table label="certificates" sortParam="certificates" rows={rows} columns={columns} id={(row) => `${row.of} ${row.where ?? ""} ${row.ends}`} />
+      <Table label="days left" sortParam="certificates" rows={rows} columns={columns} id={(row) => `${row.of} ${row.where ?? ""} ${row.ends}`} />
     </section>
   );
 }

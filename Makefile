@@ -278,7 +278,7 @@ fuzz-core: ## fuzz the compiled core under AddressSanitizer (ARGS=-max_total_tim
 	done
 
 .PHONY: equality
-equality: $(READY) ## compare the codec with pydantic on many payloads (ARGS="--payloads 1000000 --seed 7"; 100,000 of each model)
+equality: $(READY) ## compare the codec with pydantic on many payloads, a model on each core (ARGS="--payloads 1000000 --seed 7"; 100,000 of each model)
 	@python tests/unit/equality/test_payloads.py $(or $(ARGS),--payloads 100000)
 
 .PHONY: simulate

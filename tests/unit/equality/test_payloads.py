@@ -9,19 +9,22 @@ long form, with whichever form of the codec is at work::
 
 import argparse
 import json
+import os
 import random
 import struct
-import sys
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor, as_completed
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from itertools import islice
 from typing import Any
 
 import pytest
 from mts1b_foundation.event import Event
 from mts1b_foundation.samples import SAMPLES
 from mts1b_platform.eventbus.codec.payload import decoder, encoder, plan_of
+from mts1b_platform.eventbus.codec.plan import plan
 from mts1b_platform.eventbus.core import CORE, at_work
 from pydantic import ValidationError
 
@@ -60,6 +63,10 @@ ODD_MOMENTS = """
     2021-01-01T23:59:60Z 9999-12-31T23:59:59.999999Z 10000-01-01T00:00:00Z 1610107200 2021-1-8T12:00:00Z /021-01-08T
     2021-01-08T24:00:00Z 2021-01-08T12:00Z 2021-01-08
 """.split()
+ROWS = 512
+"""Payloads that are drawn together."""
+EACH_LEFT = 32
+"""Of so many payloads one is compared in the long run where the compiled core leaves it to the pure codec."""
 ENDS_OF_MOMENTS = "+00:00 z +01:00 -00:00 ZZ .123Z .Z .1234567Z .12Z ,5Z".split()
 
 
@@ -160,10 +167,31 @@ class Drawn:
         blank = self.random.choice(["", "", "", " ", "\n "])
         return begin + blank + f"{blank},{blank}".join(parts) + blank + end
 
-    def document(self, fields: dict[str, list[str]], *, bent: bool) -> bytes:
-        """A payload of values that each field takes; bent: something about it is not as it should be."""
+    def documents(self, fields: dict[str, list[str]], common: dict[str, list[str]]) -> Iterator[bytes]:
+        """Payloads without end, of values that each field takes: three of four of ``common`` ones, every second bent.
+
+        Values are drawn a column at a time: what is done for each value of each payload is what this takes.
+        """
         choice = self.random
-        items = [(name, choice.choice(values)) for name, values in fields.items() if choice.random() < 0.93]
+        columns = [self._column(each) for each in (fields, common)]
+        while True:
+            rows = [zip(*(choice.choices(values, k=ROWS) for values in column), strict=True) for column in columns]
+            for number in range(ROWS):
+                row = next(rows[number % 8 >= 2])
+                items = [item for item in row if item is not None]
+                yield self._document(items, bent=number % 2 == 1)
+
+    def _column(self, fields: dict[str, list[str]]) -> list[list[tuple[str, str] | None]]:
+        """What may stand for each field: one of its values, or nothing, in one of fifteen payloads."""
+        columns: list[list[tuple[str, str] | None]] = []
+        for name, values in fields.items():
+            some = values * -(-15 // len(values))
+            columns.append([*((name, value) for value in some), *[None] * (len(some) // 15)])
+        return columns
+
+    def _document(self, items: list[tuple[str, str]], *, bent: bool) -> bytes:
+        """A payload with these; bent: something about it is not as it should be."""
+        choice = self.random
         if choice.random() < 0.1:
             choice.shuffle(items)
         if bent:
@@ -172,7 +200,7 @@ class Drawn:
         if choice.random() < 0.2:
             comma = choice.choice([",", ", ", " ,\n", ",\r\n ", ",\x0b"])
             colon = choice.choice([":", ": ", " :\t", ":\x0c"])
-        text = "{" + comma.join(f'"{name}"{colon}{value}' for name, value in items) + "}"
+        text = "{" + comma.join([f'"{name}"{colon}{value}' for name, value in items]) + "}"
         data = text.encode("utf-8", "surrogatepass")
         return self._damage(data) if bent and choice.random() < 0.5 else data
 
@@ -223,23 +251,19 @@ def outcome(read: Callable[[bytes], Any], data: bytes) -> tuple[Any, str]:
         return None, repr(error.errors(include_url=False))
 
 
-def told(event: Any) -> Any:
-    """Everything that tells one event from another, to the last bit and type."""
-    if isinstance(event, Event):
-        fields = {name: told(value) for name, value in vars(event).items()}
-        hidden = (event.__pydantic_extra__, event.__pydantic_private__)
-        return type(event), list(fields.items()), event.model_fields_set, hidden
-    if isinstance(event, float):
-        return struct.pack("d", event)
-    if isinstance(event, Decimal):
-        return event.as_tuple()
-    if isinstance(event, datetime):
-        return repr(event), type(event.tzinfo), event.utcoffset(), event.fold
-    if isinstance(event, dict):
-        return [(told(key), told(value)) for key, value in event.items()]  # pyright: ignore[reportUnknownVariableType]
-    if isinstance(event, (tuple, list)):
-        return type(event), [told(each) for each in event]  # pyright: ignore[reportUnknownVariableType, reportUnknownArgumentType]
-    return type(event), event
+PLAIN = frozenset({str, int, bool, type(None)})
+"""Classes of which two values that are equal are the same."""
+
+
+def told(event: Event) -> Any:
+    """What tells one event from another of those that are equal: types and order of its values, bits of its numbers."""
+    values = vars(event)
+    shown = repr(
+        [value for value in values.values() if type(value) not in PLAIN]
+    )  # with signs, exponents, zones, folds
+    hidden = (event.__pydantic_extra__, event.__pydantic_private__)
+    inner = [told(value) for value in values.values() if isinstance(value, Event)]
+    return type(event), [*values], [*map(type, values.values())], shown, event.model_fields_set, hidden, inner
 
 
 def hashed(event: Any) -> int | None:
@@ -250,20 +274,57 @@ def hashed(event: Any) -> int | None:
         return None
 
 
-def compare(model: type[Event], data: bytes) -> bool:
-    """Read and write both ways; whether it was accepted."""
-    ours, our_errors = outcome(decoder(model), data)
-    theirs, their_errors = outcome(model.__pydantic_validator__.validate_json, data)
-    assert our_errors == their_errors, data
-    if theirs is None:
-        return False
-    assert told(ours) == told(theirs), data
-    assert ours == theirs, data
-    assert hashed(ours) == hashed(theirs), data
-    written = theirs.__pydantic_serializer__.to_json(theirs)
-    assert encoder(model)(ours) == written, data
-    assert encoder(model)(theirs) == written, data
-    return True
+class Left(Exception):
+    """The compiled core leaves a payload to pure Python."""
+
+
+def leave(_: Any) -> Any:
+    raise Left
+
+
+class Compared:
+    """Reads and writes the payloads of a model both ways.
+
+    What the compiled core leaves is read by nothing but the pure codec, of which ``each`` payload is compared.
+    """
+
+    def __init__(self, model: type[Event], each: int = 1) -> None:
+        self._read, self._write = decoder(model), encoder(model)
+        self._core = plan(model, leave, encoder(model))
+        self._theirs = model.__pydantic_validator__.validate_json
+        self._each = each
+        self._seen = 0
+        self.read = 0
+        """Payloads that the compiled core read."""
+
+    def __call__(self, data: bytes) -> bool:
+        """Whether ``data`` was accepted."""
+        self._seen += 1
+        if self._core is not None:
+            try:
+                ours = self._core.decode(data)
+            except Left:
+                return self._seen % self._each == 0 and self._by_whichever(data)
+            self.read += 1
+            theirs, errors = outcome(self._theirs, data)
+            assert not errors, data
+            return self._same(ours, theirs, data)
+        return self._by_whichever(data)
+
+    def _by_whichever(self, data: bytes) -> bool:
+        ours, our_errors = outcome(self._read, data)
+        theirs, their_errors = outcome(self._theirs, data)
+        assert our_errors == their_errors, data
+        return theirs is not None and self._same(ours, theirs, data)
+
+    def _same(self, ours: Any, theirs: Any, data: bytes) -> bool:
+        assert told(ours) == told(theirs), data
+        assert ours == theirs, data
+        assert hashed(ours) == hashed(theirs), data
+        written = theirs.__pydantic_serializer__.to_json(theirs)
+        assert self._write(ours) == written, data
+        assert self._write(theirs) == written, data
+        return True
 
 
 def taken(model: type[Event], drawn: Drawn, tries: int) -> tuple[dict[str, list[str]], dict[str, list[str]]]:
@@ -292,17 +353,16 @@ def taken(model: type[Event], drawn: Drawn, tries: int) -> tuple[dict[str, list[
     return found, common
 
 
-def run(model: type[Event], payloads: int, seed: int) -> Iterator[bool]:
+def run(model: type[Event], payloads: int, seed: int, compare: Compared) -> Iterator[bool]:
     """Compare so many payloads of ``model``; says of each whether it was accepted."""
     drawn = Drawn(seed)
     fields, common = taken(model, drawn, min(2_000, payloads))
-    for number in range(payloads):
-        yield compare(model, drawn.document(fields if number % 8 < 2 else common, bent=number % 2 == 1))
+    return map(compare, islice(drawn.documents(fields, common), payloads))
 
 
 @pytest.mark.parametrize("model", BASES, ids=lambda model: model.__name__)
 def test_payloads_are_read_and_written_as_pydantic_does(model: type[Event]):
-    accepted = sum(run(model, 250, seed=20210108))
+    accepted = sum(run(model, 250, 20210108, Compared(model)))
     assert 25 < accepted < 250
 
 
@@ -315,27 +375,34 @@ def test_a_valid_payload_is_read_by_the_compiled_core_where_it_has_a_plan(event:
         assert plan.counts == (before + 1, left)
 
 
+def long_run(name: str, payloads: int, seed: int) -> str:
+    """Compare many payloads of the model ``name``; says how many there were of which kind."""
+    model = next(each for each in BASES if each.__name__ == name)
+    began = time.process_time()
+    compare = Compared(model, EACH_LEFT)
+    accepted = sum(run(model, payloads, seed, compare))
+    how = "served by the pure codec" if plan_of(model) is None else f"{compare.read:,} read by the core"
+    seconds = time.process_time() - began
+    return f"{name}: {payloads:,} payloads, {accepted:,} compared as valid; {how}; {seconds:.0f} s of CPU"
+
+
 def main() -> None:
     """Compare many payloads of every registered model."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--payloads", type=int, default=1_000_000, help="of each model")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--only", nargs="*", default=[], help="names of models")
+    parser.add_argument("--jobs", type=int, default=os.cpu_count(), help="models at a time (one for each core)")
     options = parser.parse_args()
-    print(f"{at_work()}, seed {options.seed}")
-    for model in BASES:
-        if options.only and model.__name__ not in options.only:
-            continue
-        began = time.monotonic()
-        accepted = 0
-        for number, good in enumerate(run(model, options.payloads, options.seed), 1):
-            accepted += good
-            if number % 10_000 == 0 and sys.stderr.isatty():
-                sys.stderr.write(f"\r{model.__name__}: {number:,}")
-        plan = plan_of(model)
-        how = "served by the pure codec" if plan is None else "{:,} read by the core, {:,} left".format(*plan.counts)
-        seconds = time.monotonic() - began
-        print(f"{model.__name__}: {options.payloads:,} payloads, {accepted:,} valid; {how}; {seconds:.0f} s")
+    print(f"{at_work()}, seed {options.seed}", flush=True)
+    names = [model.__name__ for model in BASES if not options.only or model.__name__ in options.only]
+    with ProcessPoolExecutor(options.jobs) as pool:
+        runs = [pool.submit(long_run, name, options.payloads, options.seed) for name in names]
+        try:
+            for done in as_completed(runs):
+                print(done.result(), flush=True)
+        finally:
+            pool.shutdown(cancel_futures=True)
 
 
 if __name__ == "__main__":

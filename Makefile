@@ -196,7 +196,7 @@ test-nats-py: $(READY) ## test bus.nats and bus.jetstream() with the oldest and 
 # Other versions of Python, where they are found, each in an environment of its own below var/.
 PYTHONS ?= 3.12 3.13
 .PHONY: test-python
-test-python: $(READY) ## run all tests with the other versions of Python that are found (PYTHONS=3.13 ARGS=packages)
+test-python: $(READY) ## run `make test` with the other versions of Python that are found (PYTHONS=3.13 ARGS=packages)
 	@for version in $(PYTHONS); do scripts/test-python.sh "$(UV)" "$$version" $(WORKERS) $(ARGS) || exit 1; done
 
 .PHONY: docs

@@ -1,4 +1,4 @@
-"""The event bus for as long as you like while everything around it goes wrong: ``python tests/system/soak/soak.py``
+"""The event bus for as long as you like while everything around it goes wrong: ``python tests/hosts/soak/soak.py``
 (``make soak``); prints figures, exits 1 on any broken promise.
 
     --minutes 30   faults go on for so long; a look at the books and the judgement come on top

@@ -32,7 +32,10 @@ PAGES = [
 ]
 BLOCK = re.compile(r"^```(\w*)(?: title=\"([^\"]+)\")?\n(.*?)^```", re.MULTILINE | re.DOTALL)
 INLINE = re.compile(r"`((?:mts1b(?:-deploy|-desk)?|make) [^`\n]+)`")
-COMMANDS = {"mts1b": app(), "mts1b-deploy": mts1b_deploy.cli.app, "mts1b-desk": mts1b_desk.cli.app}
+COMMANDS = {
+    name: get_command(made)
+    for name, made in (("mts1b", app()), ("mts1b-deploy", mts1b_deploy.cli.app), ("mts1b-desk", mts1b_desk.cli.app))
+}
 TARGETS = {
     target
     for makefile in (ROOT / "Makefile", NEW_REPO / "Makefile.tmpl")
@@ -170,7 +173,7 @@ def problems_of(line: str) -> Iterator[str]:
         if words[0] == "make":
             yield from (f"there is no target {word}" for word in words[1:] if word not in TARGETS)
             continue
-        command: Any = get_command(COMMANDS[words[0]])
+        command: Any = COMMANDS[words[0]]
         rest = words[1:]
         while isinstance(found := command.make_context("x", [], resilient_parsing=True).command, TyperGroup):
             if not rest or rest[0] in {"help", "…"}:  # the page speaks of the group

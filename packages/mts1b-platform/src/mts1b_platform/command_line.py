@@ -153,5 +153,19 @@ def duration(text: str, units: str = "smhd") -> timedelta | None:
     return found if found.total_seconds() <= _LONGEST else None
 
 
+def speed(text: str) -> float | None:
+    """How many times as fast as it happened; None for ``max``.
+
+    Raises:
+        ValueError: it is neither ``max`` nor a finite number above 0.
+    """
+    if text == "max":
+        return None
+    value = float(text)
+    if not 0 < value < float("inf"):
+        raise ValueError(text)
+    return value
+
+
 def _first_paragraph(text: str | None) -> str:
     return " ".join(cleandoc(text or "").partition("\n\n")[0].split())

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mts1b_foundation.orders import TimeInForce
+from mts1b_platform.command_line import speed
 
 from mts1b_desk.errors import DeskError
 from mts1b_desk.run.words import source_of
@@ -206,15 +207,12 @@ def _fund(name: str, cash: Decimal, notional: Decimal, strategy: str) -> FundSet
 def _speed(text: str | None, default: float | None) -> float | None:
     if text is None:
         return default
-    if text == "max":
-        return None
     try:
-        value = float(text)
+        return speed(text)
     except ValueError:
-        value = 0.0
-    if not 0 < value < float("inf"):
-        raise DeskError(f"--speed {text!r} is no speed; write `max`, or market seconds per second such as 1 or 20")
-    return value
+        raise DeskError(
+            f"--speed {text!r} is no speed; write `max`, or market seconds per second such as 1 or 20"
+        ) from None
 
 
 def _interval(text: str | None, summary: "Summary | None") -> str:

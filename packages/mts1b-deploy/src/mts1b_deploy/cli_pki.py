@@ -77,7 +77,7 @@ def issue(
     for entry in entries:
         _show_made(pki, entry)
     if directory is None:
-        _hand_out(prefix)
+        _hand_out(prefix, [entry.name for entry in entries])
 
 
 @app.command()
@@ -121,7 +121,7 @@ def rotate(
     if not entries:
         output.line("unchanged", "nothing is due")
     elif directory is None:
-        _hand_out(prefix)
+        _hand_out(prefix, [entry.name for entry in entries])
     if entries and directory is None and any(entry.kind == "server" for entry in entries):
         _reload(prefix)
 
@@ -233,7 +233,7 @@ def _show_made(pki: "Pki", entry: "Entry") -> None:
     output.line("requested", f"have {request} signed, then: mts1b-deploy pki take {entry.name} <certificate>")
 
 
-def _hand_out(prefix: Path | None) -> None:
+def _hand_out(prefix: Path | None, of: list[str]) -> None:
     """Give the system users of this host what was renewed."""
     layout = layout_of(prefix)
     record = find_record(layout)
@@ -241,7 +241,7 @@ def _hand_out(prefix: Path | None) -> None:
         return
     from mts1b_deploy.services.hand_out import hand_out
 
-    for user in hand_out(layout, record):
+    for user in hand_out(layout, record, of):
         output.line("handed out", f"to {user}, in {layout.handed(user)}")
 
 

@@ -6,6 +6,7 @@ replaced whole: a service presents it when it next connects.
 
 import os
 import pwd
+from collections.abc import Collection
 from pathlib import Path
 
 from mts1b_platform.whole_file import write_whole
@@ -16,13 +17,19 @@ from mts1b_deploy.pki.store import Pki
 from mts1b_deploy.record import InstallRecord
 
 
-def hand_out(layout: Layout, record: InstallRecord) -> list[str]:
-    """Bring every user's copies up to date; whose have changed.
+def hand_out(layout: Layout, record: InstallRecord, of: Collection[str] | None = None) -> list[str]:
+    """Bring copies up to date; the users whose have changed.
+
+    Args:
+        layout: where everything lies.
+        record: who is handed what.
+        of: only those who have the certificate of one of these; everybody when left out.
 
     Raises:
         PkiError: a certificate or a user is missing.
     """
-    return [user for user, names in record.handed.items() if _hand_out(layout, user, names)]
+    wanted = {user: names for user, names in record.handed.items() if of is None or not {*names}.isdisjoint(of)}
+    return [user for user, names in wanted.items() if _hand_out(layout, user, names)]
 
 
 def give(path: Path, user: str) -> None:

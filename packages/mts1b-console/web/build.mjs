@@ -3,6 +3,7 @@
 //   node build.mjs               into ../src/mts1b_console/static
 //   node build.mjs FOLDER        elsewhere: how the check compares
 import { build } from "esbuild";
+import { createHash } from "node:crypto";
 import { cp, mkdir, readFile, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
@@ -23,7 +24,14 @@ await build({
   charset: "utf8",
   logLevel: "warning",
 });
-for (const name of ["index.html", "icon.svg"]) await cp(join(here, "src", name), join(out, name));
+await cp(join(here, "src/icon.svg"), join(out, "icon.svg"));
+// with its hash in its address a file is kept for good: another one has another address
+let page = await readFile(join(here, "src/index.html"), "utf8");
+for (const name of ["icon.svg", "app.css", "app.js"]) {
+  const hash = createHash("sha256").update(await readFile(join(out, name))).digest("hex").slice(0, 16);
+  page = page.replace(`"/static/${name}"`, `"/static/${name}?${hash}"`);
+}
+await writeFile(join(out, "index.html"), page);
 
 const licences = [];
 for (const name of ["preact", "@preact/signals", "@preact/signals-core", "uplot"]) {

@@ -1,8 +1,10 @@
 """The browser's program: prebuilt files in the package, served with their hashes."""
 
+import gzip
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from importlib.resources import files
 from typing import Final
 
@@ -28,7 +30,7 @@ class BundleError(Mts1bError):
     """The package is not complete."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class File:
     """One file of the program."""
 
@@ -37,6 +39,11 @@ class File:
     type: str
     hash: str
     """SHA-256, in hex."""
+
+    @cached_property
+    def gzipped(self) -> bytes:
+        """The content, compressed as far as it goes: once, not for every browser that asks."""
+        return gzip.compress(self.content, 9, mtime=0)
 
 
 def bundle() -> Mapping[str, File]:

@@ -9,6 +9,10 @@ from stage import Stage
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
+_HIDE = """hidden => {
+    Object.defineProperty(document, 'hidden', { value: hidden, configurable: true });
+    document.dispatchEvent(new Event('visibilitychange', { bubbles: true }));
+}"""
 _AWAY = Problem(code="unanswered", message="nobody answers looks", what_to_do="see whether `mts1b look serve` runs")
 
 
@@ -28,6 +32,22 @@ async def test_what_was_known_stays_with_its_age(visit: Visit, stage: Stage) -> 
     await expect(page.get_by_text("nobody answers looks").first).to_be_visible(timeout=8_000)
     await expect(page.get_by_text("▲ as of").first).to_be_visible()
     await expect(page.get_by_text("3 alerts in force")).to_be_visible()
+
+
+async def test_a_page_that_is_hidden_asks_only_who_it_is_for(visit: Visit, stage: Stage) -> None:
+    page = await visit("/", alone=True)
+    await page.clock.install()
+    await page.reload()
+    await expect(page.get_by_role("link", name="3 alerts in force")).to_be_visible()
+    await page.evaluate(_HIDE, True)
+    asked: list[str] = []
+    page.on("request", lambda sent: asked.append(sent.url.removeprefix(stage.address)))
+    await page.clock.run_for(310_000)
+    assert asked == ["/api/me"]
+    async with page.expect_request("**/api/now"):
+        await page.evaluate(_HIDE, False)
+    async with page.expect_request("**/api/now"):
+        await page.clock.run_for(2_100)
 
 
 async def test_a_halt_works_while_nothing_is_known(visit: Visit, stage: Stage) -> None:

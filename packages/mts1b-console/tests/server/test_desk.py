@@ -387,6 +387,26 @@ async def test_a_tail_shows_what_passes_pauses_and_opens_a_row(browser: Browser,
         assert "cannot be understood" in trouble["problem"]["message"]
 
 
+async def test_a_page_that_is_hidden_is_told_nothing_and_then_where_its_tail_stands(
+    browser: Browser, connect_bus: ConnectBus
+):
+    marketdata = await connect_bus("mts1b-marketdata")
+    async with browser.live() as seen, browser.live() as hidden:
+        for socket in (seen, hidden):
+            await socket.send_json({"op": "watch", "id": 1, "subject": "marketdata.>", "mode": "all"})
+            await frames(socket, lambda word: word["type"] == "frame")
+        await hidden.send_json({"op": "hidden", "hidden": True})
+        await hidden.send_json({"op": "open", "id": 1, "row": 9})
+        await frames(hidden, lambda word: word["type"] == "trouble")  # it has heard both words
+        await marketdata.emit(MARKETDATA_QUOTES, QUOTE)
+        await frames(seen, lambda word: word.get("rows"))
+        await frames(seen, lambda word: word["type"] == "frame")  # a sign of life, a second later
+        with pytest.raises(TimeoutError):
+            await hidden.receive(timeout=0.1)
+        await hidden.send_json({"op": "hidden", "hidden": False})
+        assert [row[0] for row in (await hidden.receive_json())["rows"]] == [1]
+
+
 async def test_tails_are_few_and_words_that_are_none_cost_nothing(browser: Browser):
     async with browser.live() as socket:
         for number in range(4):

@@ -1,5 +1,7 @@
 """The web attacks, each refused; the headers of every answer."""
 
+import re
+
 import aiohttp
 import pytest
 from mts1b_console.web import api
@@ -186,6 +188,23 @@ async def test_a_program_that_is_the_same_is_not_sent_again(browser: Browser, co
     assert first.headers["Cache-Control"] == "no-cache"
     again = await answer_of(browser, "GET", "/", headers={"If-None-Match": first.headers["ETag"]})
     assert again.status == 304
+
+
+async def test_a_program_comes_compressed_under_an_address_that_is_kept_for_good(browser: Browser):
+    page = await answer_of(browser, "GET", "/")
+    addresses: list[str] = re.findall(r'"(/static/[^"]+)"', await page.text())
+    assert len(addresses) == 3
+    for address in addresses:
+        sizes: list[int] = []
+        for accepted in ("gzip, br", "identity"):
+            answer = await answer_of(browser, "GET", address, headers={"Accept-Encoding": accepted})
+            assert answer.headers["Cache-Control"] == "public, max-age=31536000, immutable"
+            assert answer.headers["Vary"] == "Accept-Encoding"
+            assert answer.headers.get("Content-Encoding") == ("gzip" if "gzip" in accepted else None)
+            sizes.append(int(answer.headers["Content-Length"]))
+        assert sizes[0] < sizes[1]
+        other = await answer_of(browser, "GET", f"{address.partition('?')[0]}?0123456789abcdef")
+        assert other.headers["Cache-Control"] == "no-cache"
 
 
 async def test_hostile_and_huge_payloads_are_data(browser: Browser, bus: EventBus):

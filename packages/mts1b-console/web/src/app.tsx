@@ -17,11 +17,26 @@ import { Palette, palette, turnZone } from "./parts/palette";
 import { Page } from "./pages/page";
 import { SignIn } from "./pages/signin";
 
+/** Milliseconds between two questions who is signed in. A page that is hidden asks that alone, to stay signed in. */
+const SEEN = 15_000;
+const HIDDEN = 300_000;
+
 export function App() {
   useEffect(() => {
-    void learnMe();
-    const timer = setInterval(() => void learnMe(), 15_000);
-    return () => clearInterval(timer);
+    let asked = 0;
+    const ask = (): void => {
+      const every = document.hidden ? HIDDEN : SEEN;
+      if (Date.now() - asked < every) return;
+      asked = Date.now();
+      void learnMe();
+    };
+    ask();
+    const timer = setInterval(ask, 1000);
+    addEventListener("visibilitychange", ask);
+    return () => {
+      clearInterval(timer);
+      removeEventListener("visibilitychange", ask);
+    };
   }, []);
   const found = me.value;
   const nobody = found?.name === null;

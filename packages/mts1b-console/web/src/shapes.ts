@@ -380,7 +380,7 @@ export interface Hello {
   csrf: string;
 }
 
-/** Whether the page is hidden. */
+/** Whether the page is hidden: it is told nothing until it is seen again. */
 export interface Hidden {
   op: "hidden";
   hidden: boolean;

@@ -87,9 +87,9 @@ class View:
             self._sent += lost
             self.paused = True  # in mode all nothing is left out silently: it stops, and says so
 
-    def frame(self, *, rows: bool = True) -> Frame:
-        """What to show now; without ``rows`` the counts alone."""
-        chosen = self._choose() if rows and not self.paused else []
+    def frame(self) -> Frame:
+        """What to show now."""
+        chosen = [] if self.paused else self._choose()
         self._shown += len(chosen)
         per_s, by = self._rates.read()
         return Frame(

@@ -64,7 +64,7 @@ class Open(Shape):
 
 
 class Hidden(Shape):
-    """Whether the page is hidden."""
+    """Whether the page is hidden: it is told nothing until it is seen again."""
 
     op: Literal["hidden"]
     hidden: bool

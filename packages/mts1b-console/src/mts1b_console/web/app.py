@@ -74,14 +74,16 @@ def _served(request: web.Request, file: File) -> web.Response:
     """A file of the program; browsers ask each time whether theirs is still the same."""
     tag = f'"{file.hash}"'
     same = request.headers.get("If-None-Match") == tag
-    response = web.Response(status=304) if same else web.Response(body=file.content)
+    packed = not same and "gzip" in request.headers.get("Accept-Encoding", "")
+    response = web.Response(status=304) if same else web.Response(body=file.gzipped if packed else file.content)
+    if packed:
+        response.headers["Content-Encoding"] = "gzip"
+    response.headers["Vary"] = "Accept-Encoding"
     response.headers["ETag"] = tag
     response.headers["Content-Type"] = file.type
     response.headers["Cache-Control"] = (
         "public, max-age=31536000, immutable" if request.query_string == file.hash[:16] else "no-cache"
     )
-    if not same:
-        response.enable_compression()
     return response
 
 

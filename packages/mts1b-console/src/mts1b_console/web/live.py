@@ -44,8 +44,6 @@ MOST_TAILS: Final = 4
 MOST_UNSENT: Final = 256 * 1024
 """Bytes that wait for a browser; above that it gets no frame."""
 GREETED_WITHIN: Final = 5.0
-HIDDEN_EVERY: Final = 1.0
-"""Seconds between two frames of a page that is hidden."""
 _SIGN_OF_LIFE: Final = 1.0
 """Seconds after which a quiet tail gets a frame."""
 _WORDS: Final[TypeAdapter[FromBrowser]] = TypeAdapter(FromBrowser)
@@ -166,11 +164,10 @@ class _Page:
                 async for events in tail.frames(never):
                     view.feed(events)
                     view.heard, view.dropped = tail.heard, tail.dropped
-                    quiet = time.monotonic() - said_at
-                    due = quiet >= HIDDEN_EVERY if self._hidden else events or view.waits or quiet >= _SIGN_OF_LIFE
-                    if due and self._ready:
+                    due = events or view.waits or time.monotonic() - said_at >= _SIGN_OF_LIFE
+                    if due and self._ready and not self._hidden:
                         said_at = time.monotonic()
-                        await self._say(view.frame(rows=not self._hidden))
+                        await self._say(view.frame())
         except Refused as refused:
             await self._trouble(word.id, refused.problem)
         except Mts1bError as error:

@@ -111,4 +111,7 @@ export function openTail(tail: Tail): { change(): void; pause(paused: boolean): 
   };
 }
 
-addEventListener("visibilitychange", () => say({ op: "hidden", hidden: document.hidden }));
+addEventListener("visibilitychange", () => {
+  if (!document.hidden) heardAt.value = Date.now(); // a page that is hidden is told nothing
+  say({ op: "hidden", hidden: document.hidden });
+});

@@ -43,9 +43,9 @@ export interface TableProps<Row> {
 
 const HEIGHT = 27;
 const VIRTUAL = 150;
-const BEYOND = 12;
+const BEYOND = 6;
 /** Rows by which the part that exists is moved, while somebody scrolls. */
-const STEP = 6;
+const STEP = 4;
 
 export function Table<Row>(props: TableProps<Row>) {
   const { id, sortParam = "sort" } = props;
@@ -57,9 +57,11 @@ export function Table<Row>(props: TableProps<Row>) {
     [props.columns, left.join(), props.narrow],
   );
   const box = useRef<HTMLDivElement>(null);
+  const grid = useRef<HTMLTableElement>(null);
   /** The first row that is seen, to the step. */
   const top = useSignal(0);
   const tall = useSignal(800);
+  const wide = useSignal(0);
   const cursor = useSignal<string | null>(null);
   const virtual = rows.length > VIRTUAL;
 
@@ -68,10 +70,12 @@ export function Table<Row>(props: TableProps<Row>) {
     const element = box.current;
     const watch = new ResizeObserver(() => {
       tall.value = element.clientHeight;
+      wide.value = element.clientWidth;
     });
     watch.observe(element);
     return () => watch.disconnect();
   }, [virtual]);
+  useLayoutEffect(() => void (grid.current && standApart(grid.current, virtual)), [virtual, columns, rows, wide.value]);
 
   const from = virtual ? Math.max(0, Math.min(top.value, rows.length) - BEYOND) : 0;
   const to = virtual ? Math.min(rows.length, top.value + STEP + Math.ceil(tall.value / HEIGHT) + BEYOND) : rows.length;
@@ -119,15 +123,15 @@ export function Table<Row>(props: TableProps<Row>) {
         if (virtual) top.value = Math.floor(event.currentTarget.scrollTop / HEIGHT / STEP) * STEP;
       }}
     >
-      <table class="grid" aria-rowcount={rows.length + 1}>
-        <thead>
-          <tr>
+      <table ref={grid} class="grid" role="table" aria-rowcount={rows.length + 1}>
+        <thead role="rowgroup">
+          <tr role="row">
             {columns.map((column) => (
               <Head key={column.id} column={column as Column<unknown>} order={order} param={sortParam} />
             ))}
           </tr>
         </thead>
-        <tbody>
+        <tbody role="rowgroup">
           <Spacer rows={from} span={columns.length} />
           {rows.slice(from, to).map((row, index) => (
             <Line
@@ -176,9 +180,9 @@ class Line extends Component<LineProps> {
 
   render({ row, index, columns, chosen, class: name }: LineProps) {
     return (
-      <tr aria-rowindex={index} aria-current={chosen ? "true" : undefined} class={`${chosen ? "chosen" : ""} ${name}`} onClick={this.click}>
+      <tr role="row" aria-rowindex={index} aria-current={chosen ? "true" : undefined} class={`${chosen ? "chosen" : ""} ${name}`} onClick={this.click}>
         {columns.map((column) => (
-          <td key={column.id} class={`${column.num ? "num" : ""} ${column.class ?? ""}`}>
+          <td key={column.id} role="cell" class={`${column.num ? "num" : ""} ${column.class ?? ""}`}>
             {column.cell(row)}
           </td>
         ))}
@@ -215,7 +219,7 @@ function Head({ column, order, param: name }: { column: Column<unknown>; order: 
   const mine = down || order === column.id;
   const next = mine ? (down ? column.id : null) : `-${column.id}`;
   return (
-    <th scope="col" class={column.num ? "num" : ""} aria-sort={mine ? (down ? "descending" : "ascending") : undefined} title={column.title}>
+    <th role="columnheader" scope="col" class={column.num ? "num" : ""} aria-sort={mine ? (down ? "descending" : "ascending") : undefined} title={column.title}>
       {column.sort ? (
         <button type="button" onClick={() => set({ [name]: next })}>
           {column.head || <span class="unseen">{column.title}</span>}
@@ -226,6 +230,18 @@ function Head({ column, order, param: name }: { column: Column<unknown>; order: 
       )}
     </th>
   );
+}
+
+/**
+ * Have each row of a long table laid out and drawn by itself, in columns as wide as the table's own layout makes them:
+ * a table is laid out and drawn as a whole whenever a row comes or goes.
+ */
+function standApart(table: HTMLTableElement, apart: boolean): void {
+  table.classList.remove("apart");
+  if (!apart) return;
+  const widths = [...table.tHead!.rows[0]!.cells].map((cell) => `${cell.getBoundingClientRect().width}px`);
+  table.style.setProperty("--columns", widths.join(" "));
+  table.classList.add("apart");
 }
 
 function Spacer({ rows, span }: { rows: number; span: number }) {

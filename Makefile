@@ -86,7 +86,7 @@ test: $(READY) ## run the rooms unit, server and system, on real servers
 
 # Two at a time: they break hosts and networks and judge what services make of it, which a full machine does as well.
 .PHONY: test-hosts
-test-hosts: $(READY) ## break clusters, sites, networks, disks and wires under load; without root, what a user may break
+test-hosts: $(READY) ## break clusters, sites, networks, disks, wires and desks under load; without root, what a user may break
 	@$(if $(ROOT),,echo "not root: power cuts and broken networks are left out; 'sudo make test-hosts' runs them too" >&2)
 	@pytest --workers 2 -o verbosity_test_cases=-1 $(if $(ROOT),,-m "not privileged") tests/hosts $(ARGS)
 

@@ -18,8 +18,17 @@ from mts1b_desk.saved import reconcile_saved
 from mts1b_desk.settings import DeskSettings, ReplaySettings
 from mts1b_platform.eventbus import connect
 
-from ..desk.rehearsal import Rehearsal  # noqa: TID252 - tests are not installed: they have no absolute name
-from .desk_chaos import Outcome, Plan, Target, bus_of, desk_file, make_quotes, run_desk, services_of
+from ..system.chaos_desk.desk_chaos import (  # noqa: TID252 - tests are not installed: they have no absolute name
+    Outcome,
+    Plan,
+    Target,
+    bus_of,
+    desk_file,
+    make_quotes,
+    run_desk,
+    services_of,
+)
+from ..system.desk.rehearsal import Rehearsal  # noqa: TID252 - tests are not installed: they have no absolute name
 
 
 @dataclass(frozen=True, slots=True)

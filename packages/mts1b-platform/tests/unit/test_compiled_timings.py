@@ -5,7 +5,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from mts1b_foundation.samples import ORDER
 from mts1b_foundation.subjects import OMS_ORDERS_ACCEPTED, OMS_ORDERS_CREATED, DurableSubject
@@ -58,6 +58,7 @@ STORED = st.one_of(
 SUBJECTS = st.sampled_from([OMS_ORDERS_CREATED, OMS_ORDERS_ACCEPTED])
 
 
+@example([("1610107100000000000", at, OMS_ORDERS_CREATED) for at in (NOW - 1, NOW - 60.0, NOW - 0.0005, NOW)])
 @given(st.lists(st.tuples(STORED, MOMENTS, SUBJECTS), max_size=12))
 def test_times_are_those_of_the_pure_way_to_the_last_bit(events: list[tuple[str, float, DurableSubject[Any]]]):
     ours, theirs = Timings(), pure()

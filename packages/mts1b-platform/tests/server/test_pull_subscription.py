@@ -338,9 +338,11 @@ async def test_whatever_the_server_says_the_reading_goes_on(reader: Reader, stat
         reader.connection.send(hpub_frame(reply, b"NATS/1.0 %b\r\n" % status))
     await reader.fill(100)
     assert await reader.take_all(100) == list(range(100))
-    if kind is not None:
-        assert (await reader.event()).kind is kind
-    assert reader.events.empty(), "once for all open pulls"
+    told = [await reader.event()] if kind is not None else []
+    while not reader.events.empty():  # once for all open pulls, but a busy server may say it of one after the other
+        told.append(reader.events.get_nowait())
+    assert {event.kind for event in told} == ({kind} if kind is not None else set())
+    assert len(told) <= len(replies)
     assert reader.connection.is_connected
     assert reader.connection.stats.reconnects == 0
 

@@ -22,7 +22,8 @@ from mts1b_foundation.subjects import (
     TREASURY_DEADLETTERS_CREATED,
 )
 from mts1b_operations.auth.roles import Role
-from mts1b_operations.deadletters import letters
+from mts1b_operations.deadletters import grouped, letters
+from mts1b_operations.deadletters.notes import notes
 from mts1b_operations.halt import halts_in_force
 from mts1b_operations.monitor.standing import Standing, alerts_in_force
 from mts1b_operations.people.act import Acts
@@ -217,6 +218,50 @@ async def test_an_action_is_not_done_beyond_the_fund_that_the_subject_names(gate
         with pytest.raises(Declined, match=r"there is no dead letter .* of fund beta"):
             await preview(bea, what, Scope("beta"), ids=[letter.dead_letter_id])
     assert [each["request"]["fund_id"] for each in (await look(bea, "halts", Scope("beta")))["halts"]] == [None]
+
+
+async def test_a_person_notes_what_is_known_of_letters_and_everybody_sees_it(gate: Gate, olga: EventBus, audit: Path):
+    letter, other = await dead_letter(gate, 1), await dead_letter(gate, 2)
+    otto = await gate.let_in(gate.token("otto", "operator"))
+    (group,) = grouped(await letters(olga))
+    shown = await preview(olga, "deadletters.note", about=group.key, note="wait until Monday")
+    assert shown["preview"] == f"writes a note on the 2 dead letters of group {group.key}"
+    for _ in range(2):
+        await act(olga, "deadletters.note", request_id="request-1", about=group.key, note="wait until Monday")
+    await act(olga, "deadletters.note", ALPHA, about=other.dead_letter_id, note="<b>not\x00 this one")
+    seen = await notes(otto)
+    assert {about: (said.actor, said.text) for about, said in seen.items()} == {
+        group.key: ("olga", "wait until Monday"), other.dead_letter_id: ("olga", "<b>not\x00 this one"),
+    }  # fmt: skip
+    rows = {each["dead_letter_id"]: each["note"] for each in (await look(otto, "deadletters"))["deadletters"]}
+    assert rows[letter.dead_letter_id]["text"] == "wait until Monday"
+    assert rows[other.dead_letter_id]["text"] == "<b>not\x00 this one"
+    written = [(each["actor"], each["about"]) for each in search(audit, action="deadletters.note")]
+    assert written == [("olga", group.key), ("olga", other.dead_letter_id)]
+    await act(otto, "deadletters.note", about=group.key, note="")
+    assert list(await notes(olga)) == [other.dead_letter_id]
+
+
+async def test_a_note_is_refused_for_what_is_not_there_or_of_another_fund_and_when_it_is_too_long(
+    gate: Gate, olga: EventBus, responders: AsyncExitStack
+):
+    del responders
+    letter = await dead_letter(gate)
+    (group,) = grouped(await letters(olga))
+    for scope, about, text, words in (
+        (Scope(), "OMS_ORDERS:9:x", "known", "there is no dead letter and no group"),
+        (Scope("beta"), letter.dead_letter_id, "known", "of fund beta alone"),
+        (Scope("beta"), group.key, "known", "of fund beta alone"),
+        (Scope(), group.key, "x" * 2001, "a text of 0 to 2000 letters"),
+        (Scope(), group.key, "half \ud800", "holds half a character"),
+    ):
+        with pytest.raises(Declined, match=words):
+            await act(olga, "deadletters.note", scope, about=about, note=text)
+    gate.roles["reader"] = Role("reader", ("mts.*.*.deadletters.>",))
+    rita = await gate.let_in(gate.token("rita", "reader"))
+    with pytest.raises(AccessDenied, match="rita may not publish"):
+        await act(rita, "deadletters.note", about=group.key, note="known")
+    assert await notes(rita) == {}
 
 
 async def test_a_person_acknowledges_an_alert_until_it_gets_worse(olga: EventBus, gate: Gate, audit: Path):

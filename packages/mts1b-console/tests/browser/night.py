@@ -20,6 +20,7 @@ from mts1b_console.shapes.state import (
     Halt,
     Halts,
     LetterGroup,
+    Note,
     Now,
     Obedience,
     Verdict,
@@ -107,6 +108,8 @@ class Night:
     many: list[OrderRow] = field(default_factory=list[OrderRow])
     """Their rows, made once where there are thousands."""
     rights: Any = None
+    notes: dict[str, Note] = field(default_factory=dict[str, Note])
+    """By what they are about."""
     acknowledged: dict[str, Acknowledgement] = field(default_factory=dict[str, Acknowledgement])
 
     def me(self, *, signed_in: bool, csrf: str) -> Me:
@@ -182,6 +185,7 @@ class Night:
         words, typed = {
             "halt/request": ("halts every fund", ""),
             "alerts/acknowledge": ("says that olga looks after it", ""),
+            "deadletters/note": (f"writes a note on {body.get('about')}", ""),
             "deadletters/restore": (f"restores {len(ids)} dead letters", ""),
             "halt/clear": ("ends the halt of every fund that olga requested", f"resume {body.get('fund') or 'all'}"),
             "deadletters/requeue": (
@@ -224,6 +228,10 @@ class Night:
             case "halt/clear":
                 self.halts = [halt for halt in self.halts if halt.halt_id != body["halt_id"]]
                 result = {"halt_id": body["halt_id"], "cleared": True}
+            case "deadletters/note":
+                self.notes.pop(body["about"], None)
+                if body["note"]:
+                    self.notes[body["about"]] = Note(actor="olga", text=body["note"], at=at())
             case "alerts/acknowledge":
                 self.acknowledged[body["alert_id"]] = Acknowledgement(
                     actor="olga", note=body.get("note") or "", at=at()
@@ -395,6 +403,7 @@ class Night:
                 example="OMS_FILLS:61:treasury",
                 ids=["OMS_FILLS:61:treasury"],
                 trend=[0] * 12 + [1] + [0] * 11,
+                note=self.notes.get("g2"),
             )
         ]
         if self.letters:
@@ -412,9 +421,13 @@ class Night:
                     example=self.letters[-1],
                     ids=self.letters,
                     trend=[0] * 18 + [1, 3, 6, 9, 10, 8],
+                    note=self.notes.get("g1"),
                 ),
             )
-        rows = [letter_row(name, n) for n, name in enumerate(reversed([*self.letters, "OMS_FILLS:61:treasury"]))]
+        rows = [
+            letter_row(name, n).model_copy(update={"note": self.notes.get(name)})
+            for n, name in enumerate(reversed([*self.letters, "OMS_FILLS:61:treasury"]))
+        ]
         return DeadLetters(read_at=at(0.8), groups=groups, letters=rows, unreadable=0, complete=True)
 
     def _first(self) -> OrderFacts:

@@ -105,6 +105,7 @@ def letter_row(name: str, number: int) -> LetterRow:
         failed_at=at(12 + number * 30),
         requeues=0,
         keys={"order_id": ORDER},
+        note=None,
     )
 
 

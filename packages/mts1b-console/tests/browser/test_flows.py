@@ -273,6 +273,24 @@ async def test_an_alert_is_looked_after_with_a_note(visit: Visit, stage: Stage) 
     assert [action for action, _ in stage.asked] == ["alerts/acknowledge"]
 
 
+async def test_what_is_known_of_dead_letters_is_noted_and_seen_by_whoever_looks(visit: Visit, stage: Stage) -> None:
+    page, other = await visit("/deadletters"), await visit("/deadletters")
+    await page.get_by_role("heading", name=_THEIRS).wait_for()
+    await page.keyboard.press("n")
+    await page.keyboard.insert_text("known: venue X was down, wait until Monday")
+    await page.keyboard.press("Enter")
+    for each in (page, other):
+        await expect(each.get_by_role("region", name="group: treasury")).to_contain_text("olga, ")
+        await expect(each.get_by_role("region", name="group: treasury")).to_contain_text("wait until Monday")
+        await expect(each.get_by_role("region", name="groups of dead letters")).to_contain_text("olga: known: venue X")
+    await page.keyboard.press("n")
+    await page.get_by_role("button", name=re.compile("^OMS_ORDERS:12086 only")).click()
+    await page.get_by_label("what is known").fill("<b>not</b> \u202ethis\x01 one")
+    await page.keyboard.press("Enter")
+    await expect(other.get_by_role("region", name="the letter")).to_contain_text("<b>not</b> ⟨U+202E⟩this␁ one")
+    assert [body["about"] for _, body in stage.asked] == ["g1", "OMS_ORDERS:12086:treasury"]
+
+
 async def test_a_query_is_completed_with_fields_their_values_and_subjects(visit: Visit) -> None:
     page = await visit("/events")
     query = page.get_by_role("combobox", name="query")

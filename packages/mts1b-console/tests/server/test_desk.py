@@ -26,6 +26,7 @@ from mts1b_foundation.subjects import (
     OPERATIONS_ALERTS_RAISED,
     RISK_GATE_PASSED,
 )
+from mts1b_operations.deadletters.notes import note
 from mts1b_operations.halt import halts_in_force
 from mts1b_platform.cli import run as run_command
 from mts1b_platform.eventbus import EventBus, apply_streams
@@ -241,6 +242,30 @@ async def test_dead_letters_are_grouped_judged_discarded_and_restored(browser: B
     assert [each["id"] for each in restored["result"]["done"]] == ids[:1]
     assert [group["count"] for group in (await browser.get("/api/deadletters"))["groups"]] == [1, 1]
     assert {each["id"] for each in (await browser.get("/api/deadletters/discarded"))["letters"]} == set(ids[1:])
+
+
+async def test_a_note_on_a_group_is_seen_at_once_and_stays_for_letters_that_come_later(
+    browser: Browser, bus: EventBus, connect_bus: ConnectBus
+):
+    operations = await connect_bus("mts1b-operations")
+    first = await dead_letter(bus, error="no account 1")
+    (group,) = (await browser.get("/api/deadletters"))["groups"]
+    assert group["note"] is None
+    asked = {"about": group["key"], "note": "venue X was down"}
+    shown = await browser.post("/api/act/deadletters/note", {"preview": True, **asked})
+    assert shown["command"] == f"mts1b deadletters note {group['key']} --note 'venue X was down'"
+    await browser.post("/api/act/deadletters/note", {"request_id": uuid.uuid4().hex, **asked})
+    await note(operations, first.dead_letter_id, text="and this one", actor="j.doe")  # somewhere else
+    await dead_letter(bus, error="no account 2")
+    found = await until(browser, "/api/deadletters", lambda found: found["groups"][0]["count"] == 2)
+    assert found["groups"][0]["note"]["text"] == "venue X was down"
+    assert [each["note"] and each["note"]["text"] for each in found["letters"]] == [None, "and this one"]
+    opened = await browser.get(f"/api/deadletters/{first.dead_letter_id}")
+    assert opened["letter"]["note"]["actor"] == "j.doe"
+    await bus.plain_jetstream().delete_stream("DEADLETTERS_NOTES")
+    found = await browser.get("/api/deadletters")
+    assert (found["groups"][0]["count"], found["groups"][0]["note"]) == (2, None)
+    assert found["notes_unknown"]["message"]
 
 
 async def test_who_of_several_instances_is_active(browser: Browser, bus: EventBus, connect_bus: ConnectBus):

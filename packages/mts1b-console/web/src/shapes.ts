@@ -46,7 +46,7 @@ export interface ActPreview {
  * ``POST /api/act/{noun}/{verb}``.
  *
  * Actions: ``halt/request``, ``halt/clear``, ``deadletters/requeue``, ``deadletters/discard``,
- * ``deadletters/restore``, ``alerts/acknowledge``.
+ * ``deadletters/restore``, ``deadletters/note``, ``alerts/acknowledge``.
  * With ``preview`` nothing is done. Otherwise ``request_id`` is needed (16 letters, made when the dialog opens;
  * the same one twice is one action); what adds risk needs ``digest``, ``reason`` (10 letters) and ``typed`` as well.
  */
@@ -76,8 +76,13 @@ export interface ActRequest {
   force?: boolean | null;
   /** For ``alerts/acknowledge``. */
   alert_id?: string | null;
-  /** For ``alerts/acknowledge``: what is known or being done; may be left out. */
+  /**
+   * For ``alerts/acknowledge``: what is known or being done; may be left out. For ``deadletters/note``: what is
+   * known; left out, it takes the note away.
+   */
   note?: string | null;
+  /** For ``deadletters/note``: the id of a letter, or the key of a group. */
+  about?: string | null;
 }
 
 /** Something beyond its threshold. */
@@ -197,6 +202,8 @@ export interface DeadLetters {
   letters: Array<LetterRow> | null;
   /** Messages in the stream that are no dead letters. */
   unreadable: number | null;
+  /** Why notes cannot be read; the letters can. */
+  notes_unknown: Problem | null;
   complete: boolean;
 }
 
@@ -421,6 +428,7 @@ export interface LetterGroup {
   ids: Array<string>;
   /** Letters in each of the 24 equal spans between the first and the last of all groups. */
   trend: Array<number>;
+  note: Note | null;
 }
 
 /** ``GET /api/deadletters/{id}``. */
@@ -456,6 +464,8 @@ export interface LetterRow {
   failed_at: Instant;
   requeues: number;
   keys: Record<string, string>;
+  /** Of its own; the group may have one too. */
+  note: Note | null;
 }
 
 /** ``GET /api/me``. Also answered to nobody: then ``name`` is null, and the browser shows the sign-in. */
@@ -517,6 +527,13 @@ export interface NavPoint {
   t: Instant;
   fund: string;
   equity: string;
+}
+
+/** What somebody knows about a dead letter, or a group of them. */
+export interface Note {
+  actor: string;
+  text: string;
+  at: Instant;
 }
 
 /** ``GET /api/now``: what needs somebody first. Each part says when it was read, or that it is unknown. */

@@ -145,3 +145,19 @@ class DeadLetter(Event):
             stored_at=stored_at,
             failed_at=utc_now(),
         )
+
+
+class DeadLetterNote(Event):
+    """What somebody knows about a dead letter or a group of them, for everybody who sees these.
+
+    The newest about the same takes the place of those before it; one without text takes the note away.
+    """
+
+    note_id: Identifier
+    about: Identifier
+    """The id of a dead letter, or the key of a group."""
+    consumer: Identifier
+    """The durable that gave up."""
+    text: Annotated[str, Field(max_length=2000)] = ""
+    actor: Identifier
+    noted_at: UtcDatetime

@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Final
 
-from mts1b_foundation.deadletters import DeadLetter, DeadLetterReason
+from mts1b_foundation.deadletters import DeadLetter, DeadLetterNote, DeadLetterReason
 from mts1b_foundation.event import Event
 from mts1b_foundation.fills import BrokerCancel, BrokerFill, BrokerFillV2, BrokerRejection, Fill, FillV2
 from mts1b_foundation.marketdata import (
@@ -223,6 +223,14 @@ DEAD_LETTER: Final = DeadLetter(
     stored_at=_at(80),
     failed_at=_at(81),
 )
+DEAD_LETTER_NOTE: Final = DeadLetterNote(
+    note_id="note-1f0c",
+    about="OMS_FILLS:17:treasury",
+    consumer="treasury",
+    text="known: the venue was down, wait until Monday",
+    actor="j.doe",
+    noted_at=_at(97),
+)
 
 _OIL: Final = "CLK0"
 QUOTE_V2: Final = QuoteV2.model_validate({**dict(QUOTE), "symbol": _OIL, "bid": -37.65, "ask": -37.6})
@@ -280,6 +288,7 @@ SAMPLES: Final[tuple[Event, ...]] = (
     ALERT_ACKNOWLEDGEMENT,
     PROBE,
     DEAD_LETTER,
+    DEAD_LETTER_NOTE,
     QUOTE_V2,
     BAR_V2,
     SESSION_CLOSED_V2,

@@ -5,7 +5,7 @@ from datetime import datetime
 from decimal import Decimal
 from typing import Any, Final
 
-from mts1b_foundation.deadletters import DeadLetter
+from mts1b_foundation.deadletters import DeadLetter, DeadLetterNote
 from mts1b_foundation.event import Event
 from mts1b_foundation.fills import BrokerCancel, BrokerFill, BrokerRejection, Fill
 from mts1b_foundation.marketdata import Bar, Quote, SessionClosed, SessionPrices
@@ -118,6 +118,12 @@ def _dead_letter(letter: DeadLetter) -> str:
     return f"{letter.consumer} gave up {letter.stream}:{letter.sequence} ({letter.reason.value}): {first}"
 
 
+def _dead_letter_note(note: DeadLetterNote) -> str:
+    if not note.text:
+        return f"{note.actor} took the note on {note.about} away"
+    return f"{note.actor} on {note.about} of {note.consumer}: {note.text}"
+
+
 def _any(event: Event) -> str:
     shown = (f"{name}={_text(value)}" for name, value in event.__dict__.items() if _short(value))
     return " ".join(part for _, part in zip(range(_FIELDS), shown, strict=False))
@@ -153,4 +159,5 @@ _SUMMARIES: Final[dict[type, Callable[[Any], str]]] = {
     AlertAcknowledgement: _acknowledgement,
     Probe: _probe,
     DeadLetter: _dead_letter,
+    DeadLetterNote: _dead_letter_note,
 }

@@ -107,6 +107,38 @@ async def test_one_bug_is_one_group_whatever_numbers_its_errors_hold(
     assert groups[0].example.startswith("OMS_FILLS:2:treasury:")
 
 
+async def test_a_note_is_written_in_a_terminal_and_shown_with_the_letters(
+    operations: EventBus, oms: EventBus, treasury: EventBus, nats_server: NatsServer, tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+):  # fmt: skip
+    for number in range(3):
+        await oms.emit(OMS_FILLS_CREATED, fill(number))
+    await fail(treasury, "no account 17", "no account 18", "division by zero")
+    group = grouped(await letters(operations))[0].key
+
+    async def command(*words: str) -> str:
+        code = await asyncio.to_thread(run, ["deadletters", *words, "--servers", nats_server.url])
+        said = capsys.readouterr()
+        assert code == 0, said.err
+        return said.out
+
+    await command("note", group, "--note", "venue X was down", "--actor", "j.doe")
+    await command("note", "2", "--note", "this one \x1b[31mtoo", "--actor", "olga")
+    rows = json.loads(await command("ls", "--json"))
+    known = [row["note"] and row["note"].partition(": ")[2] for row in rows]
+    assert known == ["venue X was down", "this one \\x1b[31mtoo", None]
+    assert rows[0]["note"].startswith("j.doe, 2")
+    assert "note            olga, 2" in await command("show", "2")
+    found = json.loads(await command("stats", "--json"))
+    assert [(row["group"] == group, bool(row["note"])) for row in found] == [(True, True), (False, False)]
+    await command("note", group, "--note", "")
+    assert [bool(row["note"]) for row in json.loads(await command("ls", "--json"))] == [False, True, False]
+    written = search(tmp_path / "audit", action="deadletters.note")
+    assert [each["actor"] for each in written][:2] == ["j.doe", "olga"]
+    await operations.plain_jetstream().delete_stream("DEADLETTERS_NOTES")
+    assert [row["note"] for row in json.loads(await command("ls", "--json"))] == [None] * 3
+
+
 async def test_a_requeue_for_the_consumer_reaches_it_and_no_other(
     operations: EventBus, oms: EventBus, treasury: EventBus
 ):

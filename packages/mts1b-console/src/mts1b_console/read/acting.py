@@ -14,7 +14,7 @@ from mts1b_console.shapes.person import ActDone, ActPreview, ActRequest
 
 ADDS_RISK: Final = frozenset({"halt.clear", "deadletters.requeue", "deadletters.discard"})
 """What needs a reason, the digest of a preview, and a phrase that is typed."""
-KNOWN: Final = ADDS_RISK | {"halt.request", "alerts.acknowledge", "deadletters.restore"}
+KNOWN: Final = ADDS_RISK | {"halt.request", "alerts.acknowledge", "deadletters.restore", "deadletters.note"}
 
 
 async def preview(person: Person, what: str, request: ActRequest) -> ActPreview:
@@ -86,6 +86,8 @@ def _asked(what: str, request: ActRequest) -> dict[str, Any]:
             asked |= _letters(request) | {"to": request.to, "force": request.force}
         case "deadletters.discard":
             asked |= _letters(request)
+        case "deadletters.note":
+            asked = {"about": request.about, "note": request.note}
         case "deadletters.restore":
             asked = _letters(request) | {"undo": request.undo}
         case _:
@@ -138,6 +140,9 @@ def command(what: str, request: ActRequest) -> str:
             words = ["mts1b halt clear", shlex.quote(request.halt_id or "HALT"), fund, reason]
         case "deadletters.restore":
             words = ["mts1b deadletters restore", *map(shlex.quote, request.ids or ()), fund]
+        case "deadletters.note":
+            note = f"--note {shlex.quote(request.note or '')}"
+            words = ["mts1b deadletters note", shlex.quote(request.about or "LETTER"), note, fund]
         case "alerts.acknowledge":
             note = f"--note {shlex.quote(request.note)}" if request.note else ""
             words = ["mts1b alerts acknowledge", shlex.quote(request.alert_id or "ALERT"), note]

@@ -1,13 +1,12 @@
 """Dead letters: in groups by their error, one opened, and whether they would pass now."""
 
 import asyncio
-import hashlib
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from mts1b_foundation.deadletters import DeadLetter
+from mts1b_foundation.deadletters import DeadLetter, DeadLetterNote
 from mts1b_operations.deadletters.letters import DISCARDED, STREAM, Group, Letter, grouped
 from mts1b_operations.history.seen import Decoders, Seen, original_of
 from mts1b_platform.eventbus import BusError
@@ -18,6 +17,7 @@ from mts1b_console.person.person import Person
 from mts1b_console.problems import Refused
 from mts1b_console.read.answer import answered, moment_of, now, reachable
 from mts1b_console.read.follow import kept
+from mts1b_console.read.notes import notes, shown
 from mts1b_console.read.rows import refusal_of, row_of, text_of
 from mts1b_console.shapes.state import DeadLetters, Discarded, LetterGroup, LetterOpened, LetterRow, Verdict
 
@@ -60,14 +60,16 @@ async def deadletters(person: Person, *, rows: bool = True, group: str | None = 
 
     async def work() -> dict[str, Any]:
         box = await _read(person)
+        known, notes_unknown = await notes(person)
         chosen = box.letters
         if group is not None:
             ids = {name for each in box.groups if each.key == group for name in each.ids}
             chosen = [letter for letter in box.letters if letter.id in ids]
         return {
             "read_at": box.read_at,
-            "groups": box.groups,
-            "letters": [_row(letter, letter.keys) for letter in reversed(chosen[-MOST_ROWS:])] if rows else [],
+            "groups": [each.model_copy(update={"note": shown(known.get(each.key))}) for each in box.groups],
+            "letters": [_row(each, each.keys, known) for each in reversed(chosen[-MOST_ROWS:])] if rows else [],
+            "notes_unknown": notes_unknown,
             "unreadable": box.unreadable,
             "complete": box.complete and len(chosen) <= MOST_ROWS,
         }
@@ -149,19 +151,15 @@ def _without_message(payload: bytes, decoders: Decoders) -> tuple[DeadLetter, di
 def _groups(letters: Sequence[Letter]) -> list[LetterGroup]:
     members: dict[str, list[Letter]] = {}
     for letter in letters:
-        members.setdefault(_key(*grouped([letter])), []).append(letter)
+        members.setdefault(grouped([letter])[0].key, []).append(letter)
     times = [letter.letter.failed_at.timestamp() for letter in letters]
     span = (min(times), max(times)) if times else (0.0, 0.0)
-    return [_group(each, members[_key(each)], span) for each in grouped(letters)]
-
-
-def _key(group: Group) -> str:
-    return hashlib.sha256(f"{group.consumer}\0{group.reason}\0{group.error}".encode()).hexdigest()[:12]
+    return [_group(each, members[each.key], span) for each in grouped(letters)]
 
 
 def _group(group: Group, mine: Sequence[Letter], span: tuple[float, float]) -> LetterGroup:
     return LetterGroup(
-        key=_key(group),
+        key=group.key,
         consumer=group.consumer,
         reason=group.reason,
         error=group.error,
@@ -172,6 +170,7 @@ def _group(group: Group, mine: Sequence[Letter], span: tuple[float, float]) -> L
         example=group.example,
         ids=[letter.id for letter in mine[:MOST_IDS]],
         trend=_trend([letter.letter.failed_at.timestamp() for letter in mine], span),
+        note=None,  # put in when somebody asks: notes come at once, letters are read every few seconds
     )
 
 
@@ -184,7 +183,7 @@ def _trend(times: Sequence[float], span: tuple[float, float]) -> list[int]:
     return counts
 
 
-def _row(letter: Letter, keys: dict[str, str]) -> LetterRow:
+def _row(letter: Letter, keys: dict[str, str], known: Mapping[str, DeadLetterNote]) -> LetterRow:
     held = letter.letter
     return LetterRow(
         number=letter.seq,
@@ -200,6 +199,7 @@ def _row(letter: Letter, keys: dict[str, str]) -> LetterRow:
         failed_at=moment_of(held.failed_at),
         requeues=letter.requeues,
         keys=keys,
+        note=shown(known.get(letter.id)),
     )
 
 
@@ -210,7 +210,8 @@ async def discarded(person: Person) -> Discarded:
         there = {letter.id for letter in (await _read(person)).letters}
         letters, _, complete = await _letters(person, DISCARDED, MOST_ROWS)
         newest = {letter.id: letter for letter in letters}  # one that was discarded again has its last place
-        rows = [_row(each, each.keys) for name, each in newest.items() if name not in there]
+        known, _ = await notes(person)
+        rows = [_row(each, each.keys, known) for name, each in newest.items() if name not in there]
         return {"letters": sorted(rows, key=lambda row: -row.number), "complete": complete}
 
     return await answered(person, Discarded, work)
@@ -228,9 +229,10 @@ async def opened(person: Person, name: str) -> LetterOpened:
     held = letter.letter
     seen = Seen(original_of(held), person.decoders)
     text, truncated = text_of(held.payload)
+    known, _ = await notes(person)
     return LetterOpened(
         read_at=now(),
-        letter=_row(letter, seen.names),
+        letter=_row(letter, seen.names, known),
         event=row_of(seen),
         payload_text=text,
         truncated=truncated or held.original_size is not None,

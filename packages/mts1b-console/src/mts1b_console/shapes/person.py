@@ -60,7 +60,7 @@ class ActRequest(Shape):
     """``POST /api/act/{noun}/{verb}``.
 
     Actions: ``halt/request``, ``halt/clear``, ``deadletters/requeue``, ``deadletters/discard``,
-    ``deadletters/restore``, ``alerts/acknowledge``.
+    ``deadletters/restore``, ``deadletters/note``, ``alerts/acknowledge``.
     With ``preview`` nothing is done. Otherwise ``request_id`` is needed (16 letters, made when the dialog opens;
     the same one twice is one action); what adds risk needs ``digest``, ``reason`` (10 letters) and ``typed`` as well.
     """
@@ -91,7 +91,10 @@ class ActRequest(Shape):
     alert_id: str | None = None
     """For ``alerts/acknowledge``."""
     note: str | None = None
-    """For ``alerts/acknowledge``: what is known or being done; may be left out."""
+    """For ``alerts/acknowledge``: what is known or being done; may be left out. For ``deadletters/note``: what is
+    known; left out, it takes the note away."""
+    about: str | None = None
+    """For ``deadletters/note``: the id of a letter, or the key of a group."""
 
 
 class ActPreview(Answer):

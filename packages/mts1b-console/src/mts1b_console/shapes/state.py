@@ -2,7 +2,7 @@
 
 from typing import Literal
 
-from mts1b_console.shapes.base import Answer, Document, Instant, Shape
+from mts1b_console.shapes.base import Answer, Document, Instant, Problem, Shape
 from mts1b_console.shapes.events import EventRow, Orders, Refusal
 
 
@@ -285,6 +285,14 @@ class Processes(Answer):
     """Answers that say nothing that can be shown."""
 
 
+class Note(Shape):
+    """What somebody knows about a dead letter, or a group of them."""
+
+    actor: str
+    text: str
+    at: Instant
+
+
 class LetterRow(Shape):
     """A dead letter."""
 
@@ -301,6 +309,8 @@ class LetterRow(Shape):
     failed_at: Instant
     requeues: int
     keys: dict[str, str]
+    note: Note | None
+    """Of its own; the group may have one too."""
 
 
 class LetterGroup(Shape):
@@ -321,6 +331,7 @@ class LetterGroup(Shape):
     """All of them, oldest first."""
     trend: list[int]
     """Letters in each of the 24 equal spans between the first and the last of all groups."""
+    note: Note | None
 
 
 class DeadLetters(Answer):
@@ -330,6 +341,8 @@ class DeadLetters(Answer):
     letters: list[LetterRow] | None = None
     unreadable: int | None = None
     """Messages in the stream that are no dead letters."""
+    notes_unknown: Problem | None = None
+    """Why notes cannot be read; the letters can."""
     complete: bool = False
 
 

@@ -2,7 +2,7 @@
 import { get, post, Refusal } from "./api";
 import type { ActDone, ActPreview, ActRequest, Halts } from "../shapes";
 
-export type Action = "halt/request" | "halt/clear" | "deadletters/requeue" | "deadletters/discard" | "deadletters/restore" | "alerts/acknowledge";
+export type Action = "halt/request" | "halt/clear" | "deadletters/requeue" | "deadletters/discard" | "deadletters/restore" | "deadletters/note" | "alerts/acknowledge";
 
 export const newRequest = (): string =>
   Array.from(crypto.getRandomValues(new Uint8Array(16)), (byte) => byte.toString(16).padStart(2, "0")).join("");

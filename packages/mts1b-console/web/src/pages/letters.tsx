@@ -9,10 +9,11 @@ import { may } from "../base/me";
 import { address, param, set } from "../base/route";
 import { fitting, restore } from "../base/runs";
 import { useSource } from "../base/source";
-import type { DeadLetters, Discarded, LetterGroup, LetterOpened, LetterRow, Verdict } from "../shapes";
+import type { DeadLetters, Discarded, LetterGroup, LetterOpened, LetterRow, Note, Verdict } from "../shapes";
 import { Age, Choices, Copy, Data, Nothing, Spark, Trouble, Troubles, Waiting, When } from "../parts/bits";
 import { Refused } from "../parts/event";
 import { Doing, type DoingKind, Progress, RunsTable } from "../parts/letters";
+import { NoteCell, Noted, Noting } from "../parts/note";
 import { type Column, Table } from "../parts/table";
 import { Payload, Raw } from "../parts/tree";
 
@@ -25,12 +26,20 @@ export function LettersPage() {
   const letter = param("letter");
   const group = groups?.find((each) => each.key === key) ?? (key ? undefined : (groups?.find((each) => each.ids.includes(letter)) ?? groups?.[0]));
   const total = groups?.reduce((sum, each) => sum + each.count, 0) ?? null;
+  const noting = useSignal(false);
   const start = (kind: DoingKind) => (): void => {
     if (group && may(`deadletters.${kind}`)) doing.value = { kind, ids: group.ids, group };
   };
   useKeys([
     { keys: "r", words: "requeue the group…", run: start("requeue") },
     { keys: "d", words: "discard the group…", run: start("discard") },
+    {
+      keys: "n",
+      words: "write a note on the group or the letter…",
+      run: () => {
+        noting.value = group !== undefined && may("deadletters.note");
+      },
+    },
     { keys: "e", words: "export", run: () => document.getElementById("export-letters")?.click() },
   ]);
   return (
@@ -50,6 +59,7 @@ export function LettersPage() {
         </span>
       </div>
       <Troubles of={source} />
+      <Trouble problem={found?.notes_unknown} />
       <Waiting of={source} />
       <Progress onChange={() => void source.again()} />
       {groups && groups.length === 0 && (
@@ -63,10 +73,18 @@ export function LettersPage() {
           <Nothing title="This group is empty now.">Its letters were requeued or discarded, or are of another cause since.</Nothing>
         </div>
       )}
-      {group && <Group key={group.key} group={group} letters={found?.letters?.filter((each) => group.ids.includes(each.id)) ?? []} onDo={(kind, ids) => (doing.value = { kind, ids, group })} />}
+      {group && <Group key={group.key} group={group} letters={found?.letters?.filter((each) => group.ids.includes(each.id)) ?? []} onDo={(kind, ids) => (doing.value = { kind, ids, group })} onNote={() => (noting.value = true)} />}
       <RunsTable />
       <DiscardedLetters />
       {doing.value && <Doing {...doing.value} onClose={() => (doing.value = null)} />}
+      {noting.value && group && (
+        <Noting
+          group={group}
+          letter={found?.letters?.find((each) => each.id === (letter || group.example))}
+          onClose={() => (noting.value = false)}
+          onDone={() => void source.again()}
+        />
+      )}
     </>
   );
 }
@@ -137,6 +155,8 @@ function Groups({ groups, chosen }: { groups: LetterGroup[]; chosen: string }) {
     { id: "consumer", head: "given up by", cell: (row) => row.consumer, sort: (row) => row.consumer },
     { id: "reason", head: "reason", cell: (row) => row.reason.replaceAll("_", " "), sort: (row) => row.reason },
     { id: "error", head: "error", cell: (row) => <Data>{row.error.split("\n")[0]!}</Data>, sort: (row) => row.error, class: "rest" },
+    // nobody has written anything, as mostly: then the error has the room
+    ...(groups.some((each) => each.note) ? [{ id: "note", head: "note", cell: (row: LetterGroup) => <NoteCell note={row.note} />, class: "rest" }] : []),
     { id: "first", head: "first", cell: (row) => <When t={row.first} />, sort: (row) => row.first },
     { id: "last", head: "last", cell: (row) => <When t={row.last} />, sort: (row) => row.last },
   ];
@@ -147,7 +167,7 @@ function Groups({ groups, chosen }: { groups: LetterGroup[]; chosen: string }) {
   );
 }
 
-function Group({ group, letters, onDo }: { group: LetterGroup; letters: LetterRow[]; onDo: (kind: DoingKind, ids: string[]) => void }) {
+function Group({ group, letters, onDo, onNote }: { group: LetterGroup; letters: LetterRow[]; onDo: (kind: DoingKind, ids: string[]) => void; onNote: () => void }) {
   const open = param("letter") || group.example;
   const one = letters.find((each) => each.id === open);
   const columns: Column<LetterRow>[] = [
@@ -155,6 +175,7 @@ function Group({ group, letters, onDo }: { group: LetterGroup; letters: LetterRo
     { id: "event", head: "event", cell: (row) => <a href={`/event/${row.stream}/${row.sequence}`}>{`${row.stream}:${row.sequence}`}</a> },
     { id: "about", head: "order", cell: (row) => <About letter={row} />, class: "rest" },
     { id: "requeues", head: "requeued", num: true, cell: (row) => (row.requeues ? <b class="warning">{count(row.requeues)}</b> : "0") },
+    ...(letters.some((each) => each.note) ? [{ id: "note", head: "note", cell: (row: LetterRow) => <NoteCell note={row.note} />, class: "rest" }] : []),
     // of one subject, as nearly always, the letter beside it says which
     ...(group.subjects.length > 1 ? [{ id: "subject", head: "subject", cell: (row: LetterRow) => <Data>{subject(row.subject)}</Data>, class: "rest" }] : []),
   ];
@@ -181,13 +202,19 @@ function Group({ group, letters, onDo }: { group: LetterGroup; letters: LetterRo
               Discard {count(group.count)}… <kbd>d</kbd>
             </button>
           )}
+          {may("deadletters.note") && (
+            <button type="button" onClick={onNote}>
+              Note… <kbd>n</kbd>
+            </button>
+          )}
           {!may("deadletters.requeue") && !may("deadletters.discard") && <span class="dim">your role may look, and do nothing about them</span>}
         </span>
       </header>
       <div class="body">
+        <Noted note={group.note} />
         <div class="split open letters">
           <Table label="letters of the group" sortParam="letters" columns={columns} rows={letters} id={(row) => row.id} chosen={open} onOpen={(row) => set({ letter: row.id })} />
-          <Letter key={open} id={open} />
+          <Letter key={open} id={open} note={one?.note} />
         </div>
       </div>
     </section>
@@ -231,7 +258,7 @@ function Verdicts({ ids }: { ids: string[] }) {
   );
 }
 
-function Letter({ id }: { id: string }) {
+function Letter({ id, note }: { id: string; note: Note | null | undefined }) {
   const source = useSource<LetterOpened>(`/api/deadletters/${encodeURIComponent(id)}`, 0);
   const found = source.data.value;
   const tab = useSignal<"error" | "payload" | "headers">("error");
@@ -262,6 +289,7 @@ function Letter({ id }: { id: string }) {
           <span>requeued before: {count(found.letter.requeues)}</span>
         </span>
       </header>
+      <Noted note={note === undefined ? found.letter.note : note} />
       {found.refused ? <Refused refused={found.refused} /> : <p class="nothing good">✓ The models of this console take the message: what failed was the handler.</p>}
       <div class="tabs">
         <Choices

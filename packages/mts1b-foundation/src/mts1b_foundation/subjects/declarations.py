@@ -8,7 +8,7 @@ named by its idempotency key alone, as producers outside this project do it, its
 
 from typing import Any
 
-from mts1b_foundation.deadletters import DeadLetter
+from mts1b_foundation.deadletters import DeadLetter, DeadLetterNote
 from mts1b_foundation.fills import BrokerCancel, BrokerFill, BrokerRejection, Fill
 from mts1b_foundation.marketdata import Bar, Quote, SessionClosed, SessionPrices
 from mts1b_foundation.operations import (
@@ -295,6 +295,14 @@ OPERATIONS_DEADLETTERS_DISCARDED = DurableSubject(
     description="A dead letter was discarded; it is kept for a week, in which it can be restored.",
     dedupe_key="{dead_letter_id}",
 )
+OPERATIONS_DEADLETTERS_NOTED = DurableSubject(
+    "mts.v1.operations.deadletters.noted",
+    producer="mts1b-operations",
+    payload=DeadLetterNote,
+    tier=Tier.AT_LEAST_ONCE,
+    description="Somebody wrote down what is known about a dead letter or a group of them.",
+    dedupe_key="{note_id}",
+)
 
 SUBJECTS: tuple[Subject[Any], ...] = (
     OMS_ORDERS_CREATED,
@@ -331,6 +339,7 @@ SUBJECTS: tuple[Subject[Any], ...] = (
     OMS_DEADLETTERS_CREATED,
     OPERATIONS_DEADLETTERS_CREATED,
     OPERATIONS_DEADLETTERS_DISCARDED,
+    OPERATIONS_DEADLETTERS_NOTED,
     RESEARCH_DEADLETTERS_CREATED,
     RISK_DEADLETTERS_CREATED,
     TREASURY_DEADLETTERS_CREATED,

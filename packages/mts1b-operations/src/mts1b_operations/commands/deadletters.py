@@ -1,10 +1,11 @@
 """Messages that a consumer gave up on: list, show, requeue or discard them."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Annotated, Any, TypeVar
 
 import typer
+from mts1b_foundation.deadletters import DeadLetterNote
 from mts1b_platform.command_line import user
 from mts1b_platform.eventbus import BusError, EventBus
 from mts1b_platform.observability.audit import AuditError
@@ -25,9 +26,12 @@ from mts1b_operations.deadletters.letters import (
     only,
 )
 from mts1b_operations.deadletters.mover import Mover
+from mts1b_operations.deadletters.notes import note_on, notes
 from mts1b_operations.deadletters.requeue import requeue
 from mts1b_operations.deadletters.steps import Outcome
 from mts1b_operations.halt import REPO
+from mts1b_operations.history.lines import clean
+from mts1b_operations.people import views
 from mts1b_operations.people.asked import Scope
 from mts1b_operations.people.asking import look
 from mts1b_operations.people.letters import Asking, restore_as_person
@@ -68,7 +72,12 @@ def ls(
     """
     wanted = Selection(consumer=consumer, stream=stream, subject=subject, reason=reason, error=error)
     place = DISCARDED if discarded else STREAM
-    rows, unreadable = on_bus(lambda bus: _each(bus, wanted, _row, place), servers)
+
+    async def read(bus: EventBus) -> tuple[list[dict[str, Any]], list[int]]:
+        known = await notes(bus)
+        return await _each(bus, wanted, lambda one: _row(one, known), place)
+
+    rows, unreadable = on_bus(read, servers)
     print_listing(rows, as_json=as_json, empty="no letter was discarded" if discarded else "no dead letters")
     _refuse_unreadable(unreadable)
 
@@ -81,10 +90,19 @@ def show(
 
     Example: mts1b deadletters show OMS_FILLS:17:treasury
     """
-    found = only(on_bus(lambda bus: letters(bus, Selection(ids=(identity,))), servers))
+
+    async def read(bus: EventBus) -> tuple[Letter | None, dict[str, DeadLetterNote]]:
+        return only(await letters(bus, Selection(ids=(identity,)))), await notes(bus)
+
+    found, known = on_bus(read, servers)
     if found is None:
         raise DeadLetterError(f"there is no dead letter {identity!r}: see `mts1b deadletters ls`")
-    document = {"number": found.seq, **found.letter.model_dump(mode="json"), "payload": _payload(found)}
+    document = {
+        "number": found.seq,
+        **found.letter.model_dump(mode="json"),
+        "payload": _payload(found),
+        "note": _noted(note_on(found, known)),
+    }
     if as_json:
         print_json(document)
         return
@@ -100,7 +118,11 @@ def stats(*, servers: Servers = None, as_json: Json = False) -> None:
 
     Example: mts1b deadletters stats --json
     """
-    found, unreadable = on_bus(lambda bus: _each(bus, Selection(), Letter.without_message), servers)
+
+    async def read(bus: EventBus) -> tuple[tuple[list[Letter], list[int]], dict[str, DeadLetterNote]]:
+        return await _each(bus, Selection(), Letter.without_message), await notes(bus)
+
+    (found, unreadable), known = on_bus(read, servers)
     groups = grouped(found)
     rows: list[dict[str, Any]] = [
         {
@@ -112,6 +134,8 @@ def stats(*, servers: Servers = None, as_json: Json = False) -> None:
             "first": group.first and group.first.isoformat(timespec="seconds"),
             "last": group.last and group.last.isoformat(timespec="seconds"),
             "example": group.example,
+            "group": group.key,
+            "note": _noted(known.get(group.key)),
         }
         for group in groups
     ]
@@ -220,6 +244,28 @@ def restore_command(
     _say(done, problems, as_json=as_json)
 
 
+@app.command("note")
+def note_command(
+    about: Annotated[
+        str, typer.Argument(help="Id or number of a dead letter, or a group of `mts1b deadletters stats`.")
+    ],
+    *,
+    note: Annotated[str, typer.Option("--note", help="What is known; an empty text takes the note away.")],
+    fund: Fund = None,
+    actor: Actor = None,
+    servers: Servers = None,
+) -> None:
+    """Write down what is known about a dead letter or a group, for everybody who sees it.
+
+    Example: mts1b deadletters note 9c41d0a7be52 --note "known: venue X was down, wait until Monday"
+    """
+
+    def work(bus: EventBus) -> Awaitable[str]:
+        return views.note_letters(bus, about, text=note.strip(), actor=actor or user() or REPO, fund=fund)
+
+    say(on_bus(work, servers, service=_SERVICE))
+
+
 @app.command("runs")
 def runs_command(*, fund: Fund = None, servers: Servers = None, as_json: Json = False) -> None:
     """List what people began with many dead letters within a day, the newest first, and how far each run is.
@@ -315,7 +361,12 @@ def _not_letters(numbers: list[int]) -> str:
     )
 
 
-def _row(one: Letter) -> dict[str, Any]:
+def _noted(said: DeadLetterNote | None) -> str | None:
+    """A note in one line: who, when, what."""
+    return said and f"{said.actor}, {said.noted_at.isoformat(timespec='seconds')}: {clean(said.text)}"
+
+
+def _row(one: Letter, known: Mapping[str, DeadLetterNote]) -> dict[str, Any]:
     letter = one.letter
     return {
         "number": one.seq,
@@ -326,6 +377,7 @@ def _row(one: Letter) -> dict[str, Any]:
         "requeues": one.requeues,
         "failed_at": letter.failed_at.isoformat(timespec="seconds"),
         "error": letter.error.splitlines()[0][:80] if letter.error else "",
+        "note": _noted(note_on(one, known)),
     }
 
 

@@ -1,5 +1,6 @@
 """Reading the dead letters: all of them, some of them, and in groups by consumer and error."""
 
+import hashlib
 import re
 from collections.abc import AsyncGenerator, Iterable, Sequence
 from contextlib import aclosing
@@ -101,6 +102,11 @@ class Group:
     subjects: set[str] = field(default_factory=set[str])
     example: str = ""
     """The id of the latest."""
+
+    @property
+    def key(self) -> str:
+        """Names it in notes and links: the same for letters of this cause that come later."""
+        return hashlib.sha256(f"{self.consumer}\0{self.reason}\0{self.error}".encode()).hexdigest()[:12]
 
 
 async def letters(bus: EventBus, selection: Selection | None = None) -> list[Letter]:

@@ -7,8 +7,8 @@
     order     {"run_id", "order": "go-on" | "stop" | "end"}      of what was begun with {"run": true, "first": 1}
 
 What adds risk is done only when it is still what the preview said, and when the audit log has it first. A halt waits
-for neither: it needs no digest, and bookkeeping that fails or stands still is logged and holds up nothing. So does
-saying that somebody looks after an alert.
+for neither: it needs no digest, and bookkeeping that fails or stands still is logged and holds up nothing. So do
+saying that somebody looks after an alert, and a note on dead letters.
 """
 
 import asyncio

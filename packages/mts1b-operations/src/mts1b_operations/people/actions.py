@@ -11,6 +11,7 @@ from mts1b_operations.monitor.standing import NoSuchAlert, acknowledge, alerts_i
 from mts1b_operations.people.action import REASON, Action, Preview, id_of
 from mts1b_operations.people.asked import Asked, Declined
 from mts1b_operations.people.letter_actions import Discard, Requeue, Restore
+from mts1b_operations.people.note_action import NoteLetters
 
 
 class RequestHalt:
@@ -138,5 +139,6 @@ ACTIONS: Final[Mapping[str, Action]] = {
     "deadletters.requeue": Requeue(),
     "deadletters.discard": Discard(),
     "deadletters.restore": Restore(),
+    "deadletters.note": NoteLetters(),
 }
 """By noun and verb."""

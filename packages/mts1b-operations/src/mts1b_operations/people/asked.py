@@ -89,6 +89,8 @@ class Asked:
             raise Declined(
                 "bad-request", f"{self.what} needs {name!r}, a text of {least} to {most} letters", f"give --{name}"
             )
+        if any("\ud800" <= letter <= "\udfff" for letter in value):
+            raise Declined("bad-request", f"{name!r} holds half a character, which cannot be stored", "write it again")
         return value.strip()
 
     def texts(self, name: str, *, most: int) -> tuple[str, ...]:

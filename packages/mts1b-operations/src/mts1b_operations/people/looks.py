@@ -21,6 +21,7 @@ from mts1b_platform.observability.audit import search
 from mts1b_platform.threads import in_thread
 
 from mts1b_operations.deadletters.letters import Selection, each_letter
+from mts1b_operations.deadletters.notes import note_on, notes
 from mts1b_operations.groups import offices
 from mts1b_operations.halt import halts_in_force
 from mts1b_operations.index.keys import key_of
@@ -116,11 +117,14 @@ async def _deadletters(bus: EventBus, asked: Asked) -> Mapping[str, Any]:
     rows: list[dict[str, Any]] = []
     end = time.monotonic() + LONGEST
     complete = True
+    known = await notes(bus)
     async with aclosing(each_letter(bus, selection, unreadable)) as found:
         async for letter in found:
             if asked.scope.covers(letter.letter.subject):
                 document = letter.without_message().letter.model_dump(mode="json", exclude={"payload", "headers"})
-                rows.append({"number": letter.seq, **document, "requeues": letter.requeues})
+                said = note_on(letter, known)
+                noted = said and said.model_dump(mode="json")
+                rows.append({"number": letter.seq, **document, "requeues": letter.requeues, "note": noted})
             if len(rows) >= MOST_ROWS or time.monotonic() > end:
                 complete = False
                 break

@@ -10,6 +10,7 @@ from typing import Any, Final
 from mts1b_foundation.operations import Alert, AlertAcknowledgement, HaltObedience, HaltRequest
 from mts1b_platform.eventbus import EventBus
 
+from mts1b_operations.deadletters.notes import note
 from mts1b_operations.halt import Halt, HaltError, Requested, halts_in_force, request_halt, wait_for_obedience
 from mts1b_operations.halt import clear_halt as clear_as_service
 from mts1b_operations.lag import ConsumerLag, consumer_lags
@@ -144,6 +145,19 @@ async def acknowledge_alert(bus: EventBus, alert_id: str, *, note: str, actor: s
         return f"{actor} looks after alert {alert_id}"
     done = await act(bus, "alerts.acknowledge", alert_id=alert_id, note=note)
     return f"{done['by']} looks after alert {alert_id}"
+
+
+async def note_letters(bus: EventBus, about: str, *, text: str, actor: str, fund: str | None = None) -> str:
+    """Write a note on a dead letter or a group; what was written, in words. A person is named by the server.
+
+    Raises:
+        DeadLetterError, AuditError, BusError, Declined: it could not be.
+    """
+    if not bus.identity.has_token:
+        said = (await note(bus, about, text=text, actor=actor)).about
+    else:
+        said = (await act(bus, "deadletters.note", Scope(fund), about=about, note=text))["note"]["about"]
+    return f"noted on {said}" if text else f"{said} has no note any more"
 
 
 def _standing(row: Mapping[str, Any]) -> Standing:

@@ -205,4 +205,12 @@ STREAMS: tuple[StreamDefinition, ...] = (
         max_age="7d",
         volume=Volume(5_000, 4_000),
     ),
+    StreamDefinition(
+        name="DEADLETTERS_NOTES",
+        subjects=("mts.v1.operations.deadletters.noted",),
+        description="What people wrote down about dead letters.",
+        max_age="30d",
+        max_msgs_per_subject=5_000,
+        volume=Volume(200, 1_000),
+    ),
 )

@@ -1,6 +1,7 @@
 """Every page in both themes: nothing is refused by the policy, nothing asked elsewhere, axe has nothing to say."""
 
 import json
+import re
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -90,7 +91,13 @@ async def test_dialogs_keep_the_rules_of_accessibility(visit: Visit) -> None:
     page = await visit("/deadletters", bypass_csp=True)
     await page.get_by_role("region", name="the letter").wait_for()
     found: list[str] = []
-    for keys, name in {"Shift+H": "halt trading", "r": "Requeue", "?": "keys", "Control+k": "find or do"}.items():
+    for keys, name in {
+        "Shift+H": "halt trading",
+        "r": "Requeue",
+        "n": "note on",
+        "?": "keys",
+        "Control+k": "find or do",
+    }.items():
         await page.keyboard.press(keys)
         await page.get_by_role("dialog", name=name).wait_for()
         found += await violations(page)
@@ -107,6 +114,42 @@ async def test_a_telephone_shows_what_is_needed_at_night(visit: Visit, stage: St
     await expect(page.get_by_role("button", name="HALT ·1")).to_be_in_viewport()
     assert await page.evaluate("document.documentElement.scrollWidth") <= _NARROW
     assert not await violations(page)
+
+
+_CUT_WORDS = """each => {
+    const text = document.createTreeWalker(each, NodeFilter.SHOW_TEXT), cut = [];
+    while (text.nextNode()) for (const word of text.currentNode.data.matchAll(/[^_/.:\\s-]+[_/.:-]?/g)) {
+        const range = document.createRange();
+        range.setStart(text.currentNode, word.index);
+        range.setEnd(text.currentNode, word.index + word[0].length);
+        if (new Set([...range.getClientRects()].map(line => line.top)).size > 1) cut.push(word[0]);
+    }
+    return cut;
+}"""
+"""Words of an element that begin in one line and end in another."""
+
+
+@pytest.mark.parametrize("table", ["alerts in force", "cleared alerts"])
+async def test_a_telephone_shows_alerts_with_their_figures_and_whole_names(visit: Visit, table: str) -> None:
+    page = await visit("/alerts", width=_NARROW, height=740)
+    found = page.get_by_role("region", name=table)
+    await found.wait_for()
+    assert await found.evaluate("each => each.scrollWidth <= each.clientWidth"), "columns lie beyond the edge"
+    assert await found.locator("tbody").evaluate(_CUT_WORDS) == []
+    if table == "alerts in force":
+        await expect(found.get_by_role("row", name="slow consumer")).to_contain_text(re.compile("nobody.*41 s of 30 s"))
+
+
+async def test_a_telephone_shows_when_a_story_begins(visit: Visit) -> None:
+    page = await visit(f"/order/{ORDER}", width=_NARROW, height=740)
+    line = page.get_by_role("region", name="timeline")
+    first, box = await line.locator("text.when").first.bounding_box(), await line.bounding_box()
+    assert first is not None
+    assert box is not None
+    assert box["x"] <= first["x"]
+    assert first["x"] + first["width"] <= box["x"] + box["width"]
+    await line.evaluate("each => { each.firstChild.style.minWidth = '900px'; each.scrollLeft = 40 }")
+    await expect(line.locator("text.when")).to_have_count(0)  # a time is shown whole or not at all
 
 
 async def test_a_telephone_names_the_environment_in_full(visit: Visit) -> None:

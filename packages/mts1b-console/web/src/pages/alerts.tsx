@@ -9,7 +9,7 @@ import { causeOf, runbooks } from "../base/runbooks";
 import { useSource } from "../base/source";
 import { both, parse, span } from "../base/time";
 import type { Alert, Alerts } from "../shapes";
-import { Age, announce, Command, Data, For, Nothing, Trouble, Troubles, Waiting, When } from "../parts/bits";
+import { Age, announce, Command, Data, For, Name, Nothing, Trouble, Troubles, Waiting, When } from "../parts/bits";
 import { type Column, Table } from "../parts/table";
 
 const value = (figure: number, unit: string): string => {
@@ -25,6 +25,25 @@ const severity = (alert: Alert) => (
   </span>
 );
 
+const lookedAfter = (alert: Alert) =>
+  alert.acknowledged ? (
+    <span title={`${alert.acknowledged.note}\n${both(alert.acknowledged.at)}`}>
+      <Data>{alert.acknowledged.actor}</Data>
+    </span>
+  ) : (
+    <span class="warning">nobody</span>
+  );
+
+/** What kind it is; on a telephone also how bad. */
+const what = (alert: Alert) => (
+  <>
+    <span class={`narrow ${alert.severity}`}>
+      <span aria-hidden="true">{alert.severity === "critical" ? "✖" : "▲"}</span> <span class="unseen">{alert.severity}</span>
+    </span>
+    <b>{alert.name.replaceAll("_", " ")}</b>
+  </>
+);
+
 export function AlertsPage() {
   const source = useSource<Alerts>("/api/alerts", 2000);
   const found = source.data.value;
@@ -32,31 +51,39 @@ export function AlertsPage() {
   const open = param("open");
   const one = alerts?.find((alert) => alert.alert_id === open) ?? alerts?.[0];
   const columns: Column<Alert>[] = [
-    { id: "severity", head: "severity", cell: severity, sort: (row) => row.severity },
-    { id: "name", head: "what", cell: (row) => <b>{row.name.replaceAll("_", " ")}</b>, sort: (row) => row.name },
-    { id: "target", head: "of", cell: (row) => <Data>{row.target}</Data>, sort: (row) => row.target, class: "wraps" },
-    { id: "value", head: "is", num: true, cell: (row) => value(row.value, row.unit) },
-    { id: "threshold", head: "limit", num: true, cell: (row) => value(row.threshold, row.unit) },
-    { id: "summary", head: "in words", cell: (row) => <Data>{row.summary}</Data>, class: "rest" },
+    { id: "severity", head: "severity", cell: severity, sort: (row) => row.severity, aside: true },
     {
-      id: "who",
-      head: "looked after by",
-      cell: (row) =>
-        row.acknowledged ? (
-          <span title={`${row.acknowledged.note}\n${both(row.acknowledged.at)}`}>
-            <Data>{row.acknowledged.actor}</Data>
-          </span>
-        ) : (
-          <span class="warning">nobody</span>
-        ),
-      sort: (row) => row.acknowledged?.actor ?? null,
+      id: "name",
+      head: "what",
+      cell: (row) => (
+        <>
+          {what(row)} <span class="narrow line">{lookedAfter(row)}</span>
+        </>
+      ),
+      sort: (row) => row.name,
+      class: "wraps",
     },
+    { id: "target", head: "of", cell: (row) => <Name>{row.target}</Name>, sort: (row) => row.target, class: "wraps" },
+    {
+      id: "value",
+      head: "is",
+      num: true,
+      cell: (row) => (
+        <>
+          {value(row.value, row.unit)} <span class="narrow line dim">of {value(row.threshold, row.unit)}</span>
+        </>
+      ),
+    },
+    { id: "threshold", head: "limit", num: true, cell: (row) => value(row.threshold, row.unit), aside: true },
+    { id: "summary", head: "in words", cell: (row) => <Data>{row.summary}</Data>, class: "rest", aside: true },
+    { id: "who", head: "looked after by", cell: lookedAfter, sort: (row) => row.acknowledged?.actor ?? null, aside: true },
     { id: "age", head: "for", num: true, cell: (row) => <For t={row.raised_at} />, sort: (row) => row.raised_at },
   ];
   const past: Column<Alert>[] = [
-    ...columns.filter((column) => ["severity", "name", "target", "summary"].includes(column.id)),
+    ...columns.filter((column) => ["severity", "name", "target"].includes(column.id)).map((column) => (column.id === "name" ? { ...column, cell: what } : column)),
+    { id: "summary", head: "in words", cell: (row) => <Data>{row.summary}</Data>, class: "rest", aside: true },
     { id: "raised", head: "raised", cell: (row) => <When t={row.raised_at} />, sort: (row) => row.raised_at },
-    { id: "cleared", head: "cleared", cell: (row) => <When t={row.cleared_at} />, sort: (row) => row.cleared_at },
+    { id: "cleared", head: "cleared", cell: (row) => <When t={row.cleared_at} />, sort: (row) => row.cleared_at, aside: true },
     { id: "lasted", head: "lasted", num: true, cell: (row) => span((parse(row.cleared_at) - parse(row.raised_at)) / 1000) },
   ];
   return (

@@ -99,6 +99,12 @@ export function Data({ children, class: name = "" }: { children: string | null |
   return <bdi class={`data ${name}`}>{children === null || children === undefined || children === "" ? "–" : visible(children)}</bdi>;
 }
 
+/** A name that may go on in the next line where one of its words ends, and nowhere else. */
+export function Name({ children }: { children: string }) {
+  const words = visible(children).split(/(?<=[_/.:-])/);
+  return <bdi class="data">{words.flatMap((word, index) => (index ? [<wbr />, word] : [word]))}</bdi>;
+}
+
 export function Copy({ text, label = "copy" }: { text: string; label?: string }) {
   const done = useSignal(false);
   const copy = async (): Promise<void> => {

@@ -16,6 +16,8 @@ export interface Column<Row> {
   class?: string;
   /** Left out while something is open beside the table. */
   wide?: boolean;
+  /** Left out on a telephone: the row says it elsewhere, or what opens does. */
+  aside?: boolean;
 }
 
 export interface TableProps<Row> {
@@ -182,7 +184,7 @@ class Line extends Component<LineProps> {
     return (
       <tr role="row" aria-rowindex={index} aria-current={chosen ? "true" : undefined} class={`${chosen ? "chosen" : ""} ${name}`} onClick={this.click}>
         {columns.map((column) => (
-          <td key={column.id} role="cell" class={`${column.num ? "num" : ""} ${column.class ?? ""}`}>
+          <td key={column.id} role="cell" class={`${column.num ? "num" : ""} ${column.aside ? "aside" : ""} ${column.class ?? ""}`}>
             {column.cell(row)}
           </td>
         ))}
@@ -219,7 +221,7 @@ function Head({ column, order, param: name }: { column: Column<unknown>; order: 
   const mine = down || order === column.id;
   const next = mine ? (down ? column.id : null) : `-${column.id}`;
   return (
-    <th role="columnheader" scope="col" class={column.num ? "num" : ""} aria-sort={mine ? (down ? "descending" : "ascending") : undefined} title={column.title}>
+    <th role="columnheader" scope="col" class={`${column.num ? "num" : ""} ${column.aside ? "aside" : ""}`} aria-sort={mine ? (down ? "descending" : "ascending") : undefined} title={column.title}>
       {column.sort ? (
         <button type="button" onClick={() => set({ [name]: next })}>
           {column.head || <span class="unseen">{column.title}</span>}

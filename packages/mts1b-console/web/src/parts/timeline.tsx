@@ -1,5 +1,6 @@
 // A story over time: a lane a service, a mark an event. Where nothing happens for long the axis is broken, and says for
 // how long.
+import { useSignal } from "@preact/signals";
 import { useEffect, useMemo, useRef } from "preact/hooks";
 import { service, subject } from "../base/format";
 import { clock, parse, span } from "../base/time";
@@ -10,6 +11,8 @@ export type Axis = "time" | "step";
 const LANE = 24;
 const LEFT = 104;
 const TOP = 22;
+/** From the last event to the words about what is missing. */
+const BESIDE = 60;
 
 interface Break {
   x: number;
@@ -51,13 +54,15 @@ interface TimelineProps {
 export function Timeline({ events, missing, axis, chosen, onOpen }: TimelineProps) {
   const placed = useMemo(() => place(events.map((each) => parse(each.event.t)), axis), [events, axis]);
   const box = useRef<HTMLDivElement>(null);
+  const moved = useSignal(false);
   useEffect(() => {
     if (missing.length > 0 && box.current) box.current.scrollLeft = box.current.scrollWidth; // what is missing is at the end
   }, [missing.length > 0]);
   const lanes = [...new Set([...events.map((each) => each.event.by || "?"), ...missing.map((each) => each.by)])];
   const late = missing.length > 0;
   const lead = 10;
-  const width = Math.max(240, lead + placed.width + (late ? 190 : 40));
+  const waits = missing.map((each) => span(each.waiting_seconds).length);
+  const width = Math.max(220, lead + placed.width + (late ? BESIDE + 8 * (Math.max(...waits) + 2) : 40));
   const height = TOP + lanes.length * LANE + 8;
   const y = (by: string): number => TOP + lanes.indexOf(by) * LANE + LANE / 2;
   const at = new Map(events.map((each, index) => [each.event.id, index]));
@@ -72,12 +77,12 @@ export function Timeline({ events, missing, axis, chosen, onOpen }: TimelineProp
           </text>
         ))}
       </svg>
-      <div class="scroll" ref={box} tabIndex={0} role="region" aria-label="timeline">
+      <div class="scroll" ref={box} tabIndex={0} role="region" aria-label="timeline" onScroll={(event) => (moved.value = event.currentTarget.scrollLeft > lead)}>
       <svg height={height} style={{ minWidth: `${width}px` }} role="group" aria-label={`${events.length} events by ${lanes.map(service).join(", ")}`}>
         {lanes.map((by) => (
           <line key={by} class="lane" x1={0} x2="100%" y1={y(by)} y2={y(by)} />
         ))}
-        {first && (
+        {first && !moved.value && (
           <text class="when" x={lead} y={13}>
             {clock(first.event.t, { millis: true })}
           </text>
@@ -110,7 +115,7 @@ export function Timeline({ events, missing, axis, chosen, onOpen }: TimelineProp
           const index = at.get(each.after);
           const x = lead + (index === undefined ? placed.width : placed.xs[index]!);
           const from = index === undefined ? y(each.by) : y(events[index]!.event.by || "?");
-          const end = lead + placed.width + 90;
+          const end = lead + placed.width + BESIDE;
           return (
             <g key={`${each.after} ${each.by}`} class={each.late ? "missing late" : "missing"}>
               <path d={`M${x},${from} V${y(each.by)} H${end - 8}`} />

@@ -1,9 +1,11 @@
 """People at the console of a locked-down bus: each sees and does what the server lets the role, and nothing else."""
 
 import asyncio
+import json
 import uuid
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -12,14 +14,22 @@ import pytest
 import pytest_asyncio
 from mts1b_console.settings import ConsoleSettings
 from mts1b_console.web.app import serving
+from mts1b_foundation.deadletters import DeadLetter, DeadLetterReason
+from mts1b_foundation.event import Event
 from mts1b_foundation.marketdata import Quote
+from mts1b_foundation.orders import Order
 from mts1b_foundation.samples import NAV, ORDER, QUOTE
-from mts1b_foundation.subjects import MARKETDATA_QUOTES, OMS_ORDERS_CREATED, TREASURY_NAV
-from mts1b_operations.auth.roles import Role
+from mts1b_foundation.subjects import MARKETDATA_QUOTES, OMS_DEADLETTERS_CREATED, OMS_ORDERS_CREATED, TREASURY_NAV
+from mts1b_operations.auth.roles import ROLES, Role
+from mts1b_operations.history import seen
+from mts1b_operations.people.asked import Declined
+from mts1b_operations.people.asking import look, preview
 from mts1b_operations.people.serve import acting, looking
 from mts1b_platform.cli import run
 from mts1b_platform.config import Settings
 from mts1b_platform.eventbus import LiveEvent
+from mts1b_platform.eventbus.jetstream.stored import read_stored
+from mts1b_platform.eventbus.protocol.envelope import REQUEUES
 from mts1b_platform.service import Service
 from people import Gate
 
@@ -293,3 +303,103 @@ async def test_each_process_is_shown_with_what_it_handles_and_when_its_certifica
         await serving
         silent = await olga.until("/api/processes", lambda found: found["processes"][0]["silent_since"])
         assert silent["processes"][0]["service"] == "mts1b-treasury"
+
+
+async def test_a_sensitive_field_is_shown_to_who_may_see_it_and_to_nobody_else(
+    consoles: Consoles,
+    responders: AsyncExitStack,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+):
+    """Opened, found, exported, in a story, in a tail, in a dead letter; an order's price is marked here."""
+    del responders
+    trader = ROLES["trader"]
+    subjects = (*trader.subjects, "mts.*.*.deadletters.>")
+    looks, acts = (*trader.looks, "deadletters.>"), ("deadletters.>",)
+    consoles.gate.roles["masked"] = Role("masked", subjects, looks=looks, acts=acts)
+    consoles.gate.roles["seeing"] = Role("seeing", subjects, looks=(*looks, "sensitive"), acts=acts)
+
+    def marked(payload: type[Event]) -> frozenset[str]:
+        return frozenset({"limit_price"} if payload is Order else ())
+
+    monkeypatch.setattr(seen, "sensitive_fields", marked)
+    price = "71234.56"
+    order = ORDER.model_copy(update={"limit_price": Decimal(price)})
+    oms = await consoles.gate.locked.bus("mts1b-oms")
+    await oms.emit(OMS_ORDERS_CREATED, order)
+    stored = await read_stored(oms, "OMS_ORDERS", seq=1)
+    assert stored is not None
+    letter = DeadLetter.of_stored(
+        subject=stored.wire.subject.decode(), headers=stored.wire.headers.readable() | {REQUEUES: "4"},
+        payload=stored.wire.payload, stream="OMS_ORDERS", sequence=1, stored_at=stored.time, consumer="treasury",
+        deliveries=1, reason=DeadLetterReason.REJECTED, error=f"no margin for {price}",
+    )  # fmt: skip
+    await oms.emit(OMS_DEADLETTERS_CREATED, letter)
+    pages = (
+        "/api/events/OMS_ORDERS/1", f"/api/order/{order.order_id}", "/api/orders", "/api/deadletters",
+        f"/api/deadletters/{letter.dead_letter_id}", "/api/events?q=subject:oms.orders.created",
+        "/api/export?format=jsonl&q=subject:oms.orders.created", "/api/export?format=csv&q=subject:oms.orders.created",
+        "/api/events/DEADLETTERS/1",
+    )  # fmt: skip
+    for role, sees in (("masked", False), ("seeing", True)):
+        async with consoles.page(f"p-{role}", role) as page:
+            for path in pages:
+                async with page.http.get(f"{page.address}{path}") as answer:
+                    assert answer.status == 200, (path, await answer.text())
+                    text = await answer.text()
+                    assert (price in text) is sees, (role, path)
+            groups = (await page.get("/api/deadletters"))["groups"]
+            for query in (price, f"limit_price:{price}", "limit_price>70000"):
+                found = await page.get(f"/api/events?q={query}")
+                assert bool(found["events"]) is sees, (role, query)
+            headers = {"Origin": page.address}
+            async with page.http.ws_connect(f"{page.address}/live", headers=headers) as live, asyncio.timeout(30):
+                await live.send_json({"op": "hello", "csrf": page.me["csrf"]})
+                await live.send_json({"op": "watch", "id": 1, "subject": "oms.orders.created", "mode": "all"})
+                while (await live.receive_json())["type"] != "frame":
+                    pass
+                await oms.emit(OMS_ORDERS_CREATED, order, msg_id=f"again-{role}")
+                while not (frame := await live.receive_json()).get("rows"):
+                    pass
+                assert (price in str(frame)) is sees, frame
+                await live.send_json({"op": "open", "id": 1, "row": 1})
+                while (opened := await live.receive_json())["type"] != "opened":
+                    pass
+                assert (price in opened["event"]["payload_text"]) is sees
+        (tmp_path / role).write_text(consoles.gate.token(f"p-{role}", role))
+        monkeypatch.setenv("MTS1B_TOKEN_FILE", str(tmp_path / role))
+        for words in (
+            ("events", "get", "OMS_ORDERS", "1"), ("events", "find", "subject:oms.orders.created", "--json"),
+            ("order", order.order_id, "--json"), ("deadletters", "ls"), ("deadletters", "show", letter.dead_letter_id),
+            ("events", "export", "subject:oms.orders.created", f"{tmp_path}/{role}.jsonl"),
+        ):  # fmt: skip
+            code = await asyncio.to_thread(run, [*words, "--servers", consoles.gate.locked.websocket_url])
+            text, trouble = capsys.readouterr()
+            assert code in (0, 3), (words, trouble)
+            if words[1] == "export":
+                text = (tmp_path / f"{role}.jsonl").read_text()
+            assert (price in text) is sees, (role, words, text)
+        words = ("events", "find", price, "--json", "--servers", consoles.gate.locked.websocket_url)
+        assert await asyncio.to_thread(run, words) == 0
+        assert bool(json.loads(capsys.readouterr().out)["events"]) is sees
+        # what responders answer is masked for everybody
+        person = await consoles.gate.let_in(consoles.gate.token(f"p-{role}", role))
+        (row,) = (await look(person, "deadletters"))["deadletters"]
+        assert "masked" in row["error"]
+        assert (await look(person, "deadletters", error=price))["deadletters"] == []
+        (group,) = groups
+        await preview(person, "deadletters.note", about=group["key"], note="known")
+        with pytest.raises(Declined, match="failed each time: masked"):
+            await preview(person, "deadletters.requeue", ids=[letter.dead_letter_id])
+        words = (
+            "deadletters",
+            "requeue",
+            "--error",
+            price,
+            "--dry-run",
+            "--servers",
+            consoles.gate.locked.websocket_url,
+        )
+        assert await asyncio.to_thread(run, words) == (1 if sees else 0), "it was requeued too often, if it is selected"
+        assert ("nothing done" in capsys.readouterr().out) or sees

@@ -10,7 +10,7 @@ from mts1b_foundation.event import Event, Money, UtcDatetime
 from mts1b_foundation.subjects import DurableSubject, Grant, Subject, Tier
 from mts1b_foundation.subjects.contributions import ConsumerDeclaration, Contribution
 from mts1b_foundation.upcasting import Upcaster, upcaster
-from pydantic import ConfigDict, PlainSerializer, model_validator
+from pydantic import ConfigDict, Field, PlainSerializer, model_validator
 
 __all__ = [
     "Annotated",
@@ -18,6 +18,7 @@ __all__ = [
     "ConfigDict",
     "Contribution",
     "Decimal",
+    "Field",
     "Grant",
     "Money",
     "PlainSerializer",

@@ -89,7 +89,12 @@ Positive = Annotated[int, Field(gt=0)]
 NotNegative = Annotated[int, Field(ge=0)]
 SmallTuple = Annotated[tuple[int, ...], Field(max_length=1)]
 
+Account = Annotated[str, Field(json_schema_extra={"sensitive": True})]
+
 CASES = [
+    one("mark for masking", str, Account, FULL, ["a"], ["b"], "x: marked sensitive (full)"),
+    one("mark what a field may hold", str | None, Account | None, FULL, ["a"], [None], "x: marked sensitive (full)"),
+    one("mark no more", list[Account], list[str], FULL, [["a"]], [[]], "x: no longer marked sensitive (full)"),
     Case("nothing", model(x=int), model(x=int), FULL, [{"id": "a", "x": 1}], [{"id": "a", "x": 2}]),
     Case(
         "add optional",

@@ -191,7 +191,7 @@ def test_a_line_that_is_no_recording_is_refused():
 
 
 def test_json_lines_show_the_payload_as_it_came(tmp_path: Path):
-    with JsonLinesFile(tmp_path / "a.jsonl") as file:
+    with JsonLinesFile(tmp_path / "a.jsonl", _DECODERS) as file:
         file.write(orders("1.50"))
     document = json.loads((tmp_path / "a.jsonl").read_text())
     assert document["payload"]["quantity"] == "1.50"

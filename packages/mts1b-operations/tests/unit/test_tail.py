@@ -80,10 +80,10 @@ def test_a_line_fits_the_terminal_and_cannot_move_its_cursor():
 
 def test_both_forms_of_a_verb_subject_are_heard():
     hear = patterns_to_hear
-    assert hear("oms.orders.created", _DECODERS) == ("mts.*.oms.orders.created", "mts.*.oms.orders.created.fund.*")
-    assert hear("mts.v1.oms.>", _DECODERS) == ("mts.v1.oms.>",)
-    assert hear("mts.v1.marketdata.quotes.{symbol}", _DECODERS) == ("mts.v1.marketdata.quotes.*",)
-    assert hear("marketdata.sessions.closed", _DECODERS) == ("mts.*.marketdata.sessions.closed",)
+    assert hear("oms.orders.created", registry()) == ("mts.*.oms.orders.created", "mts.*.oms.orders.created.fund.*")
+    assert hear("mts.v1.oms.>", registry()) == ("mts.v1.oms.>",)
+    assert hear("mts.v1.marketdata.quotes.{symbol}", registry()) == ("mts.v1.marketdata.quotes.*",)
+    assert hear("marketdata.sessions.closed", registry()) == ("mts.*.marketdata.sessions.closed",)
 
 
 def test_what_moves_a_cursor_is_written_out():

@@ -9,6 +9,7 @@ from typing import Any, Final
 from mts1b_foundation.subjects import registry
 from mts1b_foundation.subjects.algebra import matches
 from mts1b_operations.history.seen import Decoders
+from mts1b_operations.people.rights import said_by_server
 from mts1b_platform.command_line import user
 from mts1b_platform.config import Settings
 from mts1b_platform.eventbus import AccessDenied, BusError, EventBus, connect
@@ -16,7 +17,7 @@ from mts1b_platform.eventbus.dedupe import KvDedupe
 from mts1b_platform.eventbus.history.recorded import stamp_of
 
 from mts1b_console.person.backing import Backing, InProcess, Responders
-from mts1b_console.person.rights import said_by_server
+from mts1b_console.person.rights import EVERYTHING, rights_of
 from mts1b_console.problems import Refused
 from mts1b_console.shapes.person import Rights
 
@@ -34,7 +35,7 @@ class Person:
         roles: as the token says, for display only.
         backing: who answers looks and acts.
         rights: as the server says; None when it does not.
-        decoders: what strict consumers make of a message.
+        decoders: what strict consumers make of a message, and what this person may see of it.
         obeying: services that confirm a halt.
         busy: how many of the things that cost much are under way, by kind.
         kept: what the readings keep between two looks, by their name.
@@ -180,14 +181,15 @@ class Door:
             await self._everybody.close()
 
     async def _person(self, bus: EventBus, name: str, roles: tuple[str, ...], backing: Backing) -> Person:
-        known_as, rights = await said_by_server(bus)
+        nobody_asked = not bus.identity.has_token
+        said = None if nobody_asked else await said_by_server(bus)
         return Person(
             bus=bus,
-            name=known_as or name,
+            name=(said and said.user) or name,
             roles=roles,
             backing=backing,
-            rights=rights,
-            decoders=Decoders(registry()),
+            rights=EVERYTHING if nobody_asked else said and rights_of(said),
+            decoders=Decoders(registry(), masks=not (nobody_asked or (said is not None and said.sees_sensitive))),
             obeying=self._obeying,
         )
 

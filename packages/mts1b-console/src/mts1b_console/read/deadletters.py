@@ -142,8 +142,9 @@ async def _letters(person: Person, stream: str, most: int) -> tuple[list[Light],
 
 def _without_message(payload: bytes, decoders: Decoders) -> tuple[DeadLetter, dict[str, str]]:
     """A letter without what is large about it, and what its message is about."""
-    letter = DeadLetter.model_validate_json(payload)
-    keys = Seen(original_of(letter), decoders).names
+    stored = DeadLetter.model_validate_json(payload)
+    keys = Seen(original_of(stored), decoders).names
+    letter = decoders.shown_letter(stored)
     small = {"payload": b"", "traceback": None, "error": letter.error[:_LONGEST_ERROR]}
     return letter.model_copy(update=small), keys
 
@@ -226,13 +227,13 @@ async def opened(person: Person, name: str) -> LetterOpened:
     """
     reachable(person)
     letter = await _whole(person, name)
-    held = letter.letter
-    seen = Seen(original_of(held), person.decoders)
+    seen = Seen(original_of(letter.letter), person.decoders)
+    held = person.decoders.shown_letter(letter.letter)
     text, truncated = text_of(held.payload)
     known, _ = await notes(person)
     return LetterOpened(
         read_at=now(),
-        letter=_row(letter, seen.names, known),
+        letter=_row(Letter(letter.seq, held), seen.names, known),
         event=row_of(seen),
         payload_text=text,
         truncated=truncated or held.original_size is not None,
@@ -260,6 +261,7 @@ async def verdict(person: Person, ids: Sequence[str]) -> Verdict:
 
 
 async def _whole(person: Person, name: str) -> Letter:
+    """A letter as it is stored, nothing masked."""
     box = await _read(person)
     found = next((letter for letter in box.letters if name in letter.names), None)
     if found is None:

@@ -123,7 +123,8 @@ def _understood(text: str) -> Query:
 def _writer(form: str, query: Query, person: Person) -> tuple[bytes, Lines]:
     """The beginning of a file, and what makes events into its lines."""
     if form == "jsonl":
-        return b"", lambda batch: b"".join([line_of(recorded) for recorded in batch])
+        shown = person.decoders.shown
+        return b"", lambda batch: b"".join([line_of(shown(recorded)) for recorded in batch])
     table = Table(payload_of(query, person.decoders), person.decoders)
     names = [each.name for each in table.columns]
 

@@ -148,7 +148,7 @@ class _Page:
         try:
             decoders = self._session.person.decoders
             names = dict.fromkeys(word.subject.split()) or [word.subject]
-            patterns = tuple(each for name in names for each in patterns_to_hear(name, decoders))
+            patterns = tuple(each for name in names for each in patterns_to_hear(name, decoders.registry))
         except Mts1bError as error:
             raise Refused(400, "bad-request", str(error)) from None
         view = View(word.id, word.mode, time.monotonic)

@@ -13,11 +13,13 @@ from typing import Any, Final, cast
 
 from mts1b_foundation.schemas import bounds
 from mts1b_foundation.schemas.changes import Change
+from mts1b_foundation.sensitive import MARK, is_marked
 
 Schema = Mapping[str, Any]
 
 _ANNOTATIONS: Final = frozenset(
     {"title", "description", "examples", "deprecated", "default", "discriminator", "$id", "$schema", "$defs", "$ref"}
+    | {MARK}
 )
 _STRUCTURE: Final = frozenset(
     {"type", "enum", "const", "anyOf", "oneOf", "properties", "required", "additionalProperties"}
@@ -118,6 +120,10 @@ class _Comparison:
                     yield Change(
                         field, f"{what}: an event without it means something else", backward=False, forward=False
                     )
+                marked = is_marked(after[name], self._new_definitions)
+                if marked != is_marked(before[name], self._old_definitions):
+                    what = "marked sensitive" if marked else "no longer marked sensitive"
+                    yield Change(field, what, backward=True, forward=True)
                 yield from self.nodes(before[name], after[name], field)
 
     def _entries(self, old: Schema, new: Schema, path: str) -> Iterator[Change]:

@@ -13,7 +13,7 @@ from mts1b_foundation.subjects.algebra import contains, covers, is_pattern, over
 from mts1b_foundation.subjects.contributions import claim_pattern
 from mts1b_foundation.subjects.findings import Finding
 from mts1b_foundation.subjects.grants import Grant
-from mts1b_foundation.subjects.lint_payloads import field_types, payloads
+from mts1b_foundation.subjects.lint_payloads import field_types, payloads, sensitive_names
 from mts1b_foundation.subjects.lint_streams import (
     consumers,
     deadletters,
@@ -219,6 +219,7 @@ RULES: Final[tuple[Rule, ...]] = (
     schema_ids,
     payloads,
     field_types,
+    sensitive_names,
 )
 """The rules about subjects, owners, streams and consumers, in the order in which they are documented."""
 

@@ -1,6 +1,7 @@
 """The rules about payloads of registered subjects: what readers get back, and of what type moments and money are."""
 
 import json
+import re
 from collections.abc import Iterator, Sequence
 from datetime import datetime
 from decimal import Decimal
@@ -11,14 +12,17 @@ from pydantic import BaseModel, ValidationError
 from mts1b_foundation.declared import site_of
 from mts1b_foundation.event import Event
 from mts1b_foundation.roundtrip import unread, unreadable
+from mts1b_foundation.sensitive import sensitive_fields
 from mts1b_foundation.subjects.findings import Finding
 from mts1b_foundation.subjects.sources import Sources, registered
+from mts1b_foundation.subjects.subject import FUND, Subject
 
 _MONEY: Final = frozenset({
     "amount", "balance", "cash", "commission", "cost", "equity", "fee", "fees", "margin", "money", "nav", "notional",
     "pnl", "premium", "price", "proceeds", "qty", "quantity",
 })  # fmt: skip
 """Words in the name of a field that holds money, or what money is made of."""
+_KEYS: Final = re.compile(r"\{([a-z_]+)\}")
 _MOMENT: Final = (
     "is a plain datetime, which may have no zone or any",
     "declare it as UtcDatetime (mts1b_foundation.event)",
@@ -45,6 +49,30 @@ def field_types(sources: Sources) -> Iterator[Finding]:
     for model in dict.fromkeys(subject.payload for _, subject in registered(sources) if subject.tier.durable):
         for owner, name, (what, remedy) in _loose(model, set()):
             yield Finding(site_of(owner, name), "payload-type", f"{owner.__name__}.{name} {what}", remedy)
+
+
+def sensitive_names(sources: Sources) -> Iterator[Finding]:
+    """A field marked sensitive that stands where nothing is masked: in the subject, the message id, among the names."""
+    for _, subject in registered(sources):
+        fields = sensitive_fields(subject.payload)
+        for name, where in _in_the_open(subject):
+            if name in fields:
+                yield Finding(
+                    site_of(subject.payload, name),
+                    "payload-sensitive",
+                    f"{subject.payload.__name__}.{name} is marked sensitive and is {where} of {subject.pattern}, "
+                    "which everybody is shown",
+                    "take another field there, or take the mark away",
+                )
+
+
+def _in_the_open(subject: Subject[Any]) -> Iterator[tuple[str, str]]:
+    """The fields whose values stand outside the payload too, and where."""
+    yield from ((name, "a parameter") for name in subject.parameters)
+    if subject.fund_scoped:
+        yield FUND, "the fund in the subject"
+    yield from ((name, "in the dedupe key") for name in _KEYS.findall(subject.dedupe_key or ""))
+    yield from ((field, f"the name {name}") for name, field in subject.names.items())
 
 
 def _loose(model: type[BaseModel], seen: set[type]) -> Iterator[tuple[type[BaseModel], str, tuple[str, str]]]:

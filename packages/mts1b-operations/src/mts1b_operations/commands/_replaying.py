@@ -49,7 +49,7 @@ def record(
 
     Example: mts1b events record 'marketdata.>' session.jsonl
     """
-    patterns = patterns_to_hear(subject, Decoders(registry()))
+    patterns = patterns_to_hear(subject, registry())
 
     async def work(bus: EventBus) -> tuple[int, int]:
         stop, ready = stopped_by_signals(), asyncio.Event()
@@ -100,7 +100,7 @@ def replay(
     if (query is None) == (file is None):
         raise QueryError("name what to replay: a query, or a recording by --file")
     pace = _speed(speed)
-    wanted, decoders = understood(query or ""), Decoders(registry())
+    wanted, decoders = understood(query or ""), Decoders(registry(), masks=False)
 
     async def run() -> Replayed:
         stop = stopped_by_signals()

@@ -3,7 +3,6 @@
 import shutil
 
 import typer
-from mts1b_foundation.subjects import registry
 from mts1b_platform.eventbus import EventBus
 from mts1b_platform.output import print_json, say
 
@@ -12,10 +11,10 @@ from mts1b_operations.commands._events_options import Searching, nanoseconds_at,
 from mts1b_operations.commands._finding import the_index
 from mts1b_operations.commands._story import lines
 from mts1b_operations.history.search import MOST
-from mts1b_operations.history.seen import Decoders
 from mts1b_operations.history.streams import open_streams
 from mts1b_operations.index.find import ByIndex
 from mts1b_operations.people.finding import consumers_for_anybody
+from mts1b_operations.people.rights import decoders_of
 from mts1b_operations.story.gather import BySearch, Finder
 from mts1b_operations.story.names import Name
 from mts1b_operations.story.story import Story
@@ -28,9 +27,9 @@ MISSING = 3
 
 def told(about: Name, *, since: str | None, within: float, servers: str | None, as_json: bool) -> None:
     """Tell the story of ``about``; ends the command with its exit code."""
-    decoders = Decoders(registry())
 
     async def work(bus: EventBus) -> Story:
+        decoders = await decoders_of(bus)
         histories, hidden = await open_streams(bus, patterns=["mts.>"])
         named = {each.stream: each for each in histories}
         since_ns = nanoseconds_at(since)

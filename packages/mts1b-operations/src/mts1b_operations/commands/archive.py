@@ -140,7 +140,7 @@ def find(
     events = look_for(
         directory,
         understood(query),
-        Decoders(registry()),
+        Decoders(registry(), masks=False),
         since_ns=nanoseconds_at(since),
         until_ns=nanoseconds_at(until),
     )

@@ -35,6 +35,7 @@ from mts1b_operations.people import views
 from mts1b_operations.people.asked import Scope
 from mts1b_operations.people.asking import look
 from mts1b_operations.people.letters import Asking, restore_as_person
+from mts1b_operations.people.rights import decoders_of
 from mts1b_operations.people.runs import Runs
 
 app = noun(__doc__ or "")
@@ -92,7 +93,8 @@ def show(
     """
 
     async def read(bus: EventBus) -> tuple[Letter | None, dict[str, DeadLetterNote]]:
-        return only(await letters(bus, Selection(ids=(identity,)))), await notes(bus)
+        decoders = await decoders_of(bus)
+        return only(await letters(bus, Selection(ids=(identity,)), decoders=decoders)), await notes(bus)
 
     found, known = on_bus(read, servers)
     if found is None:
@@ -345,7 +347,8 @@ async def _each(
 ) -> tuple[list[R], list[int]]:
     """What ``make`` makes of each selected letter, one at a time in memory; and the numbers of what is no letter."""
     unreadable: list[int] = []
-    return [make(one) async for one in each_letter(bus, wanted, unreadable, stream=stream)], unreadable
+    found = each_letter(bus, wanted, unreadable, stream=stream, decoders=await decoders_of(bus))
+    return [make(one) async for one in found], unreadable
 
 
 def _refuse_unreadable(numbers: list[int]) -> None:

@@ -47,6 +47,7 @@ from mts1b_operations.history.seen import Decoders, Seen
 from mts1b_operations.history.streams import open_streams
 from mts1b_operations.history.tail import Tail, patterns_to_hear
 from mts1b_operations.index.find import ByIndex, name_in
+from mts1b_operations.people.rights import decoders_of
 from mts1b_operations.story.names import Name
 
 if TYPE_CHECKING:  # an extra: loaded when it is asked for
@@ -80,8 +81,8 @@ def tail(
 
     Example: mts1b events tail 'mts.v1.>' -q '-subject:marketdata.> fund:alpha'
     """
-    wanted, decoders = understood(query), Decoders(registry())
-    patterns = patterns_to_hear(subject, decoders)
+    wanted = understood(query)
+    patterns = patterns_to_hear(subject, registry())
     sampler = Sampler(None if every or as_json or not sys.stdout.isatty() else _ROOM)
     lines = Lines(width())
 
@@ -90,7 +91,7 @@ def tail(
         stop = stopped_by_signals()
         if seconds is not None:
             asyncio.get_running_loop().call_later(seconds, stop.set)
-        async with Tail(bus, patterns, wanted, decoders) as heard:
+        async with Tail(bus, patterns, wanted, await decoders_of(bus)) as heard:
             tell(f"listening to {', '.join(patterns)}")
             try:
                 async for frame in heard.frames(stop):
@@ -130,7 +131,7 @@ def get(
             first, last = await history.extent()
             holds = f"it holds {first} to {last}" if last >= first else "it is empty"
             raise QueryError(f"{stream} has no message {seq}: {holds}; what was deleted in between is gone")
-        return Seen(found, Decoders(registry()))
+        return Seen(found, await decoders_of(bus))
 
     seen = on_bus(work, servers)
     if as_json:
@@ -178,7 +179,7 @@ def find(
 
     Example: mts1b events find 'subject:oms.orders.rejected -fund:beta "notional"' --from 1h
     """  # noqa: D301 - the command line's mark for lines that stay as they are
-    wanted, decoders = understood(query), Decoders(registry())
+    wanted = understood(query)
     lines = Lines(width())
     found: list[Seen] = []
 
@@ -195,6 +196,7 @@ def find(
         names = streams or streams_of(wanted)
         histories, skipped = await open_streams(bus, names=names, patterns=patterns_of(wanted))
         since_ns, until_ns = nanoseconds_at(since), nanoseconds_at(until)
+        decoders = await decoders_of(bus)
         if (name := name_in(wanted)) is not None:
             async with the_index(bus) as index:
                 if index is not None:
@@ -287,25 +289,27 @@ def export(
 
     Example: mts1b events export 'trace:5f0c...' story.jsonl
     """
-    wanted, decoders = understood(query), Decoders(registry())
+    wanted = understood(query)
     if file.exists() and not force:
         raise ExportError(f"{file} is there already: --force replaces it")
     kind = form or _format_of(file)
     part = file.with_name(f".{file.name}.part")
 
-    async def work(bus: EventBus) -> tuple[int, Forwards]:
+    async def work(bus: EventBus) -> tuple[int, int, Forwards]:
         stop = stopped_by_signals()
         names = streams or streams_of(wanted)
         histories, skipped = await open_streams(bus, names=names, patterns=patterns_of(wanted))
         for name, why in skipped.items():
             tell(f"{name} is left out: {why}")
+        decoders = await decoders_of(bus)
         source = Forwards(histories, wanted, decoders, since_ns=nanoseconds_at(since), until_ns=nanoseconds_at(until))
-        with opened as sink, progress_line() as progress:
-            return await write_all(source, sink, stop=stop, progress=progress), source
+        with _sink(kind, part, wanted, decoders) as sink, progress_line() as progress:
+            written = await write_all(source, sink, stop=stop, progress=progress)
+        return written, sink.refused, source
 
-    opened = _sink(kind, part, wanted, decoders)
+    _sink(kind, part, wanted, Decoders(registry()))  # what cannot be written is refused before a server is asked
     try:
-        written, source = on_bus(work, servers)
+        written, refused, source = on_bus(work, servers)
         part.replace(file)
     except ExportStopped as stopped:
         tell(f"mts1b: {stopped}")
@@ -314,7 +318,6 @@ def export(
         raise ExportError(f"{file} cannot be written: {error.strerror or error}; nothing was left behind") from None
     finally:
         part.unlink(missing_ok=True)
-    refused = opened.refused
     if as_json:
         print_json(
             {"file": str(file), "format": kind.value, "events": written, "refused": refused, "read": source.read}
@@ -333,7 +336,7 @@ def _format_of(file: Path) -> Format:
 
 def _sink(kind: Format, path: Path, query: Query, decoders: Decoders) -> "ParquetFile | CsvFile | JsonLinesFile":
     if kind is Format.JSONL:
-        return JsonLinesFile(path)
+        return JsonLinesFile(path, decoders)
     table = Table(payload_of(query, decoders), decoders)
     if kind is Format.CSV:
         return CsvFile(path, table)

@@ -14,6 +14,8 @@ from mts1b_platform.eventbus.history.history import open_history
 from mts1b_platform.eventbus.protocol.envelope import REQUEUES
 from pydantic import ValidationError
 
+from mts1b_operations.history.seen import Decoders
+
 STREAM: Final = "DEADLETTERS"
 DISCARDED: Final = "DEADLETTERS_DISCARDED"
 _VARIABLE: Final = re.compile(r"0x[0-9a-f]+|'[^']*'|\"[^\"]*\"|\d+(\.\d+)?")
@@ -109,19 +111,26 @@ class Group:
         return hashlib.sha256(f"{self.consumer}\0{self.reason}\0{self.error}".encode()).hexdigest()[:12]
 
 
-async def letters(bus: EventBus, selection: Selection | None = None) -> list[Letter]:
-    """The dead letters that ``selection`` selects, oldest first, all at once.
+async def letters(
+    bus: EventBus, selection: Selection | None = None, *, decoders: Decoders | None = None
+) -> list[Letter]:
+    """The dead letters that ``selection`` selects, oldest first, all at once; ``decoders`` as for :func:`each_letter`.
 
     Raises:
         NoStream: there is no stream of dead letters.
         JetStreamUnavailable: JetStream does not answer.
         ApiError: JetStream refuses to say.
     """
-    return [found async for found in each_letter(bus, selection or Selection(), [])]
+    return [found async for found in each_letter(bus, selection or Selection(), [], decoders=decoders)]
 
 
 async def each_letter(
-    bus: EventBus, selection: Selection, unreadable: list[int], *, stream: str = STREAM
+    bus: EventBus,
+    selection: Selection,
+    unreadable: list[int],
+    *,
+    stream: str = STREAM,
+    decoders: Decoders | None = None,
 ) -> AsyncGenerator[Letter, None]:
     """The dead letters that ``selection`` selects, oldest first, one at a time.
 
@@ -132,6 +141,7 @@ async def each_letter(
         selection: which.
         unreadable: takes the sequences of messages that are no dead letters.
         stream: where: the dead letters, or those that were discarded.
+        decoders: what may be seen of them; None: they are not shown, and come as they are stored.
 
     Raises:
         BusError: as :func:`letters`.
@@ -140,10 +150,11 @@ async def each_letter(
     async with aclosing(history.messages()) as stored:
         async for message in stored:
             try:
-                found = Letter(message.seq, DeadLetter.model_validate_json(message.wire.payload))
+                letter = DeadLetter.model_validate_json(message.wire.payload)
             except ValidationError:
                 unreadable.append(message.seq)
                 continue
+            found = Letter(message.seq, letter if decoders is None else decoders.shown_letter(letter))
             if selection.matches(found):
                 yield found
 

@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from mts1b_foundation.deadletters import DeadLetterNote
 from mts1b_foundation.event import utc_now
-from mts1b_foundation.subjects import OPERATIONS_DEADLETTERS_NOTED
+from mts1b_foundation.subjects import OPERATIONS_DEADLETTERS_NOTED, registry
 from mts1b_platform.eventbus import AccessDenied, EventBus, NoStream
 from mts1b_platform.eventbus.codec.decoder import Decoder, Refused
 from mts1b_platform.eventbus.history.history import open_history
@@ -22,6 +22,7 @@ from mts1b_platform.threads import in_thread
 
 from mts1b_operations.deadletters.ends import DeadLetterError
 from mts1b_operations.deadletters.letters import Letter, Selection, each_letter, grouped
+from mts1b_operations.history.seen import Decoders
 
 log = get_logger("mts1b.deadletters")
 
@@ -72,18 +73,22 @@ def note_on(letter: Letter, found: Mapping[str, DeadLetterNote]) -> DeadLetterNo
 async def letters_about(bus: EventBus, about: str) -> list[Letter]:
     """The letter with the id or the number ``about``, or the letters of the group with that key.
 
+    Where errors are masked a group has another key for whoever may not see them; both are its names.
+
     Raises:
         DeadLetterError: there are none.
         BusError: they cannot be read.
     """
     wanted = Selection(ids=(about,))
     members: list[Letter] = []
+    decoders = Decoders(registry())
     async with aclosing(each_letter(bus, Selection(), [])) as stored:
         async for whole in stored:
             letter = whole.without_message()
             if wanted.matches(letter):
                 return [letter]
-            if grouped([letter])[0].key == about:
+            shown = Letter(whole.seq, decoders.shown_letter(whole.letter))
+            if about in {grouped([each])[0].key for each in (letter, shown)}:
                 members.append(letter)
     if not members:
         raise DeadLetterError(

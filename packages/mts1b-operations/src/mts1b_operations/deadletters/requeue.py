@@ -21,6 +21,7 @@ from mts1b_operations.deadletters.ends import DeadLetterError, Ends, NotRequeued
 from mts1b_operations.deadletters.letters import Letter
 from mts1b_operations.deadletters.republish import message_of, publish_again
 from mts1b_operations.deadletters.steps import Outcome, audit_first, audited, begin, delete
+from mts1b_operations.history.seen import Decoders
 
 Target = Literal["consumer", "subject"]
 """Who gets it again: the durable that gave up and nobody else, or everyone who reads the subject."""
@@ -125,9 +126,10 @@ async def _for_everyone(bus: EventBus, ends: Ends, letter: Letter, own: Turn, re
 
 def _refuse_loops(letter: Letter, count: int) -> None:
     dead = letter.letter
+    shown = Decoders(registry()).shown_letter(dead)  # whoever is told this may not see everything
     if count > MOST_REQUEUES:
         raise DeadLetterError(
-            f"{letter.id} was requeued {letter.requeues} times and failed each time: {dead.error}. Correct the "
+            f"{letter.id} was requeued {letter.requeues} times and failed each time: {shown.error}. Correct the "
             "consumer or discard the dead letter; --force requeues it all the same"
         )
     if registry().find(dead.subject) is None:

@@ -110,10 +110,14 @@ class Table:
     """
 
     def __init__(self, payload: type[Event], decoders: Decoders) -> None:
-        self.columns = columns_of(payload)
+        self._decoders = Decoders(decoders.registry, masks=decoders.masks)
+        hidden = self._hidden(payload)
+        self.columns = [
+            Column(each.name, "text", each.words) if each.name in hidden and each.kind != "json" else each
+            for each in columns_of(payload)
+        ]
         self.refused = 0
         """Messages so far that a strict consumer refuses."""
-        self._decoders = Decoders(decoders.registry)
         self.own = [each for each in self.columns if each.name not in ENVELOPE]
         """The columns of the payload."""
         self._static = StaticHeaderCache()
@@ -134,12 +138,12 @@ class Table:
             reason = self._reason(recorded)
             why.append(reason)
             if reason is None:
-                payloads.append(wire.payload)
+                payloads.append(self._decoders.shown(recorded).wire.payload)
                 shown.append(None)
             else:
                 self.refused += 1
                 payloads.append(None)
-                shown.append(wire.payload.decode(errors="backslashreplace"))
+                shown.append(self._decoders.shown(recorded).wire.payload.decode(errors="backslashreplace"))
             static.append(self._static_of(wire.head, known=reason is None))
         ids = [_ids(recorded.wire.head) for recorded in batch]
         envelope: dict[str, list[Any]] = {
@@ -172,8 +176,17 @@ class Table:
         try:
             self._decoders.decode(subject, recorded.wire)
         except Refused as refused:
-            return f"{refused.reason.value}: {refused}"
+            return f"{refused.reason.value}: {self._decoders.shown_refusal(subject, refused)}"
         return None
+
+    def _hidden(self, payload: type[Event]) -> frozenset[str]:
+        """The names of fields that are masked, in any version of ``payload``: their columns hold text."""
+        return frozenset(
+            name
+            for subject in self._decoders.registry
+            if subject.payload.schema_name() == payload.schema_name()
+            for name in self._decoders.hidden(subject)
+        )
 
     def _static_of(self, head: bytes, *, known: bool) -> StaticHeaders:
         """The headers that repeat; ``known`` of a block that the decoder took, so that its beginning tells them."""

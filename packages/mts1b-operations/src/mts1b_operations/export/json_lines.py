@@ -13,6 +13,8 @@ from mts1b_platform.eventbus.protocol.headers import HeaderError, header_block
 from mts1b_platform.eventbus.protocol.message import WireMsg
 from pydantic_core import from_json
 
+from mts1b_operations.history.seen import Decoders
+
 _FIRST: Final = b"NATS/1.0\r\n"
 _PAYLOAD: Final = b', "payload": '
 _REFUSAL: Final = b', "payload_base64": '
@@ -27,12 +29,14 @@ class JsonLinesFile:
 
     Args:
         path: where they are written.
+        decoders: what may be seen of them.
     """
 
     refused = 0
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, decoders: Decoders) -> None:
         self._path = path
+        self._shown = decoders.shown
 
     def __enter__(self) -> Self:
         self._file = self._path.open("wb")
@@ -45,7 +49,7 @@ class JsonLinesFile:
 
     def write(self, batch: Sequence[Recorded]) -> None:
         """Take the next events."""
-        self._file.write(b"".join([line_of(recorded) for recorded in batch]))
+        self._file.write(b"".join([line_of(self._shown(recorded)) for recorded in batch]))
 
 
 def line_of(recorded: Recorded) -> bytes:

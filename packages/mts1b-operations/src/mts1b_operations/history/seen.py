@@ -1,4 +1,8 @@
-"""A message as people look at it: decoded when something asks, with the refusal of a strict consumer beside it."""
+"""A message as people look at it: decoded when something asks, with the refusal of a strict consumer beside it.
+
+Fields that are marked sensitive are masked here, before anything is compared, shown or written, unless the
+:class:`Decoders` are of somebody who may see them. What a strict consumer makes of a message is asked of its own bytes.
+"""
 
 import json
 from collections.abc import Callable
@@ -8,6 +12,7 @@ from typing import Any, Final, cast
 
 from mts1b_foundation.deadletters import DeadLetter
 from mts1b_foundation.event import Event as Payload
+from mts1b_foundation.sensitive import sensitive_fields
 from mts1b_foundation.subjects import Registry, Subject
 from mts1b_foundation.subjects.subject import FUND
 from mts1b_foundation.summaries import summary
@@ -17,20 +22,24 @@ from mts1b_platform.eventbus.protocol.envelope import ACTOR, MSG_ID, SCHEMA, SOU
 from mts1b_platform.eventbus.protocol.headers import HeaderError, Headers, header_block
 from mts1b_platform.eventbus.protocol.message import RawMsg, WireMsg
 
+from mts1b_operations.history.masking import WHOLE, WHY, in_words, masked_letter, masked_payload
+
 _EXCERPT: Final = 160
 _MOST_SUBJECTS: Final = 10_000
 """Concrete subjects that are remembered."""
 
 
 class Decoders:
-    """The decoder of a strict consumer, for each registered subject.
+    """The decoder of a strict consumer, for each registered subject, and what somebody may see of its events.
 
     Args:
         registry: the subjects.
+        masks: whether fields that are marked sensitive are masked.
     """
 
-    def __init__(self, registry: Registry) -> None:
+    def __init__(self, registry: Registry, *, masks: bool = True) -> None:
         self.registry = registry
+        self.masks = masks
         self._subjects: dict[bytes, Subject[Any] | None] = {}
         self._decoders: dict[str, Decoder] = {}
         self._strict: dict[bytes, Callable[[RawMsg], object]] = {}
@@ -69,6 +78,50 @@ class Decoders:
             return True
         return False
 
+    def hidden(self, subject: Subject[Any]) -> frozenset[str]:
+        """The names of fields that are masked in events of ``subject``."""
+        return sensitive_fields(subject.payload) if self.masks else frozenset()
+
+    def shown(self, recorded: Recorded) -> Recorded:
+        """A message as it may be seen: the same, or one with a masked payload; one that is refused is masked whole."""
+        if not self.masks:
+            return recorded
+        wire = recorded.wire
+        if (subject := self.subject(wire.subject)) is None:
+            return recorded
+        if subject.payload is DeadLetter:
+            payload = self._letter_shown(subject, wire)
+        elif fields := sensitive_fields(subject.payload):
+            payload = WHOLE if self.refuses(wire) else masked_payload(wire.payload, fields)
+        else:
+            return recorded
+        return recorded if payload is wire.payload else recorded._replace(wire=wire._replace(payload=payload))
+
+    def shown_letter(self, letter: DeadLetter) -> DeadLetter:
+        """A dead letter as it may be seen: where its message has masked fields, error and traceback are masked too."""
+        original = original_of(letter)
+        shown = self.shown(original)
+        return letter if shown is original else masked_letter(letter, shown.wire.payload)
+
+    def shown_refusal(self, subject: Subject[Any], refused: Refused) -> Refused:
+        """A refusal as it may be seen: its own words may quote the payload."""
+        hides = self._hides_anything if subject.payload is DeadLetter else bool(self.hidden(subject))
+        return Refused(refused.reason, WHY, refused.pattern) if hides else refused
+
+    def _letter_shown(self, subject: Subject[Any], wire: WireMsg) -> bytes:
+        if not self._hides_anything:
+            return wire.payload
+        try:
+            letter = self.decode(subject, wire)
+        except Refused:
+            return WHOLE  # nobody knows what its message is
+        shown = self.shown_letter(cast("DeadLetter", letter))
+        return wire.payload if shown is letter else shown.model_dump_json().encode()
+
+    @cached_property
+    def _hides_anything(self) -> bool:
+        return any(self.hidden(subject) for subject in self.registry)
+
     def _decoder(self, subject: Subject[Any]) -> Decoder:
         decoder = self._decoders.get(subject.pattern)
         if decoder is None:
@@ -80,14 +133,14 @@ class Seen:
     """One message, stored or live.
 
     Args:
-        recorded: the message; sequence 0 for one that was heard as it passed.
-        decoders: what strict consumers make of it.
+        recorded: the message as it is stored; sequence 0 for one that was heard as it passed.
+        decoders: what strict consumers make of it, and what may be seen of it.
     """
 
     def __init__(self, recorded: Recorded, decoders: Decoders) -> None:
-        self.recorded = recorded
+        self.recorded = decoders.shown(recorded)
         self.message: RawMsg = recorded.wire
-        """It as it came off the wire."""
+        """It as it came off the wire, nothing masked: not to be shown."""
         self._decoders = decoders
 
     @property
@@ -131,6 +184,7 @@ class Seen:
 
     @cached_property
     def _decoded(self) -> tuple[Payload | None, Refused | None]:
+        """What a strict consumer makes of it, nothing masked."""
         if self.registered is None:
             return None, None
         try:
@@ -138,15 +192,21 @@ class Seen:
         except Refused as refused:
             return None, refused.with_traceback(None)  # which would keep what was at work alive
 
-    @property
+    @cached_property
     def payload(self) -> Payload | None:
-        """The payload as a consumer gets it; None when it is refused, or its subject is not registered."""
-        return self._decoded[0]
+        """The payload as a consumer gets it; None when it is refused, masked, or its subject is not registered."""
+        payload = self._decoded[0]
+        if isinstance(payload, DeadLetter):
+            return self._decoders.shown_letter(payload)
+        return None if self.registered is None or self._decoders.hidden(self.registered) else payload
 
     @cached_property
     def refused(self) -> Refused | None:
         """Why a strict consumer refuses it; None when it does not, or nobody registered the subject."""
-        return self._decoded[1]
+        refused = self._decoded[1]
+        if refused is None or self.registered is None:
+            return None
+        return self._decoders.shown_refusal(self.registered, refused)
 
     def judge(self) -> bool:
         """Whether a strict consumer refuses it. Nothing is kept of what was found out, for those who keep many."""
@@ -202,11 +262,13 @@ class Seen:
             return f"REFUSED {self.refused.reason.value}: {self.refused}"
         if self.payload is not None:
             return summary(self.payload)
+        if self.registered is not None:
+            return in_words(self.document)
         return self.recorded.wire.payload[:_EXCERPT].decode(errors="replace")
 
     def _original(self) -> "Seen | None":
         """The message that a dead letter holds."""
-        letter = self.payload if self.registered is not None and self.registered.payload is DeadLetter else None
+        letter = self._decoded[0] if self.registered is not None and self.registered.payload is DeadLetter else None
         if not isinstance(letter, DeadLetter):
             return None
         return Seen(original_of(letter), self._decoders)
@@ -256,7 +318,7 @@ class Heard(Seen):
     @cached_property
     def recorded(self) -> Recorded:
         """The message, without a place."""
-        return Recorded("", 0, self._stamp, WireMsg(*self.message))
+        return self._decoders.shown(Recorded("", 0, self._stamp, WireMsg(*self.message)))
 
 
 def names_of(decoders: Decoders, subject: bytes, document: Any) -> dict[str, str]:
@@ -264,7 +326,9 @@ def names_of(decoders: Decoders, subject: bytes, document: Any) -> dict[str, str
     registered = decoders.subject(subject)
     if registered is None or not isinstance(document, dict):
         return {}
-    return registered.names_of(cast("dict[str, Any]", document))
+    hidden = decoders.hidden(registered)
+    found = registered.names_of(cast("dict[str, Any]", document))
+    return {name: value for name, value in found.items() if registered.names[name] not in hidden}
 
 
 def original_of(letter: DeadLetter) -> Recorded:

@@ -7,6 +7,7 @@ from time import time_ns
 from types import TracebackType
 from typing import Final, Self
 
+from mts1b_foundation.subjects import Registry
 from mts1b_foundation.subjects.algebra import is_pattern, overlaps
 from mts1b_foundation.subjects.algebra import matches as is_matched
 from mts1b_platform.eventbus import BusError, EventBus, MessageSubscription
@@ -115,7 +116,7 @@ class Tail:
         return found
 
 
-def patterns_to_hear(text: str, decoders: Decoders) -> tuple[str, ...]:
+def patterns_to_hear(text: str, registry: Registry) -> tuple[str, ...]:
     """The patterns to subscribe to for a subject as people write it, both forms of a verb subject.
 
     ``oms.orders.created``, ``mts.v1.marketdata.quotes.{symbol}``, ``mts.v1.oms.>``.
@@ -128,7 +129,7 @@ def patterns_to_hear(text: str, decoders: Decoders) -> tuple[str, ...]:
         raise BusError(
             f"{text!r} is no subject or pattern: tokens with dots in between, * for one, > at the end for more"
         )
-    scoped = [each for each in decoders.registry.matching(pattern) if each.fund_scoped]
+    scoped = [each for each in registry.matching(pattern) if each.fund_scoped]
     tokens = pattern.split(".")
     if not pattern.endswith(">") and len(tokens) == 5 and scoped:
         return (pattern, f"{pattern}.fund.*")

@@ -5,7 +5,7 @@ A key has 48 bits. Two names may share one: whoever looks up a key reads the eve
 
 from functools import lru_cache
 from hashlib import blake2b
-from typing import Any, Final, cast
+from typing import Any, Final
 
 from mts1b_foundation.deadletters import DeadLetter
 from mts1b_foundation.subjects.flows import TRACE
@@ -13,7 +13,7 @@ from mts1b_platform.eventbus.history.recorded import Recorded
 from mts1b_platform.eventbus.protocol.envelope import MSG_ID, TRACE_ID
 from pydantic_core import from_json
 
-from mts1b_operations.history.seen import Decoders, Seen
+from mts1b_operations.history.seen import Decoders, Seen, names_of
 
 MESSAGE: Final = "message_id"
 """The kind of a message's own id."""
@@ -55,7 +55,7 @@ def keys_of(recorded: Recorded, decoders: Decoders) -> set[int]:
             document: Any = from_json(wire.payload)
         except ValueError:
             return found
-        names = registered.names_of(cast("dict[str, Any]", document)) if isinstance(document, dict) else {}
+        names = names_of(decoders, wire.subject, document)
     else:
         return found
     for kind, value in names.items():

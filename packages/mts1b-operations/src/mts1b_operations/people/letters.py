@@ -11,6 +11,7 @@ from mts1b_operations.deadletters.letters import Selection, each_letter
 from mts1b_operations.people.asked import Declined, Scope
 from mts1b_operations.people.asking import act, preview
 from mts1b_operations.people.letter_actions import MOST_LETTERS
+from mts1b_operations.people.rights import decoders_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +49,7 @@ class Asking:
             problems: takes what was not, and why.
             unreadable: takes the sequences of what is no letter.
         """
-        async with aclosing(each_letter(bus, wanted, unreadable)) as found:
+        async with aclosing(each_letter(bus, wanted, unreadable, decoders=await decoders_of(bus))) as found:
             letters = [letter async for letter in found if self.scope.covers(letter.letter.subject)]
         known = {name for letter in letters for name in letter.names}
         problems.extend(f"there is no dead letter {name!r}" for name in wanted.ids if name not in known)

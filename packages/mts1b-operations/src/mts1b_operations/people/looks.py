@@ -16,6 +16,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, Final
 
+from mts1b_foundation.subjects import registry
 from mts1b_platform.eventbus import EventBus
 from mts1b_platform.observability.audit import search
 from mts1b_platform.threads import in_thread
@@ -24,6 +25,7 @@ from mts1b_operations.deadletters.letters import Selection, each_letter
 from mts1b_operations.deadletters.notes import note_on, notes
 from mts1b_operations.groups import offices
 from mts1b_operations.halt import halts_in_force
+from mts1b_operations.history.seen import Decoders
 from mts1b_operations.index.keys import key_of
 from mts1b_operations.index.store import IndexFileError, IndexStore, Mark
 from mts1b_operations.monitor.standing import alerts_in_force
@@ -110,7 +112,10 @@ async def _halts(bus: EventBus, asked: Asked) -> Mapping[str, Any]:
 
 
 async def _deadletters(bus: EventBus, asked: Asked) -> Mapping[str, Any]:
-    """Dead letters without their messages, oldest first: at most a thousand, and what three seconds of reading find."""
+    """Dead letters without their messages, oldest first: at most a thousand, and what three seconds of reading find.
+
+    The errors of messages with sensitive fields are masked for everybody: a responder is not told who may see them.
+    """
     by = {name: asked.text(name) or None for name in ("consumer", "stream", "subject", "reason", "error")}
     selection = Selection(ids=asked.texts("ids", most=100), **by)
     unreadable: list[int] = []
@@ -118,7 +123,7 @@ async def _deadletters(bus: EventBus, asked: Asked) -> Mapping[str, Any]:
     end = time.monotonic() + LONGEST
     complete = True
     known = await notes(bus)
-    async with aclosing(each_letter(bus, selection, unreadable)) as found:
+    async with aclosing(each_letter(bus, selection, unreadable, decoders=Decoders(registry()))) as found:
         async for letter in found:
             if asked.scope.covers(letter.letter.subject):
                 document = letter.without_message().letter.model_dump(mode="json", exclude={"payload", "headers"})

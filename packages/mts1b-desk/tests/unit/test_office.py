@@ -59,13 +59,34 @@ async def test_one_that_gives_no_sign_is_taken_over_from_and_stores_and_publishe
     assert await state.open() == {"t": [("k", b"2")]}
 
 
+@pytest.mark.parametrize("turns", range(1, 6))
+async def test_a_transaction_that_is_cancelled_as_it_begins_leaves_none_open(
+    store: Callable[[], SqliteStore], turns: int
+):
+    state = store()
+    await state.connect()
+
+    async def change() -> None:
+        async with state.transaction():
+            await asyncio.sleep(60)
+
+    changing = asyncio.create_task(change())
+    for _ in range(turns):
+        await asyncio.sleep(0)
+    changing.cancel()
+    await asyncio.wait([changing])
+    async with state.transaction() as tx:
+        await state.write(tx, [Change("t", "k", b"1")], ())
+    assert await state.open() == {"t": [("k", b"1")]}
+
+
 async def test_one_that_gives_signs_keeps_it_and_one_that_leaves_hands_it_over_at_once(
     store: Callable[[], SqliteStore],
 ):
-    active = Office(store(), 0.3)
+    active = Office(store(), 1.5)
     await active.take()
-    keeping, waiting = asyncio.create_task(active.keep()), asyncio.create_task(Office(store(), 0.3).take())
-    await asyncio.wait([waiting], timeout=0.8)
+    keeping, waiting = asyncio.create_task(active.keep()), asyncio.create_task(Office(store(), 1.5).take())
+    await asyncio.wait([waiting], timeout=2.5)
     assert not waiting.done()
     waiting.cancel()
     keeping.cancel()

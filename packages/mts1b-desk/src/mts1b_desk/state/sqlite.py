@@ -1,8 +1,9 @@
 """The state of a service in a SQLite file of its own."""
 
+import asyncio
 import sqlite3
 from collections.abc import AsyncGenerator, Sequence
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -54,6 +55,7 @@ class SqliteStore:
         self._outbox = SqliteOutbox(path, service=repo, actor=actor)
         self._relayed = SqliteOutbox(path, service=repo, actor=actor)
         self._db: aiosqlite.Connection | None = None
+        self._turn = asyncio.Lock()
 
     @property
     def waiting(self) -> Outbox:
@@ -108,15 +110,18 @@ class SqliteStore:
 
     @asynccontextmanager
     async def transaction(self) -> AsyncGenerator[aiosqlite.Connection]:
-        """A transaction; rolled back when the block raises."""
-        db = self._opened()
-        await db.execute("BEGIN IMMEDIATE")
-        try:
-            yield db
-            await db.execute("COMMIT")
-        except BaseException:
-            await db.rollback()
-            raise
+        """A transaction; rolled back when the block raises, and when it is cancelled, at its beginning too."""
+        async with self._turn:
+            db = self._opened()
+            try:
+                await db.execute("BEGIN IMMEDIATE")
+                yield db
+                await db.execute("COMMIT")
+            except BaseException:
+                # Queued behind whatever a cancelled statement still does in the connection's thread.
+                with suppress(sqlite3.Error):  # an I/O error may have ended the transaction
+                    await asyncio.shield(db.rollback())
+                raise
 
     async def read(self, tx: aiosqlite.Connection | None, table: str, key: str, *, alone: bool = False) -> bytes | None:
         """One row; a transaction is the only one that writes."""

@@ -9,7 +9,9 @@ A mark may stand at a field, at a type that a field is made of, or at a model th
 
 from collections.abc import Iterator, Mapping
 from functools import cache
-from typing import Any, Final, cast
+from typing import Any, Final, cast, get_args
+
+from pydantic import AliasChoices, AliasPath, BaseModel
 
 from mts1b_foundation.event import Event
 
@@ -28,7 +30,35 @@ def sensitive_fields(payload: type[Event]) -> frozenset[str]:
         payload.model_json_schema(),
         payload.model_json_schema(mode="serialization"),
     )
-    return frozenset(name for document in written for name in _marked(document))
+    marked = frozenset(name for document in written for name in _marked(document))
+    models: set[type[BaseModel]] = set()
+    _models(payload, models)
+    return marked | {
+        alias
+        for model in models
+        for name, field in model.model_fields.items()
+        if name in marked
+        for alias in _also_read(field.validation_alias)
+    }
+
+
+def _models(annotation: Any, found: set[type[BaseModel]]) -> None:
+    """Collect every model that values of this type may hold."""
+    annotation = getattr(annotation, "__value__", annotation)  # of a `type` statement
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel) and annotation not in found:
+        found.add(annotation)
+        for field in annotation.model_fields.values():
+            _models(field.annotation, found)
+    for each in get_args(annotation):
+        _models(each, found)
+
+
+def _also_read(alias: str | AliasPath | AliasChoices | None) -> Iterator[str]:
+    """The members that a field is read from, beside the one that a schema names."""
+    for choice in alias.choices if isinstance(alias, AliasChoices) else (alias,):
+        first = choice.path[0] if isinstance(choice, AliasPath) else choice
+        if isinstance(first, str):
+            yield first
 
 
 def _marked(document: Mapping[str, Any]) -> Iterator[str]:

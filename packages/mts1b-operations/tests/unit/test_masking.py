@@ -26,7 +26,7 @@ from mts1b_platform.eventbus.history.recorded import Recorded
 from mts1b_platform.eventbus.protocol.envelope import envelope
 from mts1b_platform.eventbus.protocol.headers import header_block
 from mts1b_platform.eventbus.protocol.message import WireMsg
-from pydantic import Field
+from pydantic import AliasChoices, AliasPath, ConfigDict, Field
 
 pq: Any = import_module("pyarrow.parquet")
 
@@ -52,6 +52,23 @@ class Transfer(Event):
 
 class Aliased(Event):
     tax_number: str = Field(alias="taxNumber", json_schema_extra={"sensitive": True})
+
+
+class Renamed(Event):
+    number: str = Field(
+        validation_alias=AliasChoices("number", "old_number", AliasPath("older", "number")),
+        json_schema_extra={"sensitive": True},
+    )
+    aliased: Annotated[tuple[Aliased, ...], Field(json_schema_extra={"sensitive": True})] = ()
+
+
+class Holds(Event):
+    held: tuple[Renamed | None, ...] = ()
+
+
+class Closed(Event):
+    model_config = ConfigDict(json_schema_extra={"sensitive": True})
+    name: str
 
 
 class Parcel(Event):
@@ -132,6 +149,9 @@ def told(seen: Seen) -> str:
 def test_marks_are_found_at_fields_at_types_and_in_models_that_are_held():
     assert sensitive_fields(Transfer) == {"amount", "account", "others", "tax_number"}
     assert sensitive_fields(Aliased) == {"tax_number", "taxNumber"}
+    assert sensitive_fields(Holds) == sensitive_fields(Renamed)
+    assert sensitive_fields(Renamed) == {"number", "old_number", "older", "aliased", "tax_number", "taxNumber"}
+    assert sensitive_fields(Closed) == {"name"}
     assert sensitive_fields(Parcel) == sensitive_fields(DeadLetter) == frozenset()
 
 

@@ -239,7 +239,7 @@ class Event(LiveEvent[T]):
     @property
     def key(self) -> MessageKey:
         """Sequence and storing time: names the message, also when the stream's sequences go back."""
-        return (self._position or self.position).key
+        return self.position.key
 
     @property
     def stream(self) -> str:

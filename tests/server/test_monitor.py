@@ -2,10 +2,8 @@
 
 import asyncio
 import json
-import threading
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +12,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
+from http_listener import Outside
 from mts1b_foundation.samples import ORDER
 from mts1b_foundation.subjects import OMS_ORDERS_CREATED, OPERATIONS_ALERTS_CLEARED, OPERATIONS_ALERTS_RAISED
 from mts1b_operations.monitor import Monitor, MonitorSettings
@@ -35,34 +34,12 @@ QUICK = {
 """No slow machine is taken for a slow consumer or a server that does not store."""
 
 
-class Receiver:
+class Receiver(Outside):
     """An HTTP endpoint that remembers what was posted to it."""
 
-    def __init__(self) -> None:
-        self.posted: list[tuple[str, Any]] = []
-        self.status = 200
-        receiver = self
-
-        class Handler(BaseHTTPRequestHandler):
-            def do_POST(self) -> None:
-                body = self.rfile.read(int(self.headers["Content-Length"]))
-                if receiver.status == 200:
-                    receiver.posted.append((self.path, json.loads(body)))
-                self.send_response(receiver.status)
-                self.end_headers()
-
-            def log_message(self, format: str, *args: Any) -> None:  # noqa: A002
-                pass
-
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.url = f"http://127.0.0.1:{self._server.server_port}"
-        self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.02})
-        self._thread.start()
-
-    def close(self) -> None:
-        self._server.shutdown()
-        self._server.server_close()
-        self._thread.join()
+    @property
+    def posted(self) -> list[tuple[str, Any]]:
+        return [(request.path, json.loads(request.body)) for request in self.requests]
 
 
 @pytest.fixture

@@ -7,11 +7,11 @@ import threading
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from urllib.parse import parse_qs
 
 import pytest
+from http_listener import Outside
 from mts1b_foundation.operations import AlertSeverity
 from mts1b_foundation.samples import ALERT
 from mts1b_operations.monitor import Monitor, MonitorSettings
@@ -27,46 +27,6 @@ from mts1b_platform.testing.bus import ConnectBus
 
 OVER = ALERT.model_copy(update={"cleared_at": datetime(2021, 1, 8, 10, tzinfo=UTC), "summary": "caught up"})
 WARNING = ALERT.model_copy(update={"alert_id": "disk_free-2", "severity": AlertSeverity.WARNING})
-
-
-class Request:
-    def __init__(self, handler: BaseHTTPRequestHandler) -> None:
-        self.path = handler.path
-        self.method = handler.command
-        self.headers = handler.headers
-        self.body = handler.rfile.read(int(handler.headers.get("Content-Length") or 0)).decode()
-
-
-class Outside:
-    """Somebody on the internet: takes every request, or refuses it."""
-
-    def __init__(self) -> None:
-        self.requests: list[Request] = []
-        self.status = 200
-        outside = self
-
-        class Handler(BaseHTTPRequestHandler):
-            def do_POST(self) -> None:
-                request = Request(self)
-                if outside.status == 200:
-                    outside.requests.append(request)
-                self.send_response(outside.status)
-                self.end_headers()
-
-            do_GET = do_POST  # noqa: N815 - as http.server calls it
-
-            def log_message(self, format: str, *args: object) -> None:  # noqa: A002
-                pass
-
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.url = f"http://127.0.0.1:{self._server.server_port}"
-        self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.02})
-        self._thread.start()
-
-    def close(self) -> None:
-        self._server.shutdown()
-        self._server.server_close()
-        self._thread.join()
 
 
 @pytest.fixture

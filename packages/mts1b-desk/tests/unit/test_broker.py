@@ -109,6 +109,15 @@ def test_immediate_or_cancel_takes_what_one_quote_shows_in_whole_lots():
     assert core.idle
 
 
+def test_a_size_of_any_magnitude_fills_what_is_ordered():
+    core = broker()
+    core.on_quote(quote(1, 200, size=1.7e308))
+    core.on_quote(quote(2, 300, size=5e-324))
+    assert place(core, order()) == [("fill", 10, 11, timedelta(milliseconds=200))]
+    late = order().model_copy(update={"order_id": "o2", "updated_at": AT + timedelta(milliseconds=150)})
+    assert place(core, late) == [("cancel", 0, "no size at the quote")]
+
+
 def test_immediate_or_cancel_without_size_or_price_is_canceled_unfilled():
     core = broker()
     place(core, order())

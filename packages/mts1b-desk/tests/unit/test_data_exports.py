@@ -460,6 +460,9 @@ BARS = "timestamp,open,high,low,close\n2021-01-04T00:00:00Z,1,1,1,1\n2021-01-04T
             "row 1, column 'date': '20211107 01:30:00 US/Eastern' comes twice or never",
         ),
         ("date,open,high,low,close,wap\n20211107 01:30:00 Mars/Olympus,1,1,1,1,1\n", "knows no zone 'Mars/Olympus'"),
+        (QUOTES + "2021-01-04T00:00:01Z,1e300,2\n", "row 2, column 'bid': '1e300' is no price that can be booked"),
+        (QUOTES + "2021-01-04T00:00:01Z,1,5e-324\n", "row 2, column 'ask': '5e-324' is no price that can be booked"),
+        (QUOTES + "2021-01-04T00:00:01Z,1e-10,1e10\n", "row 2, column 'ask': a bid of 1e-10 and an ask of 1.* too far"),
         ("time,bid,ask\n31.02.2021 00:00:00,1,2\n", "row 1, column 'time': '31.02.2021 00:00:00' is no time: day"),
     ],
 )

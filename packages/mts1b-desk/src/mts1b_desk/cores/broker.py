@@ -245,12 +245,10 @@ class Broker(QuoteCore):
             if quote.timestamp < row.due or feed_position(quote) <= row.seen:
                 continue
             row = row.model_copy(update={"seen": feed_position(quote)})
-            price, size = _offered(order, quote, self._settings.lot)
-            if order.limit_price is None or (price - order.limit_price) * order.side.sign <= 0:
-                traded = row.remaining if size is None else min(size, row.remaining)
-                if traded:
-                    row, fill = self._execute(row, broker, traded, price, quote)
-                    effects.append(fill)
+            price, traded = _offered(row, quote, self._settings.lot)
+            if traded and (order.limit_price is None or (price - order.limit_price) * order.side.sign <= 0):
+                row, fill = self._execute(row, broker, traded, price, quote)
+                effects.append(fill)
             if not row.remaining:
                 self._forget(row)
                 return effects
@@ -333,7 +331,10 @@ def _stopped(stop: HaltRequest) -> str:
     return f"the broker's adapter was stopped on its host: {stop.reason}"[:2000]
 
 
-def _offered(order: OrderV2, quote: QuoteV2, lot: Decimal) -> tuple[Decimal, Decimal | None]:
-    """Price, and size in whole lots (None: any), that the quote offers to the order."""
-    price, size = (quote.ask, quote.ask_size) if order.side is Side.BUY else (quote.bid, quote.bid_size)
-    return exact(price), None if size is None else exact(size) // lot * lot
+def _offered(row: WorkingOrder, quote: QuoteV2, lot: Decimal) -> tuple[Decimal, Decimal]:
+    """The price at which the quote trades with the order, and how much of it: the size shown, in whole lots."""
+    buys = row.order.side is Side.BUY
+    price, size = (quote.ask, quote.ask_size) if buys else (quote.bid, quote.bid_size)
+    if size is None or (shown := exact(size)) >= row.remaining + lot:  # a larger one has any number of digits
+        return exact(price), row.remaining
+    return exact(price), min(shown // lot * lot, row.remaining)

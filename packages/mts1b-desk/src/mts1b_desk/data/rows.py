@@ -140,6 +140,7 @@ class RowReader:
                 cells.size(number, sizes[0] or "bid_size", bid_size),
                 cells.size(number, sizes[1] or "ask_size", ask_size),
             )
+            cells.check_spread(number, ask, tick.bid, tick.ask)
             yield Row(number, tick, WHOLE)
 
     def _carry(self, side: str, values: list[Any]) -> list[Any]:

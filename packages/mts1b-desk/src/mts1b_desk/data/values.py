@@ -7,6 +7,7 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any, Final
 
+from mts1b_desk.data.bounds import LEAST, MOST, bookable, near_enough
 from mts1b_desk.data.times import Times, shown
 from mts1b_desk.errors import DataError
 
@@ -56,8 +57,10 @@ class Cells:
             raise self.error(row, column, str(error)) from None
 
     def price(self, row: int, column: str, value: Any, symbol: str) -> float:
-        """A finite number; a positive one, unless prices of ``symbol`` may be others."""
+        """A number that can be booked; a positive one, unless prices of ``symbol`` may be others."""
         number = self._number(row, column, value)
+        if number is not None and LEAST <= number <= MOST:
+            return number
         if number is None:
             raise self.error(row, column, "the price is missing; drop the row or fill it in")
         if not math.isfinite(number):
@@ -69,7 +72,21 @@ class Cells:
                 f"{shown(value)} is no price of {symbol}: prices are positive; fix the row, or pass "
                 f"--signed-prices {symbol} if they may be zero or negative",
             )
+        if not bookable(number):
+            raise self.error(
+                row,
+                column,
+                f"{shown(value)} is no price that can be booked: those are between {LEAST:g} and {MOST:g}; fix the "
+                "row, or quote in another unit",
+            )
         return number
+
+    def check_spread(self, row: int, column: str, bid: float, ask: float) -> None:
+        """Refuse two prices whose middle cannot be booked."""
+        if not near_enough(bid, ask):
+            raise self.error(
+                row, column, f"a bid of {bid!r} and an ask of {ask!r} are too far apart to be booked; fix the row"
+            )
 
     def size(self, row: int, column: str, value: Any) -> float | None:
         """A finite number that is not negative; None where nothing stands."""

@@ -11,6 +11,7 @@ from mts1b_platform.eventbus import Listener
 from mts1b_platform.logs import get_logger
 from pydantic import BaseModel
 
+from mts1b_desk.data.bounds import bookable, near_enough
 from mts1b_desk.data.tick import BarTick, Source, Tick
 from mts1b_desk.errors import DeskError, Fatal
 from mts1b_desk.services.marketdata import MarketdataService
@@ -58,6 +59,11 @@ class HeardMarket(MarketdataService):
                 raise Fatal(
                     f"quote {position} of the replay has a price of {quote.symbol} that is not positive ({quote.bid:g} "
                     f"bid, {quote.ask:g} ask): begin another run with --signed-prices {quote.symbol} if that is right"
+                )
+            if not (bookable(quote.bid) and bookable(quote.ask) and near_enough(quote.bid, quote.ask)):
+                raise Fatal(
+                    f"quote {position} of the replay has prices of {quote.symbol} that cannot be booked ({quote.bid:g} "
+                    f"bid, {quote.ask:g} ask): begin another run, and replay others"
                 )
             for item in self._core.on_tick(_tick(quote)):
                 self._archive.add(item if isinstance(item, BarV2) else quote)

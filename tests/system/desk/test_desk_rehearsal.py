@@ -6,11 +6,13 @@ import random
 from collections.abc import Iterator, Sequence
 from datetime import timedelta
 from decimal import Decimal
+from operator import neg
 from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from mts1b_desk.data.bounds import LEAST, MOST
 from mts1b_desk.data.replay import Replay
 from mts1b_desk.data.simulated import SimulatedMarket
 from mts1b_desk.data.tick import Tick
@@ -183,6 +185,24 @@ def test_books_agree_through_prices_below_zero_with_fees_and_with_rebates(fee_bp
     assert held.fills >= 4
     assert (held.fees > 0) is (fee_bps > 0)
     assert held.nav == held.opening_cash + held.realised_pnl + held.unrealised_pnl - held.fees
+
+
+_MOVES = st.floats(0.001, 1000)
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    moves=st.lists(_MOVES | _MOVES.map(neg) | st.just(0.0), min_size=3, max_size=30),
+    scale=st.sampled_from([1.0, LEAST * 1000, MOST / 1000]),
+    notional=st.sampled_from([Decimal(1), Decimal(10_000), Decimal("1e12")]),
+)
+def test_books_agree_at_every_scale_of_prices_that_files_may_hold(moves: list[float], scale: float, notional: Decimal):
+    fund = FundSettings(
+        fund_id="alpha", order_notional=notional, max_order_notional=notional * 9, max_position_notional=notional * 9
+    )
+    market = Series(*(move * scale for move in moves))
+    books = Rehearsal(QUICK.model_copy(update={"funds": (fund,)}), market).run()
+    assert reconcile(books.oms, books.brokers, books.treasury) == []
 
 
 def test_a_broker_that_rejects_leaves_books_that_agree():

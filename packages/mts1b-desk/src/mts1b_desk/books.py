@@ -19,6 +19,8 @@ class FundOrders(_Document):
     """Number of orders by their present state."""
     rejections: dict[str, int] = {}
     """Number of rejected orders by the rule that refused them, ``halted`` and ``broker`` among them."""
+    passed_over: dict[str, int] = {}
+    """Number of signals, or parts of reversals, that no order could be made of, by why."""
     fills: int
     positions: dict[str, Money]
     """Signed units by symbol; zeros left out."""

@@ -29,6 +29,7 @@ def ledger_document(
             "positions": {symbol: plain(quantity) for symbol, quantity in holdings.positions.items()},
             "orders": oms.funds[fund].orders if fund in oms.funds else {},
             "rejections": oms.funds[fund].rejections if fund in oms.funds else {},
+            "passed_over": oms.funds[fund].passed_over if fund in oms.funds else {},
             "fills": holdings.fills,
             "realised_pnl": plain(holdings.realised_pnl),
             "unrealised_pnl": plain(holdings.unrealised_pnl),
@@ -66,6 +67,10 @@ def print_ledger(document: dict[str, Any], console: Console) -> None:
         money.add_row(fund, *(_cents(amount) for amount in amounts))
     console.print(trades)
     console.print(money)
+    for fund, row in document["funds"].items():
+        if row["passed_over"]:
+            reasons = ", ".join(f"{count} {why}" for why, count in row["passed_over"].items())
+            console.print(f"[yellow]passed over[/]: signals that fund {fund} could make no order of: {reasons}")
     if document["reconciled"]:
         console.print("[green]reconciled[/]: order management, brokers and treasury agree to the last digit")
     for difference in document["differences"]:

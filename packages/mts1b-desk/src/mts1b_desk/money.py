@@ -48,6 +48,13 @@ def mean(total: Decimal, count: Decimal) -> Decimal:
     return _ROUNDED.divide(total, count)
 
 
+def digits(value: Decimal) -> int:
+    """How many digits ``value`` has when it is written out."""
+    _, figures, exponent = value.as_tuple()
+    assert isinstance(exponent, int)  # noqa: S101 - it is finite
+    return max(len(figures) + max(exponent, 0), -exponent)
+
+
 def plain(value: Decimal) -> str:
     """``value`` without exponent and trailing zeros: equal amounts are equal texts."""
     text = f"{value:f}"

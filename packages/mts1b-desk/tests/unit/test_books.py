@@ -197,6 +197,7 @@ def books() -> tuple[OmsBook, BrokerBook, TreasuryBook]:
     orders = FundOrders(
         orders={"filled": 1, "rejected": 3},
         rejections={"drawdown": 1, "halted": 2},
+        passed_over={"less than a lot": 4},
         fills=1,
         positions=positions,
         cash_change=cash,
@@ -229,11 +230,12 @@ def test_books_that_agree_have_no_difference_and_the_ledger_says_so():
     }
 
 
-def test_the_printed_ledger_says_why_orders_were_rejected():
+def test_the_printed_ledger_says_why_orders_were_rejected_and_signals_passed_over():
     oms, brokers, treasury = books()
     said = io.StringIO()
     print_ledger(ledger_document(oms, brokers, treasury, [], session="s"), Console(file=said, width=140))
     assert "1 drawdown, 2 halted" in said.getvalue()
+    assert "passed over: signals that fund a could make no order of: 4 less than a lot" in said.getvalue()
 
 
 @pytest.mark.parametrize(

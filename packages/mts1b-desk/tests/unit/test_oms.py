@@ -51,7 +51,9 @@ class Driver:
         """The last order that came out."""
         return self.payloads(OrderV2)[-1]
 
-    def signal(self, direction: Direction, symbol: str = "X", fund: str | None = None, price: int = 100) -> list[str]:
+    def signal(
+        self, direction: Direction, symbol: str = "X", fund: str | None = None, price: int | Decimal = 100
+    ) -> list[str]:
         self.signals += 1
         signal = SignalV2(
             signal_id=f"s.ma_cross.{symbol}.{self.signals}",
@@ -214,7 +216,7 @@ def test_a_reversal_that_did_not_become_flat_goes_no_further():
     driver.fill(flat, 60)
     assert driver.cancel(flat, 60) == ["orders.canceled"]
     assert driver.oms.idle
-    assert driver.oms.ignored == {"rest of a reversal that did not become flat": 1}
+    assert driver.oms.book().funds["a"].passed_over == {"not flat": 1}
 
 
 def test_a_reversal_beyond_the_rate_is_not_tried_in_parts():
@@ -302,7 +304,7 @@ def test_an_order_at_a_negative_price_is_sized_by_its_amount_and_none_is_made_at
     driver.passed(driver.order)
     driver.fill(driver.order, 250)
     assert driver.signal(Direction.SHORT, price=0) == []
-    assert driver.oms.ignored == {"signal at a price of zero, at which no order can be sized": 1}
+    assert driver.oms.book().funds["a"].passed_over == {"price of zero": 1}
     assert driver.signal(Direction.FLAT, price=0) == ["orders.created"]
     assert driver.order.quantity == 250
 
@@ -310,7 +312,16 @@ def test_an_order_at_a_negative_price_is_sized_by_its_amount_and_none_is_made_at
 def test_no_order_is_made_at_a_negative_price_of_a_symbol_that_may_have_none():
     driver = Driver(signed=("CL",))
     assert driver.signal(Direction.LONG, price=-40) == []
-    assert driver.oms.ignored == {"signal at a negative price of a symbol that may have none (signed_prices)": 1}
+    assert driver.oms.book().funds["a"].passed_over == {"negative price": 1}
+
+
+def test_a_signal_whose_position_is_less_than_a_lot_or_has_too_many_digits_is_counted():
+    driver = Driver()
+    assert driver.signal(Direction.LONG, price=Decimal("1e18")) == []
+    assert driver.signal(Direction.LONG, price=Decimal("1e-36")) == []
+    assert driver.oms.idle
+    assert driver.oms.book().funds["a"].passed_over == {"less than a lot": 1, "more than 38 digits": 1}
+    assert driver.signal(Direction.LONG, price=10) == ["orders.created"]
 
 
 def test_a_halt_rejects_what_waits_for_risk_and_withdraws_what_works():

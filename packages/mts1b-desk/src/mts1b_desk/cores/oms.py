@@ -42,7 +42,7 @@ from mts1b_desk.cores.core import Core, Effect, Effects, Emit
 from mts1b_desk.cores.halts import Halts, words_of
 from mts1b_desk.cores.oms_rows import FundState, OpenOrder, Part
 from mts1b_desk.ids import intent_id
-from mts1b_desk.money import whole_lots
+from mts1b_desk.money import digits, whole_lots
 from mts1b_desk.settings import DeskSettings, FundSettings
 from mts1b_desk.tables import Recent, Table
 
@@ -58,6 +58,8 @@ _ZERO = Decimal(0)
 _HALTED = RiskRule.HALTED.value
 BROKER = "broker"
 """What stands in the place of a rule for orders that their broker rejected."""
+_DIGITS = 38
+"""Most digits of a quantity."""
 _LET_REDUCTIONS_PASS = (RiskRule.ORDER_NOTIONAL, RiskRule.POSITION_NOTIONAL, RiskRule.DRAWDOWN)
 
 
@@ -118,6 +120,7 @@ class Oms(Core):
             fund: FundOrders(
                 orders=dict(sorted((Counter(state.finished) + open_orders.get(fund, Counter[str]())).items())),
                 rejections=dict(sorted(state.rejections.items())),
+                passed_over=dict(sorted(state.passed_over.items())),
                 fills=state.fills,
                 positions={symbol: quantity for symbol, quantity in sorted(state.positions.items()) if quantity},
                 cash_change=state.cash_change,
@@ -270,14 +273,19 @@ class Oms(Core):
             self.funds[fund.fund_id] = state = state.model_copy(update=rest)
             held = state.positions.get(signal.symbol, _ZERO)
             if part and part.name == "rest" and held:
-                self.ignored["rest of a reversal that did not become flat"] += 1
+                self._pass_over(fund, "not flat")
                 continue
             if signal.direction is not Direction.FLAT and (why := self._no_price(signal)) is not None:
-                self.ignored[why] += 1
+                self._pass_over(fund, why)
                 continue
             target = self._target(fund, signal)
             wanted = -held if part and part.name == "flat" else target - held
             if not wanted:
+                if not target and signal.direction is not Direction.FLAT:
+                    self._pass_over(fund, "less than a lot")
+                continue
+            if digits(wanted) > _DIGITS:
+                self._pass_over(fund, f"more than {_DIGITS} digits")
                 continue
             order = self._order(fund, signal, wanted, part)
             effects.append(_step(order))
@@ -293,8 +301,14 @@ class Oms(Core):
     def _no_price(self, signal: SignalV2) -> str | None:
         """Why no order can be made at the signal's price; None when one can."""
         if signal.reference_price < 0 and signal.symbol not in self._settings.signed_prices:
-            return "signal at a negative price of a symbol that may have none (signed_prices)"
-        return None if signal.reference_price else "signal at a price of zero, at which no order can be sized"
+            return "negative price"
+        return None if signal.reference_price else "price of zero"
+
+    def _pass_over(self, fund: FundSettings, why: str) -> None:
+        """Count a signal that no order can be made of."""
+        state = self._fund(fund.fund_id)
+        update = {"passed_over": _one_more(state.passed_over, why)}
+        self.funds[fund.fund_id] = state.model_copy(update=update)
 
     def _target(self, fund: FundSettings, signal: SignalV2) -> Decimal:
         """The position that a signal asks for, signed."""

@@ -50,6 +50,8 @@ class FundState(_Row):
     """Final orders by status."""
     rejections: dict[str, int] = {}
     """Rejected orders by the rule that they broke."""
+    passed_over: dict[str, int] = {}
+    """Signals that no order could be made of, by why."""
     fills: int = 0
     cash_change: Decimal = _ZERO
     """Sum over all fills, fees included, in the fund's currency."""

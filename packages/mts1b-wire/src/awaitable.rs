@@ -13,6 +13,8 @@ use std::sync::atomic::{AtomicPtr, Ordering};
 static READY: AtomicPtr<ffi::PyTypeObject> = AtomicPtr::new(ptr::null_mut());
 static FALSE: AtomicPtr<ffi::PyObject> = AtomicPtr::new(ptr::null_mut());
 static NEXT: AtomicPtr<ffi::PyTypeObject> = AtomicPtr::new(ptr::null_mut());
+/// The memory of the `Next` that was given back last, for the following one: there is one for each event.
+static SPARE: AtomicPtr<Next> = AtomicPtr::new(ptr::null_mut());
 
 /// A value that is there. Only ever between a call and its `await`, hence unknown to the garbage collector.
 #[repr(C)]
@@ -71,7 +73,13 @@ pub fn ready_false() -> Object {
 pub unsafe fn next(reader: Owned, step: Step) -> Object {
     // SAFETY: the object is made here, and its fields set before anybody sees it.
     unsafe {
-        let made = ffi::PyObject_GC_New::<Next>(NEXT.load(Ordering::Relaxed));
+        let spare = SPARE.load(Ordering::Relaxed);
+        let made = if spare.is_null() {
+            ffi::PyObject_GC_New::<Next>(NEXT.load(Ordering::Relaxed))
+        } else {
+            SPARE.store(ptr::null_mut(), Ordering::Relaxed);
+            ffi::PyObject_Init(spare.cast(), NEXT.load(Ordering::Relaxed)).cast()
+        };
         if made.is_null() {
             return ptr::null_mut();
         }
@@ -111,13 +119,19 @@ unsafe extern "C" fn ready_send(object: Object, _: Object, result: *mut Object) 
 }
 
 unsafe extern "C" fn next_dealloc(object: Object) {
-    // SAFETY: made by `next`, of a type on the heap.
+    // SAFETY: made by `next`, of a type on the heap, which stays for ever. Nobody refers to it any more, so that its memory
+    // may serve again, as long as the collector does not know it; the GIL is held wherever it is taken or left.
     unsafe {
         let class = ffi::Py_TYPE(object);
+        let Next { reader, inner, .. } = *object.cast::<Next>();
         ffi::PyObject_GC_UnTrack(object.cast());
-        ffi::Py_XDECREF((*object.cast::<Next>()).reader);
-        ffi::Py_XDECREF((*object.cast::<Next>()).inner);
-        ffi::PyObject_GC_Del(object.cast());
+        ffi::Py_XDECREF(reader);
+        ffi::Py_XDECREF(inner);
+        if SPARE.load(Ordering::Relaxed).is_null() {
+            SPARE.store(object.cast(), Ordering::Relaxed);
+        } else {
+            ffi::PyObject_GC_Del(object.cast());
+        }
         ffi::Py_DECREF(class.cast());
     }
 }

@@ -4,7 +4,8 @@ use crate::cell::Locked;
 use crate::message;
 use crate::object;
 use mts1b_wire_bytes::scan;
-use pyo3::exceptions::PyMemoryError;
+use pyo3::buffer::PyBuffer;
+use pyo3::exceptions::{PyBufferError, PyMemoryError};
 use pyo3::ffi;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyList};
@@ -41,14 +42,28 @@ impl Scanner {
         drop(old);
     }
 
-    /// Collect what is in front of `data`; how many bytes that was, and how many of them were payload.
+    /// Collect what is in `data` from `begin` on; how many bytes that was, and how many of them were payload.
     ///
-    /// The keys of those whose list was empty are appended to `touched`.
-    fn scan(&self, py: Python<'_>, data: &Bound<'_, PyBytes>, touched: &Bound<'_, PyList>) -> PyResult<(usize, usize)> {
-        let data = data.as_bytes();
-        let (mut at, mut payload) = (0, 0);
+    /// `data` is `bytes`, or a buffer that nobody writes to meanwhile. The keys of those whose list was empty are
+    /// appended to `touched`.
+    #[pyo3(signature = (data, touched, begin = 0))]
+    fn scan(
+        &self,
+        py: Python<'_>,
+        data: PyBuffer<u8>,
+        touched: &Bound<'_, PyList>,
+        begin: usize,
+    ) -> PyResult<(usize, usize)> {
+        if !data.is_c_contiguous() {
+            return Err(PyBufferError::new_err("a chunk is read in one piece"));
+        }
+        // SAFETY: the buffer is held, hence not given back; only the holder of the GIL writes to it, and nothing below
+        // runs Python code: messages are no matter of the garbage collector, and a list takes them without asking it.
+        let data = unsafe { std::slice::from_raw_parts(data.buf_ptr().cast::<u8>(), data.len_bytes()) };
+        let (mut at, mut payload) = (begin, 0);
         let mut last: Option<(u64, Bound<'_, PyList>)> = None;
-        while let Some(found) = scan::message(data, at, self.most) {
+        let mut lead = None;
+        while let Some(found) = scan::message(data, at, self.most, &mut lead) {
             if last.as_ref().is_none_or(|(sid, _)| *sid != found.sid) {
                 let route = self.routes.with(py, |routes| {
                     routes.get(&found.sid).map(|route| (route.key.clone_ref(py), route.list.clone_ref(py)))
@@ -75,6 +90,6 @@ impl Scanner {
             payload += found.end - found.payload;
             at = found.next;
         }
-        Ok((at, payload))
+        Ok((at - begin, payload))
     }
 }

@@ -59,21 +59,56 @@ fn sizes(data: &[u8], at: usize, with_head: bool) -> Option<(usize, usize, usize
     if data.get(end) == Some(&b'\r') { Some((first, second, end)) } else { None }
 }
 
+/// How the line of a message begins, up to the blank behind the subscription id, as offsets into the chunk.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Lead {
+    begin: usize,
+    subject: Range<usize>,
+    sid: u64,
+    with_head: bool,
+    end: usize,
+}
+
+impl Lead {
+    #[inline]
+    fn read(data: &[u8], at: usize) -> Option<Self> {
+        let rest = data.get(at..)?;
+        let with_head = rest.starts_with(b"HMSG ");
+        if !with_head && !rest.starts_with(b"MSG ") {
+            return None;
+        }
+        let begin = at + 4 + usize::from(with_head);
+        let subject = begin..token(data, begin)?;
+        let (sid, end) = number(data, subject.end + 1)?;
+        if data.get(end) != Some(&b' ') {
+            return None;
+        }
+        Some(Self { begin: at, subject, sid: sid as u64, with_head, end: end + 1 })
+    }
+
+    /// The same bytes at `at`, if they are there: the messages of a subject often come one after the other.
+    #[inline(always)]
+    fn again(&self, data: &[u8], at: usize) -> Option<Self> {
+        let same = data.get(at..)?.starts_with(&data[self.begin..self.end]);
+        same.then(|| Self {
+            begin: at,
+            subject: self.subject.start - self.begin + at..self.subject.end - self.begin + at,
+            end: self.end - self.begin + at,
+            ..*self
+        })
+    }
+}
+
 /// The message whose line begins at `at`; None for anything else, an unfinished message too.
+///
+/// `lead` is how the message before in `data` began, and is set to how this one does.
 #[inline]
-pub fn message(data: &[u8], at: usize, most: usize) -> Option<Message> {
-    let rest = data.get(at..)?;
-    let with_head = rest.starts_with(b"HMSG ");
-    if !with_head && !rest.starts_with(b"MSG ") {
-        return None;
-    }
-    let begin = at + 4 + usize::from(with_head);
-    let subject = begin..token(data, begin)?;
-    let (sid, end) = number(data, subject.end + 1)?;
-    if data.get(end) != Some(&b' ') {
-        return None;
-    }
-    let third = end + 1;
+pub fn message(data: &[u8], at: usize, most: usize, lead: &mut Option<Lead>) -> Option<Message> {
+    let found = match lead.as_ref().and_then(|before| before.again(data, at)) {
+        Some(again) => again,
+        None => Lead::read(data, at)?,
+    };
+    let Lead { ref subject, sid, with_head, end: third, .. } = *lead.insert(found);
     let (reply, (head, size, cr)) = match sizes(data, third, with_head) {
         Some(found) => (third..third, found),
         None => {
@@ -89,13 +124,17 @@ pub fn message(data: &[u8], at: usize, most: usize) -> Option<Message> {
     if data.get(end) != Some(&b'\r') || data.get(end + 1) != Some(&b'\n') {
         return None;
     }
-    Some(Message { subject, sid: sid as u64, reply, head: body, payload: body + head, end, next: end + 2 })
+    Some(Message { subject: subject.clone(), sid, reply, head: body, payload: body + head, end, next: end + 2 })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use proptest::prelude::*;
+
+    fn message(data: &[u8], at: usize, most: usize) -> Option<Message> {
+        super::message(data, at, most, &mut None)
+    }
 
     #[test]
     fn a_message_with_and_without_headers_and_reply() {
@@ -107,6 +146,22 @@ mod tests {
         assert_eq!((&data[second.reply.clone()], second.sid), (&b"r.1"[..], 1));
         assert_eq!((&data[second.head..second.payload], &data[second.payload..second.end]), (&b"HEAD"[..], &b"ok"[..]));
         assert_eq!(second.next, data.len());
+    }
+
+    #[test]
+    fn messages_that_begin_like_the_one_before_are_read_like_any_other() {
+        let data = b"HMSG a.b 7 4 6\r\nHEADok\r\nHMSG a.b 7 4 6\r\nHEADno\r\nHMSG a.b 7 in.1 4 4\r\nHEAD\r\n\
+            HMSG a.b 70 4 4\r\nHEAD\r\nMSG a.b 7 2\r\nhi\r\nMSG a.b 7 2\r\nho\r\nMSG a.b 7 2\r\nh";
+        let (mut lead, mut at, mut found) = (None, 0, Vec::new());
+        while let Some(next) = super::message(data, at, 1 << 20, &mut lead) {
+            assert_eq!(message(data, at, 1 << 20).as_ref(), Some(&next));
+            at = next.next;
+            found.push((next.sid, &data[next.reply], &data[next.payload..next.end]));
+        }
+        let plain = |payload| (7, &b""[..], payload);
+        assert_eq!(found[..2], [plain(&b"ok"[..]), plain(b"no")]);
+        assert_eq!(found[2..4], [(7, &b"in.1"[..], &b""[..]), (70, b"", b"")]);
+        assert_eq!(found[4..], [plain(b"hi"), plain(b"ho")]);
     }
 
     #[test]

@@ -7,8 +7,9 @@ use mts1b_wire_bytes::{acks, frames, headers, scan};
 const MOST: usize = 4096;
 
 fuzz_target!(|data: &[u8]| {
-    let mut at = 0;
-    while let Some(found) = scan::message(data, at, MOST) {
+    let (mut at, mut lead) = (0, None);
+    while let Some(found) = scan::message(data, at, MOST, &mut lead) {
+        assert_eq!(scan::message(data, at, MOST, &mut None).as_ref(), Some(&found));
         let line = &data[at..found.head];
         assert!(line.starts_with(b"MSG ") || line.starts_with(b"HMSG "));
         assert!(line.ends_with(b"\r\n") && !line[..line.len() - 2].contains(&b'\r'));

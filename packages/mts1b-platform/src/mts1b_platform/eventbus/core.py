@@ -73,8 +73,8 @@ class Scanner(Protocol):
         """Collect them no more."""
         ...
 
-    def scan(self, data: bytes, touched: list[bytes], /) -> tuple[int, int]:
-        """Collect what is in front of ``data``: how many bytes that was, and how many of them were payload."""
+    def scan(self, data: bytes | memoryview, touched: list[bytes], begin: int = 0, /) -> tuple[int, int]:
+        """Collect what is in ``data`` from ``begin`` on: how many bytes that was, and how many of them were payload."""
         ...
 
 

@@ -116,7 +116,7 @@ class Link(asyncio.BufferedProtocol):
         self.heard = True
         parser = self._parser
         try:
-            events = parser.feed(bytes(self._buffer[:nbytes]))
+            events = parser.feed(self._buffer[:nbytes])
             if parser.touched:
                 self._owner.deliver(self)
             if events:

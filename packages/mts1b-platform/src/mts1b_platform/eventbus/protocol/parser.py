@@ -127,8 +127,22 @@ class Parser:
         route.clear()
         return taken
 
-    def feed(self, data: bytes) -> list[ParserEvent]:
-        """Take the next chunk; return what is not routed."""
+    def feed(self, data: bytes | memoryview) -> list[ParserEvent]:
+        """Take the next chunk, of which nothing is looked at later; return what is not routed."""
+        begun = len(self._rest)
+        if self._scanner is None or self._fault or (begun and not self._needed):
+            return self._feed(bytes(data))
+        at = min(self._needed - begun, len(data)) if begun else 0
+        events = self._feed(bytes(data[:at])) if begun else []
+        if at < len(data) and not self._fault:
+            taken, routed_bytes = self._scanner.scan(data, self.touched, at)
+            self.routed_bytes += routed_bytes
+            at += taken
+            if at < len(data):
+                events += self._parse(bytes(data[at:]))
+        return events
+
+    def _feed(self, data: bytes) -> list[ParserEvent]:
         if self._fault:
             return [Malformed(self._fault)]
         rest = self._rest
@@ -144,7 +158,7 @@ class Parser:
         return self._parse(data)
 
     def _parse(self, data: bytes) -> list[ParserEvent]:
-        if self._scanner is not None and type(data) is bytes:
+        if self._scanner is not None:
             taken, routed_bytes = self._scanner.scan(data, self.touched)
             self.routed_bytes += routed_bytes
             if taken == len(data):

@@ -60,9 +60,42 @@ const LONGEST_FLOAT: usize = 80;
 /// Digits of an integer that is a double without rounding.
 const WHOLE_DIGITS: usize = 15;
 
+/// Digits from `at` on, behind those of `number`: the number, and where they end. Beyond 18 of them it is wrong.
+#[inline(always)]
+fn digits(data: &[u8], mut at: usize, mut number: u64) -> (u64, usize) {
+    while let Some(&byte) = data.get(at) {
+        let digit = byte.wrapping_sub(b'0');
+        if digit > 9 {
+            break;
+        }
+        number = number.wrapping_mul(10).wrapping_add(u64::from(digit));
+        at += 1;
+    }
+    (number, at)
+}
+
 /// A finite number.
 #[inline]
 pub fn float(data: &[u8]) -> Option<(f64, usize)> {
+    let negative = data.first() == Some(&b'-');
+    let begin = usize::from(negative);
+    let (whole, point) = digits(data, begin, 0);
+    if data.get(point) != Some(&b'.') || (data[begin] == b'0' && point > begin + 1) {
+        return any_float(data);
+    }
+    let (mantissa, end) = digits(data, point + 1, whole);
+    let fraction = end - point - 1;
+    let plain = point > begin && fraction > 0 && end - begin <= 19 && !matches!(data.get(end), Some(b'e' | b'E'));
+    if !plain || mantissa > EXACT {
+        return any_float(data);
+    }
+    let value = mantissa as f64 / POWERS[fraction]; // both are exact: the quotient is rounded once
+    Some((if negative { -value } else { value }, end))
+}
+
+/// As `float`: for all that is not of few digits with a point.
+#[cold]
+fn any_float(data: &[u8]) -> Option<(f64, usize)> {
     let negative = data.first() == Some(&b'-');
     let mut at = usize::from(negative);
     let begin = at;
@@ -358,6 +391,11 @@ mod tests {
                 prop_assert_eq!(size, written.len());
                 prop_assert_eq!(read.to_bits(), value.to_bits());
             }
+        }
+
+        #[test]
+        fn numbers_with_a_point_are_read_in_either_way(text in "-?(0|[1-9]?[0-9]{0,12})\\.[0-9]{0,12}[e,}]?1?") {
+            prop_assert_eq!(float(text.as_bytes()), any_float(text.as_bytes()));
         }
 
         #[test]

@@ -12,4 +12,5 @@ pub mod frames;
 pub mod headers;
 pub mod json;
 pub mod numbers;
+pub mod same;
 pub mod scan;

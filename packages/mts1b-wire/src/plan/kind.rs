@@ -1,7 +1,8 @@
 //! What a plan knows of a model: its fields, and what each of them holds.
 
+use super::given;
 use crate::cell::Locked;
-use crate::object::Slot;
+use crate::object::{self, Owned, Slot};
 use mts1b_wire_bytes::class;
 use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::prelude::*;
@@ -89,8 +90,13 @@ pub struct Shape {
     pub extra: Slot,
     pub private: Slot,
     pub after: Option<Py<PyAny>>,
-    /// Sets of names, by which fields were given.
-    pub sets: Locked<HashMap<u64, Py<PySet>>>,
+    pub sets: Locked<Sets>,
+}
+
+/// What stands for sets of names (see `given.rs`), by which fields were given: a bit for each.
+pub struct Sets {
+    pub last: (u64, Py<PyAny>),
+    pub known: HashMap<u64, Py<PyAny>>,
 }
 
 /// What is made once for all shapes of a plan.
@@ -191,7 +197,7 @@ impl Shape {
         if fields.len() > MOST_FIELDS {
             return Err(PyValueError::new_err(format!("{} fields, and {MOST_FIELDS} are the most", fields.len())));
         }
-        let (template, every) = (PyDict::new(py), PySet::empty(py)?);
+        let template = PyDict::new(py);
         let mut made = Vec::new();
         let (mut required, mut fresh) = (0u64, 0u64);
         for (at, field) in fields.iter().enumerate() {
@@ -203,25 +209,31 @@ impl Shape {
             let key = format!("\"{name}\":").into_bytes();
             let name = PyString::intern(py, &name);
             template.set_item(&name, &default)?;
-            every.add(&name)?;
             let its_own = default.cast::<PyDict>().is_ok();
             fresh |= u64::from(its_own) << at;
             required |= u64::from(field.get_item(4)?.is_truthy()?) << at;
             let item = Item::new(&field.get_slice(1, 4), Some(&default), making)?;
             made.push(Field { key, item, fresh: its_own, default: default.unbind(), name: name.unbind() });
         }
-        let all = if made.len() == MOST_FIELDS { u64::MAX } else { (1 << made.len()) - 1 };
+        let [fields_set, extra, private] = making.slots;
+        let (extra, private) = (Slot::new(model, extra)?, Slot::new(model, private)?);
+        let fields_set = given::serve(model, fields_set)?;
+        let none = PySet::empty(py)?.into_any().into_ptr();
+        // SAFETY: a reference of our own.
+        let none = unsafe { Owned::new(none).and_then(given::of) }.ok_or_else(|| object::raised(py))?;
+        // SAFETY: as above.
+        let none = unsafe { Bound::from_owned_ptr(py, none.into_ptr()) }.unbind();
         Ok(Self {
-            fields_set: Slot::new(model, &making.slots[0])?,
-            extra: Slot::new(model, &making.slots[1])?,
-            private: Slot::new(model, &making.slots[2])?,
+            fields_set,
+            extra,
+            private,
             model: model.clone().unbind(),
             fields: made,
             required,
             fresh,
             template: template.unbind(),
             after,
-            sets: Locked::new(HashMap::from([(all, every.unbind())])),
+            sets: Locked::new(Sets { last: (0, none), known: HashMap::new() }),
         })
     }
 }

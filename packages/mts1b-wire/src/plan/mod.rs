@@ -4,6 +4,7 @@
 //! is read here is what pydantic would make of the same bytes; whatever fails a check, or has another form than the
 //! common one, goes to pydantic's own validator, and what is written in another form to the pure encoder.
 
+mod given;
 mod kind;
 mod read;
 mod strings;
@@ -22,6 +23,12 @@ use read::Parts;
 use std::cell::Cell;
 use strings::Strings;
 pub use strings::hash;
+
+/// Make the types of this module's own.
+pub fn add(module: &Bound<'_, PyModule>) -> PyResult<()> {
+    given::add(module)?;
+    module.add_class::<Plan>()
+}
 
 struct State {
     scratch: Vec<u8>,

@@ -3,10 +3,10 @@
 use super::kind::{Bounds, Field, Item, Kind, MOST_FIELDS, Shape, Text};
 use super::strings::Strings;
 use crate::object::{self, Object, Owned};
+use mts1b_wire_bytes::same::begins;
 use mts1b_wire_bytes::{base64, class, escapes, json};
 use pyo3::ffi;
 use pyo3::prelude::*;
-use pyo3::types::PySet;
 use std::ptr;
 
 /// Most sets of given fields that are remembered of a model.
@@ -64,7 +64,7 @@ fn fields(py: Python<'_>, parts: &Parts, shape: &Shape, data: &[u8], read: &mut 
             }
         }
         let found = match known.get(next) {
-            Some(field) if data[at..].starts_with(&field.key) => {
+            Some(field) if begins(&data[at..], &field.key) => {
                 at += field.key.len();
                 next
             }
@@ -177,6 +177,9 @@ fn item(py: Python<'_>, parts: &Parts, item: &Item, data: &[u8]) -> Option<(Owne
 
 #[inline(always)]
 fn text(py: Python<'_>, parts: &Parts, rule: &Text, number: usize, data: &[u8]) -> Option<(Owned, usize)> {
+    if let Some(again) = parts.strings.again(py, number, data) {
+        return Some(again);
+    }
     let (text, size) = match json::text(data, rule.class) {
         Some(found) => found,
         None => return escaped(rule, data),
@@ -368,28 +371,42 @@ unsafe fn freshen(shape: &Shape, set: u64, dict: &Owned) -> Option<()> {
     Some(())
 }
 
-/// A new set of the names of these fields.
+/// What stands for a new set of the names of these fields.
 #[inline(always)]
 fn given(py: Python<'_>, shape: &Shape, mask: u64) -> Option<Owned> {
-    let like = shape.sets.with(py, |sets| sets.get(&mask).map(|set| set.as_ptr()));
-    // SAFETY: sets stay as long as the plan; copying one calls nothing that could come back here.
-    unsafe {
-        if let Some(like) = like {
-            return Owned::new(ffi::PySet_New(like));
-        }
-        let made = Owned::new(ffi::PySet_New(ptr::null_mut()))?;
-        for (at, field) in shape.fields.iter().enumerate() {
-            if mask >> at & 1 != 0 && ffi::PySet_Add(made.as_ptr(), field.name.as_ptr()) != 0 {
-                return None;
+    shape
+        .sets
+        .with(py, |sets| {
+            let (last, given) = &sets.last;
+            // SAFETY: a reference of our own to what is alive.
+            (*last == mask).then(|| unsafe { Owned::of(given.as_ptr()) })
+        })
+        .or_else(|| given_anew(py, shape, mask))
+}
+
+#[cold]
+fn given_anew(py: Python<'_>, shape: &Shape, mask: u64) -> Option<Owned> {
+    let known = shape.sets.with(py, |sets| sets.known.get(&mask).map(|given| given.clone_ref(py)));
+    let made = match known {
+        Some(known) => known,
+        // SAFETY: a new set; names are strings.
+        None => unsafe {
+            let names = Owned::new(ffi::PySet_New(ptr::null_mut()))?;
+            for (at, field) in shape.fields.iter().enumerate() {
+                if mask >> at & 1 != 0 && ffi::PySet_Add(names.as_ptr(), field.name.as_ptr()) != 0 {
+                    return None;
+                }
             }
+            Bound::from_owned_ptr(py, super::given::of(names)?.into_ptr()).unbind()
+        },
+    };
+    let old = shape.sets.with(py, |sets| {
+        if sets.known.len() < SETS {
+            sets.known.insert(mask, made.clone_ref(py));
         }
-        let kept = Owned::new(ffi::PySet_New(made.as_ptr()))?;
-        let kept: Py<PySet> = Bound::from_owned_ptr(py, kept.into_ptr()).cast_into_unchecked().unbind();
-        shape.sets.with(py, |sets| {
-            if sets.len() < SETS {
-                sets.insert(mask, kept);
-            }
-        });
-        Some(made)
-    }
+        std::mem::replace(&mut sets.last, (mask, made.clone_ref(py)))
+    });
+    drop(old);
+    // SAFETY: alive.
+    Some(unsafe { Owned::of(made.as_ptr()) })
 }

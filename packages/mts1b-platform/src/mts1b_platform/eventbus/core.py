@@ -16,7 +16,7 @@ from mts1b_platform.logs import get_logger
 
 log = get_logger("mts1b.eventbus.core")
 
-INTERFACE: Final = 6
+INTERFACE: Final = 7
 """What this release and the compiled core have agreed on; another number is another release's core."""
 
 ItemPlan = tuple[str, Mapping[str, Any], bool]
@@ -237,6 +237,11 @@ class Core(Protocol):
     @property
     def Plan(self) -> MakePlan:  # noqa: N802 - a class
         """See :class:`Plan`."""
+        ...
+
+    @property
+    def FieldsSet(self) -> type[Any]:  # noqa: N802 - a class
+        """The class of what makes the set of fields of an event that was read, when it is asked for."""
         ...
 
     def Scanner(self, max_message: int, /) -> _Scanner:  # noqa: N802 - a class

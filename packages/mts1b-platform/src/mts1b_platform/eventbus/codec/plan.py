@@ -141,7 +141,8 @@ def _check_class(model: type[BaseModel]) -> None:
     if model.__new__ is not object.__new__ or isabstract(model):
         raise NoPlan("a class that makes its instances itself")
     for name in _SLOTS:
-        if getattr_static(model, name) is not vars(BaseModel)[name]:
+        found = getattr_static(model, name)
+        if found is not vars(BaseModel)[name] and (CORE is None or type(found) is not CORE.FieldsSet):
             raise NoPlan(f"{name} of its own")
     if model.__private_attributes__ or model.model_post_init is not BaseModel.model_post_init:
         raise NoPlan("private attributes, or something to do after its making")

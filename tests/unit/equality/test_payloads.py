@@ -375,6 +375,20 @@ def test_a_valid_payload_is_read_by_the_compiled_core_where_it_has_a_plan(event:
         assert plan.counts == (before + 1, left)
 
 
+@pytest.mark.parametrize("model", BASES, ids=lambda model: model.__name__)
+def test_what_comes_again_and_again_is_read_anew_each_time(model: type[Event]):
+    """The compiled core remembers values: in a row, in turns, left out, and after they have changed."""
+    drawn, compare = Drawn(7), Compared(model)
+    _, common = taken(model, drawn, 60)
+    optional = {name for name, field in model.model_fields.items() if not field.is_required()}
+    for row in (40, 1, 40, 2, 20):
+        values = {name: drawn.random.choice(some) for name, some in common.items()}
+        for number in range(row):
+            for left_out in (set[str](), optional if number % 3 == 2 else set[str]()):
+                text = ",".join(f'"{name}":{value}' for name, value in values.items() if name not in left_out)
+                compare(b"{" + text.encode() + b"}")
+
+
 def long_run(name: str, payloads: int, seed: int) -> str:
     """Compare many payloads of the model ``name``; says how many there were of which kind."""
     model = next(each for each in BASES if each.__name__ == name)

@@ -12,6 +12,7 @@ An ``Order`` is a value: each step returns a new one and refuses a step that its
 an event which arrives twice or late can never bend the books.
 """
 
+from collections.abc import Mapping
 from datetime import datetime
 from decimal import Decimal
 from enum import StrEnum
@@ -33,6 +34,7 @@ from mts1b_foundation.event import (
     Text,
     UtcDatetime,
 )
+from mts1b_foundation.passes import PRESENT, passes_when
 
 
 class Side(StrEnum):
@@ -97,6 +99,14 @@ _CREATED: Final = OrderStatus.CREATED
 _ACCEPTED: Final = OrderStatus.ACCEPTED
 _LIMIT: Final = OrderType.LIMIT
 _MAY_HOLD_FILLS: Final = frozenset({OrderStatus.PARTIALLY_FILLED, OrderStatus.FILLED, OrderStatus.CANCELED})
+_UNTOUCHED: Final[dict[str, tuple[object, ...]]] = {
+    "status": (_CREATED, _ACCEPTED),
+    "filled_quantity": (Decimal(0),),
+    "filled_notional": (Decimal(0),),
+    "rejected_reason": (None,),
+    "canceled_reason": (None,),
+}
+"""What nothing has happened to."""
 
 
 class Order(Event):
@@ -137,26 +147,14 @@ class Order(Event):
     """Whether prices may be zero or negative."""
 
     @model_validator(mode="after")
+    @passes_when(
+        {**_UNTOUCHED, "order_type": (OrderType.MARKET,), "limit_price": (None,)},
+        {**_UNTOUCHED, "order_type": (_LIMIT,), "limit_price": PRESENT},
+    )
     def _consistent(self) -> Self:
-        if not self._is_untouched():
+        if not _is_untouched(self.__dict__):
             self._check()
         return self
-
-    def _is_untouched(self) -> bool:
-        """Whether nothing has happened to the order, which most events say, and nothing needs a closer look.
-
-        Reads ``__dict__`` and compares by identity, as validation is on the hot path.
-        """
-        fields = self.__dict__
-        status = fields["status"]
-        return (
-            (status is _CREATED or status is _ACCEPTED)
-            and not fields["filled_quantity"]
-            and not fields["filled_notional"]
-            and fields["rejected_reason"] is None
-            and fields["canceled_reason"] is None
-            and (fields["limit_price"] is None) is (fields["order_type"] is not _LIMIT)
-        )
 
     def _check(self) -> None:
         if (self.order_type is OrderType.LIMIT) != (self.limit_price is not None):
@@ -237,6 +235,22 @@ class Order(Event):
         if not self.status.allows(status):
             raise IllegalTransition(f"order {self.order_id} is {self.status}: it cannot become {status}")
         return type(self).model_validate({**dict(self), "status": status, "updated_at": at, **changes})
+
+
+def _is_untouched(fields: Mapping[str, object]) -> bool:
+    """Whether nothing has happened to an order, which most events say, and nothing needs a closer look.
+
+    Compares by identity, as validation is on the hot path.
+    """
+    status = fields["status"]
+    return (
+        (status is _CREATED or status is _ACCEPTED)
+        and not fields["filled_quantity"]
+        and not fields["filled_notional"]
+        and fields["rejected_reason"] is None
+        and fields["canceled_reason"] is None
+        and (fields["limit_price"] is None) is (fields["order_type"] is not _LIMIT)
+    )
 
 
 class OrderV2(Order):

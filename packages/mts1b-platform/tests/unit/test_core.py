@@ -10,13 +10,14 @@ from typing import Annotated, Any, Self
 
 import pytest
 from mts1b_foundation.event import Event, Identifier, Quantity, UtcDatetime
+from mts1b_foundation.passes import PRESENT, passes_when
 from mts1b_foundation.samples import ORDER, QUOTE, SAMPLES
 from mts1b_platform.config import ConfigError
 from mts1b_platform.eventbus import core
 from mts1b_platform.eventbus.codec import plan as plans
 from mts1b_platform.eventbus.codec.payload import decoder, encoder, plan_of
 from mts1b_platform.eventbus.codec.plan import NoPlan, planned
-from pydantic import ConfigDict, Field, PrivateAttr, field_validator, model_serializer
+from pydantic import ConfigDict, Field, PrivateAttr, field_validator, model_serializer, model_validator
 from pydantic_core import SchemaSerializer, SchemaValidator, core_schema
 
 compiled = pytest.mark.skipif(core.CORE is None, reason="of the compiled core")
@@ -349,6 +350,48 @@ def test_events_of_the_compiled_core_are_like_all_others(event: Event):
     del read
 
 
+class Told(Event):
+    """Its validator says when it passes."""
+
+    kind: str = "plain"
+    amount: Quantity | None = None
+
+    @model_validator(mode="after")
+    @passes_when({"kind": ("plain",), "amount": (None,)}, {"amount": PRESENT})
+    def _check(self) -> Self:
+        RUN.append(self)
+        return self
+
+
+RUN: list[Event] = []
+
+
+@compiled
+@pytest.mark.parametrize(
+    ("data", "runs"),
+    [(b"{}", 0), (b'{"amount":null}', 0), (b'{"amount":"1","kind":"odd"}', 0), (b'{"kind":"odd"}', 1)],
+)
+def test_a_validator_runs_where_it_is_not_known_to_pass(data: bytes, runs: int):
+    decode = decoder(Told)
+    RUN.clear()
+    read = decode(data)
+    assert len(RUN) == runs
+    assert read == Told.__pydantic_validator__.validate_json(data)
+
+
+def test_a_case_of_a_field_that_there_is_not_has_no_plan():
+    class Misspelt(Event):
+        name: str
+
+        @model_validator(mode="after")
+        @passes_when({"nmae": ("a",)})
+        def _check(self) -> Self:
+            return self
+
+    with pytest.raises(NoPlan, match="nmae"):
+        planned(Misspelt)
+
+
 @compiled
 def test_a_validator_that_is_interrupted_interrupts():
     class Stopped(Event):
@@ -366,7 +409,7 @@ def test_a_validator_that_is_interrupted_interrupts():
         Stopped,
         fields,
         slots=[vars(Event.__mro__[1])[name] for name in plans._SLOTS],
-        after=stop,
+        after=(stop, []),
         utc=None,
         decode=Stopped.__pydantic_validator__.validate_json,
         encode=encoder(Stopped),

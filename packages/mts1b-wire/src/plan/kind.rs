@@ -1,5 +1,6 @@
 //! What a plan knows of a model: its fields, and what each of them holds.
 
+use super::dicts::Dicts;
 use super::given;
 use crate::cell::Locked;
 use crate::object::{self, Owned, Slot};
@@ -52,6 +53,13 @@ pub enum Kind {
     Model(Box<Shape>),
 }
 
+impl Kind {
+    /// Whether instances may hold the same object, which refers to nothing else.
+    pub fn is_shared(&self) -> bool {
+        matches!(self, Self::Text(_) | Self::Boolean | Self::Instant | Self::Decimal(_) | Self::Enum { .. })
+    }
+}
+
 pub struct Bounds {
     pub above_zero: bool,
     pub not_negative: bool,
@@ -73,10 +81,26 @@ pub struct Field {
     /// `"name":`, and `"name"` without the last byte.
     pub key: Vec<u8>,
     pub item: Item,
-    /// What the template has for it, so that the same need not be set; None where the field must be there.
+    /// What it holds when it is left out; None where the field must be there.
     pub default: Py<PyAny>,
     /// Whether each instance gets a dict of its own where the field is left out.
     pub fresh: bool,
+}
+
+/// What validates a model as a whole, and when it is known to pass.
+pub struct After {
+    pub validator: Py<PyAny>,
+    /// By case the places of fields, and the objects of which each holds one; none of them for everything but None.
+    pub passes: Vec<Vec<(usize, Vec<Py<PyAny>>)>>,
+}
+
+impl FromPyObject<'_, '_> for After {
+    type Error = PyErr;
+
+    fn extract(of: Borrowed<'_, '_, PyAny>) -> PyResult<Self> {
+        let (validator, passes) = of.extract()?;
+        Ok(Self { validator, passes })
+    }
 }
 
 /// A model as a table of fields.
@@ -85,11 +109,11 @@ pub struct Shape {
     pub fields: Vec<Field>,
     pub required: u64,
     pub fresh: u64,
-    pub template: Py<PyDict>,
+    pub dicts: Dicts,
     pub fields_set: Slot,
     pub extra: Slot,
     pub private: Slot,
-    pub after: Option<Py<PyAny>>,
+    pub after: Option<After>,
     pub sets: Locked<Sets>,
 }
 
@@ -190,7 +214,7 @@ impl Shape {
     pub fn new(
         model: &Bound<'_, PyType>,
         fields: Vec<Bound<'_, PyTuple>>,
-        after: Option<Py<PyAny>>,
+        after: Option<After>,
         making: &Making<'_, '_>,
     ) -> PyResult<Self> {
         let py = model.py();
@@ -223,15 +247,18 @@ impl Shape {
         let none = unsafe { Owned::new(none).and_then(given::of) }.ok_or_else(|| object::raised(py))?;
         // SAFETY: as above.
         let none = unsafe { Bound::from_owned_ptr(py, none.into_ptr()) }.unbind();
+        if after.iter().flat_map(|after| after.passes.iter().flatten()).any(|(at, _)| *at >= made.len()) {
+            return Err(PyValueError::new_err("a case of a field that there is not"));
+        }
         Ok(Self {
             fields_set,
             extra,
             private,
             model: model.clone().unbind(),
+            dicts: Dicts::new(py, template.unbind(), &made),
             fields: made,
             required,
             fresh,
-            template: template.unbind(),
             after,
             sets: Locked::new(Sets { last: (0, none), known: HashMap::new() }),
         })

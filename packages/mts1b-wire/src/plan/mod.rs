@@ -4,7 +4,11 @@
 //! is read here is what pydantic would make of the same bytes; whatever fails a check, or has another form than the
 //! common one, goes to pydantic's own validator, and what is written in another form to the pure encoder.
 
+mod decimals;
+mod dicts;
 mod given;
+mod hits;
+mod instants;
 mod kind;
 mod read;
 mod strings;
@@ -12,7 +16,9 @@ mod write;
 
 use crate::cell::Locked;
 use crate::object::{self, Object, Owned};
-use kind::{Making, Shape};
+use decimals::Decimals;
+use instants::Instants;
+use kind::{After, Making, Shape};
 use mts1b_wire_bytes::json;
 use pyo3::exceptions::PyTypeError;
 use pyo3::ffi;
@@ -62,7 +68,7 @@ impl Plan {
         model: Bound<'_, PyType>,
         fields: Vec<Bound<'_, PyTuple>>,
         slots: [Bound<'_, PyAny>; 3],
-        after: Option<Py<PyAny>>,
+        after: Option<After>,
         utc: Py<PyAny>,
         decode: Py<PyAny>,
         encode: Py<PyAny>,
@@ -76,10 +82,15 @@ impl Plan {
         let zero = decimal.call1(("0",))?.unbind();
         let making = Making { slots: &slots, zero: &zero, values: Cell::new(0) };
         let shape = Shape::new(&model, fields, after, &making)?;
-        let strings = Strings::new(making.values.get());
+        let values = making.values.get();
+        let parts = Parts {
+            instants: Instants::new(utc),
+            decimals: Decimals::new(decimal.unbind(), values),
+            strings: Strings::new(values),
+        };
         Ok(Self {
             shape,
-            parts: Parts { utc, decimal: decimal.unbind(), strings },
+            parts,
             validator: model.getattr(intern!(py, "__pydantic_validator__"))?.unbind(),
             validator_name: PyString::intern(py, "__pydantic_validator__").unbind(),
             pure_decode: decode,

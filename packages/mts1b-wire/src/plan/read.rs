@@ -1,6 +1,8 @@
 //! JSON to instance: what pydantic would make of the same bytes, or nothing, where pydantic is to say.
 
-use super::kind::{Bounds, Field, Item, Kind, MOST_FIELDS, Shape, Text};
+use super::decimals::Decimals;
+use super::instants::Instants;
+use super::kind::{After, Bounds, Field, Item, Kind, MOST_FIELDS, Shape, Text};
 use super::strings::Strings;
 use crate::object::{self, Object, Owned};
 use mts1b_wire_bytes::same::begins;
@@ -14,8 +16,8 @@ const SETS: usize = 1024;
 
 /// What the values of all shapes of a plan are made with.
 pub struct Parts {
-    pub utc: Py<PyAny>,
-    pub decimal: Py<PyAny>,
+    pub instants: Instants,
+    pub decimals: Decimals,
     pub strings: Strings,
 }
 
@@ -46,7 +48,10 @@ pub fn object(py: Python<'_>, parts: &Parts, shape: &Shape, data: &[u8]) -> Opti
         return None;
     }
     let made = instance(py, shape, &read)?;
-    Some((if let Some(after) = &shape.after { checked(&made, after)? } else { made }, at))
+    match &shape.after {
+        Some(after) if !passes(shape, after, &read) => Some((checked(&made, &after.validator)?, at)),
+        _ => Some((made, at)),
+    }
 }
 
 #[inline(always)]
@@ -149,12 +154,8 @@ fn item(py: Python<'_>, parts: &Parts, item: &Item, data: &[u8]) -> Option<(Owne
             // SAFETY: True and False are alive.
             Some((unsafe { Owned::of(if value { ffi::Py_True() } else { ffi::Py_False() }) }, size))
         }
-        Kind::Instant => {
-            let (value, size) = json::instant(data)?;
-            // SAFETY: the zone is a tzinfo, which the constructor of the plan was given.
-            Some((unsafe { object::datetime(&value, parts.utc.as_ptr()) }?, size))
-        }
-        Kind::Decimal(bounds) => decimal(parts, bounds, data),
+        Kind::Instant => parts.instants.get(py, data),
+        Kind::Decimal(bounds) => decimal(py, parts, bounds, item.number, data),
         Kind::Enum { members, .. } => {
             let rest = data.strip_prefix(b"\"")?;
             for (text, member) in members {
@@ -206,7 +207,7 @@ fn escaped(rule: &Text, data: &[u8]) -> Option<(Owned, usize)> {
 }
 
 #[inline(always)]
-fn decimal(parts: &Parts, bounds: &Bounds, data: &[u8]) -> Option<(Owned, usize)> {
+fn decimal(py: Python<'_>, parts: &Parts, bounds: &Bounds, number: usize, data: &[u8]) -> Option<(Owned, usize)> {
     let (value, size) = json::decimal(data)?;
     let bounded = bounds.above_zero || bounds.not_negative || bounds.most.is_some();
     if (value.negative && bounded) || (value.zero && bounds.above_zero) {
@@ -216,17 +217,14 @@ fn decimal(parts: &Parts, bounds: &Bounds, data: &[u8]) -> Option<(Owned, usize)
         // SAFETY: alive as long as the plan.
         return Some((unsafe { Owned::of(bounds.zero.as_ptr()) }, size));
     }
-    // SAFETY: digits are ASCII; the objects are alive.
-    unsafe {
-        let text = object::ascii_str(value.text)?;
-        let made = Owned::new(ffi::PyObject_CallOneArg(parts.decimal.as_ptr(), text.as_ptr()))?;
-        if let Some(most) = &bounds.most {
-            if ffi::PyObject_RichCompareBool(made.as_ptr(), most.as_ptr(), ffi::Py_LE) != 1 {
-                return None;
-            }
+    let made = parts.decimals.get(py, number, value.text)?;
+    if let Some(most) = &bounds.most {
+        // SAFETY: both are alive.
+        if unsafe { ffi::PyObject_RichCompareBool(made.as_ptr(), most.as_ptr(), ffi::Py_LE) } != 1 {
+            return None;
         }
-        Some((made, size))
     }
+    Some((made, size))
 }
 
 fn tuple(py: Python<'_>, parts: &Parts, inner: &Item, least: usize, data: &[u8]) -> Option<(Owned, usize)> {
@@ -308,6 +306,21 @@ fn opened(data: &[u8], open: u8) -> Option<usize> {
     Some(1 + json::blanks(&data[1..]))
 }
 
+/// Whether the validator of the whole model is known to pass these values.
+#[inline(always)]
+fn passes(shape: &Shape, after: &After, read: &Values) -> bool {
+    after.passes.iter().any(|case| {
+        case.iter().all(|(at, wanted)| {
+            let value = if read.set >> at & 1 != 0 { read.values[*at] } else { shape.fields[*at].default.as_ptr() };
+            if wanted.is_empty() {
+                // SAFETY: only compares.
+                return value != unsafe { ffi::Py_None() };
+            }
+            wanted.iter().any(|each| each.as_ptr() == value)
+        })
+    })
+}
+
 /// What the validator of the whole model makes of it; when it raises, pydantic says so in its words.
 fn checked(made: &Owned, after: &Py<PyAny>) -> Option<Owned> {
     // SAFETY: both are alive.
@@ -326,19 +339,7 @@ fn instance(py: Python<'_>, shape: &Shape, read: &Values) -> Option<Owned> {
     // SAFETY: the dict is new and ours; names are strings; values are alive in `read` until it is dropped, and the dict
     // takes references of its own. The slots are those of the model's base class.
     unsafe {
-        let dict = Owned::new(ffi::PyDict_Copy(shape.template.as_ptr()))?;
-        let mut set = read.set;
-        while set != 0 {
-            let at = set.trailing_zeros() as usize;
-            set &= set - 1;
-            let (field, value) = (&shape.fields[at], read.values[at]);
-            if value == field.default.as_ptr() {
-                continue; // the template has it
-            }
-            if ffi::PyDict_SetItem(dict.as_ptr(), field.name.as_ptr(), value) != 0 {
-                return None;
-            }
-        }
+        let dict = shape.dicts.get(py, &shape.fields, read.set, &read.values)?;
         if shape.fresh & !read.set != 0 {
             freshen(shape, read.set, &dict)?;
         }

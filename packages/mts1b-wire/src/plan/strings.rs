@@ -1,5 +1,6 @@
 //! Strings that may have been made before: symbols, accounts and sessions repeat.
 
+use super::hits::Hits;
 use crate::cell::Locked;
 use crate::object::{self, Owned};
 use mts1b_wire_bytes::same::begins;
@@ -13,8 +14,7 @@ const LONGEST: usize = 64;
 struct Value {
     /// With its quotes; found to be what the value may be.
     last: Option<(Py<PyAny>, Vec<u8>)>,
-    tries: u32,
-    hits: u32,
+    hits: Hits,
 }
 
 struct State {
@@ -52,19 +52,14 @@ impl Strings {
         }
         let slot = hash(text) % STRINGS;
         let found = self.0.with(py, |state| {
-            let hits = &mut state.values[number];
-            if hits.tries >= 256 && hits.hits * 4 < hits.tries {
+            let hits = &mut state.values[number].hits;
+            if !hits.pays() {
                 return Err(false);
             }
-            if hits.tries >= 1 << 30 {
-                hits.tries /= 2;
-                hits.hits /= 2;
-            }
-            hits.tries += 1;
             if let Some(known) = &state.strings[slot] {
                 // SAFETY: only ASCII strings are remembered, and this one is alive.
                 if unsafe { object::ascii(known.as_ptr()) } == Some(text) {
-                    hits.hits += 1;
+                    hits.hit();
                     // SAFETY: as above.
                     return Ok(unsafe { Owned::of(known.as_ptr()) });
                 }

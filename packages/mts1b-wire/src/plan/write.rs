@@ -86,7 +86,7 @@ unsafe fn item(parts: &Parts, item: &Item, value: Object, out: &mut Vec<u8>) -> 
                     out.extend_from_slice(b"\"0\"");
                     return true;
                 }
-                if ffi::Py_TYPE(value) != parts.decimal.as_ptr().cast() {
+                if ffi::Py_TYPE(value) != parts.decimals.class.as_ptr().cast() {
                     return false;
                 }
                 let Some(text) = Owned::new(ffi::PyObject_Str(value)) else {
@@ -192,11 +192,11 @@ unsafe fn instant(parts: &Parts, value: Object, out: &mut Vec<u8>) -> bool {
             return false;
         }
         let zone = ffi::PyDateTime_DATE_GET_TZINFO(value);
-        if zone != ffi::PyDateTime_TimeZone_UTC() && zone != parts.utc.as_ptr() {
-            if ffi::Py_TYPE(zone) != ffi::Py_TYPE(parts.utc.as_ptr()) {
+        if zone != ffi::PyDateTime_TimeZone_UTC() && zone != parts.instants.utc.as_ptr() {
+            if ffi::Py_TYPE(zone) != ffi::Py_TYPE(parts.instants.utc.as_ptr()) {
                 return false;
             }
-            match ffi::PyObject_RichCompareBool(zone, parts.utc.as_ptr(), ffi::Py_EQ) {
+            match ffi::PyObject_RichCompareBool(zone, parts.instants.utc.as_ptr(), ffi::Py_EQ) {
                 1 => (),
                 0 => return false,
                 _ => {

@@ -16,7 +16,7 @@ from mts1b_platform.logs import get_logger
 
 log = get_logger("mts1b.eventbus.core")
 
-INTERFACE: Final = 7
+INTERFACE: Final = 8
 """What this release and the compiled core have agreed on; another number is another release's core."""
 
 ItemPlan = tuple[str, Mapping[str, Any], bool]
@@ -24,6 +24,12 @@ ItemPlan = tuple[str, Mapping[str, Any], bool]
 
 FieldPlan = tuple[str, str, Mapping[str, Any], bool, bool, Any]
 """Name, kind, options of the kind, whether null is allowed, whether it must be there, what it is when left out."""
+
+CasePlan = list[tuple[int, list[Any]]]
+"""Places of fields, and the objects of which each holds one; without any, it holds something other than None."""
+
+AfterPlan = tuple[Callable[[Any], Any], list[CasePlan]]
+"""What validates a model as a whole, and the cases in which it passes."""
 
 
 class Plan(Protocol):
@@ -52,7 +58,7 @@ class MakePlan(Protocol):
         fields: Sequence[FieldPlan],
         *,
         slots: Sequence[Any],
-        after: Callable[[Any], Any] | None,
+        after: AfterPlan | None,
         utc: Any,
         decode: Callable[[bytes], Any],
         encode: Callable[[Any], bytes],

@@ -15,10 +15,11 @@ from types import WrapperDescriptorType
 from typing import Any, Final, cast, get_origin
 
 from mts1b_foundation.event import Bytes, Event, refuse_endless_zeros, refuse_other_zones
+from mts1b_foundation.passes import Case, cases_of
 from pydantic import VERSION, BaseModel, TypeAdapter
 from pydantic_core import SchemaValidator, core_schema
 
-from mts1b_platform.eventbus.core import CORE, FieldPlan, ItemPlan, Plan
+from mts1b_platform.eventbus.core import CORE, AfterPlan, CasePlan, FieldPlan, ItemPlan, Plan
 from mts1b_platform.logs import get_logger
 
 log = get_logger("mts1b.eventbus.core")
@@ -87,7 +88,7 @@ def plan(model: type[Event], decode: Callable[[bytes], Any], encode: Callable[[A
     )
 
 
-def planned(model: type[Event]) -> tuple[list[FieldPlan], Callable[[Any], Any] | None]:
+def planned(model: type[Event]) -> tuple[list[FieldPlan], AfterPlan | None]:
     """The fields of ``model``, and what validates it as a whole.
 
     Raises:
@@ -97,7 +98,7 @@ def planned(model: type[Event]) -> tuple[list[FieldPlan], Callable[[Any], Any] |
     return _model(model, cast("Node", model.__pydantic_core_schema__))
 
 
-def _model(model: type[BaseModel], node: Node) -> tuple[list[FieldPlan], Callable[[Any], Any] | None]:
+def _model(model: type[BaseModel], node: Node) -> tuple[list[FieldPlan], AfterPlan | None]:
     """The fields of ``model`` by its schema ``node``, and what validates it as a whole."""
     _check_class(model)
     after: Callable[[Any], Any] | None = None
@@ -120,7 +121,21 @@ def _model(model: type[BaseModel], node: Node) -> tuple[list[FieldPlan], Callabl
     if inner["type"] != "model-fields" or inner.get("computed_fields"):
         raise NoPlan(f"{inner['type']}, or computed fields")
     _only(inner, "fields", "model_name", "computed_fields")
-    return list(_fields(inner["fields"])), after
+    fields = list(_fields(inner["fields"]))
+    return fields, None if after is None else (after, [_case(case, fields) for case in cases_of(after)])
+
+
+def _case(case: Case, fields: list[FieldPlan]) -> CasePlan:
+    """``case`` with places of fields, and objects to be held against: a default stands for whatever equals it."""
+    places = {name: (at, default) for at, (name, *_, default) in enumerate(fields)}
+    if unknown := case.keys() - places.keys():
+        raise NoPlan(f"a case of its validator with {', '.join(sorted(unknown))}, which is no field")
+    found: CasePlan = []
+    for name, values in case.items():
+        at, default = places[name]
+        same = [default if type(each) is type(default) and each == default else each for each in values]
+        found.append((at, same))
+    return found
 
 
 def _check_pydantic() -> None:

@@ -6,6 +6,7 @@ import json
 import logging
 from collections.abc import Iterator
 from itertools import pairwise
+from typing import cast
 
 import pytest
 from mts1b_foundation.samples import FILL, NAV, ORDER, QUOTE, SIGNAL
@@ -161,6 +162,71 @@ async def test_a_trace_begun_outside_is_recorded_when_it_says_so(bus: EventBus):
     (span,) = oms.spans
     assert ids(span)[0] == TRACE
     assert ids(span)[2] == "00f067aa0ba902b7"
+
+
+@pytest.mark.parametrize("atomic", [False, True])
+async def test_of_events_that_are_published_together_the_recorded_ones_name_their_span(bus: EventBus, *, atomic: bool):
+    oms = Traced(bus, ratio=0.5)
+    orders = [ORDER.model_copy(update={"idempotency_key": f"key-{n}"}) for n in range(40)]
+    acks = await bus.emit_many(OMS_ORDERS_CREATED, orders, atomic=atomic)
+    sent = {span.attributes["messaging.nats.sequence"]: ids(span) for span in oms.spans if span.attributes}
+    assert 5 < len(sent) < 35
+    async with bus.consume(OMS_ORDERS_CREATED, durable="t") as events:
+        for ack in acks:
+            async with await anext(events) as event:
+                assert event.seq == ack.seq
+                assert event.trace_id is not None
+                if event.seq in sent:
+                    assert event.headers["traceparent"] == "00-{}-{}-01".format(*sent[event.seq])
+                    assert event.trace_id == sent[event.seq][0]
+                else:
+                    assert "traceparent" not in event.headers
+    processed = [ids(span) for span in oms.spans if span.kind is SpanKind.CONSUMER]
+    in_order = [sent[ack.seq] for ack in acks if ack.seq in sent]
+    assert [(trace, parent) for trace, _, parent in processed] == [span[:2] for span in in_order]
+
+
+async def test_a_quote_joins_the_applications_own_recorded_span_whatever_the_share(
+    bus: EventBus, connect_bus: ConnectBus
+):
+    market = Traced(await connect_bus("mts1b-marketdata"), ratio=0.0)
+    tracer = provider_for("x").get_tracer("application")
+    async with bus.listen(MARKETDATA_QUOTES) as quotes:
+        with tracer.start_as_current_span("request") as request:
+            mine = ids(cast("ReadableSpan", request))
+            await market.bus.emit(MARKETDATA_QUOTES, QUOTE)  # of a trace of its own
+            await market.bus.emit(MARKETDATA_QUOTES, QUOTE, trace_id=mine[0])
+        await market.bus.emit(MARKETDATA_QUOTES, QUOTE, trace_id=mine[0])
+        heard = [await anext(aiter(quotes)) for _ in range(3)]
+    assert [event.headers.get("traceparent") is not None for event in heard] == [False, True, False]
+    (span,) = market.spans
+    assert ids(span) == (mine[0], heard[1].headers["traceparent"].split("-")[2], mine[1])
+    assert heard[2].trace_id == mine[0]
+
+
+async def test_a_quote_joins_the_recorded_trace_of_its_cause_whatever_the_share(bus: EventBus, connect_bus: ConnectBus):
+    market = Traced(await connect_bus("mts1b-marketdata"))
+    silent = Traced(await connect_bus("mts1b-marketdata"), ratio=0.0)
+    async with bus.listen(MARKETDATA_QUOTES) as quotes:
+        await market.bus.emit(MARKETDATA_QUOTES, QUOTE)
+        cause = await anext(aiter(quotes))
+        await silent.bus.emit(MARKETDATA_QUOTES, QUOTE, cause=cause)
+        caused = await anext(aiter(quotes))
+    (sent,), (joined_it,) = market.spans, silent.spans
+    assert ids(joined_it) == (ids(sent)[0], caused.headers["traceparent"].split("-")[2], ids(sent)[1])
+
+
+async def test_a_quote_that_is_not_recorded_keeps_the_trace_of_what_is_handled(bus: EventBus, connect_bus: ConnectBus):
+    market = Traced(await connect_bus("mts1b-marketdata"), ratio=0.0)
+    await bus.emit(OMS_ORDERS_CREATED, ORDER, trace_id=TRACE)
+    async with bus.listen(MARKETDATA_QUOTES) as quotes, bus.consume(OMS_ORDERS_CREATED, durable="t") as orders:
+        async with await anext(orders):
+            await market.bus.emit(MARKETDATA_QUOTES, QUOTE)
+        await market.bus.emit(MARKETDATA_QUOTES, QUOTE)
+        inside, outside = [(await anext(aiter(quotes))).trace_id for _ in range(2)]
+    assert inside == TRACE
+    assert outside not in (None, TRACE)
+    assert market.spans == ()
 
 
 @pytest.fixture

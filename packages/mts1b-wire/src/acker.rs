@@ -42,8 +42,8 @@ pub struct Acker {
 
 #[pymethods]
 impl Acker {
-    /// `not_sent` is the class of errors that mean no more than that the server delivers again, `chain` that of several
-    /// hooks in one.
+    /// `not_sent` is the class of errors that mean no more than that the server delivers again; `deciding` says which
+    /// hooks are told of a decision.
     #[new]
     fn new(
         settler: Bound<'_, PyAny>,
@@ -52,7 +52,7 @@ impl Acker {
         remember: Py<PyAny>,
         consumed: Py<PyDict>,
         not_sent: Py<PyType>,
-        chain: Py<PyType>,
+        deciding: Py<PyAny>,
     ) -> Self {
         Self {
             hooks: Attribute::of(&client, "hooks"),
@@ -66,7 +66,7 @@ impl Acker {
             consumed,
             not_sent,
             pattern: Learnt::new("pattern"),
-            told: Told::new(chain),
+            told: Told::new(deciding),
             held: Locked::new(None),
         }
     }

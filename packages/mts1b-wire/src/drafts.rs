@@ -3,6 +3,7 @@
 use crate::cell::Locked;
 use crate::object::{self, Object, Owned};
 use crate::plan::Plan;
+use crate::share::TraceShare;
 use crate::template::{TemplateSlots, plain_id};
 use mts1b_wire_bytes::frames::{Lead, Message};
 use pyo3::exceptions::{PyTypeError, PyValueError};
@@ -30,6 +31,8 @@ pub struct Drafts {
     trace_id: Option<Py<PyAny>>,
     new_trace_ids: Py<PyAny>,
     extra: Py<PyAny>,
+    begin: Option<Py<PyAny>>,
+    share: Option<Py<TraceShare>>,
     at: Locked<usize>,
 }
 
@@ -37,9 +40,11 @@ pub struct Drafts {
 impl Drafts {
     /// `draft` is the class of drafts, a tuple of five; `key` what `message_id` makes ids of, if that is one field; all
     /// are of the trace `trace_id`, or each of its own.
+    ///
+    /// `begin` is shown those in the traces of `share`, or all, and answers with the draft to send.
     #[new]
     #[allow(clippy::too_many_arguments)] // one call, in Python, by name
-    #[pyo3(signature = (*, events, templates, plan, draft, key, message_id, trace_id, new_trace_ids, extra))]
+    #[pyo3(signature = (*, events, templates, plan, draft, key, message_id, trace_id, new_trace_ids, extra, begin, share))]
     fn new(
         events: Py<PyList>,
         templates: Py<PyList>,
@@ -50,6 +55,8 @@ impl Drafts {
         trace_id: Option<Py<PyAny>>,
         new_trace_ids: Py<PyAny>,
         extra: Py<PyAny>,
+        begin: Option<Py<PyAny>>,
+        share: Option<Py<TraceShare>>,
     ) -> PyResult<Self> {
         let py = draft.py();
         if !draft.is_subclass_of::<PyTuple>()? {
@@ -74,6 +81,8 @@ impl Drafts {
             trace_id,
             new_trace_ids,
             extra,
+            begin,
+            share,
             at: Locked::new(0),
         })
     }
@@ -110,9 +119,9 @@ impl Drafts {
                 (None, None) => py.None().into_bound(py),
             };
             self.at.with(py, |next| *next = at + 1);
-            let (draft, payload) =
-                self.draft_of(py, &events.get_item(at)?, &templates.get_item(at)?, &trace_id, &mut scratch)?;
-            made.append(draft)?;
+            let event = events.get_item(at)?;
+            let (draft, payload) = self.draft_of(py, &event, &templates.get_item(at)?, &trace_id, &mut scratch)?;
+            made.append(self.begun(py, at, event, draft, &trace_id)?)?;
             bytes += payload;
             if bytes > size {
                 break;
@@ -156,6 +165,23 @@ impl Drafts {
             }
             Ok((made, size))
         }
+    }
+
+    /// `draft` as it is sent: what watches is shown it first, when it wants to know of its trace.
+    fn begun<'py>(
+        &self,
+        py: Python<'py>,
+        at: usize,
+        event: Bound<'py, PyAny>,
+        draft: Bound<'py, PyAny>,
+        trace_id: &Bound<'py, PyAny>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        let Some(begin) = &self.begin else { return Ok(draft) };
+        let wanted = match &self.share {
+            Some(share) => share.get().has(py, trace_id)?,
+            None => true,
+        };
+        if wanted { begin.bind(py).call1((at, event, draft)) } else { Ok(draft) }
     }
 
     /// The message id, where it is one string with something around it.

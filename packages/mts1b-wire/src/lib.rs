@@ -21,6 +21,7 @@ mod plan;
 mod reader;
 mod scanner;
 mod sender;
+mod share;
 mod subjects;
 mod template;
 mod timer;
@@ -44,6 +45,7 @@ fn mts1b_wire(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(events::serve_events, module)?)?;
     module.add_class::<acker::Acker>()?;
     module.add_class::<timer::Timer>()?;
+    module.add_class::<share::TraceShare>()?;
     reader::add(module)?;
     outbound::add(module)?;
     module.add_class::<sender::Sender>()?;

@@ -7,6 +7,7 @@ use crate::clock::Clock;
 use crate::events;
 use crate::message::Message;
 use crate::object::{self, Object, Owned};
+use crate::share::TraceShare;
 use crate::subjects::Subjects;
 use pyo3::exceptions::PyRuntimeError;
 use pyo3::ffi;
@@ -20,49 +21,73 @@ use std::sync::Arc;
 /// The hooks of a client that are told of handlers, remembered for the hooks that were asked last.
 pub struct Watching {
     hooks: Attribute,
-    /// What the hooks must be beside `handlers`.
-    also: Option<&'static str>,
-    last: Locked<Option<(Py<PyAny>, bool)>>,
+    /// Says of hooks which are told; None for none of them.
+    told: Py<PyAny>,
+    last: Locked<Option<Arc<Asked>>>,
+}
+
+/// Hooks, which of them are told, and the traces that these want to know of, when not of all.
+struct Asked {
+    hooks: Py<PyAny>,
+    told: Py<PyAny>,
+    share: Option<Py<TraceShare>>,
 }
 
 impl Watching {
-    pub fn new(client: &Bound<'_, PyAny>, also: Option<&'static str>) -> Self {
-        Self { hooks: Attribute::of(client, "hooks"), also, last: Locked::new(None) }
+    fn new(client: &Bound<'_, PyAny>, told: Py<PyAny>) -> Self {
+        Self { hooks: Attribute::of(client, "hooks"), told, last: Locked::new(None) }
     }
 
-    /// All hooks of `client`, or None, and those of them that are told of handlers, or None.
+    /// All hooks of `client`, or None, and those of them that are told of the handler of a message with these `ids`, or
+    /// None.
     #[inline(always)]
-    pub fn hooks(&self, py: Python<'_>, client: &Py<PyAny>) -> PyResult<(Owned, Owned)> {
+    fn hooks(&self, py: Python<'_>, client: &Py<PyAny>, ids: &[u8]) -> PyResult<(Owned, Owned)> {
         let hooks = self.hooks.get(py, client)?;
         // SAFETY: None and the hooks are alive.
         unsafe {
-            let told = hooks.as_ptr() != ffi::Py_None() && self.handlers(py, &hooks)?;
-            let handlers = Owned::of(if told { hooks.as_ptr() } else { ffi::Py_None() });
-            Ok((hooks, handlers))
+            let none = ffi::Py_None();
+            let told = if hooks.as_ptr() == none {
+                Owned::of(none)
+            } else {
+                let asked = self.asked(py, &hooks)?;
+                let left = asked.share.as_ref().is_some_and(|share| share.get().leaves(ids));
+                Owned::of(if left { none } else { asked.told.as_ptr() })
+            };
+            Ok((hooks, told))
         }
     }
 
-    fn handlers(&self, py: Python<'_>, hooks: &Owned) -> PyResult<bool> {
-        let known = self.last.with(py, |last| {
-            last.as_ref().and_then(|(last, handlers)| (last.as_ptr() == hooks.as_ptr()).then_some(*handlers))
-        });
-        if let Some(handlers) = known {
-            return Ok(handlers);
+    fn asked(&self, py: Python<'_>, hooks: &Owned) -> PyResult<Arc<Asked>> {
+        let known = self.last.with(py, |last| last.clone().filter(|last| last.hooks.as_ptr() == hooks.as_ptr()));
+        match known {
+            Some(known) => Ok(known),
+            None => self.ask(py, hooks),
         }
+    }
+
+    #[cold]
+    fn ask(&self, py: Python<'_>, hooks: &Owned) -> PyResult<Arc<Asked>> {
         // SAFETY: alive.
-        let asked = unsafe { Bound::from_borrowed_ptr(py, hooks.as_ptr()) };
-        let mut handlers = asked.getattr(intern!(py, "handlers"))?.is_truthy()?;
-        if let Some(also) = self.also {
-            handlers = handlers && asked.getattr(also)?.is_truthy()?;
-        }
-        let old = self.last.with(py, |last| last.replace((asked.unbind(), handlers)));
+        let hooks = unsafe { Bound::from_borrowed_ptr(py, hooks.as_ptr()) };
+        let told = self.told.bind(py).call1((&hooks,))?;
+        let share = match told.getattr_opt(intern!(py, "share"))? {
+            Some(share) => share.getattr_opt(intern!(py, "compiled"))?.and_then(|found| found.extract().ok()),
+            None => None, // hooks that do not say want to know of all
+        };
+        let made = Arc::new(Asked { hooks: hooks.unbind(), told: told.unbind(), share });
+        let old = self.last.with(py, |last| last.replace(Arc::clone(&made)));
         drop(old);
-        Ok(handlers)
+        Ok(made)
     }
 
     fn traverse(&self, visit: &PyVisit<'_>) -> Result<(), PyTraverseError> {
+        visit.call(&self.told)?;
         self.last.traversed(|last| match last {
-            Some((hooks, _)) => visit.call(hooks),
+            Some(last) => {
+                visit.call(&last.hooks)?;
+                visit.call(&last.told)?;
+                visit.call(&last.share)
+            }
             None => Ok(()),
         })
     }
@@ -106,9 +131,10 @@ impl ListenReader {
         queue: Bound<'_, PyAny>,
         subjects: Py<Subjects>,
         consumed: Py<PyDict>,
+        told: Py<PyAny>,
     ) -> PyResult<Self> {
         Ok(Self {
-            watching: Watching::new(&client, Some("best_effort")),
+            watching: Watching::new(&client, told),
             listener: listener.unbind(),
             client: client.unbind(),
             popleft: queue.getattr("popleft")?.unbind(),
@@ -157,9 +183,9 @@ impl ListenReader {
             if !object::count(self.consumed.as_ptr(), read.known.pattern.as_ptr(), 1) {
                 return Err(object::raised(py));
             }
-            let (_, hooks) = self.watching.hooks(py, &self.client)?;
-            let reply = Message::of(message.as_ptr()).map_or(&b""[..], |message| message.reply());
-            events::live(py, read, Owned::of(message.as_ptr()), reply, hooks).map(Some)
+            let Some(seen) = Message::of(message.as_ptr()) else { return Ok(None) };
+            let (_, hooks) = self.watching.hooks(py, &self.client, &seen.head()[read.ids_at..])?;
+            events::live(py, read, Owned::of(message.as_ptr()), seen.reply(), hooks).map(Some)
         }
     }
 
@@ -237,10 +263,11 @@ impl ConsumeReader {
         client: Bound<'_, PyAny>,
         settler: Bound<'_, PyAny>,
         subjects: Py<Subjects>,
+        told: Py<PyAny>,
     ) -> PyResult<Self> {
         let pause = settler.getattr("pause")?;
         Ok(Self {
-            watching: Watching::new(&client, None),
+            watching: Watching::new(&client, told),
             stopping: Attribute::of(&consumer, "_stopping"),
             reason: Attribute::of(&pause, "reason"),
             prefetch: Attribute::of(&consumer, "_prefetch"),
@@ -329,7 +356,7 @@ impl ConsumeReader {
             if ffi::PyDict_SetItem(held.handled.as_ptr(), reply.as_ptr(), taken.as_ptr()) != 0 {
                 return Err(object::raised(py));
             }
-            let (all, hooks) = self.watching.hooks(py, &self.client)?;
+            let (all, hooks) = self.watching.hooks(py, &self.client, &message.head()[read.ids_at..])?;
             let received_at = if all.as_ptr() == ffi::Py_None() { None } else { Some(self.clock.time(py)?) };
             let settler = Owned::of(self.settler.as_ptr());
             events::durable(py, read, taken, reply, hooks, settler, received_at).map(Some)

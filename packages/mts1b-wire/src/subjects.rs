@@ -64,6 +64,8 @@ pub struct Subjects {
 pub struct Read {
     pub known: Arc<Known>,
     pub payload: Owned,
+    /// Where in its header block the ids begin.
+    pub ids_at: usize,
 }
 
 #[pymethods]
@@ -138,10 +140,9 @@ impl Subjects {
         drop(old);
         let Some(known) = known else { return Ok(None) };
         let head = message.head();
-        if !known.prefixes.iter().any(|prefix| head.strip_prefix(&**prefix).is_some_and(headers::are_ids)) {
-            return Ok(None);
-        }
+        let begun = known.prefixes.iter().find(|prefix| head.strip_prefix(&***prefix).is_some_and(headers::are_ids));
+        let Some(ids_at) = begun.map(|prefix| prefix.len()) else { return Ok(None) };
         let read = known.plan.get().read(py, message.payload())?;
-        Ok(read.map(|payload| Read { known, payload }))
+        Ok(read.map(|payload| Read { known, payload, ids_at }))
     }
 }

@@ -7,7 +7,7 @@ use pyo3::ffi;
 use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::intern;
 use pyo3::prelude::*;
-use pyo3::types::{PyTuple, PyType};
+use pyo3::types::PyTuple;
 use std::sync::Arc;
 
 struct Known {
@@ -15,19 +15,19 @@ struct Known {
     each: Py<PyTuple>,
 }
 
-/// Tells hooks, of which those in a chain are remembered for the hooks that were told last.
+/// Tells hooks of decisions; which of them are told is remembered for the hooks that were told last.
 pub struct Told {
-    chain: Py<PyType>,
+    deciding: Py<PyAny>,
     last: Locked<Option<Arc<Known>>>,
 }
 
 impl Told {
-    /// `chain` is the class of several hooks in one, in their order in its attribute `hooks`.
-    pub fn new(chain: Py<PyType>) -> Self {
-        Self { chain, last: Locked::new(None) }
+    /// `deciding` says of hooks which are told, in their order.
+    pub fn new(deciding: Py<PyAny>) -> Self {
+        Self { deciding, last: Locked::new(None) }
     }
 
-    /// Call `settled` of each of `hooks`, up to the first that fails.
+    /// Call `settled` of each of `hooks` that is told, up to the first that fails.
     #[inline(always)]
     pub fn settled(&self, py: Python<'_>, hooks: &Owned, event: &Bound<'_, PyAny>) -> PyResult<()> {
         let known = self.last.with(py, |last| last.clone().filter(|last| last.hooks.as_ptr() == hooks.as_ptr()));
@@ -53,11 +53,7 @@ impl Told {
     fn look_at(&self, py: Python<'_>, hooks: Object) -> PyResult<Arc<Known>> {
         // SAFETY: alive.
         let hooks = unsafe { Bound::from_borrowed_ptr(py, hooks) };
-        let each = if hooks.get_type().is(self.chain.bind(py)) {
-            hooks.getattr(intern!(py, "hooks"))?.cast_into::<PyTuple>()?
-        } else {
-            PyTuple::new(py, [&hooks])?
-        };
+        let each = self.deciding.bind(py).call1((&hooks,))?.cast_into::<PyTuple>()?;
         let made = Arc::new(Known { hooks: hooks.unbind(), each: each.unbind() });
         let old = self.last.with(py, |last| last.replace(Arc::clone(&made)));
         drop(old);
@@ -65,6 +61,7 @@ impl Told {
     }
 
     pub fn traverse(&self, visit: &PyVisit<'_>) -> Result<(), PyTraverseError> {
+        visit.call(&self.deciding)?;
         self.last.traversed(|last| match last {
             Some(known) => {
                 visit.call(&known.hooks)?;

@@ -12,7 +12,7 @@ from mts1b_foundation.subjects import OMS_ORDERS_ACCEPTED, OMS_ORDERS_CREATED, D
 from mts1b_platform.eventbus.core import CORE, Core
 from mts1b_platform.eventbus.errors import BusError
 from mts1b_platform.eventbus.events.event import Event
-from mts1b_platform.eventbus.hooks import Chain
+from mts1b_platform.eventbus.hooks import Chain, deciding
 from mts1b_platform.eventbus.protocol.position import NotJetStream
 from mts1b_platform.observability.metrics import Timings
 
@@ -102,7 +102,7 @@ def acker(core: Core, hooks: Any, failed: list[BaseException]) -> Any:
     client, buffer = SimpleNamespace(hooks=hooks), core.OutBuffer(Owner(), 1_000, 1_000, 1_000)
     buffer.up = buffer.scheduled = True
     acked: list[bytes] = []
-    return core.Acker(settler, client, buffer, acked.append, {}, BusError, Chain)
+    return core.Acker(settler, client, buffer, acked.append, {}, BusError, deciding)
 
 
 def test_each_hook_of_a_chain_is_told_in_its_order_up_to_one_that_fails(core: Core):

@@ -21,6 +21,7 @@ from mts1b_platform.eventbus.codec.payload import plan_of
 from mts1b_platform.eventbus.core import CORE, Core
 from mts1b_platform.eventbus.events.event import LiveEvent
 from mts1b_platform.eventbus.events.outgoing import Draft
+from mts1b_platform.eventbus.hooks import of_best_effort_handlers
 from mts1b_platform.eventbus.protocol.frames import FrameTemplate, checked_subject, hpub_frame, pub_frame, split_frame
 from mts1b_platform.eventbus.protocol.headers import NO_LINES, HeaderError, HeaderLines
 from mts1b_platform.eventbus.protocol.parser import Parser, Unrouted
@@ -335,7 +336,9 @@ class Bench:
         self.raw = message(SUBJECT.encode(), b"", HEAD, PAYLOADS[0])
         decoder.decode(self.raw)  # from now on it is known how its messages begin
         assert decoder.compiled is not None
-        self.reader = core.ListenReader(self.listener, self.client, self.queue, decoder.compiled, self.counts)
+        self.reader = core.ListenReader(
+            self.listener, self.client, self.queue, decoder.compiled, self.counts, of_best_effort_handlers
+        )
 
 
 async def test_what_waits_is_read_without_asking_the_listener(core: Core):

@@ -14,3 +14,4 @@ pub mod json;
 pub mod numbers;
 pub mod same;
 pub mod scan;
+pub mod traces;

@@ -216,6 +216,14 @@ class Acker(Protocol):
         ...
 
 
+class TraceShare(Protocol):
+    """A share of the traces."""
+
+    def has(self, trace_id: str, /) -> bool:
+        """As :attr:`TraceShare.has <mts1b_platform.eventbus.events.trace_share.TraceShare.has>`."""
+        ...
+
+
 class Timer(Protocol):
     """Takes the times of consumed events."""
 
@@ -232,6 +240,9 @@ _OutBuffer: TypeAlias = OutBuffer
 _Framer: TypeAlias = Framer
 _Acker: TypeAlias = Acker
 _Timer: TypeAlias = Timer
+_TraceShare: TypeAlias = TraceShare
+_Told: TypeAlias = Callable[[Any], Any]
+"""Of hooks those that are told of something; None when there are none."""
 
 
 class Core(Protocol):
@@ -259,13 +270,16 @@ class Core(Protocol):
         ...
 
     def ListenReader(  # noqa: N802 - a class
-        self, listener: Any, client: Any, queue: Any, subjects: _Subjects, consumed: dict[str, int], /
+        self, listener: Any, client: Any, queue: Any, subjects: _Subjects, consumed: dict[str, int], told: _Told, /
     ) -> _Reader:
-        """A reader of what waits in ``queue``; what it leaves is asked of ``listener.__anext__()``."""
+        """A reader of what waits in ``queue``; what it leaves is asked of ``listener.__anext__()``.
+
+        ``told`` says which hooks are told of handlers; an event in a trace outside their share has none.
+        """
         ...
 
     def ConsumeReader(  # noqa: N802 - a class
-        self, consumer: Any, client: Any, settler: Any, subjects: _Subjects, /
+        self, consumer: Any, client: Any, settler: Any, subjects: _Subjects, told: _Told, /
     ) -> _Reader:
         """A reader of what the consumer's prefetch holds; what it leaves is asked of ``consumer.__anext__()``."""
         ...
@@ -278,7 +292,7 @@ class Core(Protocol):
         remember: Callable[[bytes], object],
         consumed: dict[str, int],
         not_sent: type[Exception],
-        chain: type[Any],
+        deciding: Callable[[Any], tuple[Any, ...]],
         /,
     ) -> _Acker:
         """What acknowledges in the place of ``settler``, and asks it for what is not common."""
@@ -294,6 +308,10 @@ class Core(Protocol):
         /,
     ) -> _Timer:
         """A timer that asks ``pure`` for what is not common."""
+        ...
+
+    def TraceShare(self, bound: int, pure: Callable[[str], bool], /) -> _TraceShare:  # noqa: N802 - a class
+        """The traces whose last 64 bits are below ``bound``; asks ``pure`` for ids of another form."""
         ...
 
     def OutBuffer(self, owner: Any, limit: int, high_water: int, max_payload: int, /) -> _OutBuffer:  # noqa: N802

@@ -9,6 +9,7 @@ hook, and surfaces in the call that it watched.
 """
 
 from collections.abc import Sequence
+from functools import cached_property
 from typing import Any, Protocol
 
 from mts1b_foundation.event import Event as Payload
@@ -16,6 +17,8 @@ from mts1b_foundation.subjects import Subject
 
 from mts1b_platform.eventbus.events.event import Event, LiveEvent
 from mts1b_platform.eventbus.events.outgoing import Ack, Outgoing
+from mts1b_platform.eventbus.events.trace import handled_trace_id, new_trace_id
+from mts1b_platform.eventbus.events.trace_share import TraceShare
 
 
 class Hooks(Protocol):
@@ -27,6 +30,18 @@ class Hooks(Protocol):
     """Whether it is told when a handler's block begins and ends."""
     one_by_one: bool
     """Whether it is shown each of many events that are published together; without it :meth:`stored_many` says all."""
+    decisions: bool = True
+    """Whether it is told what a consumer has decided on."""
+    share: TraceShare | None = None
+    """The traces that it wants to know of; None for all.
+
+    It may be told of others, and leaves them alone. A trace that is in no share and named by nothing else costs an
+    event next to nothing: that is decided in the compiled core, and nothing of the hook is called.
+    """
+
+    def concerns(self, _trace_id: str, _cause: LiveEvent[Any] | None, /) -> bool:
+        """Whether it wants to know of what is published now in this trace, which began before; only with a share."""
+        return True
 
     def publishing(
         self, subject: Subject[Any], event: Payload | None, out: Outgoing, cause: LiveEvent[Any] | None, /
@@ -69,11 +84,19 @@ class Hooks(Protocol):
 class Chain:
     """Several hooks as one, called in their order."""
 
+    share: TraceShare | None = None
+    """Each knows its own."""
+
     def __init__(self, hooks: Sequence[Hooks]) -> None:
         self.hooks = tuple(hooks)
         self.best_effort = any(hook.best_effort for hook in hooks)
         self.handlers = any(hook.handlers for hook in hooks)
         self.one_by_one = any(hook.one_by_one for hook in hooks)
+        self.decisions = any(map(_decides, hooks))
+
+    def concerns(self, trace_id: str, cause: LiveEvent[Any] | None) -> bool:
+        """See :class:`Hooks`."""
+        return any(hook.concerns(trace_id, cause) for hook in self.hooks)
 
     def publishing(
         self, subject: Subject[Any], event: Payload | None, out: Outgoing, cause: LiveEvent[Any] | None
@@ -107,7 +130,7 @@ class Chain:
 
     def settled(self, event: Event[Any]) -> None:
         """See :class:`Hooks`."""
-        for hook in self.hooks:
+        for hook in self.deciding:
             hook.settled(event)
 
     def closed(self) -> None:
@@ -115,17 +138,78 @@ class Chain:
         for hook in self.hooks:
             hook.closed()
 
+    @cached_property
+    def of_best_effort(self) -> Hooks | None:
+        """Those that watch best-effort events."""
+        return _joined([hook for hook in self.hooks if hook.best_effort])
+
+    @cached_property
+    def of_handlers(self) -> Hooks | None:
+        """Those that are told of handlers."""
+        return _joined([hook for hook in self.hooks if hook.handlers])
+
+    @cached_property
+    def of_each(self) -> Hooks | None:
+        """Those that are shown each of many events."""
+        return _joined([hook for hook in self.hooks if hook.one_by_one])
+
+    @cached_property
+    def deciding(self) -> tuple[Hooks, ...]:
+        """Those that are told of decisions."""
+        return tuple(filter(_decides, self.hooks))
+
+
+def of_best_effort(hooks: Hooks | None) -> Hooks | None:
+    """Those of ``hooks`` that watch best-effort events; None when there are none."""
+    if isinstance(hooks, Chain):
+        return hooks.of_best_effort
+    return hooks if hooks is not None and hooks.best_effort else None
+
 
 def of_handlers(hooks: Hooks | None) -> Hooks | None:
-    """``hooks`` when one of them is told of handlers."""
+    """Those of ``hooks`` that are told of handlers; None when there are none."""
+    if isinstance(hooks, Chain):
+        return hooks.of_handlers
     return hooks if hooks is not None and hooks.handlers else None
+
+
+def of_best_effort_handlers(hooks: Hooks | None) -> Hooks | None:
+    """Those of ``hooks`` that are told of handlers of best-effort events; None when there are none."""
+    return of_best_effort(of_handlers(hooks))
 
 
 def of_each(hooks: Hooks | None) -> Hooks | None:
     """Those of ``hooks`` that are shown each of many events; None when there are none."""
-    if hooks is None or not hooks.one_by_one:
-        return None
-    return Chain([hook for hook in hooks.hooks if hook.one_by_one]) if isinstance(hooks, Chain) else hooks
+    if isinstance(hooks, Chain):
+        return hooks.of_each
+    return hooks if hooks is not None and hooks.one_by_one else None
+
+
+def deciding(hooks: Hooks) -> tuple[Hooks, ...]:
+    """Those of ``hooks`` that are told of decisions."""
+    if isinstance(hooks, Chain):
+        return hooks.deciding
+    return (hooks,) if _decides(hooks) else ()
+
+
+def share_of(hooks: Hooks) -> TraceShare | None:
+    """The traces that ``hooks`` want to know of; None for all, as of hooks that do not say."""
+    return getattr(hooks, "share", None)
+
+
+def sampled(hooks: Hooks, share: TraceShare, trace_id: str | None, cause: LiveEvent[Any] | None) -> tuple[str, bool]:
+    """The trace of an event that is about to be published, and whether ``hooks``, whose share it is, are told.
+
+    Args:
+        hooks: who watches.
+        share: the traces that they want to know of.
+        trace_id: the trace, when it is known.
+        cause: what caused the event, when that was said.
+    """
+    if known := trace_id or handled_trace_id():
+        return known, hooks.concerns(known, cause)
+    fresh = new_trace_id()
+    return fresh, share.has(fresh)
 
 
 def joined(first: Hooks | None, second: Hooks) -> Hooks:
@@ -133,3 +217,11 @@ def joined(first: Hooks | None, second: Hooks) -> Hooks:
     if first is None:
         return second
     return Chain([*(first.hooks if isinstance(first, Chain) else (first,)), second])
+
+
+def _decides(hook: Hooks) -> bool:
+    return getattr(hook, "decisions", True)
+
+
+def _joined(hooks: Sequence[Hooks]) -> Hooks | None:
+    return Chain(hooks) if len(hooks) > 1 else hooks[0] if hooks else None

@@ -73,6 +73,7 @@ class Timings(Hooks):
     best_effort = False
     handlers = False
     one_by_one = False
+    decisions = True
 
     def __init__(self) -> None:
         self.ack: defaultdict[str, Histogram] = defaultdict(Histogram)

@@ -5,12 +5,12 @@ messaging semantic conventions. The trace id is the envelope's ``mts-trace-id``;
 trace is recorded, so that spans find their parents in other services.
 
 Whether a trace is recorded follows from its id alone, before anything of the SDK is touched: services with the same
-share record the same traces, and an unrecorded event costs one comparison.
+share record the same traces, and an event that is not recorded costs one comparison, in the compiled core.
 """
 
 from collections.abc import Sequence
 from contextvars import ContextVar
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from mts1b_foundation.errors import Mts1bError
 from mts1b_foundation.event import Event as Payload
@@ -29,12 +29,11 @@ from mts1b_platform.eventbus import Ack, Event, LiveEvent
 from mts1b_platform.eventbus.errors import Signal
 from mts1b_platform.eventbus.events.outgoing import Outgoing
 from mts1b_platform.eventbus.events.trace import current_traceparent
+from mts1b_platform.eventbus.events.trace_share import TraceShare, trace_number
 from mts1b_platform.eventbus.hooks import Hooks
-from mts1b_platform.eventbus.protocol.envelope import ACTOR, MSG_ID, TRACEPARENT
+from mts1b_platform.eventbus.protocol.envelope_reader import StaticHeaderCache
 
-_SYSTEM: Final = "nats"
-_SAMPLED: Final = TraceFlags(TraceFlags.SAMPLED)
-_LOW: Final = (1 << 64) - 1
+_NOWHERE: Final = Context()
 
 _wanted_trace: ContextVar[int | None] = ContextVar("mts1b_wanted_trace", default=None)
 """The trace id that the next root span shall have."""
@@ -64,41 +63,48 @@ class Tracing(Hooks):
     best_effort = True
     handlers = True
     one_by_one = True
+    decisions = False
 
     def __init__(self, provider: TracerProvider, *, ratio: float = 1.0, close: bool = False) -> None:
+        self.share = self._share = TraceShare(ratio)
         self._provider = provider
         self._tracer = provider.get_tracer("mts1b.eventbus")
-        self._bound = round(ratio * (_LOW + 1))
         self._close = close
+        self._sending: dict[str, _Spans] = {}
+        """Of spans of publishes what each of a pattern begins with."""
+        self._processing: dict[str, _Spans] = {}
+        self._static = StaticHeaderCache()
+
+    def concerns(self, trace_id: str, cause: LiveEvent[Any] | None, /) -> bool:
+        """Whether what is published now in this trace is recorded."""
+        number = trace_number(trace_id)
+        if number is None:
+            return False
+        return self._recorded(number, _ambient(number) or _remote(cause.ids.traceparent if cause else "", number))
 
     def publishing(
         self, subject: Subject[Any], _event: Payload | None, out: Outgoing, cause: LiveEvent[Any] | None, /
     ) -> Span | None:
         """Begin the producer span and send its ``traceparent`` along; None for a trace that is not recorded."""
         ids = out.ids
-        trace_id = _number(ids.trace_id)
+        trace_id = trace_number(ids.trace_id)
         if trace_id is None:
             return None
-        named = cause.ids.traceparent if cause else ids.traceparent
-        parent = _ambient(trace_id) or _remote(named, trace_id)
+        parent = _ambient(trace_id) or _remote(cause.ids.traceparent if cause else ids.traceparent, trace_id)
         if not self._recorded(trace_id, parent):
             return None
-        span = self._start(
-            f"send {subject.pattern}",
-            SpanKind.PRODUCER,
-            trace_id,
-            parent,
-            {
-                "messaging.system": _SYSTEM,
-                "messaging.operation.name": "publish",
-                "messaging.operation.type": "send",
-                "messaging.destination.name": out.subject,
-                "messaging.destination.template": subject.pattern,
-                "messaging.message.body.size": len(out.payload),
-                **_named(out.headers.get(MSG_ID), out.headers.get(ACTOR)),
-            },
+        pattern = subject.pattern
+        spans = self._sending.get(pattern) or self._remember(
+            self._sending, pattern, _Spans(f"send {pattern}", SpanKind.PRODUCER, _common(pattern, "publish", "send"))
         )
-        out.headers[TRACEPARENT] = _traceparent(span)
+        attributes = {
+            **spans.attributes,
+            "messaging.destination.name": out.subject,
+            "messaging.message.body.size": len(out.payload),
+            **_named(ids.msg_id, out.actor),
+        }
+        span = self._start(spans, trace_id, parent, attributes)
+        out.begin_span(_traceparent(span))
         return span
 
     def published(self, mark: Span | None, _out: Outgoing, ack: Ack | None, error: BaseException | None, /) -> None:
@@ -124,28 +130,25 @@ class Tracing(Hooks):
     def entered(self, event: LiveEvent[Any], /) -> "tuple[Span, Any, Any] | None":
         """Begin the consumer span and make it the present one, so that the handler's own spans are its children."""
         ids = event.ids
-        trace_id = _number(ids.trace_id)
+        trace_id = trace_number(ids.trace_id)
         if trace_id is None:
             return None
         parent = _remote(ids.traceparent, trace_id)
         if not self._recorded(trace_id, parent):
             return None
-        durable = isinstance(event, Event)
-        span = self._start(
-            f"process {event.registered.pattern}",
-            SpanKind.CONSUMER,
-            trace_id,
-            parent,
-            {
-                "messaging.system": _SYSTEM,
-                "messaging.operation.name": "process",
-                "messaging.operation.type": "process",
-                "messaging.destination.name": event.subject,
-                "messaging.destination.template": event.registered.pattern,
-                **_named(ids.msg_id or None, event.actor),
-                **(_position(event) if durable else {}),
-            },
+        pattern = event.registered.pattern
+        spans = self._processing.get(pattern) or self._remember(
+            self._processing,
+            pattern,
+            _Spans(f"process {pattern}", SpanKind.CONSUMER, _common(pattern, "process", "process")),
         )
+        attributes = {
+            **spans.attributes,
+            "messaging.destination.name": event.subject,
+            **_named(ids.msg_id, self._static.read(event.wire.head).actor),
+            **_position(event),
+        }
+        span = self._start(spans, trace_id, parent, attributes)
         attached = otel_context.attach(trace.set_span_in_context(span))
         return span, attached, current_traceparent.set(_traceparent(span))
 
@@ -167,18 +170,32 @@ class Tracing(Hooks):
         if self._close:
             self._provider.shutdown()
 
-    def _recorded(self, trace_id: int, parent: SpanContext | None) -> bool:
-        return (parent is not None and parent.trace_flags.sampled) or trace_id & _LOW < self._bound
+    def _recorded(self, trace_id: int, parent: Span | None) -> bool:
+        return self._share.has_number(trace_id) or (
+            parent is not None and parent.get_span_context().trace_flags.sampled
+        )
 
-    def _start(
-        self, name: str, kind: SpanKind, trace_id: int, parent: SpanContext | None, attributes: dict[str, Any]
-    ) -> Span:
-        context = trace.set_span_in_context(NonRecordingSpan(parent), Context()) if parent else Context()
+    def _remember(self, known: "dict[str, _Spans]", pattern: str, spans: "_Spans") -> "_Spans":
+        known[pattern] = spans
+        return spans
+
+    def _start(self, spans: "_Spans", trace_id: int, parent: Span | None, attributes: dict[str, Any]) -> Span:
+        if parent is not None:
+            context = trace.set_span_in_context(parent, _NOWHERE)
+            return self._tracer.start_span(spans.name, context, spans.kind, attributes)
         token = _wanted_trace.set(trace_id)
         try:
-            return self._tracer.start_span(name, context, kind, attributes)
+            return self._tracer.start_span(spans.name, _NOWHERE, spans.kind, attributes)
         finally:
             _wanted_trace.reset(token)
+
+
+class _Spans(NamedTuple):
+    """What the spans of one subject and one kind of step have in common."""
+
+    name: str
+    kind: SpanKind
+    attributes: dict[str, Any]
 
 
 def provider_for(service: str) -> TracerProvider:
@@ -208,25 +225,16 @@ def exporting(settings: Settings, service: str) -> Tracing:
     return Tracing(provider, ratio=settings.trace_ratio, close=True)
 
 
-def _number(trace_id: str | None) -> int | None:
-    """The trace id as OpenTelemetry counts; None when it is none of its form."""
-    if trace_id is None or len(trace_id) != 32:
-        return None
-    try:
-        return int(trace_id, 16) or None
-    except ValueError:
-        return None
-
-
-def _ambient(trace_id: int) -> SpanContext | None:
+def _ambient(trace_id: int) -> Span | None:
     """The present span, when it is of this trace."""
     if not otel_context.get_current():
         return None  # no span at all: the common case, told apart cheaply
-    present = trace.get_current_span().get_span_context()
-    return present if present.is_valid and present.trace_id == trace_id else None
+    present = trace.get_current_span()
+    context = present.get_span_context()
+    return present if context.is_valid and context.trace_id == trace_id else None
 
 
-def _remote(traceparent: str | None, trace_id: int) -> SpanContext | None:
+def _remote(traceparent: str | None, trace_id: int) -> Span | None:
     """The span that a message names as its own, when it is of the message's trace."""
     if not traceparent:
         return None
@@ -239,7 +247,7 @@ def _remote(traceparent: str | None, trace_id: int) -> SpanContext | None:
         return None
     if named != trace_id or not span_id:
         return None
-    return SpanContext(named, span_id, is_remote=True, trace_flags=TraceFlags(flags))
+    return NonRecordingSpan(SpanContext(named, span_id, is_remote=True, trace_flags=TraceFlags(flags)))
 
 
 def _traceparent(span: Span) -> str:
@@ -247,9 +255,21 @@ def _traceparent(span: Span) -> str:
     return f"00-{context.trace_id:032x}-{context.span_id:016x}-01"
 
 
-def _named(message_id: str | None, actor: str | None) -> dict[str, str]:
-    found = {"messaging.message.id": message_id, "mts.actor": actor}
-    return {key: value for key, value in found.items() if value is not None}
+def _common(pattern: str, name: str, kind: str) -> dict[str, Any]:
+    return {
+        "messaging.system": "nats",
+        "messaging.operation.name": name,
+        "messaging.operation.type": kind,
+        "messaging.destination.template": pattern,
+    }
+
+
+def _named(message_id: str, actor: str | None) -> dict[str, str]:
+    if not actor:
+        return {"messaging.message.id": message_id} if message_id else {}
+    if not message_id:
+        return {"mts.actor": actor}
+    return {"messaging.message.id": message_id, "mts.actor": actor}
 
 
 def _position(event: LiveEvent[Any]) -> dict[str, Any]:

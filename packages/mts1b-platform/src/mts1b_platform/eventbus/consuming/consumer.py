@@ -262,7 +262,7 @@ class Consumer(Generic[T]):
         if CORE is None or self._compiled is None or not self._takes_as_they_come:
             return self
         # it asks `__anext__` for what is not common
-        reader = CORE.ConsumeReader(self, self._client, self._settler, self._compiled)
+        reader = CORE.ConsumeReader(self, self._client, self._settler, self._compiled, of_handlers)
         return cast("AsyncIterator[Event[T]]", reader)
 
     async def __anext__(self) -> Event[T]:

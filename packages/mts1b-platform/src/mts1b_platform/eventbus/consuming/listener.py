@@ -27,7 +27,7 @@ from mts1b_platform.eventbus.consuming.context import ConsumeContext
 from mts1b_platform.eventbus.core import CORE, ListenReader
 from mts1b_platform.eventbus.errors import BusClosed, ConsumeError, InvalidArgument, ServerUnavailable
 from mts1b_platform.eventbus.events.event import LiveEvent
-from mts1b_platform.eventbus.hooks import Hooks
+from mts1b_platform.eventbus.hooks import of_best_effort_handlers
 from mts1b_platform.eventbus.jetstream.api import where
 from mts1b_platform.eventbus.protocol.message import RawMsg
 from mts1b_platform.logs import get_logger
@@ -155,7 +155,8 @@ class Listener(Generic[T]):
         """The compiled core's way of iterating, if it has one; it asks :meth:`__anext__` for what is not common."""
         if CORE is None or self._compiled is None or not isinstance(self._backlog, DropOldest):
             return None
-        return CORE.ListenReader(self, self._client, self._backlog.queue, self._compiled, self._consumed)
+        queue, told = self._backlog.queue, of_best_effort_handlers
+        return CORE.ListenReader(self, self._client, queue, self._compiled, self._consumed, told)
 
     async def __anext__(self) -> LiveEvent[T]:
         """The next event.
@@ -168,7 +169,7 @@ class Listener(Generic[T]):
             raise ConsumeError(f"{self!r} gives its events to a callback: iterate a listener without one")
         if not self._subscriptions and not self._stopped:
             await self.start()
-        hooks = self._hooks()
+        hooks = of_best_effort_handlers(self._client.hooks)
         while True:
             try:
                 msg = self._take()
@@ -212,7 +213,8 @@ class Listener(Generic[T]):
     def _call(self, batch: list[RawMsg]) -> None:
         """Give what one read brought to the callback; called by the connection's reader."""
         assert self._handler is not None  # noqa: S101 - subscribed only then
-        handler, hooks, consumed, wary = self._handler, self._hooks(), self._consumed, self._wary
+        handler, consumed, wary = self._handler, self._consumed, self._wary
+        hooks = of_best_effort_handlers(self._client.hooks)
         read = None if (reader := self._make_reader()) is None else reader.event
         for msg in batch:
             if read is not None and (common := read(msg)) is not None:
@@ -234,10 +236,6 @@ class Listener(Generic[T]):
         except Exception as error:
             self._client.counters.consume_errors[event.registered.pattern] += 1
             log.error("a listener's callback failed", exc_info=error, **event.log_fields())
-
-    def _hooks(self) -> Hooks | None:
-        hooks = self._client.hooks
-        return hooks if hooks is not None and hooks.best_effort and hooks.handlers else None
 
     def _is_history(self, msg: RawMsg) -> bool:
         if _STORED not in msg[2]:

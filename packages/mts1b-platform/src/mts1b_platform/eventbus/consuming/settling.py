@@ -24,7 +24,7 @@ from mts1b_platform.eventbus.core import CORE
 from mts1b_platform.eventbus.errors import BusError
 from mts1b_platform.eventbus.events.event import Event
 from mts1b_platform.eventbus.events.once import DedupeStore
-from mts1b_platform.eventbus.hooks import Chain
+from mts1b_platform.eventbus.hooks import deciding
 from mts1b_platform.eventbus.protocol.acks import again_in
 from mts1b_platform.eventbus.protocol.frames import pub_frame
 from mts1b_platform.eventbus.protocol.message import WireMsg
@@ -71,7 +71,7 @@ class Settler:
         self._consumed = context.client.counters.consumed
         buffer = context.client.connection.buffer
         if CORE is not None and buffer is not None and self._acks_as_they_come:
-            acker = CORE.Acker(self, context.client, buffer, self._remember, self._consumed, BusError, Chain)
+            acker = CORE.Acker(self, context.client, buffer, self._remember, self._consumed, BusError, deciding)
             self.acked = acker.acked
 
     _acks_as_they_come: ClassVar[bool] = True

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 from mts1b_foundation.subjects import Subject, registry
 
 from mts1b_platform.eventbus.protocol.envelope import (
+    ACTOR,
     MSG_ID,
     TRACE_ID,
     TRACEPARENT,
@@ -45,7 +46,7 @@ class Ack(NamedTuple):
 class Outgoing:
     """One event ready for the wire. Its envelope is written out only when somebody looks at it."""
 
-    __slots__ = ("_draft", "_headers", "pattern", "payload", "subject")
+    __slots__ = ("_draft", "_headers", "_traceparent", "pattern", "payload", "subject")
 
     def __init__(self, subject: str, pattern: str, payload: bytes, headers: dict[str, str] | None = None) -> None:
         self.subject = subject
@@ -53,6 +54,7 @@ class Outgoing:
         self.payload = payload
         self._headers = headers
         self._draft: tuple[Draft, Subject[Any], str] | None = None
+        self._traceparent = ""
 
     @classmethod
     def of(cls, subject: Subject[Any], name: str, draft: Draft, actor: str) -> "Outgoing":
@@ -69,7 +71,14 @@ class Outgoing:
     @property
     def draft(self) -> Draft | None:
         """The event with its ready header block; None when its envelope was looked at, and may have been added to."""
-        return self._draft[0] if self._draft is not None and self._headers is None else None
+        if self._draft is None or self._headers is not None:
+            return None
+        draft = self._draft[0]
+        if not self._traceparent:
+            return draft
+        template, payload, trace_id, msg_id, extra = draft
+        line = b"traceparent: %b\r\n" % self._traceparent.encode()
+        return Draft(template, payload, trace_id, msg_id, HeaderLines(extra + line))
 
     @property
     def msg_id(self) -> str:
@@ -79,11 +88,25 @@ class Outgoing:
         return self._draft[0].msg_id or "" if self._draft is not None else ""
 
     @property
+    def actor(self) -> str | None:
+        """Who acts."""
+        if self._headers is None and self._draft is not None:
+            return self._draft[2]
+        return self.headers.get(ACTOR)
+
+    def begin_span(self, traceparent: str) -> None:
+        """Name the span in which it is published; W3C's form. This does not write the envelope out."""
+        if self._headers is None and self._draft is not None:
+            self._traceparent = traceparent
+        else:
+            self.headers[TRACEPARENT] = traceparent
+
+    @property
     def ids(self) -> MessageIds:
         """Its message id and trace ids; looking at them does not write the envelope out."""
         if self._headers is None and self._draft is not None:
             draft = self._draft[0]
-            return MessageIds(draft.msg_id or "", draft.trace_id, "")
+            return MessageIds(draft.msg_id or "", draft.trace_id, self._traceparent)
         headers = self.headers
         return MessageIds(headers.get(MSG_ID, ""), headers.get(TRACE_ID, ""), headers.get(TRACEPARENT, ""))
 
@@ -102,4 +125,6 @@ class Outgoing:
                     trace_id=draft.trace_id,
                     msg_id=draft.msg_id,
                 )
+                if self._traceparent:
+                    self._headers[TRACEPARENT] = self._traceparent
         return self._headers

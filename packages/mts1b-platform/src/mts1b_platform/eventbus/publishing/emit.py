@@ -16,7 +16,7 @@ from mts1b_foundation.subjects.subject import T
 from mts1b_platform.eventbus.errors import BusClosed, BusError
 from mts1b_platform.eventbus.events.event import LiveEvent
 from mts1b_platform.eventbus.events.outgoing import Ack, Outgoing
-from mts1b_platform.eventbus.hooks import Hooks
+from mts1b_platform.eventbus.hooks import Hooks, of_best_effort, sampled, share_of
 from mts1b_platform.eventbus.limits import check_timeout
 from mts1b_platform.eventbus.protocol.headers import HeaderError
 from mts1b_platform.eventbus.publishing.context import PublishContext
@@ -50,14 +50,18 @@ async def emit(
     client = context.client
     hooks = client.hooks
     trace = trace_id or (cause.trace_id if cause else None)
-    durable = isinstance(subject, DurableSubject)
-    watched = hooks is not None and (durable or hooks.best_effort)
-    if not durable and not watched and headers is None and msg_id is None:
-        if context.publisher(subject).send_volatile(event, trace) and client.connection.above_high_water:
-            await _wait_for_room(context)
-        return None
+    if not isinstance(subject, DurableSubject):
+        hooks = None if hooks is None else of_best_effort(hooks)
+        if headers is None and msg_id is None:
+            if hooks is not None and (share := share_of(hooks)) is not None:
+                trace, told = sampled(hooks, share, trace, cause)
+                hooks = hooks if told else None
+            if hooks is None:
+                if context.publisher(subject).send_volatile(event, trace) and client.connection.above_high_water:
+                    await _wait_for_room(context)
+                return None
     out = prepare(context, subject, event, msg_id=msg_id, trace_id=trace, headers=headers)
-    if hooks is None or not watched:
+    if hooks is None:
         return await _send(context, subject, out, deadline)
     return await _send_watched(context, hooks, subject, event, out, cause, deadline)
 

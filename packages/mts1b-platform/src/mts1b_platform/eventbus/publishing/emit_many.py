@@ -2,8 +2,7 @@
 
 from collections.abc import Awaitable, Callable, Iterable, Iterator
 from contextlib import ExitStack
-from itertools import zip_longest
-from typing import Any, Final, cast
+from typing import Final, cast
 
 from mts1b_foundation.subjects import DurableSubject
 from mts1b_foundation.subjects.subject import T
@@ -11,16 +10,16 @@ from mts1b_foundation.subjects.subject import T
 from mts1b_platform.eventbus.codec.encoder import EventEncoder
 from mts1b_platform.eventbus.codec.payload import plan_of
 from mts1b_platform.eventbus.core import CORE
-from mts1b_platform.eventbus.events.outgoing import Ack, Draft, Outgoing
+from mts1b_platform.eventbus.events.outgoing import Ack, Draft
 from mts1b_platform.eventbus.events.trace import handled_trace_id, new_trace_id, new_trace_ids
-from mts1b_platform.eventbus.hooks import Hooks, of_each
+from mts1b_platform.eventbus.hooks import of_each
 from mts1b_platform.eventbus.protocol.frames import FrameTemplate
 from mts1b_platform.eventbus.protocol.headers import NO_LINES
 from mts1b_platform.eventbus.publishing.atomic import send_atomic
 from mts1b_platform.eventbus.publishing.context import PublishContext
 from mts1b_platform.eventbus.publishing.pipelined import send_pipelined
-from mts1b_platform.eventbus.publishing.prepare import draft_of, prepare
 from mts1b_platform.eventbus.publishing.send_many import SendMany
+from mts1b_platform.eventbus.publishing.watched_many import WatchedMany, watched_many
 
 Send = Callable[[SendMany, Iterable[Draft]], Awaitable[None]]
 
@@ -62,14 +61,18 @@ async def emit_many(
     with ExitStack() as watches:
         for name in {template.subject for template in templates}:
             watches.enter_context(client.denials.watch(name))
+        trace, ids = trace_id or handled_trace_id(), context.message_ids(subject)
+        watched = watched_many(of_each(hooks), trace, many, encoder) if each else None
+        failure: BaseException | None = None
         try:
-            if not each or (watchers := of_each(hooks)) is None:
-                ids = context.message_ids(subject)
-                await send(many, _drafts(subject, encoder, templates, events, trace_id, ids))
-            else:
-                outs = (prepare(context, subject, event, trace_id=trace_id) for event in events)
-                await _send_watched(watchers, many, outs, send)
+            await send(many, _drafts(subject, encoder, templates, events, trace, ids, watched))
+        except BaseException as error:
+            failure = error
+            raise
         finally:
+            if watched is not None:
+                watched.end(failure)
+            del failure  # a frame that keeps the error that leaves it is a circle
             if hooks is not None and many.latencies:
                 hooks.stored_many(subject, many.latencies)
     return many.acks
@@ -88,14 +91,15 @@ def _drafts(
     encoder: EventEncoder[T],
     templates: list[FrameTemplate],
     events: list[T],
-    trace_id: str | None,
+    trace: str | None,
     message_id: Callable[[T], str | None],
+    watched: WatchedMany | None = None,
 ) -> Iterator[Draft]:
     """``events``, each with its template, ready for the wire as they are asked for."""
-    trace = trace_id or handled_trace_id()
     plan = plan_of(subject.payload)
     if CORE is None or plan is None:
-        return _pure_drafts(encoder, templates, events, trace, message_id)
+        return _pure_drafts(encoder, templates, events, trace, message_id, watched)
+    share = None if watched is None else watched.share
     return CORE.Drafts(
         events=events,
         templates=templates,
@@ -106,6 +110,8 @@ def _drafts(
         trace_id=trace,
         new_trace_ids=new_trace_ids,
         extra=NO_LINES,
+        begin=None if watched is None else watched.begin,
+        share=None if share is None else share.compiled,
     )
 
 
@@ -115,27 +121,12 @@ def _pure_drafts(
     events: Iterable[T],
     trace: str | None,
     message_id: Callable[[T], str | None],
+    watched: WatchedMany | None = None,
 ) -> Iterator[Draft]:
     encode = encoder.encode
-    for template, event in zip(templates, events, strict=True):
-        yield _make_draft(Draft, (template, encode(event), trace or new_trace_id(), message_id(event), NO_LINES))
-
-
-async def _send_watched(hooks: Hooks, many: SendMany, outs: Iterable[Outgoing], send: Send) -> None:
-    """``send(many, outs)``, with the hooks told of each event: that it is about to be sent, and what became of it."""
-    begun: list[tuple[Any, Outgoing]] = []
-
-    def told() -> Iterator[Draft]:
-        for out in outs:
-            begun.append((hooks.publishing(many.subject, None, out, None), out))
-            yield draft_of(many.context, many.subject, out)
-
-    failure: BaseException | None = None
-    try:
-        await send(many, told())
-    except BaseException as error:
-        failure = error
-        raise
-    finally:
-        for (mark, out), ack in zip_longest(begun, many.acks):
-            hooks.published(mark, out, ack, None if ack is not None else failure)
+    for number, (template, event) in enumerate(zip(templates, events, strict=True)):
+        trace_id = trace or new_trace_id()
+        draft = _make_draft(Draft, (template, encode(event), trace_id, message_id(event), NO_LINES))
+        if watched is not None and watched.wants(trace_id):
+            draft = watched.begin(number, event, draft)
+        yield draft

@@ -36,6 +36,7 @@ class AuditHook(Hooks):
     best_effort = False
     handlers = False
     one_by_one = True
+    decisions = False
 
     def __init__(self, audit: AuditLog) -> None:
         self.audit = audit

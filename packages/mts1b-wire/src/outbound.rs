@@ -2,18 +2,43 @@
 
 use crate::cell::Locked;
 use mts1b_wire_bytes::frames;
+use pyo3::ffi;
 use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::intern;
 use pyo3::prelude::*;
-use pyo3::types::{PyBytes, PyList, PyString};
+use pyo3::types::{PyBytes, PyList, PyMemoryView, PyString};
+use std::ffi::c_int;
 
 const KEPT: u8 = 0;
 const VOLATILE: u8 = 1;
 const CONTROL: u8 = 2;
 
+/// A buffer of more is given back when it is empty: what a burst needed is not kept for ever.
+const MOST_KEPT: usize = 1 << 20;
+
+/// What was taken, for transports to read. Its bytes stay as they are while anybody refers to it.
+#[pyclass(frozen, module = "mts1b_wire")]
+struct Taken(Locked<Vec<u8>>);
+
+#[pymethods]
+impl Taken {
+    /// # Safety
+    /// CPython calls it, with a view to fill.
+    unsafe fn __getbuffer__(slf: Bound<'_, Self>, view: *mut ffi::Py_buffer, flags: c_int) -> PyResult<()> {
+        let (data, size) = slf.get().0.with(slf.py(), |data| (data.as_ptr(), data.len()));
+        // SAFETY: the view keeps this object, whose bytes are changed only when nobody else refers to it.
+        match unsafe { ffi::PyBuffer_FillInfo(view, slf.as_ptr(), data.cast_mut().cast(), size as isize, 1, flags) } {
+            0 => Ok(()),
+            _ => Err(PyErr::fetch(slf.py())),
+        }
+    }
+}
+
 #[derive(Default)]
 struct State {
     data: Vec<u8>,
+    /// What was taken last, whose memory serves again when its transport is done with it.
+    taken: Option<Py<Taken>>,
     /// Where each frame ends.
     ends: Vec<usize>,
     kinds: Vec<(usize, u8)>,
@@ -51,11 +76,8 @@ impl State {
         self.ends.clear();
         self.kinds.clear();
         self.kind = KEPT;
-        if self.data.capacity() > 1 << 20 {
-            self.data = Vec::new(); // what a burst needed is not kept for ever
-        } else {
-            self.data.clear();
-        }
+        self.data.clear();
+        self.data.shrink_to(MOST_KEPT);
     }
 
     /// Begin, end and kind of each run of frames.
@@ -173,28 +195,31 @@ impl OutBuffer {
     }
 
     /// Take all that waits: the bytes, and how many messages they are; None when nothing does.
-    fn take<'py>(&self, py: Python<'py>) -> Option<(Bound<'py, PyBytes>, usize)> {
-        let (data, messages) = self.state.with(py, |state| {
-            if state.ends.is_empty() {
-                return None;
-            }
+    fn take<'py>(&self, py: Python<'py>) -> PyResult<Option<(Bound<'py, PyMemoryView>, usize)>> {
+        let before = self.state.with(py, |state| state.taken.take());
+        let taken = match before {
+            // SAFETY: alive. Nobody else refers to it, hence no view of it is left.
+            Some(taken) if unsafe { ffi::Py_REFCNT(taken.as_ptr()) } == 1 => taken,
+            _ => Py::new(py, Taken(Locked::new(Vec::new())))?,
+        };
+        let messages = self.state.with(py, |state| {
             let lines: usize =
                 state.spans().iter().filter(|span| span.2 == CONTROL).map(|(begin, end, _)| end - begin).sum();
             let messages = state.ends.len() - lines;
-            let data = std::mem::take(&mut state.data);
-            state.ends.clear();
-            state.kinds.clear();
-            state.kind = KEPT;
-            Some((data, messages))
-        })?;
-        let taken = PyBytes::new(py, &data);
-        self.state.with(py, |state| {
-            if state.data.is_empty() && data.capacity() <= 1 << 20 {
-                state.data = data; // its memory, for the next ones
-                state.data.clear();
+            let nothing = state.ends.is_empty();
+            if !nothing {
+                let size = state.data.len();
+                taken.get().0.with(py, |data| std::mem::swap(data, &mut state.data));
+                state.clear();
+                state.data.reserve(size.min(MOST_KEPT)); // the next burst is of the same size
             }
+            state.taken = Some(taken.clone_ref(py));
+            (!nothing).then_some(messages)
         });
-        Some((taken, messages))
+        match messages {
+            Some(messages) => Ok(Some((PyMemoryView::from(taken.bind(py))?, messages))),
+            None => Ok(None),
+        }
     }
 
     /// All that waits, frame by frame, each with its kind.
@@ -223,6 +248,11 @@ impl OutBuffer {
     #[getter]
     fn waiting(&self, py: Python<'_>) -> usize {
         self.state.with(py, |state| state.data.len())
+    }
+
+    #[getter]
+    fn above_high_water(&self, py: Python<'_>) -> bool {
+        self.state.with(py, |state| state.data.len() > state.high_water)
     }
 
     #[getter]

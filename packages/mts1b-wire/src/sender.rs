@@ -1,5 +1,6 @@
 //! Publishing best-effort events: from the event to its bytes in the buffer, in one go.
 
+use crate::attribute::Attribute;
 use crate::cell::Locked;
 use crate::object::{self, Object};
 use crate::outbound::OutBuffer;
@@ -8,7 +9,6 @@ use crate::template::{TemplateSlots, Templates, plain_id};
 use mts1b_wire_bytes::frames;
 use pyo3::ffi;
 use pyo3::gc::{PyTraverseError, PyVisit};
-use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyString, PyType};
 
@@ -23,6 +23,7 @@ pub struct Sender {
     slots: TemplateSlots,
     keyed: bool,
     denials: Py<PyAny>,
+    recent: Attribute,
     published: Py<PyDict>,
     pattern: Py<PyString>,
     scratch: Locked<Vec<u8>>,
@@ -42,7 +43,7 @@ impl Sender {
         templates: Py<PyDict>,
         template: Bound<'_, PyType>,
         names: Vec<Bound<'_, PyString>>,
-        denials: Py<PyAny>,
+        denials: Bound<'_, PyAny>,
         published: Py<PyDict>,
         pattern: Py<PyString>,
     ) -> PyResult<Self> {
@@ -54,7 +55,8 @@ impl Sender {
             slots: TemplateSlots::new(&template)?,
             templates: Templates::new(templates, &template, &names)?,
             keyed: !names.is_empty(),
-            denials,
+            recent: Attribute::of(&denials, "recent"),
+            denials: denials.unbind(),
             published,
             pattern,
             scratch: Locked::new(Vec::with_capacity(4096)),
@@ -98,7 +100,7 @@ impl Sender {
             if ffi::Py_TYPE(event) != plan.model() || !self.keyed {
                 return Ok(false);
             }
-            if !self.denials.bind(py).getattr(intern!(py, "recent"))?.is(&*pyo3::types::PyBool::new(py, false)) {
+            if self.recent.is_true(py, &self.denials)? {
                 return Ok(false);
             }
             let Some(template) = self.templates.find(py, event)? else { return Ok(false) };

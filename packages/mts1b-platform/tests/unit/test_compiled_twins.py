@@ -181,6 +181,25 @@ class Owner:
         return BufferError("full")
 
 
+def test_what_was_taken_stays_as_it_is_while_a_transport_has_it(core: Core):
+    buffer = Owner(core).buffer
+    frames = [pub_frame(b"s", b"%d" % n * 100) for n in range(4)]
+    held: list[memoryview] = []
+    for frame in frames:
+        buffer.send(frame)
+        taken = buffer.take()
+        assert taken is not None
+        held.append(taken[0][1:])  # a transport that has sent one byte so far
+        del taken
+    assert held == [frame[1:] for frame in frames]
+    with pytest.raises(TypeError):
+        held[0][0] = 1
+    held.clear()
+    for frame in frames:  # nobody has what was taken before: its memory serves again
+        buffer.send(frame)
+        assert buffer.take() == (frame, 1)
+
+
 def test_a_buffer_keeps_frames_in_order_with_their_kinds(core: Core):
     owner = Owner(core)
     buffer = owner.buffer

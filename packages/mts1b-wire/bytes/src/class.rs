@@ -41,6 +41,28 @@ pub fn is(byte: u8, wanted: u8) -> bool {
     CLASSES[byte as usize] & wanted != 0
 }
 
+/// Whether every byte of `data` is of `TEXT`, eight at a time.
+#[inline]
+pub fn is_text(data: &[u8]) -> bool {
+    const ONES: u64 = 0x0101_0101_0101_0101;
+    const HIGHS: u64 = 0x8080_8080_8080_8080;
+    /// Sets the high bit of each byte that is zero, and perhaps of some above it.
+    fn zeros(word: u64) -> u64 {
+        word.wrapping_sub(ONES) & !word
+    }
+    let mut words = data.chunks_exact(8);
+    for chunk in &mut words {
+        let mut word = [0; 8];
+        word.copy_from_slice(chunk);
+        let word = u64::from_le_bytes(word);
+        let control = word.wrapping_sub(ONES * 0x20) & !word;
+        if (control | zeros(word ^ (ONES * 0x22)) | zeros(word ^ (ONES * 0x5c))) & HIGHS != 0 {
+            return run(data, TEXT) == data.len();
+        }
+    }
+    run(words.remainder(), TEXT) == words.remainder().len()
+}
+
 /// How many bytes at the front of `data` are of `wanted`.
 #[inline]
 pub fn run(data: &[u8], wanted: u8) -> usize {
@@ -49,4 +71,23 @@ pub fn run(data: &[u8], wanted: u8) -> usize {
         count += 1;
     }
     count
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn text_is_told_from_the_rest(mut data in proptest::collection::vec(0x20u8..=255, 0..40), at in 0usize..40, byte: u8) {
+            prop_assert_eq!(is_text(&data), run(&data, TEXT) == data.len());
+            data.retain(|byte| is(*byte, TEXT));
+            prop_assert!(is_text(&data));
+            if let Some(other) = data.get_mut(at) {
+                *other = byte;
+                prop_assert_eq!(is_text(&data), is(byte, TEXT));
+            }
+        }
+    }
 }

@@ -14,4 +14,5 @@ pub mod json;
 pub mod numbers;
 pub mod same;
 pub mod scan;
+pub mod short;
 pub mod traces;

@@ -2,18 +2,37 @@
 
 /// Append `value` in decimal.
 #[inline]
-pub fn put_unsigned(out: &mut Vec<u8>, mut value: u64) {
-    let mut digits = [0u8; 20];
-    let mut at = digits.len();
-    loop {
-        at -= 1;
-        digits[at] = b'0' + (value % 10) as u8;
-        value /= 10;
-        if value == 0 {
-            break;
-        }
+pub fn put_unsigned(out: &mut Vec<u8>, value: u64) {
+    let end = out.len() + digits(value);
+    out.extend_from_slice(&[0; 20]); // of a size that is known, so that it is written in place
+    out.truncate(end);
+    fill(&mut out[..end], value);
+}
+
+const PAIRS: [[u8; 2]; 100] = pairs();
+
+const fn pairs() -> [[u8; 2]; 100] {
+    let mut table = [[0; 2]; 100];
+    let mut at = 0;
+    while at < 100 {
+        table[at] = [b'0' + (at / 10) as u8, b'0' + (at % 10) as u8];
+        at += 1;
     }
-    out.extend_from_slice(&digits[at..]);
+    table
+}
+
+/// Write `value` to the end of `digits`, two at a time.
+#[inline(always)]
+fn fill(digits: &mut [u8], mut value: u64) {
+    let mut end = digits.len();
+    while value >= 10 {
+        end -= 2;
+        digits[end..end + 2].copy_from_slice(&PAIRS[(value % 100) as usize]);
+        value /= 100;
+    }
+    if value > 0 || end == digits.len() {
+        digits[end - 1] = b'0' + value as u8;
+    }
 }
 
 /// How many digits `value` has in decimal.
@@ -42,6 +61,7 @@ const MOST: f64 = 1e15;
 const LEAST: f64 = 1e-5;
 /// Tries with so many digits behind the point; more of them would cost more than asking for the shortest digits.
 const FEW: usize = 7;
+const UNITS: [u64; FEW] = [1, 10, 100, 1_000, 10_000, 100_000, 1_000_000];
 
 /// Append `value` in its shortest digits that read back, as pydantic writes it; false for what it writes with an
 /// exponent, or not at all.
@@ -60,13 +80,13 @@ pub fn put_float(out: &mut Vec<u8>, value: f64) -> bool {
         if scaled >= MOST {
             break;
         }
-        let whole = (scaled + 0.5) as u64;
+        let whole = (scaled + 0.5) as i64; // signed: what the processor converts at once
         if whole as f64 / ten == size {
             // at most 15 digits that read back; fewer do not, as the fewest places were tried first
             if value < 0.0 {
                 out.push(b'-');
             }
-            put_places(out, whole, places);
+            put_places(out, whole as u64, places);
             return true;
         }
     }
@@ -75,21 +95,14 @@ pub fn put_float(out: &mut Vec<u8>, value: f64) -> bool {
 }
 
 fn put_places(out: &mut Vec<u8>, digits: u64, places: usize) {
-    let unit = 10u64.pow(places as u32);
+    let unit = UNITS[places];
     put_unsigned(out, digits / unit);
-    out.push(b'.');
-    let mut part = digits % unit;
-    if places == 0 {
-        out.push(b'0');
-        return;
-    }
-    let end = out.len() + places;
-    out.resize(end, b'0');
-    let mut at = end;
-    while part > 0 {
-        at -= 1;
-        out[at] = b'0' + (part % 10) as u8;
-        part /= 10;
+    let end = out.len() + 1 + places.max(1);
+    out.extend_from_slice(b".0000000"); // one for each of the most places
+    out.truncate(end);
+    let part = digits % unit;
+    if part > 0 {
+        fill(&mut out[..end], part);
     }
 }
 

@@ -5,6 +5,7 @@ use super::given;
 use crate::cell::Locked;
 use crate::object::{self, Owned, Slot};
 use mts1b_wire_bytes::class;
+use mts1b_wire_bytes::short::Short;
 use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PySet, PyString, PyTuple, PyType};
@@ -80,6 +81,8 @@ pub struct Field {
     pub name: Py<PyString>,
     /// `"name":`, and `"name"` without the last byte.
     pub key: Vec<u8>,
+    /// The same behind a comma.
+    pub written: Short,
     pub item: Item,
     /// What it holds when it is left out; None where the field must be there.
     pub default: Py<PyAny>,
@@ -237,7 +240,8 @@ impl Shape {
             fresh |= u64::from(its_own) << at;
             required |= u64::from(field.get_item(4)?.is_truthy()?) << at;
             let item = Item::new(&field.get_slice(1, 4), Some(&default), making)?;
-            made.push(Field { key, item, fresh: its_own, default: default.unbind(), name: name.unbind() });
+            let written = Short::new(format!(",\"{}\":", name.to_str()?).as_bytes());
+            made.push(Field { key, written, item, fresh: its_own, default: default.unbind(), name: name.unbind() });
         }
         let [fields_set, extra, private] = making.slots;
         let (extra, private) = (Slot::new(model, extra)?, Slot::new(model, private)?);

@@ -27,21 +27,22 @@ pub unsafe fn object(parts: &Parts, shape: &Shape, event: Object, out: &mut Vec<
             return false;
         }
         let (mut position, mut key, mut value) = (0, ptr::null_mut(), ptr::null_mut());
-        out.push(b'{');
-        for (at, field) in shape.fields.iter().enumerate() {
+        let begin = out.len();
+        for field in &shape.fields {
             if ffi::PyDict_Next(dict, &mut position, &mut key, &mut value) == 0 {
                 return false;
             }
             if key != field.name.as_ptr() && !same_name(key, &field.key) {
                 return false;
             }
-            if at > 0 {
-                out.push(b',');
-            }
-            out.extend_from_slice(&field.key);
+            field.written.put(out);
             if !item(parts, &field.item, value, out) {
                 return false;
             }
+        }
+        match out.get_mut(begin) {
+            Some(first) => *first = b'{', // in the place of a comma
+            None => out.push(b'{'),
         }
         out.push(b'}');
         true
@@ -129,7 +130,7 @@ unsafe fn text(value: Object, out: &mut Vec<u8>) -> bool {
             return false;
         }
         let Some(text) = object::utf8(value) else { return false };
-        if class::run(text, class::TEXT) == text.len() {
+        if class::is_text(text) {
             quoted(out, text);
         } else {
             escapes::put(out, text);

@@ -122,6 +122,11 @@ class OutBuffer(Protocol):
         """Bytes that wait."""
         ...
 
+    @property
+    def above_high_water(self) -> bool:
+        """Whether more wait than the high-water mark says."""
+        ...
+
     def send(self, frame: bytes, /) -> None:
         """Queue a frame that is kept."""
         ...
@@ -142,8 +147,8 @@ class OutBuffer(Protocol):
         """Queue a line for this server only."""
         ...
 
-    def take(self) -> tuple[bytes, int] | None:
-        """Take all that waits, and how many messages that is."""
+    def take(self) -> tuple[memoryview, int] | None:
+        """Take all that waits, and how many messages that is; the bytes stay as they are while anybody has the view."""
         ...
 
     def frames(self) -> list[tuple[bytes, int]]:

@@ -92,10 +92,9 @@ class MemoryTransport:
         self._session = session
         self.closing = False
 
-    def write(self, data: bytes) -> None:
-        assert isinstance(data, bytes)
+    def write(self, data: bytes | memoryview) -> None:
         if not self._session.closed:
-            self._session.written(data)
+            self._session.written(bytes(data))
 
     def close(self) -> None:
         self.closing = True

@@ -167,8 +167,7 @@ class Connection:
     @property
     def above_high_water(self) -> bool:
         """Whether a well-behaved sender should now ``await writable()``."""
-        level = self._level
-        return level.waiting > level.high_water
+        return self._level.above_high_water
 
     @property
     def buffer(self) -> OutBuffer | None:

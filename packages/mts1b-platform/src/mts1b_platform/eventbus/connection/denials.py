@@ -36,6 +36,8 @@ class Denials:
         remedy: says what to do about a refusal.
     """
 
+    __slots__ = ("_identity", "_pending", "_remedy", "_remembered", "_watchers", "count", "recent")
+
     def __init__(self, identity: Callable[[], str], remedy: Callable[[], str]) -> None:
         self.count = 0
         self.recent = False

@@ -24,8 +24,8 @@ class Transport(Protocol):
     that it is closed.
     """
 
-    def write(self, data: bytes) -> None:
-        """Send ``data`` after all that was written before; never blocks."""
+    def write(self, data: bytes | memoryview) -> None:
+        """Send ``data`` after all that was written before; never blocks. The bytes of a view stay as they are."""
         ...
 
     def close(self) -> None:

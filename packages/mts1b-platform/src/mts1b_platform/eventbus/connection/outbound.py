@@ -25,13 +25,8 @@ class Level(Protocol):
     """How much waits for the server."""
 
     @property
-    def waiting(self) -> int:
-        """Bytes that wait."""
-        ...
-
-    @property
-    def high_water(self) -> int:
-        """Bytes above which a sender should ``await writable()``."""
+    def above_high_water(self) -> bool:
+        """Whether a sender should now ``await writable()``."""
         ...
 
 

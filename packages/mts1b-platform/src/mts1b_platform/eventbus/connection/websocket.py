@@ -53,7 +53,7 @@ class WebSocketTransport:
         self._session = session
         self._socket = opened
         self._receiver = receiver
-        self._waiting: deque[bytes] = deque()
+        self._waiting: deque[bytes | memoryview] = deque()
         self._waiting_bytes = 0
         self._paused = False
         self._closing = False
@@ -61,7 +61,7 @@ class WebSocketTransport:
         self._aborted: asyncio.Future[None] = loop.create_future()
         self._task = loop.create_task(self._run())
 
-    def write(self, data: bytes) -> None:
+    def write(self, data: bytes | memoryview) -> None:
         """Queue a message."""
         if self._closing:
             return
@@ -109,7 +109,7 @@ class WebSocketTransport:
         while True:
             while self._waiting:
                 data = self._waiting.popleft()
-                await self._socket.send_bytes(data)
+                await self._socket.send_bytes(bytes(data))  # of bytes it is no copy
                 self._waiting_bytes -= len(data)
                 if self._paused and self._waiting_bytes <= WRITE_LOW:
                     self._paused = False

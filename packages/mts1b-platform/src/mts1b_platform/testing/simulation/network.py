@@ -123,7 +123,7 @@ class Socket:
 
     # The client's end: a Transport.
 
-    def write(self, data: bytes) -> None:
+    def write(self, data: bytes | memoryview) -> None:
         if self._over or not data:
             return
         self.up.write(bytes(data))

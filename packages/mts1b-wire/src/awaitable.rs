@@ -28,8 +28,10 @@ pub type Step = unsafe fn(reader: Object) -> Stepped;
 
 pub enum Stepped {
     Item(Owned),
-    /// There is none yet: await this, which the pure reader gave.
+    /// The pure reader says: await this, which is the item.
     Wait(Owned),
+    /// There is none yet: await this, then take the next step.
+    First(Owned),
     /// An exception is set.
     Raised,
 }
@@ -42,6 +44,8 @@ struct Next {
     reader: Object,
     /// What is awaited meanwhile; the object is known to the garbage collector from then on.
     inner: Object,
+    /// Whether there is a further step when that is over.
+    again: bool,
 }
 
 /// An awaitable of `value`.
@@ -86,6 +90,7 @@ pub unsafe fn next(reader: Owned, step: Step) -> Object {
         (*made).step = step;
         (*made).reader = reader.into_ptr();
         (*made).inner = ptr::null_mut();
+        (*made).again = false;
         made.cast()
     }
 }
@@ -165,33 +170,57 @@ unsafe extern "C" fn next_clear(object: Object) -> c_int {
     }
 }
 
-unsafe extern "C" fn next_send(object: Object, argument: Object, result: *mut Object) -> ffi::PySendResult {
+unsafe extern "C" fn next_send(object: Object, mut argument: Object, result: *mut Object) -> ffi::PySendResult {
     // SAFETY: the object is alive during the call, as is what it refers to: a reference of its own is held where code of
     // others runs.
     unsafe {
         let next = object.cast::<Next>();
-        *result = ptr::null_mut();
-        if (*next).inner.is_null() {
-            if (*next).reader.is_null() {
-                *result = Owned::of(ffi::Py_None()).into_ptr();
-                return ffi::PySendResult::PYGEN_RETURN;
-            }
-            match ((*next).step)((*next).reader) {
-                Stepped::Item(item) => {
-                    let reader = std::mem::replace(&mut (*next).reader, ptr::null_mut());
-                    ffi::Py_XDECREF(reader);
-                    *result = item.into_ptr();
+        loop {
+            *result = ptr::null_mut();
+            if (*next).inner.is_null() {
+                if (*next).reader.is_null() {
+                    *result = Owned::of(ffi::Py_None()).into_ptr();
                     return ffi::PySendResult::PYGEN_RETURN;
                 }
-                Stepped::Wait(inner) => {
-                    (*next).inner = inner.into_ptr();
+                let reader = Owned::of((*next).reader);
+                let inner = match ((*next).step)(reader.as_ptr()) {
+                    Stepped::Item(item) => {
+                        let reader = std::mem::replace(&mut (*next).reader, ptr::null_mut());
+                        ffi::Py_XDECREF(reader);
+                        *result = item.into_ptr();
+                        return ffi::PySendResult::PYGEN_RETURN;
+                    }
+                    Stepped::Wait(inner) => inner,
+                    Stepped::First(inner) => {
+                        (*next).again = true;
+                        inner
+                    }
+                    Stepped::Raised => return ffi::PySendResult::PYGEN_ERROR,
+                };
+                (*next).inner = inner.into_ptr();
+                if ffi::PyObject_GC_IsTracked(object) == 0 {
                     ffi::PyObject_GC_Track(object.cast());
                 }
-                Stepped::Raised => return ffi::PySendResult::PYGEN_ERROR,
             }
+            let inner = Owned::of((*next).inner);
+            let how = ffi::PyIter_Send(inner.as_ptr(), argument, result);
+            if how != ffi::PySendResult::PYGEN_RETURN || !(*next).again {
+                return how;
+            }
+            ffi::Py_XDECREF(*result);
+            go_on(next);
+            argument = ffi::Py_None();
         }
-        let inner = Owned::of((*next).inner);
-        ffi::PyIter_Send(inner.as_ptr(), argument, result)
+    }
+}
+
+/// What was to be awaited first is over.
+unsafe fn go_on(next: *mut Next) {
+    // SAFETY: alive; what it referred to is given back last.
+    unsafe {
+        (*next).again = false;
+        let over = std::mem::replace(&mut (*next).inner, ptr::null_mut());
+        ffi::Py_XDECREF(over);
     }
 }
 
@@ -264,8 +293,17 @@ unsafe fn throw_into(inner: Object, arguments: Object) -> Object {
 }
 
 unsafe extern "C" fn next_throw(object: Object, arguments: Object) -> Object {
-    // SAFETY: alive.
-    unsafe { throw_into((*object.cast::<Next>()).inner, arguments) }
+    // SAFETY: alive; an exception is looked at where one is set.
+    unsafe {
+        let next = object.cast::<Next>();
+        let result = throw_into((*next).inner, arguments);
+        if result.is_null() && (*next).again && ffi::PyErr_ExceptionMatches(ffi::PyExc_StopIteration) != 0 {
+            ffi::PyErr_Clear(); // it ended well all the same
+            go_on(next);
+            return next_iternext(object);
+        }
+        result
+    }
 }
 
 unsafe extern "C" fn ready_throw(_: Object, arguments: Object) -> Object {

@@ -93,20 +93,16 @@ impl Watching {
     }
 }
 
-/// Take one step in a way that a panic of ours is an error, not the end of the process.
-pub fn guarded(py: Python<'_>, step: impl FnOnce() -> PyResult<Stepped>) -> Stepped {
-    match catch_unwind(AssertUnwindSafe(step)) {
-        Ok(Ok(stepped)) => stepped,
-        Ok(Err(error)) => {
-            error.restore(py);
-            Stepped::Raised
-        }
-        Err(_) => {
-            PyRuntimeError::new_err("the compiled core is wrong about something; MTS1B_PURE=1 does without it")
-                .restore(py);
-            Stepped::Raised
-        }
+/// Do one thing in a way that a panic of ours is an error, not the end of the process; None when an exception is set.
+#[inline(always)]
+pub fn guarded<T>(py: Python<'_>, thing: impl FnOnce() -> PyResult<T>) -> Option<T> {
+    match catch_unwind(AssertUnwindSafe(thing)) {
+        Ok(Ok(done)) => return Some(done),
+        Ok(Err(error)) => error.restore(py),
+        Err(_) => PyRuntimeError::new_err("the compiled core is wrong about something; MTS1B_PURE=1 does without it")
+            .restore(py),
     }
+    None
 }
 
 /// Iterates a listener whose events wait in a deque; what is not common is the listener's own `__anext__`.
@@ -217,7 +213,7 @@ unsafe fn listen_step(reader: Object) -> Stepped {
     unsafe {
         let py = Python::assume_attached();
         let reader = Bound::from_borrowed_ptr(py, reader).cast_into_unchecked::<ListenReader>();
-        guarded(py, || reader.get().step(py))
+        guarded(py, || reader.get().step(py)).unwrap_or(Stepped::Raised)
     }
 }
 
@@ -225,9 +221,6 @@ unsafe extern "C" fn listen_next(reader: Object) -> Object {
     // SAFETY: CPython calls it for readers of this class.
     unsafe { awaitable::next(Owned::of(reader), listen_step) }
 }
-
-/// Seconds after which the event loop gets a turn.
-const TURN: f64 = 0.005;
 
 /// The prefetch that a consumer had when it was looked at last, and what is asked of it for each event.
 struct Prefetch {
@@ -252,7 +245,20 @@ pub struct ConsumeReader {
     first_delivery: Attribute,
     held: Locked<Option<Arc<Prefetch>>>,
     clock: Clock,
+    /// Seconds after which the event loop gets a turn.
+    turn: f64,
     turned: Locked<f64>,
+}
+
+/// What comes next of a consumer.
+enum Found {
+    Event(Owned),
+    /// The event loop is to get a turn first.
+    Turn,
+    /// Nothing waits.
+    Nothing,
+    /// What comes is for the consumer to see.
+    Unclear,
 }
 
 #[pymethods]
@@ -264,6 +270,7 @@ impl ConsumeReader {
         settler: Bound<'_, PyAny>,
         subjects: Py<Subjects>,
         told: Py<PyAny>,
+        turn: f64,
     ) -> PyResult<Self> {
         let pause = settler.getattr("pause")?;
         Ok(Self {
@@ -274,6 +281,7 @@ impl ConsumeReader {
             first_delivery: Attribute::of(&consumer, "_first_delivery"),
             held: Locked::new(None),
             clock: Clock::new(settler.py())?,
+            turn,
             turned: Locked::new(f64::NEG_INFINITY),
             consumer: consumer.unbind(),
             client: client.unbind(),
@@ -311,45 +319,53 @@ impl ConsumeReader {
 
 impl ConsumeReader {
     fn step(&self, py: Python<'_>) -> PyResult<Stepped> {
-        if let Some(event) = self.common(py)? {
-            return Ok(Stepped::Item(event));
-        }
-        let waiting = self.consumer.bind(py).call_method0(intern!(py, "__anext__"))?;
-        // SAFETY: alive.
-        Ok(Stepped::Wait(unsafe { Owned::of(waiting.as_ptr()) }))
+        let consumer = self.consumer.bind(py);
+        // SAFETY: what is awaited is alive.
+        let awaited = |first: Bound<'_, PyAny>| unsafe { Owned::of(first.as_ptr()) };
+        Ok(match self.common(py)? {
+            Found::Event(event) => Stepped::Item(event),
+            Found::Turn => Stepped::First(awaited(consumer.call_method0(intern!(py, "_turn"))?)),
+            Found::Nothing => Stepped::First(awaited(consumer.call_method0(intern!(py, "_arrival"))?)),
+            Found::Unclear => Stepped::Wait(awaited(consumer.call_method0(intern!(py, "__anext__"))?)),
+        })
     }
 
     /// The next event, when nothing about it is to be decided.
     #[inline(always)]
-    fn common(&self, py: Python<'_>) -> PyResult<Option<Owned>> {
+    fn common(&self, py: Python<'_>) -> PyResult<Found> {
         let now = self.clock.monotonic(py)?;
         let turn = self.turned.with(py, |turned| {
-            let over = now - *turned > TURN || now < *turned;
+            let over = now - *turned > self.turn || now < *turned;
             if over {
                 *turned = now;
             }
             over
         });
+        if turn {
+            return Ok(Found::Turn);
+        }
         // SAFETY: what is looked at is kept alive by references of our own.
         unsafe {
-            if turn
-                || self.stopping.is_true(py, &self.consumer)?
+            if self.stopping.is_true(py, &self.consumer)?
                 || self.reason.get(py, &self.pause)?.as_ptr() != ffi::Py_None()
             {
-                return Ok(None);
+                return Ok(Found::Unclear);
             }
             let prefetch = self.prefetch.get(py, &self.consumer)?;
-            let Some(held) = self.prefetched(py, &prefetch)? else { return Ok(None) };
+            let Some(held) = self.prefetched(py, &prefetch)? else { return Ok(Found::Unclear) };
             let first = self.first_delivery.get(py, &self.consumer)?;
-            if ffi::PyBytes_CheckExact(first.as_ptr()) == 0 || ffi::PySequence_Size(held.queue.as_ptr()) <= 0 {
-                return Ok(None);
+            if ffi::PyBytes_CheckExact(first.as_ptr()) == 0 {
+                return Ok(Found::Unclear);
+            }
+            if ffi::PySequence_Size(held.queue.as_ptr()) <= 0 {
+                return Ok(Found::Nothing);
             }
             let raw = Owned::new(ffi::PySequence_GetItem(held.queue.as_ptr(), 0)).ok_or_else(|| object::raised(py))?;
-            let Some(message) = Message::of(raw.as_ptr()) else { return Ok(None) };
+            let Some(message) = Message::of(raw.as_ptr()) else { return Ok(Found::Unclear) };
             if !message.reply().starts_with(object::bytes_of(first.as_ptr())) {
-                return Ok(None);
+                return Ok(Found::Unclear);
             }
-            let Some(read) = self.subjects.get().read(py, raw.as_ptr())? else { return Ok(None) };
+            let Some(read) = self.subjects.get().read(py, raw.as_ptr())? else { return Ok(Found::Unclear) };
             let reply = object::bytes(message.reply()).ok_or_else(|| object::raised(py))?;
             let taken =
                 Owned::new(ffi::PyObject_CallNoArgs(held.popleft.as_ptr())).ok_or_else(|| object::raised(py))?;
@@ -359,7 +375,7 @@ impl ConsumeReader {
             let (all, hooks) = self.watching.hooks(py, &self.client, &message.head()[read.ids_at..])?;
             let received_at = if all.as_ptr() == ffi::Py_None() { None } else { Some(self.clock.time(py)?) };
             let settler = Owned::of(self.settler.as_ptr());
-            events::durable(py, read, taken, reply, hooks, settler, received_at).map(Some)
+            events::durable(py, read, taken, reply, hooks, settler, received_at).map(Found::Event)
         }
     }
 
@@ -393,7 +409,7 @@ unsafe fn consume_step(reader: Object) -> Stepped {
     unsafe {
         let py = Python::assume_attached();
         let reader = Bound::from_borrowed_ptr(py, reader).cast_into_unchecked::<ConsumeReader>();
-        guarded(py, || reader.get().step(py))
+        guarded(py, || reader.get().step(py)).unwrap_or(Stepped::Raised)
     }
 }
 

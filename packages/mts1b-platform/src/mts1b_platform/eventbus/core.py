@@ -16,7 +16,7 @@ from mts1b_platform.logs import get_logger
 
 log = get_logger("mts1b.eventbus.core")
 
-INTERFACE: Final = 8
+INTERFACE: Final = 10
 """What this release and the compiled core have agreed on; another number is another release's core."""
 
 ItemPlan = tuple[str, Mapping[str, Any], bool]
@@ -284,9 +284,12 @@ class Core(Protocol):
         ...
 
     def ConsumeReader(  # noqa: N802 - a class
-        self, consumer: Any, client: Any, settler: Any, subjects: _Subjects, told: _Told, /
+        self, consumer: Any, client: Any, settler: Any, subjects: _Subjects, told: _Told, turn: float, /
     ) -> _Reader:
-        """A reader of what the consumer's prefetch holds; what it leaves is asked of ``consumer.__anext__()``."""
+        """A reader of what the consumer's prefetch holds; what it leaves is asked of ``consumer.__anext__()``.
+
+        It awaits ``consumer._turn()`` after so many seconds, and ``consumer._arrival()`` where nothing waits.
+        """
         ...
 
     def Acker(  # noqa: N802 - a class

@@ -262,7 +262,7 @@ class Consumer(Generic[T]):
         if CORE is None or self._compiled is None or not self._takes_as_they_come:
             return self
         # it asks `__anext__` for what is not common
-        reader = CORE.ConsumeReader(self, self._client, self._settler, self._compiled, of_handlers)
+        reader = CORE.ConsumeReader(self, self._client, self._settler, self._compiled, of_handlers, _TURN)
         return cast("AsyncIterator[Event[T]]", reader)
 
     async def __anext__(self) -> Event[T]:
@@ -272,10 +272,8 @@ class Consumer(Generic[T]):
             ConsumerGone: the durable was deleted.
             BusClosed: the bus was closed under the iteration.
         """
-        if (now := time.monotonic()) - self._turned > _TURN:  # acks leave, and the server is heard, however busy we are
-            self._turned = now
-            self._client.connection.flush_out()
-            await asyncio.sleep(0)
+        if time.monotonic() - self._turned > _TURN:
+            await self._turn()
         pause = self._settler.pause
         while not self._stopping:
             event: Event[T] | None = None
@@ -375,6 +373,22 @@ class Consumer(Generic[T]):
         queue.popleft()
         prefetch.handled[reply] = msg
         return Event(registered, name, msg, payload, self._settler, of_handlers(self._client.hooks))
+
+    async def _turn(self) -> None:
+        """Let acks leave and the server be heard, however busy we are."""
+        self._turned = time.monotonic()
+        self._client.connection.flush_out()
+        await asyncio.sleep(0)
+
+    async def _arrival(self) -> None:
+        """Wait until a message waits, or something may have changed; what waits is left to the compiled core."""
+        try:
+            prefetch = await self._started()
+            if not prefetch.queue:
+                await self._wait_for_message(prefetch)
+        except BusClosed:
+            if not self._stopping:
+                raise
 
     async def _next(self) -> Event[T] | None:
         """The next event, or None when something may have changed."""

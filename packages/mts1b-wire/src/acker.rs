@@ -3,7 +3,7 @@
 use crate::attribute::{Attribute, Learnt};
 use crate::cell::Locked;
 use crate::events;
-use crate::object::{self, Owned};
+use crate::object::{self, Object, Owned, Slot};
 use crate::outbound::OutBuffer;
 use crate::told::Told;
 use pyo3::exceptions::{PyException, PyTypeError};
@@ -12,7 +12,9 @@ use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyType};
+use std::ptr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicPtr, Ordering};
 
 /// What a prefetch counts, which is looked at anew where the consumer has another one.
 struct Prefetch {
@@ -54,6 +56,7 @@ impl Acker {
         not_sent: Py<PyType>,
         deciding: Py<PyAny>,
     ) -> Self {
+        remember_class(&settler);
         Self {
             hooks: Attribute::of(&client, "hooks"),
             prefetch: Attribute::of(&settler, "prefetch"),
@@ -72,7 +75,7 @@ impl Acker {
     }
 
     /// Acknowledge `event`; says whether to wait for room.
-    fn acked(&self, py: Python<'_>, event: &Bound<'_, PyAny>) -> PyResult<bool> {
+    pub fn acked(&self, py: Python<'_>, event: &Bound<'_, PyAny>) -> PyResult<bool> {
         let classes = events::classes().ok_or_else(events::no_classes)?;
         let own = &classes.durable;
         if event.get_type().as_ptr() != own.class.as_ptr() {
@@ -134,6 +137,35 @@ impl Acker {
             Some(held) => visit.call(&held.itself),
             None => Ok(()),
         })
+    }
+}
+
+/// The class of settlers that keep their acker in a slot, and where: there is one such class.
+static KEPT: AtomicPtr<(Py<PyType>, Slot)> = AtomicPtr::new(ptr::null_mut());
+
+fn remember_class(settler: &Bound<'_, PyAny>) {
+    if !KEPT.load(Ordering::Acquire).is_null() {
+        return;
+    }
+    let class = settler.get_type();
+    let Some(slot) = class.getattr("acker").ok().and_then(|found| Slot::new(&class, &found).ok()) else { return };
+    KEPT.store(Box::into_raw(Box::new((class.unbind(), slot))), Ordering::Release); // for as long as the process
+}
+
+/// The acker that `settler` keeps; None where it has none, or is of another class.
+///
+/// # Safety
+/// `settler` is alive.
+#[inline(always)]
+pub unsafe fn kept_by<'py>(py: Python<'py>, settler: Object) -> Option<Bound<'py, Acker>> {
+    // SAFETY: what is remembered is never given back; the slot is one of the settler's own class.
+    unsafe {
+        let (class, slot) = KEPT.load(Ordering::Acquire).as_ref()?;
+        if ffi::Py_TYPE(settler) != class.as_ptr().cast() {
+            return None;
+        }
+        let kept = Bound::from_borrowed_ptr_or_opt(py, slot.get(settler))?;
+        kept.cast_into_exact::<Acker>().ok()
     }
 }
 

@@ -1,8 +1,10 @@
 //! Events as readers hand them out: instances of the Python classes, with their slots filled where they lie; and
 //! `async with` of them.
 
+use crate::acker;
 use crate::awaitable;
 use crate::object::{self, Object, Owned, Slot};
+use crate::reader::guarded;
 use crate::subjects::Read;
 use pyo3::exceptions::{PyRuntimeError, PyTypeError};
 use pyo3::ffi;
@@ -293,6 +295,14 @@ unsafe extern "C" fn leave(event: Object, arguments: *mut Object, count: ffi::Py
             return awaitable::ready_false();
         }
         let settler = classes.durable.settler.get(event);
+        let py = Python::assume_attached();
+        if let Some(acker) = acker::kept_by(py, settler) {
+            return match guarded(py, || acker.get().acked(py, &Bound::from_borrowed_ptr(py, event))) {
+                Some(false) => awaitable::ready_false(),
+                Some(true) => ffi::PyObject_CallMethodNoArgs(settler, classes.room.as_ptr()),
+                None => ptr::null_mut(),
+            };
+        }
         let Some(crowded) = Owned::new(ffi::PyObject_CallMethodOneArg(settler, classes.acked.as_ptr(), event)) else {
             return ptr::null_mut();
         };

@@ -20,7 +20,7 @@ from mts1b_platform.eventbus.consuming.retry import RetryPolicy
 from mts1b_platform.eventbus.consuming.retry_decision import decide
 from mts1b_platform.eventbus.consuming.store_pause import StorePause
 from mts1b_platform.eventbus.consuming.tries import Tries
-from mts1b_platform.eventbus.core import CORE
+from mts1b_platform.eventbus.core import CORE, Acker
 from mts1b_platform.eventbus.errors import BusError
 from mts1b_platform.eventbus.events.event import Event
 from mts1b_platform.eventbus.events.once import DedupeStore
@@ -45,7 +45,7 @@ class Settler:
     """
 
     # what is looked at for every event has a slot, where the compiled core finds it
-    __slots__ = ("__dict__", "__weakref__", "_suspect", "prefetch", "stopping")
+    __slots__ = ("__dict__", "__weakref__", "_suspect", "acker", "prefetch", "stopping")
 
     def __init__(
         self, context: ConsumeContext, durable: str, policy: RetryPolicy, released: Callable[[], None]
@@ -69,10 +69,12 @@ class Settler:
         self._ack = context.client.connection.ack
         self._remember = self.acked_lately.add
         self._consumed = context.client.counters.consumed
+        self.acker: Acker | None = None
+        """The compiled core's :meth:`acked`, where that is at work."""
         buffer = context.client.connection.buffer
         if CORE is not None and buffer is not None and self._acks_as_they_come:
-            acker = CORE.Acker(self, context.client, buffer, self._remember, self._consumed, BusError, deciding)
-            self.acked = acker.acked
+            self.acker = CORE.Acker(self, context.client, buffer, self._remember, self._consumed, BusError, deciding)
+            self.acked = self.acker.acked
 
     _acks_as_they_come: ClassVar[bool] = True
     """Whether :meth:`acked` is what is written here, which the compiled core does as well."""

@@ -348,6 +348,17 @@ def test_a_compressed_file_is_read_and_a_cut_one_refused(tmp_path: Path, packed:
     assert str(path) in str(caught.value)
 
 
+def test_quotes_around_cells_hold_delimiters_and_lines_wherever_in_a_file_they_begin(tmp_path: Path):
+    path = tmp_path / "x.csv"
+    lines = [f"{DAY + timedelta(seconds=n)},1,{n + 2},A" for n in range(30_000)]
+    lines[25_000] = f'"{DAY + timedelta(seconds=25_000)}\n",1,"25002","A, ""B"""'
+    path.write_text("timestamp,bid,ask,symbol\n" + "\n".join([*lines[:100], "", "  ", *lines[100:]]))
+    ticks = list(source(path).ticks())
+    assert [(tick.timestamp - DAY).seconds for tick in ticks] == list(range(30_000))
+    assert [tick.ask for tick in ticks if isinstance(tick, Tick)] == list(range(2, 30_002))
+    assert [tick.symbol for tick in ticks if tick.symbol != "A"] == ['A, "B"']
+
+
 def test_text_in_utf_16_is_read(tmp_path: Path):
     path = tmp_path / "EURUSD.csv"
     path.write_text(EXPORTS["MetaTrader 5"][1], encoding="utf-16")
@@ -435,6 +446,12 @@ BARS = "timestamp,open,high,low,close\n2021-01-04T00:00:00Z,1,1,1,1\n2021-01-04T
         (QUOTES + "\0\0\0\0\n", r"row 2: '\\x00\\x00\\x00\\x00' has 1 columns and zero bytes, the file has 3"),
         (QUOTES + "2021-01-04T00:00:01Z,\0\0,2\n", r"row 2, column 'bid': '\\x00\\x00' is no number"),
         ("\0\0\0\0\0\0", "row 1: .* holds zero bytes"),
+        (
+            QUOTES + '2021-01-04T00:00:01Z,"1,2\n2021-01-04T00:00:02Z,1,3\n',
+            "row 2: a quote is not closed, or something",
+        ),
+        (QUOTES + '2021-01-04T00:00:01Z,"1"5,2\n', "row 2: a quote is not closed, or something stands behind the one"),
+        (QUOTES + "2021-01-04T00:00:01Z,1_0,2\n2021-01-04T00:00:02Z,1\n", "row 2, column 'bid': '1_0' is no number"),
         (QUOTES + "2021-01-04T00:00:01,1,2\n", "row 2, column 'timestamp': the time .* has no zone, the rows before"),
         (QUOTES + "1609718401,1,2\n", "row 2, column 'timestamp': '1609718401' is in seconds since 1970, the rows"),
         ("ts,bid,ask\n1609718400,1,2\n1609718401000,1,2\n", "row 2, .* is in milliseconds since 1970, the rows before"),

@@ -59,4 +59,4 @@ def _only_member(path: Path) -> Any:
             )
         if members[0].flag_bits & 1:
             raise DataError(f"{path} is locked by a password; unpack it first")
-        return pa.PythonFile(archive.open(members[0]), mode="r")
+        return archive.open(members[0])

@@ -13,10 +13,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Final
 
-import pyarrow as pa
-import pyarrow.csv as pa_csv
-
 from mts1b_desk.data.columns import Layout, layout_of, layout_of_row
+from mts1b_desk.data.delimited import BadRow, columns_of
 from mts1b_desk.data.packed import open_bytes
 from mts1b_desk.data.times import shown
 from mts1b_desk.errors import DataError
@@ -40,8 +38,7 @@ class TextFile:
 
     Raises:
         DataError: it is empty, or what its columns hold cannot be told.
-        OSError: it cannot be read.
-        pyarrow.ArrowException: it is damaged.
+        OSError: it cannot be read, or not be unpacked.
     """
 
     def __init__(self, path: Path) -> None:
@@ -83,47 +80,24 @@ class TextFile:
         Raises:
             DataError: a row has another number of columns than the file, or is no text.
         """
-        wanted = {name: f"c{self._names.index(name)}" for name in self.layout.columns.values()}
-        columns = [f"c{number}" for number in range(len(self._names))]
-        bad: list[Any] = []
-
-        def note(row: Any) -> str:
-            bad.append(row)
-            return "error"
-
-        convert = pa_csv.ConvertOptions(
-            column_types=dict.fromkeys(columns, pa.string()),
-            include_columns=list(wanted.values()),
-            strings_can_be_null=False,
-        )
+        wanted = {name: self._names.index(name) for name in self.layout.columns.values()}
         try:
-            with pa_csv.open_csv(
-                # Also from UTF-8 to UTF-8: Arrow does not look at every byte, and what it trips over it prints.
-                pa.transcoding_input_stream(open_bytes(self._path), self._encoding, "utf-8"),
-                read_options=pa_csv.ReadOptions(column_names=columns, skip_rows=self._skip, use_threads=False),
-                parse_options=pa_csv.ParseOptions(delimiter=self._delimiter, invalid_row_handler=note),
-                convert_options=convert,
-            ) as reader:
-                for batch in reader:
-                    yield {name: batch.column(column).to_pylist() for name, column in wanted.items()}
-        except pa.ArrowException:
-            if not bad:
-                raise
-            raise self._uneven(bad[0]) from None
+            with self._text() as text:
+                for _ in range(self._skip):
+                    text.readline()
+                for columns in columns_of(text, self._delimiter, len(self._names)):
+                    yield {name: columns[number] for name, number in wanted.items()}
+        except BadRow as bad:
+            raise DataError(f"{self._path}, row {bad.number}: {bad.problem}") from None
         except UnicodeDecodeError as error:
             raise self._no_text(error) from None
 
-    def _uneven(self, row: Any) -> DataError:
-        place = "" if row.number is None else f", row {row.number - self._skip}"
-        zeros = " and zero bytes" if "\0" in row.text else ""
-        return DataError(
-            f"{self._path}{place}: {row.text[:120]!r} has {row.actual_columns} columns{zeros}, the file has "
-            f"{row.expected_columns}; the row is damaged or cut off, drop or fix it"
-        )
+    def _text(self, errors: str = "strict") -> io.TextIOWrapper:
+        return io.TextIOWrapper(open_bytes(self._path), encoding=self._encoding, errors=errors)
 
     def _no_text(self, error: UnicodeDecodeError) -> DataError:
         """Where the bytes are that are not of the file's encoding."""
-        with io.TextIOWrapper(open_bytes(self._path), encoding=self._encoding, errors="surrogateescape") as text:
+        with self._text(errors="surrogateescape") as text:
             rows = csv.reader((line for line in text if line.strip()), delimiter=self._delimiter)
             for number, row in enumerate(rows, 1 - self._above):
                 for name, cell in zip(self._names, row, strict=False):

@@ -234,7 +234,7 @@ class Order(Event):
     def _to(self, status: OrderStatus, at: datetime, **changes: object) -> Self:
         if not self.status.allows(status):
             raise IllegalTransition(f"order {self.order_id} is {self.status}: it cannot become {status}")
-        return type(self).model_validate({**dict(self), "status": status, "updated_at": at, **changes})
+        return type(self).model_validate({**self.__dict__, "status": status, "updated_at": at, **changes})
 
 
 def _is_untouched(fields: Mapping[str, object]) -> bool:

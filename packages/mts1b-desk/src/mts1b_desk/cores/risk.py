@@ -126,7 +126,9 @@ class Risk(Core):
     def _judge(self, order: OrderV2, envelope: RiskEnvelope) -> Refusal | None:
         price = order.limit_price if order.reference_price is None else order.reference_price
         seen = self.exposures[order.fund_id]
-        recent = tuple(at for at in seen.passed if at > order.created_at - _MINUTE)
+        recent, since = seen.passed, order.created_at - _MINUTE
+        if recent and min(recent) <= since:
+            recent = tuple(at for at in recent if at > since)
         if price is not None:
             seen = seen.model_copy(update={"prices": {**seen.prices, order.symbol: price}})
         seen = seen.model_copy(update={"passed": recent, "peak": max(seen.peak, seen.equity)})

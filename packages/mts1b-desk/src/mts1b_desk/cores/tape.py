@@ -2,8 +2,8 @@
 
 from bisect import bisect_left, bisect_right
 from collections import deque
+from collections.abc import Iterator
 from datetime import datetime
-from itertools import islice
 from operator import attrgetter
 
 from mts1b_foundation.marketdata import QuoteV2
@@ -35,11 +35,11 @@ class Tape:
         """Whether no quote at or after ``since`` was forgotten."""
         return self.whole or (bool(self.quotes) and self.quotes[0].timestamp < since)
 
-    def since(self, due: datetime, after: int) -> list[QuoteV2]:
-        """Quotes at or after ``due`` and behind ``after`` in the feed, oldest first."""
+    def since(self, due: datetime, after: int) -> Iterator[QuoteV2]:
+        """Quotes at or after ``due`` and behind ``after`` in the feed, oldest first; read before the next is added."""
         first = bisect_left(self.quotes, due, key=_time_of)
         first = max(first, bisect_right(self.quotes, after, key=feed_position))
-        return list(islice(self.quotes, first, None))
+        return map(self.quotes.__getitem__, range(first, len(self.quotes)))
 
 
 def feed_position(item: QuoteV2) -> int:

@@ -6,6 +6,7 @@ ours needs no parsing; any other block is parsed in full, so that a cached block
 parsed one.
 """
 
+import re
 from functools import lru_cache
 from typing import Final, NamedTuple
 
@@ -35,6 +36,10 @@ _ADDED: Final = (MSG_ID_LINE, _TRACEPARENT_LINE, *_SERVER_LINES)
 """How the lines begin that we write behind the trace id; a stream keeps those of an atomic batch with each message, and
 the server adds the pin under which it delivers."""
 _TO_MSG_ID: Final = len(MSG_ID_LINE)
+
+
+_PLAIN_IDS: Final = re.compile(rb"mts-trace-id: ([!-~]+)\r\nNats-Msg-Id: ([!-~]+)\r\n\r\n")
+"""What is behind the static headers of nearly every event."""
 
 
 class StaticHeaders(NamedTuple):
@@ -134,6 +139,9 @@ def read_ids(block: bytes) -> MessageIds:
         HeaderError: the block is malformed, or one of the ids occurs twice.
     """
     at = block.find(_TO_TRACE) + len(_CRLF)
+    plain = _PLAIN_IDS.fullmatch(block, at)
+    if plain is not None and _is_clean(block[:at]):
+        return MessageIds(plain[2].decode(), plain[1].decode(), "")
     if block[-4:] == _END and _is_clean(block[:at]) and b"\0" not in block:
         trace_id, *rest = block[at + len(TRACE_LINE) : -4].split(_CRLF)
         msg_id = traceparent = b""

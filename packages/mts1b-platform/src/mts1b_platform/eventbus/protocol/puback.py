@@ -59,10 +59,12 @@ _MAKE_ACK: Final = cast(
 
 
 class AckReader:
-    """Reads answers; those that begin like the one before take a comparison."""
+    """Reads answers; those that begin like one before take a comparison, or a look."""
 
     def __init__(self) -> None:
         self._begin = b"\0"
+        self._streams: dict[bytes, str] = {}
+        """By how their plain acks begin."""
         self.stream = ""
         """The stream of the last plain ack."""
 
@@ -87,6 +89,11 @@ class AckReader:
         """
         if seq := self.seq(payload):
             return _MAKE_ACK(PubAck, (self.stream, seq, False, "", 0))
+        begin = payload[: payload.rfind(b":") + 1]
+        if (stream := self._streams.get(begin)) is not None:
+            self._begin, self.stream = begin, stream
+            if seq := self.seq(payload):
+                return _MAKE_ACK(PubAck, (stream, seq, False, "", 0))
         return self._read_with_care(head, payload)
 
     def _read_with_care(self, head: bytes, payload: bytes) -> PubAck:
@@ -112,4 +119,5 @@ class AckReader:
         end = b"%d}" % ack.seq
         if payload.endswith(b'"seq":' + end) and not ack.duplicate and not ack.batch_id:
             self._begin, self.stream = payload[: -len(end)], ack.stream
+            self._streams[self._begin] = ack.stream
         return ack

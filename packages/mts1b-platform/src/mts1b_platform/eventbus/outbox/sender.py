@@ -8,23 +8,31 @@ that waits; each has its message id, so that the stream keeps one of it.
 """
 
 import asyncio
-from functools import partial
 from itertools import islice
-from typing import Any
+from typing import Any, NamedTuple
 
 from mts1b_platform.eventbus.bus import EventBus
 from mts1b_platform.eventbus.errors import BusError
-from mts1b_platform.eventbus.events.outgoing import Outgoing
+from mts1b_platform.eventbus.events.outgoing import Ack, Draft, Outgoing
+from mts1b_platform.eventbus.hooks import Hooks
 from mts1b_platform.eventbus.outbox.memory import MemoryOutbox, Waiting
 from mts1b_platform.eventbus.outbox.relay import Relay, RelayCounters
-from mts1b_platform.eventbus.protocol.puback import PubAck
-from mts1b_platform.eventbus.publishing.durable import acknowledged
-from mts1b_platform.eventbus.publishing.prepare import draft_of, prepare
+from mts1b_platform.eventbus.protocol.puback import PubAck, PublishFailed
+from mts1b_platform.eventbus.publishing.durable import count_stored
+from mts1b_platform.eventbus.publishing.prepare import draft_for, draft_of, prepare
 from mts1b_platform.logs import get_logger
 
 log = get_logger("mts1b.eventbus.outbox")
 
 _PAUSE = 0.05
+
+
+class _Watched(NamedTuple):
+    """An event that hooks watch."""
+
+    hooks: Hooks
+    mark: Any
+    out: Outgoing
 
 
 class Sender:
@@ -34,8 +42,8 @@ class Sender:
         self.counters = RelayCounters()
         self._bus = bus
         self._outbox = outbox
-        self._sent = 0
-        """How many of the events that wait are under way: the first ones."""
+        self._under_way: dict[int, tuple[Waiting, _Watched | None]] = {}
+        """By token: the first ones of the events that wait."""
         self._running = False
         self._trouble: BaseException | None = None
         self._changed = asyncio.Event()
@@ -60,7 +68,7 @@ class Sender:
         self._running = True
         self.wake()
         while not self._stopping:
-            if self._trouble is not None and not self._sent:
+            if self._trouble is not None and not self._under_way:
                 await self._begin_again()
             self._changed.clear()
             await self._changed.wait()
@@ -68,37 +76,43 @@ class Sender:
 
     def _send(self) -> None:
         try:
-            for waiting in islice(self._outbox.waiting, self._sent, None):
-                self._publish(waiting)
+            new = list(islice(self._outbox.waiting, len(self._under_way), None))
+            ready = [self._ready(waiting) for waiting in new]
+            tokens = self._bus.publishing.pipeline.publish_telling(self, [draft for draft, _ in ready])
         except BusError as error:
             self._doubt(error)
-
-    def _publish(self, waiting: Waiting) -> None:
-        context, hooks, subject = self._bus.publishing, self._bus.hooks, waiting.subject
-        out = prepare(context, subject, waiting.event, msg_id=waiting.msg_id, trace_id=waiting.trace_id)
-        mark = hooks.publishing(subject, waiting.event, out, None) if hooks is not None else None
-        template, payload, trace_id, msg_id, extra = draft_of(context, subject, out)
-        ack = context.pipeline.publish_nowait(template, payload, trace_id, msg_id, extra)
-        self._sent += 1
-        ack.add_done_callback(partial(self._answered, waiting.number, out, mark))
-
-    def _answered(self, number: int, out: Outgoing, mark: Any, answer: "asyncio.Future[PubAck]") -> None:
-        self._sent -= 1
-        hooks = self._bus.hooks
-        error = answer.exception()
-        if error is not None:
-            if hooks is not None:
-                hooks.published(mark, out, None, error)
-            self._doubt(error)
             return
-        ack = acknowledged(self._bus.publishing, out, answer.result())
-        if hooks is not None:
-            hooks.published(mark, out, ack, None)
-        self._outbox.published(number)
+        for token, waiting, (_, watched) in zip(tokens, new, ready, strict=True):
+            self._under_way[token] = waiting, watched
+
+    def _ready(self, waiting: Waiting) -> tuple[Draft, _Watched | None]:
+        context, hooks, subject = self._bus.publishing, self._bus.hooks, waiting.subject
+        if hooks is None:
+            return draft_for(context, subject, waiting.event, waiting.trace_id, waiting.msg_id), None
+        out = prepare(context, subject, waiting.event, msg_id=waiting.msg_id, trace_id=waiting.trace_id)
+        mark = hooks.publishing(subject, waiting.event, out, None)
+        return draft_of(context, subject, out), _Watched(hooks, mark, out)
+
+    def acked(self, token: int, ack: PubAck) -> None:
+        """A stream has it."""
+        waiting, watched = self._under_way.pop(token)
+        count_stored(self._bus.publishing, waiting.subject.pattern, ack)
+        if watched is not None:
+            out = watched.out
+            stored = Ack(ack.stream, ack.seq, ack.duplicate, out.subject, out.msg_id)
+            watched.hooks.published(watched.mark, out, stored, None)
+        self._outbox.published(waiting.number)
         self.counters.published += 1
         self.counters.duplicates += ack.duplicate
         if self._trouble is not None:
             self._changed.set()
+
+    def failed(self, token: int, error: PublishFailed) -> None:
+        """It has no ack."""
+        _, watched = self._under_way.pop(token)
+        if watched is not None:
+            watched.hooks.published(watched.mark, watched.out, None, error)
+        self._doubt(error)
 
     def _doubt(self, error: BaseException) -> None:
         """Nothing more is sent before what is under way is answered, and what waits then is published one by one."""

@@ -19,7 +19,7 @@ much to store is no reason to send anything again.
 import asyncio
 from collections import deque
 from collections.abc import Sequence
-from typing import Any, Final, cast
+from typing import Any, Final, Protocol, cast
 
 from mts1b_platform.eventbus.connection.connection import Connection
 from mts1b_platform.eventbus.core import CORE
@@ -37,8 +37,20 @@ _TOGETHER: Final = 128 * 1024
 _SWEEPS: Final = 8
 
 
-Waiter = asyncio.Future[PubAck] | BulkAcks
-"""Who waits for an ack: a future for one publish, or a bulk for all of its own."""
+class Told(Protocol):
+    """Who is told of the ack of each of its publishes, in the read that brings it."""
+
+    def acked(self, token: int, ack: PubAck) -> None:
+        """The publish ``token`` is stored."""
+        ...
+
+    def failed(self, token: int, error: PublishFailed) -> None:
+        """No ack of ``token`` will come."""
+        ...
+
+
+Waiter = asyncio.Future[PubAck] | BulkAcks | Told
+"""Who waits for an ack: a future for one publish, a bulk for all of its own, or somebody who is told of each."""
 
 
 class AckPipeline:
@@ -125,6 +137,18 @@ class AckPipeline:
 
     def publish_many(self, bulk: BulkAcks, drafts: Sequence[Draft]) -> list[bytes]:
         """Send at once as the next of ``bulk``; the frames, to keep. Raises as :meth:`publish`, with nothing sent."""
+        frames = self._frames(drafts)
+        self._connection.send_many(frames)
+        bulk.begin(self._sent(len(frames), bulk))
+        return frames
+
+    def publish_telling(self, told: Told, drafts: Sequence[Draft]) -> range:
+        """Send at once; the tokens by which ``told`` is told. Raises as :meth:`publish`, with nothing sent."""
+        frames = self._frames(drafts)
+        self._connection.send_many(frames)
+        return self._sent(len(frames), told)
+
+    def _frames(self, drafts: Sequence[Draft]) -> list[bytes]:
         reply, first = self._reply, self._token + 1
         frames = None
         if self._framer is not None and isinstance(drafts, list):
@@ -134,14 +158,16 @@ class AckPipeline:
                 template.encode(payload, trace_id, msg_id, b"%b%d" % (reply, token), extra)
                 for token, (template, payload, trace_id, msg_id, extra) in enumerate(drafts, first)
             ]
-        self._connection.send_many(frames)
-        self._token += len(frames)
-        tokens = range(first, first + len(frames))
-        bulk.begin(tokens)
-        self._pending.update(dict.fromkeys(tokens, bulk))
+        return frames
+
+    def _sent(self, count: int, waiter: BulkAcks | Told) -> range:
+        """The tokens of the next ``count`` publishes, which are sent."""
+        tokens = range(self._token + 1, self._token + 1 + count)
+        self._token += count
+        self._pending.update(dict.fromkeys(tokens, waiter))
         if self._sweeper is None:
             self._schedule_sweep()
-        return frames
+        return tokens
 
     def stage(self, batch: Batch) -> bool:
         """Send what there is room for of ``batch`` but for its last message; says whether that was all.
@@ -234,7 +260,7 @@ class AckPipeline:
             except PublishFailed as error:
                 _fail(waiter, token, error)
                 continue
-            if isinstance(waiter, BulkAcks):
+            if not isinstance(waiter, asyncio.Future):
                 waiter.acked(token, ack)
             elif not waiter.done():
                 waiter.set_result(ack)
@@ -310,7 +336,7 @@ def _heard(future: "asyncio.Future[Any]") -> None:
 
 
 def _fail(waiter: Waiter, token: int, error: PublishFailed) -> None:
-    if isinstance(waiter, BulkAcks):
+    if not isinstance(waiter, asyncio.Future):
         waiter.failed(token, error)
     elif not waiter.done():
         waiter.set_exception(error)

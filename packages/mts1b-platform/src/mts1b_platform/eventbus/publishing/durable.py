@@ -92,10 +92,16 @@ async def send_durable(context: PublishContext, subject: DurableSubject[Any], ou
 
 def acknowledged(context: PublishContext, out: Outgoing, stored: PubAck) -> Ack:
     """Count ``stored`` and give it the event's names."""
-    context.client.counters.published[out.pattern] += 1
-    if stored.duplicate:
-        context.client.counters.publish_duplicates[out.pattern] += 1
+    count_stored(context, out.pattern, stored)
     return Ack(stored.stream, stored.seq, stored.duplicate, out.subject, out.msg_id)
+
+
+def count_stored(context: PublishContext, pattern: str, stored: PubAck) -> None:
+    """Count an event of the subject ``pattern`` that a stream has."""
+    counters = context.client.counters
+    counters.published[pattern] += 1
+    if stored.duplicate:
+        counters.publish_duplicates[pattern] += 1
 
 
 def _pause(attempt: int) -> float:

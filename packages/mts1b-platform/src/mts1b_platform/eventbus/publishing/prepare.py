@@ -42,17 +42,24 @@ def prepare(
         NotTheProducer: this process does not speak as the subject's producer.
         InvalidHeader: an extra header cannot go on the wire.
     """
-    encoder = context.publisher(subject).encoder
-    template = encoder.template(event)
-    data = bytes(memoryview(encoder.encode(event)))  # kept until the ack: a copy, as orjson's own bytes sit in 8 KiB
-    draft = Draft(template, data, trace_id_for(trace_id), context.own_id(msg_id or subject.message_id(event)))
-    out = Outgoing.of(subject, template.subject, draft, encoder.actor(event))
+    draft = draft_for(context, subject, event, trace_id_for(trace_id), msg_id)
+    out = Outgoing.of(subject, draft.template.subject, draft, context.publisher(subject).encoder.actor(event))
     if headers:
         extra = canonical(headers)
         for reserved in out.headers:
             extra.pop(reserved, None)
         out.headers.update(extra)
     return out
+
+
+def draft_for(
+    context: PublishContext, subject: Subject[Any], event: Payload, trace_id: str, msg_id: str | None = None
+) -> Draft:
+    """``event`` ready for the wire, with the plain envelope; raises as :func:`prepare`."""
+    encoder = context.publisher(subject).encoder
+    template = encoder.template(event)
+    data = bytes(memoryview(encoder.encode(event)))  # kept until the ack: a copy, as orjson's own bytes sit in 8 KiB
+    return Draft(template, data, trace_id, context.own_id(msg_id or subject.message_id(event)))
 
 
 def draft_of(context: PublishContext, subject: Subject[Any], out: Outgoing) -> Draft:

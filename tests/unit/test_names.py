@@ -49,7 +49,7 @@ def test_the_audit_log_finds_what_a_broker_said_of_an_order(
 def test_what_a_broker_says_joins_the_trace_of_its_order():
     causes = Causes()
     handled: Event[Payload] = _Handled()  # pyright: ignore[reportAssignmentType] - what is looked at of one
-    causes.remember(handled)
+    causes.remember(handled.registered, handled.payload, handled.trace_id)
     assert causes.of(BROKERS_FILLS_RAW, BROKER_FILL) == _Handled.trace_id
     other = BROKER_FILL.model_copy(update={"client_order_id": "another"})
     assert causes.of(BROKERS_FILLS_RAW, other) is None

@@ -32,10 +32,12 @@ class _Document(BaseModel):
 
 
 class Durable(_Document):
-    """A durable consumer of a service."""
+    """A consumer of a service."""
 
     stream: str
     name: str
+    handled: int | None = None
+    """How many of its deliveries are handled; None where they are acknowledged, which the server counts."""
 
 
 class Status(_Document):

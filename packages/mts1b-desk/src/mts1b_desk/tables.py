@@ -31,24 +31,27 @@ class Table(MutableMapping[str, V], Generic[V]):
         row: the type of a row, anything that pydantic can write and read back.
     """
 
-    __slots__ = ("_adapter", "_changed", "_rows", "name")
+    __slots__ = ("_adapter", "_changed", "_noted", "_rows", "name")
 
     def __init__(self, name: str, row: Any) -> None:
         self.name = name
         self._adapter: TypeAdapter[V] = TypeAdapter(row)
         self._rows: dict[str, V] = {}
         self._changed: dict[str, None] = {}
+        self._noted = True
 
     def __getitem__(self, key: str) -> V:
         return self._rows[key]
 
     def __setitem__(self, key: str, row: V) -> None:
         self._rows[key] = row
-        self._changed[key] = None
+        if self._noted:
+            self._changed[key] = None
 
     def __delitem__(self, key: str) -> None:
         del self._rows[key]
-        self._changed[key] = None
+        if self._noted:
+            self._changed[key] = None
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._rows)
@@ -65,8 +68,9 @@ class Table(MutableMapping[str, V], Generic[V]):
         rows = self._rows
         return [Change(self.name, key, self._dump(rows[key]) if key in rows else None) for key in changed]
 
-    def forget(self) -> None:
-        """Nobody wants to know what changed since the last call."""
+    def note_no_changes(self) -> None:
+        """Nobody wants to know what changes."""
+        self._noted = False
         self._changed.clear()
 
     def load(self, rows: Iterable[tuple[str, bytes]]) -> None:

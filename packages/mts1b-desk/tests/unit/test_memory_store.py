@@ -80,6 +80,6 @@ async def test_events_to_publish_wait_in_order_until_they_are_removed(store: Mem
 
 def test_what_changed_is_forgotten_without_being_written():
     core = Risk(DeskSettings(session="s"))
+    core.note_no_changes()
     core.start()
-    core.forget_changes()
     assert core.changes() == []

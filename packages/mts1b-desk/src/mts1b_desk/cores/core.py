@@ -78,10 +78,10 @@ class Core:
         """What changed in the state since the last call."""
         return [change for table in self.tables for change in table.changes()]
 
-    def forget_changes(self) -> None:
-        """Nobody stores what changed since the last call."""
+    def note_no_changes(self) -> None:
+        """Nobody stores what changes."""
         for table in self.tables:
-            table.forget()
+            table.note_no_changes()
 
     def restore(self, rows: Mapping[str, Sequence[tuple[str, bytes]]]) -> None:
         """Start from stored rows, by name of their table."""

@@ -9,7 +9,6 @@ from typing import Any
 
 from mts1b_foundation.event import Event as Payload
 from mts1b_foundation.subjects import Subject
-from mts1b_platform.eventbus import Event
 
 
 class Causes:
@@ -19,10 +18,10 @@ class Causes:
         self._limit = limit
         self._traces: OrderedDict[str, str | None] = OrderedDict()
 
-    def remember(self, event: Event[Any]) -> None:
-        """``event`` is being handled."""
-        trace_id, traces = event.trace_id, self._traces
-        for name in _names(event.registered, event.payload):
+    def remember(self, subject: Subject[Any], payload: Payload, trace_id: str | None) -> None:
+        """An event of the trace ``trace_id`` is being handled."""
+        traces = self._traces
+        for name in _names(subject, payload):
             traces[name] = trace_id
             traces.move_to_end(name)
         while len(traces) > self._limit:
@@ -30,10 +29,14 @@ class Causes:
 
     def of(self, subject: Subject[Any], payload: Payload) -> str | None:
         """The trace id of the event that led to ``payload``; None when none is known."""
-        return next((self._traces[name] for name in _names(subject, payload) if name in self._traces), None)
+        for name in _names(subject, payload):
+            if name in self._traces:
+                return self._traces[name]
+        return None
 
 
 def _names(subject: Subject[Any], payload: Payload) -> list[str]:
     """The order and the signal that an event is about, whatever its payload calls them."""
-    names = subject.names_of(payload.__dict__)
-    return [names[name] for name in ("order_id", "signal_id") if name in names]
+    fields, names = payload.__dict__, subject.names
+    found = [fields.get(names[name]) for name in ("order_id", "signal_id") if name in names]
+    return [name for name in found if name]

@@ -6,30 +6,24 @@ again, instead of going on with books that nobody will know of.
 """
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 from typing import Any, Generic, TypeVar
 
-from mts1b_platform.eventbus import Consumer, Event, EventBus, RetryPolicy
-from mts1b_platform.eventbus.jetstream.api import js_api
+from mts1b_platform.eventbus import Event, EventBus
 from pydantic import BaseModel
 
 from mts1b_desk.cores.core import Core, NeedQuotes
-from mts1b_desk.declared import ACK_WAIT, INPUTS, TAKEOVER, Input
+from mts1b_desk.declared import INPUTS, Input
 from mts1b_desk.errors import DeskError
-from mts1b_desk.protocol import Durable, Status
+from mts1b_desk.protocol import Status
 from mts1b_desk.services.beginning import check_beginning, find_beginning
-from mts1b_desk.services.keeper import Keeper
+from mts1b_desk.services.inputs import Acknowledged, Followed, Reading
+from mts1b_desk.services.memory_keeper import make_keeper
 from mts1b_desk.services.requests import Answer
 from mts1b_desk.services.service import Job, Service
-from mts1b_desk.settings import DeskSettings
+from mts1b_desk.settings import DeskSettings, Durability
 from mts1b_desk.state.store import Store
-
-_RETRY = RetryPolicy(max_deliveries=1_000, base=0.1, cap=1.0)
-"""Crashes must not use up deliveries: what the core cannot handle is a dead letter at once (``keeper.py``)."""
-_FORGOTTEN_AFTER = 600.0
-"""Seconds after which the server forgets the durables of a run whose state is not kept."""
-_POLL = 0.02
 
 C = TypeVar("C", bound=Core)
 
@@ -42,9 +36,9 @@ class CoreService(Service, Generic[C]):
         self.core = core
         self.name = core.service
         self.repo = core.repo
-        self.keeper = Keeper(core, store, bus, owner=f"{settings.session}-{self.name}", need=self.need)
+        self.keeper = make_keeper(core, store, bus, owner=f"{settings.session}-{self.name}", need=self.need)
         self._settled = asyncio.Event()
-        self._consumers: list[tuple[Input, Consumer[Any]]] = []
+        self._inputs: list[tuple[Input, Reading]] = []
 
     async def prepare(self) -> None:
         """Read the state; create the durables, or find them where services may create none."""
@@ -53,21 +47,9 @@ class CoreService(Service, Generic[C]):
         await check_beginning(self.bus, self.keeper.begins)
         await self.subscribe()
         for wanted in inputs:
-            instances: dict[str, Any] = {"instances": "standby", "takeover": TAKEOVER} if found or self.office else {}
-            consumer: Consumer[Any] = self.bus.consume(
-                *wanted.subjects,
-                durable=wanted.durable(self.name, None if found else self.settings.session),
-                policy=_RETRY,
-                deliver=wanted.deliver,
-                prefetch=64,
-                ack_wait=ACK_WAIT,
-                inactive_threshold=None if found or self.settings.kept else _FORGOTTEN_AFTER,
-                ordered_by=_one_order,
-                **instances,
-            )
-            await consumer.start()
-            self._consumers.append((wanted, consumer))
-            self.durables.append(Durable(stream=consumer.stream, name=consumer.durable))
+            reading = self._reading(wanted)
+            await reading.start()
+            self._inputs.append((wanted, reading))
 
     async def subscribe(self) -> None:
         """Subscribe to what is not stored; the state is read, and no event was handled yet."""
@@ -82,9 +64,9 @@ class CoreService(Service, Generic[C]):
 
     async def settle(self) -> None:
         """Wait until every earlier halt is known."""
-        for wanted, consumer in self._consumers:
+        for wanted, reading in self._inputs:
             if wanted.deliver == "all":
-                await _until_drained(self.bus, consumer)
+                await reading.caught_up()
         await self.before_publishing()
         self._settled.set()
 
@@ -93,7 +75,7 @@ class CoreService(Service, Generic[C]):
 
     def jobs(self) -> list[Job]:
         """One job per input, and one that publishes."""
-        return [*(self._reader(wanted, consumer) for wanted, consumer in self._consumers), self._publish]
+        return [*(self._reader(wanted, reading) for wanted, reading in self._inputs), self._publish]
 
     def answers(self) -> dict[str, Answer]:
         """The core's books."""
@@ -107,7 +89,12 @@ class CoreService(Service, Generic[C]):
 
     def status(self) -> Status:
         """How the service is doing."""
-        return super().status().model_copy(update={"closed": True, "idle": self.core.idle and self.keeper.idle})
+        update = {
+            "closed": True,
+            "idle": self.core.idle and self.keeper.idle,
+            "durables": tuple(reading.place for _, reading in self._inputs),
+        }
+        return super().status().model_copy(update=update)
 
     def need(self, need: NeedQuotes) -> None:
         """The core needs older quotes."""
@@ -117,33 +104,32 @@ class CoreService(Service, Generic[C]):
         """Handle one event of an input, and those that wait behind it there."""
         await self.keeper.handle(event, behind)
 
-    async def _handle_own(self, consumer: Consumer[Any], event: Event[Any]) -> None:
+    def handle_at_once(self, event: Event[Any]) -> Awaitable[None] | None:
+        """Handle one event of an input that is followed; what is to be awaited before the next one, if anything."""
+        return self.keeper.handle_at_once(event)
+
+    async def _handle_own(self, event: Event[Any], behind: Callable[[], Awaitable[Sequence[Event[Any]]]]) -> None:
         """Handle an event of the session; one of before is acknowledged, and nothing else."""
         if event.seq > self.keeper.begins.get(event.stream, 0) and not self.keeper.is_ahead(event):
-            await self.handle(event, await consumer.behind(event))
+            await self.handle(event, await behind())
 
     async def _publish(self) -> None:
         await self._settled.wait()
         await self.keeper.publish()
 
-    def _reader(self, wanted: Input, consumer: Consumer[Any]) -> Job:
+    def _reading(self, wanted: Input) -> Reading:
+        found = self.bus.has_identities
+        name = wanted.durable(self.name, None if found else self.settings.session)
+        if self.settings.durability is Durability.RELAXED:
+            return Followed(self.bus, wanted, name, self.handle_at_once)
+        instances = found or self.office is not None
+        kept = found or self.settings.kept
+        return Acknowledged(self.bus, wanted, name, self._handle_own, kept=kept, instances=instances)
+
+    def _reader(self, wanted: Input, reading: Reading) -> Job:
         async def read() -> None:
             if wanted.deliver == "new":
                 await self._settled.wait()  # no order moves before every halt is known
-            await consumer.run(partial(self._handle_own, consumer))
+            await reading.run()
 
         return read
-
-
-def _one_order(_: Any) -> str:
-    """Everything that a durable reads is handled in the order of its stream."""
-    return ""
-
-
-async def _until_drained(bus: EventBus, consumer: Consumer[Any]) -> None:
-    """Wait until a durable has nothing to deliver and nothing delivered that is not acknowledged."""
-    while True:
-        info = await js_api(bus, f"CONSUMER.INFO.{consumer.stream}.{consumer.durable}")
-        if not info["num_pending"] and not info["num_ack_pending"]:
-            return
-        await asyncio.sleep(_POLL)

@@ -1,7 +1,7 @@
 """A core that works a feed of market data beside its events, every item once and in the order of the feed."""
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import datetime
 from typing import Any, TypeVar
 
@@ -60,6 +60,10 @@ class FeedService(CoreService[C]):
         """How the service is doing."""
         update = {"closed": self.keeper.closed, "position": self.feed.taken, "gaps": self.feed.gaps}
         return super().status().model_copy(update=update)
+
+    def handle_at_once(self, event: Event[Any]) -> Awaitable[None] | None:
+        """Handle an event; the end of the session waits for the feed."""
+        return self.handle(event, ()) if isinstance(event.payload, SessionClosedV2) else super().handle_at_once(event)
 
     async def handle(self, event: Event[Any], behind: Sequence[Event[Any]]) -> None:
         """Handle an event; the end of the session only when all of the feed is worked, and of no other session."""

@@ -26,6 +26,11 @@ class Holds:
         self._until: dict[str, float] = {}
         self._gate = asyncio.Lock()
 
+    @property
+    def busy(self) -> bool:
+        """Whether an acceptance has to wait, or might."""
+        return bool(self._until) or self._gate.locked()
+
     async def begin(self, halt_id: str) -> None:
         """Hold for the halt ``halt_id``; returns when nothing can be accepted any more."""
         async with self._gate, self._at_rest():

@@ -171,12 +171,20 @@ class Keeper:
         if done:
             self._ahead[event.stream, event.position.consumer] = {each.key for each in done}
 
+    def handle_at_once(self, event: Event[Any]) -> Awaitable[None] | None:
+        """Handle a stored event, in one piece where that can be; else what is to be awaited.
+
+        Raises:
+            AlreadyDone: it was handled before.
+        """
+        return self.handle(event)
+
     def is_ahead(self, event: Event[Any]) -> bool:
         """Whether ``event`` was handled with one before it, and is stored."""
         return event.key in self._ahead.get((event.stream, event.position.consumer), ())
 
     def _handled(self, event: Event[Any]) -> Effects:
-        self._causes.remember(event)
+        self._causes.remember(event.registered, event.payload, event.trace_id)
         return self._core.handle(event.registered, event.payload, event.timestamp)
 
     async def do(self, step: Callable[[], Effects]) -> None:
@@ -247,7 +255,6 @@ class Keeper:
     async def _write(self, tx: Any) -> None:
         """Store what has changed."""
         if not self._store.keeps:
-            self._core.forget_changes()
             return
         changes = [*self._core.changes(), Change(_TABLE, _TAKEN, b"%d" % self.taken), *self._unwritten]
         if self.closed:

@@ -1,6 +1,6 @@
 """The order management's service: signals, approvals and broker reports in, steps of orders and fills out."""
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Sequence
 from functools import partial
 from typing import Any
 
@@ -47,6 +47,12 @@ class OmsService(CoreService[Oms]):
         """How far it is with signals and orders."""
         core = self.core
         return Progress(signals=core.signals, waiting=core.waiting, finished=core.finished)
+
+    def handle_at_once(self, event: Event[Any]) -> Awaitable[None] | None:
+        """Handle an event; an approval waits for halts that are on their way."""
+        if isinstance(event.payload, HaltRequest) or (isinstance(event.payload, OrderApproval) and self._holds.busy):
+            return self.handle(event, ())
+        return super().handle_at_once(event)
 
     async def handle(self, event: Event[Any], behind: Sequence[Event[Any]]) -> None:
         """Handle an event and those behind it; with an approval among them, when no halt is on its way."""

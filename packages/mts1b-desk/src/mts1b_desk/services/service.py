@@ -11,7 +11,7 @@ from mts1b_platform.logs import get_logger
 from mts1b_platform.service.requeue import answer_requeues
 from pydantic import BaseModel
 
-from mts1b_desk.protocol import Durable, Progress, Status
+from mts1b_desk.protocol import Progress, Status
 from mts1b_desk.services.requests import Answer, serve_endpoints
 from mts1b_desk.settings import DeskSettings
 from mts1b_desk.state.office import Office
@@ -38,7 +38,6 @@ class Service:
     def __init__(self, bus: EventBus, settings: DeskSettings) -> None:
         self.bus = bus
         self.settings = settings
-        self.durables: list[Durable] = []
         self.office: Office | None = None
         """What this instance must hold before it works, where there are several."""
         self.ready = False
@@ -114,7 +113,6 @@ class Service:
             published=dict(counters.published),
             consumed=dict(counters.consumed),
             market_time=self.market_time,
-            durables=tuple(self.durables),
         )
 
     async def readiness(self) -> str | None:

@@ -55,6 +55,14 @@ class MemoryStore:
         """Handle ``event`` too; raises ``AlreadyDone`` when it was before."""
         await event.mark(self._done, tx)
 
+    def begin(self, event: Event[Any]) -> None:
+        """Handle ``event`` from now on, and not again.
+
+        Raises:
+            AlreadyDone: it was handled before.
+        """
+        self._done.begin(event.position.consumer, event.identity)
+
     @asynccontextmanager
     async def transaction(self) -> AsyncGenerator[None]:
         """A block that nothing undoes: when it raises, the service ends and its run with it."""
@@ -86,8 +94,7 @@ class _Done:
 
     async def mark(self, tx: None, consumer: str, key: str) -> None:
         del tx
-        self.refuse(consumer, key)
-        self.add(consumer, key)
+        self.begin(consumer, key)
 
     async def close(self) -> None:
         self._keys.clear()
@@ -95,6 +102,10 @@ class _Done:
     def refuse(self, consumer: str, key: str) -> None:
         if (consumer, key) in self._keys:
             raise AlreadyDone(f"{consumer} has handled {key}")
+
+    def begin(self, consumer: str, key: str) -> None:
+        self.refuse(consumer, key)
+        self.add(consumer, key)
 
     def add(self, consumer: str, key: str) -> None:
         self._keys[consumer, key] = None

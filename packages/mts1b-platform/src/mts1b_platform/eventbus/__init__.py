@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from mts1b_platform.eventbus.connection.messages import Message, MessageSubscription
     from mts1b_platform.eventbus.consuming.changes import Active, Given, Standby, Taken
     from mts1b_platform.eventbus.consuming.consumer import Consumer
+    from mts1b_platform.eventbus.consuming.follower import Follower
     from mts1b_platform.eventbus.consuming.instances.shared import SharedConsumer
     from mts1b_platform.eventbus.consuming.listener import Listener
     from mts1b_platform.eventbus.consuming.options import ConsumeOptions, Parameters
@@ -82,6 +83,7 @@ __all__ = [
     "Event",
     "EventBus",
     "FieldChange",
+    "Follower",
     "Given",
     "Ingested",
     "InvalidArgument",
@@ -130,6 +132,7 @@ _HOMES: Final = {
     "connection.messages": ("Message", "MessageSubscription"),
     "consuming.changes": ("Active", "Given", "Standby", "Taken"),
     "consuming.consumer": ("Consumer",),
+    "consuming.follower": ("Follower",),
     "consuming.instances.shared": ("SharedConsumer",),
     "consuming.listener": ("Listener",),
     "consuming.options": ("ConsumeOptions", "Parameters"),

@@ -15,6 +15,7 @@ from mts1b_platform.eventbus.connection.options import ConnectionOptions
 from mts1b_platform.eventbus.consumers import Deliver, Instances
 from mts1b_platform.eventbus.consuming.consumer import Consumer
 from mts1b_platform.eventbus.consuming.context import ConsumeContext, Reader
+from mts1b_platform.eventbus.consuming.follower import Follower, Handle
 from mts1b_platform.eventbus.consuming.instances.shared import SharedConsumer
 from mts1b_platform.eventbus.consuming.listener import Listener
 from mts1b_platform.eventbus.consuming.make_reader import make_reader
@@ -336,6 +337,45 @@ class EventBus(BusClient):
         )
         self.consuming.remember(consumer)
         return consumer
+
+    def follow(
+        self,
+        subject: DurableSubject[T],
+        *more: DurableSubject[T],
+        name: str,
+        handle: Handle[T],
+        deliver: Literal["all", "new"] = "all",
+        window: int = 512,
+        inactive_threshold: float = 600.0,
+    ) -> Follower[T]:
+        """Give each event of a durable subject to ``handle``, in the stream's order, acknowledging nothing.
+
+        For whoever keeps nothing that outlives its process, such as a backtest: several times as fast as
+        :meth:`consume`, and what fails ends it. ``await follower.run()`` hands out.
+
+        Args:
+            subject: what to read.
+            more: further subjects of the same stream.
+            name: of the consumer on the server, which is this follower's alone.
+            handle: a plain function. It returns None, or what is to be awaited before the next event is handed out.
+            deliver: where to begin: at the first stored event or at the next.
+            window: most events that are asked for or wait here.
+            inactive_threshold: seconds without this follower after which the server forgets the consumer.
+
+        Raises:
+            NotStored: the subject is best effort.
+            InvalidArgument: a value that cannot work.
+        """
+        self.refuse_when_closed()
+        return Follower(
+            self.consuming,
+            (subject, *more),
+            name,
+            handle,
+            deliver=deliver,
+            window=window,
+            inactive_threshold=inactive_threshold,
+        )
 
     def listen(
         self,

@@ -1,10 +1,12 @@
 """Which form of the hot path is at work: said, switched off, required; and what has no plan."""
 
 import sys
+from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
 from enum import IntEnum, StrEnum
 from functools import cached_property
+from pathlib import Path
 from types import ModuleType
 from typing import Annotated, Any, Self
 
@@ -17,7 +19,16 @@ from mts1b_platform.eventbus import core
 from mts1b_platform.eventbus.codec import plan as plans
 from mts1b_platform.eventbus.codec.payload import decoder, encoder, plan_of
 from mts1b_platform.eventbus.codec.plan import NoPlan, planned
-from pydantic import ConfigDict, Field, PrivateAttr, field_validator, model_serializer, model_validator
+from pydantic import (
+    AfterValidator,
+    ConfigDict,
+    Field,
+    PrivateAttr,
+    create_model,
+    field_validator,
+    model_serializer,
+    model_validator,
+)
 from pydantic_core import SchemaSerializer, SchemaValidator, core_schema
 
 compiled = pytest.mark.skipif(core.CORE is None, reason="of the compiled core")
@@ -53,6 +64,36 @@ def test_the_core_is_at_work_where_it_is_installed_and_can_be_switched_off(monke
 def test_a_core_of_another_release_is_left_alone(monkeypatch: pytest.MonkeyPatch):
     assert loaded(monkeypatch, made(core.INTERFACE + 1))[0] is None
     assert "another release" in loaded(monkeypatch, made(None))[1]
+
+
+@pytest.mark.parametrize(
+    ("source", "what"),
+    [
+        ("INTERFACE = 1", "is of another release (interface 1"),
+        ("", "is of another release (interface None"),
+        ("from mts1b_wire.mts1b_wire import *", "No module named 'mts1b_wire.mts1b_wire'"),  # built for another Python
+        ("raise SystemError('initialization failed')", "cannot be loaded"),
+        ("nonsense", "cannot be loaded"),
+    ],
+)
+def test_a_core_that_is_installed_and_of_no_use_leaves_pure_python_and_says_once_what_to_do(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, caplog: pytest.LogCaptureFixture, source: str, what: str
+):
+    (tmp_path / "mts1b_wire").mkdir()
+    (tmp_path / "mts1b_wire" / "__init__.py").write_text(source)
+    monkeypatch.syspath_prepend(tmp_path)
+    for name in ("mts1b_wire", "mts1b_wire.mts1b_wire"):
+        monkeypatch.delitem(sys.modules, name, raising=False)
+    monkeypatch.delenv("MTS1B_PURE", raising=False)
+    monkeypatch.delenv("MTS1B_CORE", raising=False)
+    found, why = core._load()
+    sys.modules.pop("mts1b_wire", None)
+    assert found is None
+    assert what in why
+    assert "`make setup`" in why
+    (record,) = caplog.records
+    assert record.levelname == "WARNING"
+    assert "`make setup`" in record.getMessage()
 
 
 def test_a_core_that_is_required_and_not_at_work_is_an_error(monkeypatch: pytest.MonkeyPatch):
@@ -235,6 +276,39 @@ def test_a_model_with_something_unknown_has_no_plan(model: type[Event]):
     with pytest.raises(NoPlan):
         planned(model)
     assert plan_of(model) is None
+
+
+class Quoted(StrEnum):
+    A = 'a"b'
+
+
+@dataclass
+class Plain:
+    name: str
+
+
+def field_of(kind: Any) -> type[Event]:
+    return create_model("Made", __base__=Event, x=(kind, ...))
+
+
+@pytest.mark.parametrize(
+    ("model", "text"),
+    [
+        pytest.param(
+            create_model("Wide", __base__=Event, **dict.fromkeys((f"f{at}" for at in range(65)), (int, ...))),
+            "{" + ",".join(f'"f{at}":{at}' for at in range(65)) + "}",
+            id="65 fields",
+        ),
+        pytest.param(create_model("Spelt", __base__=Event, größe=(int, ...)), '{"größe":1}', id="an umlaut"),
+        pytest.param(field_of(Quoted), r'{"x":"a\"b"}', id="an escape in a member"),
+        pytest.param(
+            field_of(Annotated[Plain, AfterValidator(lambda x: x)]), '{"x":{"name":"a"}}', id="a checked dataclass"
+        ),
+    ],
+)
+def test_what_the_compiled_core_cannot_plan_is_read_and_written_by_the_pure_codec(model: type[Event], text: str):
+    assert plan_of(model) is None
+    assert encoder(model)(decoder(model)(text.encode())) == text.encode()
 
 
 def test_another_pydantic_than_the_plans_know_leaves_the_pure_codec_and_is_said_once(

@@ -11,6 +11,8 @@ from functools import cache
 from importlib import import_module
 from typing import Any, Final, Protocol, TypeAlias, cast
 
+from mts1b_foundation.errors import words_of
+
 from mts1b_platform.config import ConfigError
 from mts1b_platform.logs import get_logger
 
@@ -18,6 +20,9 @@ log = get_logger("mts1b.eventbus.core")
 
 INTERFACE: Final = 10
 """What this release and the compiled core have agreed on; another number is another release's core."""
+
+_ABSENT: Final = "mts1b-wire is not installed"
+_REMEDY: Final = "`make setup` builds it anew"
 
 ItemPlan = tuple[str, Mapping[str, Any], bool]
 """Kind of a value, options of the kind, whether null is allowed."""
@@ -388,22 +393,28 @@ def _load() -> tuple[Core | None, str]:
     if wanted not in ("", "required"):
         raise ConfigError(f"MTS1B_CORE is {wanted!r}: it is 'required', or not set")
     if found is None and wanted:
-        raise ConfigError(f"MTS1B_CORE=required, but the compiled core is not at work: {why}; `make setup` builds it")
+        if why == _ABSENT:
+            why = f"{why}; `make setup` builds it"
+        raise ConfigError(f"MTS1B_CORE=required, but the compiled core is not at work: {why}")
     return found, why
 
 
 def _import() -> tuple[Core | None, str]:
     try:
         module = import_module("mts1b_wire")
-    except ModuleNotFoundError:
-        return None, "mts1b-wire is not installed"
-    except ImportError as error:
-        log.warning("the compiled core cannot be loaded; pure Python is at work", error=str(error))
-        return None, f"mts1b-wire cannot be loaded: {error}"
+    except Exception as error:  # noqa: BLE001 - whatever it is, pure Python does without it
+        if isinstance(error, ModuleNotFoundError) and error.name == "mts1b_wire":
+            return None, _ABSENT
+        log.warning(f"the compiled core cannot be loaded; pure Python is at work, {_REMEDY}", error=words_of(error))
+        return None, f"mts1b-wire cannot be loaded, {_REMEDY}: {words_of(error)}"
     interface = getattr(module, "INTERFACE", None)
     if interface != INTERFACE:
-        log.warning("the compiled core is of another release; pure Python is at work", has=interface, needs=INTERFACE)
-        return None, f"mts1b-wire is of another release (interface {interface}, not {INTERFACE})"
+        log.warning(
+            f"the compiled core is of another release; pure Python is at work, {_REMEDY}",
+            has=interface,
+            needs=INTERFACE,
+        )
+        return None, f"mts1b-wire is of another release (interface {interface}, not {INTERFACE}), {_REMEDY}"
     return cast("Core", module), ""
 
 

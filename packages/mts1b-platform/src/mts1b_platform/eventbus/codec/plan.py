@@ -14,6 +14,7 @@ from inspect import getattr_static, isabstract
 from types import WrapperDescriptorType
 from typing import Any, Final, cast, get_origin
 
+from mts1b_foundation.errors import words_of
 from mts1b_foundation.event import Bytes, Event, refuse_endless_zeros, refuse_other_zones
 from mts1b_foundation.passes import Case, cases_of
 from pydantic import VERSION, BaseModel, TypeAdapter
@@ -67,25 +68,25 @@ def plan(model: type[Event], decode: Callable[[bytes], Any], encode: Callable[[A
     """
     if CORE is None:
         return None
-    try:
-        fields, after = planned(model)
-    except NoPlan as why:
-        log.debug("a payload without a plan: the pure codec serves it", model=model.__qualname__, why=str(why))
-        return None
 
     def changed() -> None:
         log.warning("a payload model has changed while in use: pydantic serves it", model=model.__qualname__)
 
-    return CORE.Plan(
-        model,
-        fields,
-        slots=[vars(BaseModel)[name] for name in _SLOTS],
-        after=after,
-        utc=_utc(),
-        decode=decode,
-        encode=encode,
-        changed=changed,
-    )
+    try:
+        fields, after = planned(model)
+        return CORE.Plan(
+            model,
+            fields,
+            slots=[vars(BaseModel)[name] for name in _SLOTS],
+            after=after,
+            utc=_utc(),
+            decode=decode,
+            encode=encode,
+            changed=changed,
+        )
+    except Exception as why:  # noqa: BLE001 - NoPlan, what the core refuses, a schema of a form that nobody has met yet
+        log.debug("a payload without a plan: the pure codec serves it", model=model.__qualname__, why=words_of(why))
+        return None
 
 
 def planned(model: type[Event]) -> tuple[list[FieldPlan], AfterPlan | None]:

@@ -178,21 +178,20 @@ unsafe extern "C" fn next_send(object: Object, mut argument: Object, result: *mu
         loop {
             *result = ptr::null_mut();
             if (*next).inner.is_null() {
-                if (*next).reader.is_null() {
+                // taken: who asks again while it is asked finds that it is over
+                let Some(reader) = Owned::new(std::mem::replace(&mut (*next).reader, ptr::null_mut())) else {
                     *result = Owned::of(ffi::Py_None()).into_ptr();
                     return ffi::PySendResult::PYGEN_RETURN;
-                }
-                let reader = Owned::of((*next).reader);
+                };
                 let inner = match ((*next).step)(reader.as_ptr()) {
                     Stepped::Item(item) => {
-                        let reader = std::mem::replace(&mut (*next).reader, ptr::null_mut());
-                        ffi::Py_XDECREF(reader);
                         *result = item.into_ptr();
                         return ffi::PySendResult::PYGEN_RETURN;
                     }
                     Stepped::Wait(inner) => inner,
                     Stepped::First(inner) => {
                         (*next).again = true;
+                        (*next).reader = reader.into_ptr();
                         inner
                     }
                     Stepped::Raised => return ffi::PySendResult::PYGEN_ERROR,
@@ -292,10 +291,19 @@ unsafe fn throw_into(inner: Object, arguments: Object) -> Object {
     }
 }
 
+/// It is over: the reader is asked no more.
+unsafe fn end(next: *mut Next) {
+    // SAFETY: alive; the reader is given back last, as that may run code of its own.
+    unsafe { ffi::Py_XDECREF(std::mem::replace(&mut (*next).reader, ptr::null_mut())) }
+}
+
 unsafe extern "C" fn next_throw(object: Object, arguments: Object) -> Object {
     // SAFETY: alive; an exception is looked at where one is set.
     unsafe {
         let next = object.cast::<Next>();
+        if (*next).inner.is_null() {
+            end(next);
+        }
         let result = throw_into((*next).inner, arguments);
         if result.is_null() && (*next).again && ffi::PyErr_ExceptionMatches(ffi::PyExc_StopIteration) != 0 {
             ffi::PyErr_Clear(); // it ended well all the same
@@ -314,7 +322,9 @@ unsafe extern "C" fn ready_throw(_: Object, arguments: Object) -> Object {
 unsafe extern "C" fn next_close(object: Object, _: Object) -> Object {
     // SAFETY: alive.
     unsafe {
-        let inner = (*object.cast::<Next>()).inner;
+        let next = object.cast::<Next>();
+        end(next);
+        let inner = (*next).inner;
         if inner.is_null() {
             return Owned::of(ffi::Py_None()).into_ptr();
         }

@@ -6,6 +6,7 @@ import sys
 import weakref
 from collections import deque
 from collections.abc import Awaitable, Iterator
+from contextlib import suppress
 from itertools import pairwise
 from types import SimpleNamespace
 from typing import Any
@@ -345,11 +346,24 @@ class Slow:
         return "slow"
 
 
+class Reentrant(Slow):
+    """A listener that asks for the same event once more before it waits."""
+
+    item: Any = None
+
+    def __anext__(self) -> Any:
+        item, self.item = self.item, None
+        if item is not None:
+            with pytest.raises(StopIteration):
+                item.send(None)
+        return super().__anext__()
+
+
 class Bench:
     """A reader with a queue of its own."""
 
-    def __init__(self, core: Core) -> None:
-        self.listener, self.queue, self.counts = Slow(), deque[Any](), dict[str, int]()
+    def __init__(self, core: Core, listener: Slow | None = None) -> None:
+        self.listener, self.queue, self.counts = listener or Slow(), deque[Any](), dict[str, int]()
         self.client = SimpleNamespace(hooks=None)
         decoder = Decoder([MARKETDATA_QUOTES])
         self.raw = message(SUBJECT.encode(), b"", HEAD, PAYLOADS[0])
@@ -426,6 +440,30 @@ async def test_what_is_awaited_answers_as_a_generator_does(core: Core):
     assert isinstance(bench.listener.ended, GeneratorExit)
     with pytest.raises(TypeError):
         type(abandoned)()
+
+
+@pytest.mark.parametrize("end", ["close", "throw"])
+async def test_what_was_ended_before_it_began_takes_no_event(core: Core, end: str):
+    bench = Bench(core)
+    bench.queue.append(bench.raw)
+    over: Any = bench.reader.__anext__()
+    with suppress(ValueError):
+        getattr(over, end)(*[ValueError("over")][: end == "throw"])
+    with pytest.raises(StopIteration):
+        over.send(None)
+    assert [*bench.queue] == [bench.raw]
+    assert bench.counts == {}
+
+
+async def test_what_is_asked_again_while_it_is_asked_waits_once(core: Core):
+    bench = Bench(core, listener := Reentrant())
+    item: Any = bench.reader.__anext__()
+    listener.item = item
+    waiting = asyncio.ensure_future(item)
+    await asyncio.sleep(0)
+    listener.gate.set()
+    assert await waiting == "slow"
+    assert listener.asked == 1
 
 
 async def test_a_validator_that_raises_no_exception_ends_the_iteration_with_it(core: Core):

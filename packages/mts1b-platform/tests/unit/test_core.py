@@ -17,7 +17,7 @@ from mts1b_foundation.samples import ORDER, QUOTE, SAMPLES
 from mts1b_platform.config import ConfigError
 from mts1b_platform.eventbus import core
 from mts1b_platform.eventbus.codec import plan as plans
-from mts1b_platform.eventbus.codec.payload import decoder, encoder, plan_of
+from mts1b_platform.eventbus.codec.payload import decoder, encoder, plan_of, pure_decoder, pure_encoder
 from mts1b_platform.eventbus.codec.plan import NoPlan, planned
 from pydantic import (
     AfterValidator,
@@ -287,22 +287,23 @@ class Plain:
     name: str
 
 
-def field_of(kind: Any) -> type[Event]:
-    return create_model("Made", __base__=Event, x=(kind, ...))
+def made_of(**kinds: Any) -> type[Event]:
+    fields: Any = {name: (kind, ...) for name, kind in kinds.items()}
+    return create_model("Made", __base__=Event, **fields)
 
 
 @pytest.mark.parametrize(
     ("model", "text"),
     [
         pytest.param(
-            create_model("Wide", __base__=Event, **dict.fromkeys((f"f{at}" for at in range(65)), (int, ...))),
+            made_of(**dict.fromkeys((f"f{at}" for at in range(65)), int)),
             "{" + ",".join(f'"f{at}":{at}' for at in range(65)) + "}",
             id="65 fields",
         ),
-        pytest.param(create_model("Spelt", __base__=Event, größe=(int, ...)), '{"größe":1}', id="an umlaut"),
-        pytest.param(field_of(Quoted), r'{"x":"a\"b"}', id="an escape in a member"),
+        pytest.param(made_of(größe=int), '{"größe":1}', id="an umlaut"),
+        pytest.param(made_of(x=Quoted), r'{"x":"a\"b"}', id="an escape in a member"),
         pytest.param(
-            field_of(Annotated[Plain, AfterValidator(lambda x: x)]), '{"x":{"name":"a"}}', id="a checked dataclass"
+            made_of(x=Annotated[Plain, AfterValidator(lambda x: x)]), '{"x":{"name":"a"}}', id="a checked dataclass"
         ),
     ],
 )
@@ -375,6 +376,42 @@ def test_a_model_that_is_changed_while_it_is_in_use_is_served_by_pydantic_and_sa
     Rebuilt.__pydantic_serializer__ = SchemaSerializer(core_schema.any_schema(serialization=_AS_ONE))
     assert encoder(Rebuilt)(event) == b"1"
     assert sum("has changed while in use" in record.getMessage() for record in caplog.records) == 1
+
+
+def test_the_pure_codec_leaves_a_changed_model_to_pydantic_too(caplog: pytest.LogCaptureFixture):
+    class Changed(Event):
+        name: Identifier
+        size: Quantity | None = None
+
+    class Other(Event):
+        name: int
+
+    read, write = pure_decoder(Changed), pure_encoder(Changed)
+    assert write(read(b'{"name":"abc"}')) == b'{"name":"abc","size":null}'
+    Changed.__pydantic_validator__ = SchemaValidator(Other.__pydantic_core_schema__)
+    Changed.__pydantic_serializer__ = SchemaSerializer(core_schema.any_schema(serialization=_AS_ONE))
+    assert read(b'{"name":3}').name == 3
+    assert write(Changed.model_construct(name="abc", size=None)) == b"1"
+    assert sum("has changed while in use" in record.getMessage() for record in caplog.records) == 1
+
+
+@compiled
+def test_a_model_whose_serializer_alone_was_changed_is_written_by_pydantic():
+    class Changed(Event):
+        name: Identifier
+
+    event = decoder(Changed)(b'{"name":"abc"}')
+    assert encoder(Changed)(event) == b'{"name":"abc"}'
+    Changed.__pydantic_serializer__ = SchemaSerializer(core_schema.any_schema(serialization=_AS_ONE))
+    assert encoder(Changed)(event) == b"1"
+
+
+@compiled
+@pytest.mark.parametrize("update", [{"bid": 100}, {"sequence": True}, {"bid": True}, {"ask": 10**30}, {"symbol": 1}])
+def test_a_value_of_another_type_is_written_as_pydantic_does(update: dict[str, Any]):
+    event = QUOTE.model_copy(update=update)
+    written = type(event).__pydantic_serializer__.to_json(event, warnings=False)
+    assert encoder(type(event))(event) == written
 
 
 class Leg(Event):

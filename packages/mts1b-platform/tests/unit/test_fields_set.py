@@ -1,6 +1,7 @@
 """Which fields an event was given: the same set, whether pydantic or the compiled core has read it."""
 
 import copy
+import gc
 import pickle
 from typing import Any
 
@@ -58,6 +59,25 @@ def test_an_event_that_was_not_read_has_it_as_ever():
     object.__delattr__(bare, NAME)
     with pytest.raises(AttributeError, match=NAME):
         getattr(bare, NAME)
+
+
+def test_it_is_the_same_set_for_a_collection_that_its_making_begins():
+    event, seen = read(), list[set[str]]()
+
+    def ask(phase: str, _: dict[str, int]) -> None:
+        if phase == "start" and not seen:
+            seen.append(event.model_fields_set)
+
+    before = gc.get_threshold()
+    gc.callbacks.append(ask)
+    gc.set_threshold(1)
+    try:
+        found = event.model_fields_set
+    finally:
+        gc.set_threshold(*before)
+        gc.callbacks.remove(ask)
+    assert [found is each for each in seen] == [True] * len(seen)
+    assert event.model_fields_set is found
 
 
 def test_it_is_of_models_only():

@@ -99,7 +99,13 @@ unsafe extern "C" fn get(descriptor: Object, object: Object, _: Object) -> Objec
         if ffi::Py_TYPE(held) != GIVEN.load(Ordering::Relaxed) {
             return Owned::of(held).into_ptr();
         }
-        let Some(made) = Owned::new(ffi::PySet_New((*held.cast::<Given>()).names)) else { return ptr::null_mut() };
+        let held = Owned::of(held); // making a set may begin a collection, in which somebody asks for this one
+        let names = (*held.as_ptr().cast::<Given>()).names;
+        let Some(made) = Owned::new(ffi::PySet_New(names)) else { return ptr::null_mut() };
+        let now = slot.get(object);
+        if now != held.as_ptr() && !now.is_null() {
+            return Owned::of(now).into_ptr();
+        }
         slot.set(object, Owned::of(made.as_ptr()).into_ptr());
         made.into_ptr()
     }

@@ -36,6 +36,26 @@ pub fn add(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<Plan>()
 }
 
+/// What pydantic has made for a model, which has another one when it was changed.
+struct Made {
+    name: Py<PyString>,
+    was: Py<PyAny>,
+}
+
+impl Made {
+    fn of(model: &Bound<'_, PyType>, name: &str) -> PyResult<Self> {
+        let name = PyString::intern(model.py(), name);
+        Ok(Self { was: model.getattr(&name)?.unbind(), name: name.unbind() })
+    }
+
+    /// Whether `model`, for which the plan was made, has it still.
+    #[inline(always)]
+    fn is_of(&self, model: *mut ffi::PyTypeObject) -> bool {
+        // SAFETY: the name is a string, and the class is alive as long as the plan.
+        unsafe { object::lookup(model, self.name.as_ptr()) == self.was.as_ptr() }
+    }
+}
+
 struct State {
     scratch: Vec<u8>,
     decoded: u64,
@@ -48,8 +68,8 @@ struct State {
 pub struct Plan {
     shape: Shape,
     parts: Parts,
-    validator: Py<PyAny>,
-    validator_name: Py<PyString>,
+    validator: Made,
+    serializer: Made,
     /// What reads and writes whatever is not taken here, and what is told once that the model has changed.
     pure_decode: Py<PyAny>,
     pure_encode: Py<PyAny>,
@@ -91,8 +111,8 @@ impl Plan {
         Ok(Self {
             shape,
             parts,
-            validator: model.getattr(intern!(py, "__pydantic_validator__"))?.unbind(),
-            validator_name: PyString::intern(py, "__pydantic_validator__").unbind(),
+            validator: Made::of(&model, "__pydantic_validator__")?,
+            serializer: Made::of(&model, "__pydantic_serializer__")?,
             pure_decode: decode,
             pure_encode: encode,
             on_change: changed,
@@ -135,7 +155,7 @@ impl Plan {
     /// The model that `data` holds; None when it is for pydantic to decide; an error that no pydantic changes.
     #[inline]
     pub fn read(&self, py: Python<'_>, data: &[u8]) -> PyResult<Option<Owned>> {
-        let found = if self.unchanged() { self.whole(py, data) } else { None };
+        let found = if self.validator.is_of(self.model()) { self.whole(py, data) } else { None };
         // SAFETY: only looks.
         if found.is_none() && unsafe { !ffi::PyErr_Occurred().is_null() } {
             return Err(object::raised(py)); // no memory, or a validator that was interrupted
@@ -156,22 +176,22 @@ impl Plan {
     /// The event in `data` as pydantic reads it.
     #[cold]
     pub fn decode_pure<'py>(&self, py: Python<'py>, data: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
-        if self.unchanged() {
+        if self.validator.is_of(self.model()) {
             return self.pure_decode.bind(py).call1((data,));
         }
         self.say_changed(py)?;
-        let validator = self.shape.model.bind(py).getattr(&self.validator_name)?;
+        let validator = self.shape.model.bind(py).getattr(&self.validator.name)?;
         validator.call_method1(intern!(py, "validate_json"), (data,))
     }
 
     /// `event` as the pure encoder writes it.
     #[cold]
     pub fn encode_pure<'py>(&self, py: Python<'py>, event: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
-        if self.unchanged() {
+        if self.serializer.is_of(self.model()) {
             return self.pure_encode.bind(py).call1((event,));
         }
         self.say_changed(py)?;
-        let serializer = event.getattr(intern!(py, "__pydantic_serializer__"))?;
+        let serializer = event.getattr(&self.serializer.name)?;
         serializer.call_method1(intern!(py, "to_json"), (event,))
     }
 
@@ -182,19 +202,11 @@ impl Plan {
         Ok(())
     }
 
-    /// Whether the model is the one that the plan was made for.
-    #[inline(always)]
-    fn unchanged(&self) -> bool {
-        // SAFETY: the name is a string, and the class is alive as long as this.
-        let found = unsafe { object::lookup(self.shape.model.as_ptr().cast(), self.validator_name.as_ptr()) };
-        found == self.validator.as_ptr()
-    }
-
     /// Append `event` as JSON; false, with whatever was appended, when it is for the pure encoder to write.
     #[inline]
     pub fn write(&self, _py: Python<'_>, event: Object, out: &mut Vec<u8>) -> bool {
         // SAFETY: the caller holds the GIL and a reference to the event.
-        self.unchanged() && unsafe { write::object(&self.parts, &self.shape, event, out) }
+        self.serializer.is_of(self.model()) && unsafe { write::object(&self.parts, &self.shape, event, out) }
     }
 
     /// The class whose instances are read and written.

@@ -405,12 +405,15 @@ def _import() -> tuple[Core | None, str]:
     except Exception as error:  # noqa: BLE001 - whatever it is, pure Python does without it
         if isinstance(error, ModuleNotFoundError) and error.name == "mts1b_wire":
             return None, _ABSENT
-        log.warning(f"the compiled core cannot be loaded; pure Python is at work, {_REMEDY}", error=words_of(error))
+        log.warning(
+            "the compiled core cannot be loaded; pure Python is at work, `make setup` builds it anew",
+            error=words_of(error),
+        )
         return None, f"mts1b-wire cannot be loaded, {_REMEDY}: {words_of(error)}"
     interface = getattr(module, "INTERFACE", None)
     if interface != INTERFACE:
         log.warning(
-            f"the compiled core is of another release; pure Python is at work, {_REMEDY}",
+            "the compiled core is of another release; pure Python is at work, `make setup` builds it anew",
             has=interface,
             needs=INTERFACE,
         )

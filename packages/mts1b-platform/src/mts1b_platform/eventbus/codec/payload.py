@@ -4,7 +4,8 @@ Guarantees:
 
 - :func:`encoder`: the same bytes as ``model.model_dump_json()``. Payloads of plain fields (text, numbers, decimals,
   enums, instants) are written by orjson, which does it in under half the time; everything that is not known for certain
-  to be written alike, and whatever orjson refuses, by pydantic.
+  to be written alike, and whatever orjson refuses, by pydantic. An event that was not validated may hold a number of
+  another type, such as ``model_copy(update={"bid": 100})``: orjson writes 100, pydantic and the compiled core 100.0.
 - :func:`decoder`: accepts what ``model.model_validate_json()`` accepts, with an equal result, and raises its error.
   A leaner form of the model's core schema is tried first: it takes short plain decimals only, which saves counting
   their digits. What that form refuses, pydantic's own validator decides.
@@ -23,7 +24,7 @@ from mts1b_foundation.roundtrip import leaf, plain_fields
 from pydantic import ValidationError
 from pydantic_core import CoreSchema, SchemaValidator, core_schema
 
-from mts1b_platform.eventbus.codec.plan import plan
+from mts1b_platform.eventbus.codec.plan import plan, say_changed
 from mts1b_platform.eventbus.core import Plan
 
 Encode = Callable[[Any], bytes]
@@ -39,7 +40,7 @@ _INNER: Final[Mapping[str, tuple[str, ...]]] = {
     "nullable": ("schema",),
 }
 """The types of nodes that take what their inner node takes, and nothing else; and where that stands."""
-_OPTIONS: Final = orjson.OPT_UTC_Z
+_OPTIONS: Final = orjson.OPT_UTC_Z | orjson.OPT_PASSTHROUGH_DATACLASS
 _DIGITS: Final = r"[0-9]{1,18}(\.[0-9]{1,18})?"
 """At most 36 digits and no exponent: within every limit on digits of at least 36, without counting."""
 _FEWEST_DIGITS: Final = 36
@@ -59,23 +60,38 @@ def decoder(model: type[Event]) -> Decode:
 
 @lru_cache(maxsize=1024)
 def plan_of(model: type[Event]) -> Plan | None:
-    """The compiled core's plan of ``model``; None where the pure codec serves it."""
-    return plan(model, pure_decoder(model), pure_encoder(model))
+    """The compiled core's plan of ``model``; None where the pure codec serves it.
+
+    What the core leaves when it writes may hold what the model does not say, and pydantic writes it: without warnings,
+    as orjson has none for the same event.
+    """
+    quietly = _is_plain(model)
+
+    def written(event: Event) -> bytes:
+        return event.__pydantic_serializer__.to_json(event, warnings=not quietly)
+
+    return plan(model, pure_decoder(model), written)
 
 
 @lru_cache(maxsize=1024)
 def pure_encoder(model: type[Event]) -> Encode:
     """As :func:`encoder`, without the compiled core."""
-    by_pydantic: Encode = model.__pydantic_serializer__.to_json
-    known = plain_fields(model)
-    if known is None or any(leaf(node, known[0]) is None for node in known[1].values()):
+    theirs = model.__pydantic_serializer__
+
+    def by_pydantic(event: Event) -> bytes:
+        if model.__pydantic_serializer__ is not theirs:
+            say_changed(model)
+        return event.__pydantic_serializer__.to_json(event)
+
+    if not _is_plain(model):
         return by_pydantic
     dumps, text, options, refused = orjson.dumps, Decimal.__str__, _OPTIONS, orjson.JSONEncodeError
-    size = len(known[1])
+    size = len(model.model_fields)
 
     def encode(event: Event) -> bytes:
         fields = event.__dict__
-        if len(fields) != size:  # a cached property, or whatever else was put there
+        # a cached property, or whatever else was put there; or the model is another one by now
+        if len(fields) != size or model.__pydantic_serializer__ is not theirs:
             return by_pydantic(event)
         try:
             return dumps(fields, text, options)
@@ -85,21 +101,30 @@ def pure_encoder(model: type[Event]) -> Encode:
     return encode
 
 
+def _is_plain(model: type[Event]) -> bool:
+    """Whether orjson writes the values of ``model`` as pydantic does."""
+    known = plain_fields(model)
+    return known is not None and all(leaf(node, known[0]) is not None for node in known[1].values())
+
+
 @lru_cache(maxsize=1024)
 def pure_decoder(model: type[Event]) -> Decode:
     """As :func:`decoder`, without the compiled core."""
-    by_pydantic: Decode = model.__pydantic_validator__.validate_json
+    theirs = model.__pydantic_validator__
     schema = model.__pydantic_core_schema__
     lean = _lean(schema)
-    if lean == schema:
-        return by_pydantic
-    validate, refused = SchemaValidator(lean).validate_json, ValidationError
+    known = lean == schema
+    validate = theirs.validate_json if known else SchemaValidator(lean).validate_json
+    refused = () if known else ValidationError
 
     def decode(data: bytes) -> Any:
+        if model.__pydantic_validator__ is not theirs:
+            say_changed(model)
+            return model.__pydantic_validator__.validate_json(data)
         try:
             return validate(data)
         except refused:
-            return by_pydantic(data)
+            return theirs.validate_json(data)
 
     return decode
 

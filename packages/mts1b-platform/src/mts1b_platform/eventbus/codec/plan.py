@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Mapping
 from datetime import datetime
 from decimal import Decimal
 from enum import StrEnum
-from functools import lru_cache
+from functools import lru_cache, partial
 from inspect import getattr_static, isabstract
 from types import WrapperDescriptorType
 from typing import Any, Final, cast, get_origin
@@ -68,10 +68,6 @@ def plan(model: type[Event], decode: Callable[[bytes], Any], encode: Callable[[A
     """
     if CORE is None:
         return None
-
-    def changed() -> None:
-        log.warning("a payload model has changed while in use: pydantic serves it", model=model.__qualname__)
-
     try:
         fields, after = planned(model)
         return CORE.Plan(
@@ -82,11 +78,17 @@ def plan(model: type[Event], decode: Callable[[bytes], Any], encode: Callable[[A
             utc=_utc(),
             decode=decode,
             encode=encode,
-            changed=changed,
+            changed=partial(say_changed, model),
         )
     except Exception as why:  # noqa: BLE001 - NoPlan, what the core refuses, a schema of a form that nobody has met yet
         log.debug("a payload without a plan: the pure codec serves it", model=model.__qualname__, why=words_of(why))
         return None
+
+
+@lru_cache(maxsize=1024)
+def say_changed(model: type[Event]) -> None:
+    """Say, once, that pydantic itself serves ``model`` from now on."""
+    log.warning("a payload model has changed while in use: pydantic serves it", model=model.__qualname__)
 
 
 def planned(model: type[Event]) -> tuple[list[FieldPlan], AfterPlan | None]:

@@ -19,6 +19,7 @@ from mts1b_platform.eventbus.events.event import Event, LiveEvent
 from mts1b_platform.eventbus.events.outgoing import Ack, Outgoing
 from mts1b_platform.eventbus.events.trace import handled_trace_id, new_trace_id
 from mts1b_platform.eventbus.events.trace_share import TraceShare
+from mts1b_platform.handling import handled
 
 
 class Hooks(Protocol):
@@ -197,19 +198,24 @@ def share_of(hooks: Hooks) -> TraceShare | None:
     return getattr(hooks, "share", None)
 
 
-def sampled(hooks: Hooks, share: TraceShare, trace_id: str | None, cause: LiveEvent[Any] | None) -> tuple[str, bool]:
-    """The trace of an event that is about to be published, and whether ``hooks``, whose share it is, are told.
+def told_of_one(hooks: Hooks, trace_id: str | None, cause: LiveEvent[Any] | None) -> tuple[Hooks | None, str | None]:
+    """Those of ``hooks`` that are told of a best-effort event that is about to be published, and its trace.
+
+    The trace is still None where nobody had to know it.
 
     Args:
         hooks: who watches.
-        share: the traces that they want to know of.
         trace_id: the trace, when it is known.
         cause: what caused the event, when that was said.
     """
-    if known := trace_id or handled_trace_id():
-        return known, hooks.concerns(known, cause)
+    told = of_best_effort(hooks)
+    if told is None or (share := share_of(told)) is None:
+        return told, trace_id
+    # a trace that begins here is named by nothing else: its share is all there is to ask
+    if known := trace_id or (handled_trace_id() if handled.get() is not None else None):
+        return (told if told.concerns(known, cause) else None), known
     fresh = new_trace_id()
-    return fresh, share.has(fresh)
+    return (told if share.has(fresh) else None), fresh
 
 
 def joined(first: Hooks | None, second: Hooks) -> Hooks:

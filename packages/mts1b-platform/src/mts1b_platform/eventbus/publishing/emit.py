@@ -16,7 +16,7 @@ from mts1b_foundation.subjects.subject import T
 from mts1b_platform.eventbus.errors import BusClosed, BusError
 from mts1b_platform.eventbus.events.event import LiveEvent
 from mts1b_platform.eventbus.events.outgoing import Ack, Outgoing
-from mts1b_platform.eventbus.hooks import Hooks, of_best_effort, sampled, share_of
+from mts1b_platform.eventbus.hooks import Hooks, of_best_effort, told_of_one
 from mts1b_platform.eventbus.limits import check_timeout
 from mts1b_platform.eventbus.protocol.headers import HeaderError
 from mts1b_platform.eventbus.publishing.context import PublishContext
@@ -51,11 +51,11 @@ async def emit(
     hooks = client.hooks
     trace = trace_id or (cause.trace_id if cause else None)
     if not isinstance(subject, DurableSubject):
-        hooks = None if hooks is None else of_best_effort(hooks)
-        if headers is None and msg_id is None:
-            if hooks is not None and (share := share_of(hooks)) is not None:
-                trace, told = sampled(hooks, share, trace, cause)
-                hooks = hooks if told else None
+        if headers is not None or msg_id is not None:
+            hooks = of_best_effort(hooks)
+        else:
+            if hooks is not None:
+                hooks, trace = told_of_one(hooks, trace, cause)
             if hooks is None:
                 if context.publisher(subject).send_volatile(event, trace) and client.connection.above_high_water:
                     await _wait_for_room(context)

@@ -99,16 +99,33 @@ def test_a_session_that_is_over_is_valued_by_the_market_time_of_its_fills_howeve
     assert (fund.max_drawdown, fund.max_drawdown_at) == (Decimal("0.009813"), AT + timedelta(seconds=9))
 
 
-def test_prices_are_sampled_evenly_over_any_session_and_end_with_its_last():
+def sampled(*prices: float, step: timedelta = timedelta(seconds=1)) -> list[tuple[datetime, float]]:
     sampler = Sampler()
-    for second in range(100_000):
-        if sampler.due(at := AT + timedelta(seconds=second)):
-            sampler.add(at, float(second))
-    kept = sampler.samples(AT + timedelta(seconds=99_999), 99_999.0)
+    for number, price in enumerate(prices):
+        sampler.add(AT + number * step, price)
+    return sampler.samples(AT + (len(prices) - 1) * step, prices[-1])
+
+
+def test_prices_are_sampled_evenly_over_any_session_and_end_with_its_last():
+    kept = sampled(*[7.0] * 99_999, 8.0)
     steps = {(after - before).seconds for (before, _), (after, _) in pairwise(kept[1:-1])}
     assert MOST / 4 < len(kept) <= MOST
-    assert (kept[0], kept[-1]) == ((AT, 0.0), (AT + timedelta(seconds=99_999), 99_999.0))
+    assert (kept[0], kept[-1]) == ((AT, 7.0), (AT + timedelta(seconds=99_999), 8.0))
     assert max(steps) <= 1.1 * min(steps)
+
+
+def test_the_lowest_and_the_highest_price_of_any_session_are_among_its_samples():
+    prices = [7.0] * 50_000
+    prices[12_345], prices[12_346], prices[40_000] = 2.0, 9.0, 1.0
+    kept = sampled(*prices)
+    assert len(kept) <= MOST
+    assert {2.0, 9.0, 1.0} <= {price for _, price in kept}
+    assert [at for at, _ in kept] == sorted(at for at, _ in kept)
+
+
+def test_the_last_of_several_prices_at_the_same_time_is_the_last_sample():
+    assert sampled(7.0, 8.0, 7.5, step=timedelta(0))[-1] == (AT, 7.5)
+    assert sampled(7.0, step=timedelta(0)) == [(AT, 7.0)]
 
 
 def test_a_page_holds_everything_and_loads_nothing(report: Report):
@@ -136,6 +153,15 @@ def test_markdown_has_tables_of_every_fund(report: Report):
     assert "| Y\\|Z | 1 | 50 | 50.00 |" in text
     assert "| 2022-05-04 13:30:01.000 | X | sell | 0.1 | -3 | -0.01 |" in text
     assert "| drawdown | 2 |" in text
+
+
+def test_a_fund_that_did_not_trade_has_no_chart_and_says_so():
+    quiet = nav(1, 500).model_copy(update={"positions": ()})
+    report = report_of("s1", [quiet], [], [])
+    assert "The fund did not trade." in FORMATS[".md"](report)
+    page = FORMATS[".html"](report)
+    assert "The fund did not trade." in page
+    assert "Plotly.newPlot(" not in page.partition("</head>")[2]
 
 
 def test_json_holds_every_point_and_trade_as_decimal_text(report: Report):

@@ -82,11 +82,13 @@ class Marketdata:
         if isinstance(tick, BarTick):
             out.append(self._given(tick))
             tick = tick.closing()
+            mid = tick.bid
         else:
             if self._due is not None and tick.timestamp >= self._due:
                 out += self._close_bars(tick.timestamp)
-            self._form(tick)
-        out.append(self._quote(tick))
+            mid = middle(tick.bid, tick.ask)
+            self._form(tick, mid)
+        out.append(self._quote(tick, mid))
         return out
 
     def close(self) -> SessionClosedV2:
@@ -138,14 +140,13 @@ class Marketdata:
             )
         return found
 
-    def _quote(self, tick: Tick) -> QuoteV2:
+    def _quote(self, tick: Tick, mid: float) -> QuoteV2:
         seen = self._symbols.get(tick.symbol)
         if seen is None:
             seen = self._symbols[tick.symbol] = _Symbol()
         seen.quotes += 1
         self.quotes += 1
-        if seen.prices.due(tick.timestamp):
-            seen.prices.add(tick.timestamp, middle(tick.bid, tick.ask))
+        seen.prices.add(tick.timestamp, mid)
         seen.last = quote = QuoteV2(
             symbol=tick.symbol,
             bid=tick.bid,
@@ -160,8 +161,7 @@ class Marketdata:
         )
         return quote
 
-    def _form(self, tick: Tick) -> None:
-        mid = middle(tick.bid, tick.ask)
+    def _form(self, tick: Tick, mid: float) -> None:
         for interval, length in self._intervals.items():
             bar = self._forming.get((tick.symbol, interval))
             if bar is None:

@@ -73,6 +73,8 @@ def summary(fund: FundReport) -> Sequence[str]:
 
 def drawdown(fund: FundReport) -> str:
     """The greatest drawdown of a fund, and when it was."""
+    if not (fund.trades or fund.positions):
+        return "The fund did not trade."
     if not fund.max_drawdown:
         return "The fund was never worth less than before."
     at = f"{fund.max_drawdown_at:%Y-%m-%d %H:%M:%S} UTC"

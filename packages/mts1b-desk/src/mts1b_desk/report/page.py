@@ -74,7 +74,7 @@ def _fund(number: int, fund: FundReport) -> str:
     return "\n".join(
         (
             f'<section aria-label="{name}"><h2>{name}</h2><p>{drawdown(fund)}</p>{notes}',
-            f'<div class="chart">{_chart(number, fund)}</div>',
+            f'<div class="chart">{_chart(number, fund)}</div>' if fund.trades or fund.positions else "",
             '<div class="side"><div><h3>Positions</h3>',
             _scrolled(f"Positions of {name}", _table(POSITIONS, position_rows(fund))),
             "</div><div><h3>Rejected orders</h3>",

@@ -274,3 +274,13 @@ def test_a_socket_that_connected_to_itself_is_no_server():
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         assert read_info("127.0.0.1", taken.getsockname()[1], timeout=0.2) is None
+
+
+def test_a_server_may_be_held_to_some_threads(tmp_path: Path):
+    server = NatsServer(tmp_path, threads=1).start_blocking()
+    try:
+        environment = Path(f"/proc/{server.pid}/environ").read_bytes().split(b"\0")
+    finally:
+        server.stop_blocking()
+    assert b"GOMAXPROCS=1" in environment
+    assert f"PATH={os.environ['PATH']}".encode() in environment

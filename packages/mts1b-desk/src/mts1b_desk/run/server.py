@@ -12,10 +12,13 @@ from mts1b_platform.server import NatsServer
 async def server_in_memory() -> AsyncGenerator[NatsServer]:
     """A server with every stream, in memory; it ends with the block.
 
+    It runs on one thread: one chain of events after the other goes through it, and threads that wake each other for
+    each of them cost more than they bring.
+
     Raises:
         ServerError: there is no nats-server on this machine, or it does not come up.
     """
-    async with NatsServer() as server:
+    async with NatsServer(threads=1) as server:
         async with await connect(server.url) as bus:
             await apply_streams(bus, streams=[replace(stream, storage="memory") for stream in STREAMS])
         yield server

@@ -12,7 +12,7 @@ import shutil
 import subprocess
 import sys
 import weakref
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
 
@@ -28,10 +28,21 @@ os.execv(sys.argv[1], sys.argv[1:])
 _children: "weakref.WeakSet[subprocess.Popen[bytes]]" = weakref.WeakSet()
 
 
-def spawn_child(command: Sequence[str], log_file: Path) -> subprocess.Popen[bytes]:
-    """Start ``command``, its output appended to ``log_file``; call it on a thread that lives on."""
+def spawn_child(
+    command: Sequence[str], log_file: Path, environment: Mapping[str, str] | None = None
+) -> subprocess.Popen[bytes]:
+    """Start ``command``, its output appended to ``log_file``; call it on a thread that lives on.
+
+    ``environment`` is added to that of this process.
+    """
     with log_file.open("ab") as log:
-        child = subprocess.Popen([*_prefix(), *command], stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+        child = subprocess.Popen(
+            [*_prefix(), *command],
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            env={**os.environ, **environment} if environment else None,
+        )
     _children.add(child)
     return child
 

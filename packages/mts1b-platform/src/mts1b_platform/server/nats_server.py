@@ -45,6 +45,7 @@ class NatsServer:
         binary: path of the nats-server; found by ``find_server`` when left out.
         host: address to listen on.
         timeout: seconds that it may take to come up.
+        threads: at most so many of it run at a time; as many as there are cores when left out.
     """
 
     def __init__(
@@ -58,6 +59,7 @@ class NatsServer:
         binary: str | Path | None = None,
         host: str = "127.0.0.1",
         timeout: float = 15.0,
+        threads: int | None = None,
     ) -> None:
         self.binary = find_server(binary)
         self._temporary = tempfile.TemporaryDirectory(prefix="mts1b-nats-") if directory is None else None
@@ -70,6 +72,7 @@ class NatsServer:
         # Its answers are told from another server's by this name.
         self._name = f"mts1b-{uuid.uuid4().hex[:12]}"
         self._timeout = timeout
+        self._environment = {"GOMAXPROCS": str(threads)} if threads is not None else None
         self._wanted = (port, monitor_port)
         self._ports: tuple[int, int] | None = None
         self._process: subprocess.Popen[bytes] | None = None
@@ -221,7 +224,7 @@ class NatsServer:
             command += ["-js", "-sd", str(self.store_dir)]
         self.directory.mkdir(parents=True, exist_ok=True)
         self._log_start = self.log_file.stat().st_size if self.log_file.exists() else 0
-        self._process = spawn_child(command, self.log_file)
+        self._process = spawn_child(command, self.log_file, self._environment)
 
     def _came_up(self, deadline: float) -> bool:
         """Wait for the spawned process; False asks for another try, with other ports if they are ours."""

@@ -7,7 +7,8 @@
   minimal, which syncs its disk from time to time, and once on an installation of profile single, which always does,
   with certificates and permissions.
 - *An order*: what an order takes at full speed, durable and relaxed: the time of a run that trades less that of one
-  that never does. The ledgers must be equal.
+  that never does, medians of ``--rounds`` in which all four take turns. Of a relaxed one the processor time as well,
+  its server's included. The ledgers must be equal.
 - *The same*: the ledgers of a durable and of a relaxed run, byte for byte: of the day below, or of the files that
   ``--data`` names, each with the funds, strategies and brokers of the day.
 - *A day*: twenty symbols, four funds, two strategies, two brokers, 100,000 quotes over a day of market time at full
@@ -22,6 +23,7 @@ import argparse
 import asyncio
 import json
 import os
+import resource
 import signal
 import sys
 import tempfile
@@ -30,8 +32,9 @@ from collections import defaultdict
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
 from decimal import Decimal
-from itertools import pairwise
+from itertools import pairwise, product
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 import psutil
@@ -57,6 +60,7 @@ else:
     from .desk_chaos import bus_of
 
 _DAY = 86_400
+_MODES = ("durable", "relaxed")
 _HOPS = ("quote", "signal", "created", "risk passed", "accepted", "broker fill", "fill booked")
 _SPANS = {
     "quote to order": ("quote", "created"),
@@ -132,20 +136,40 @@ async def latency(directory: Path, *, orders: int, profile: str) -> None:
         print(f"  {name:28} {half:8.2f} {_quantile(hops, 0.99):8.2f} {half / whole:7.0%}")
 
 
-async def an_order(directory: Path, *, quotes: int) -> bool:
+async def an_order(directory: Path, *, quotes: int, rounds: int) -> bool:
     """Print what an order takes, durable and relaxed; says whether their ledgers are equal."""
-    ledgers: dict[str, str] = {}
+    ledgers: set[str] = set()
     fast = ("--quotes", str(quotes), "--interval", "500ms", "--fast", "1")
+    took: defaultdict[tuple[str, str], list[float]] = defaultdict(list)
+    used: defaultdict[tuple[str, str], list[float]] = defaultdict(list)
+    orders = 0
     async with _server(directory) as environment:
-        for mode in ("durable", "relaxed"):
-            idle, _ = await _run(environment, *fast, "--slow", str(quotes), "--durability", mode)
-            took, funds = await _run(environment, *fast, "--slow", "2", "--durability", mode)
-            orders = sum(sum(fund["orders"].values()) for fund in funds.values())
-            ledgers[mode] = json.dumps(funds)
-            print(f"an order, {mode}: {1000 * (took - idle) / orders:.2f} ms ({orders} orders, {took:.1f} s in all)")
-    equal = len(set(ledgers.values())) == 1
+        for _ in range(rounds):
+            for mode, slow in product(_MODES, (str(quotes), "2")):
+                before = _used()
+                seconds, funds = await _run(environment, *fast, "--slow", slow, "--durability", mode)
+                took[mode, slow].append(seconds)
+                used[mode, slow].append(_used() - before)
+                if slow == "2":
+                    orders = sum(sum(fund["orders"].values()) for fund in funds.values())
+                    ledgers.add(json.dumps(funds))
+
+    def an(times: dict[tuple[str, str], list[float]], mode: str) -> float:
+        return 1000 * (median(times[mode, "2"]) - median(times[mode, str(quotes)])) / orders
+
+    for mode in _MODES:
+        cpu = f", {an(used, mode):.2f} ms of the processor" if mode == "relaxed" else ""
+        print(f"an order, {mode}: {an(took, mode):.2f} ms{cpu} ({orders} orders, median of {rounds})")
+    equal = len(ledgers) == 1
+    print(f"  durable takes {an(took, 'durable') / an(took, 'relaxed'):.1f} times as long")
     print(f"  the ledgers are {'equal' if equal else 'DIFFERENT'}")
     return equal
+
+
+def _used() -> float:
+    """Seconds of processor time that desks which have ended have used."""
+    usage = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return usage.ru_utime + usage.ru_stime
 
 
 async def same(directory: Path, *, quotes: int, symbols: int, data: Sequence[Path]) -> bool:
@@ -160,7 +184,7 @@ async def same(directory: Path, *, quotes: int, symbols: int, data: Sequence[Pat
         for path in data or (None,):
             what = ("--data", str(path)) if path else ()
             ledgers: list[str] = []
-            for mode in ("durable", "relaxed"):
+            for mode in _MODES:
                 _, funds = await _run(environment, "--settings", str(file), *what, "--durability", mode)
                 ledgers.append(json.dumps(funds))
             orders = sum(sum(fund["orders"].values()) for fund in json.loads(ledgers[0]).values())
@@ -310,6 +334,7 @@ def main() -> int:
     parser.add_argument("--quotes", type=int, default=100_000)
     parser.add_argument("--symbols", type=int, default=20)
     parser.add_argument("--orders", type=int, default=300)
+    parser.add_argument("--rounds", type=int, default=3, help="rounds of `order`")
     parser.add_argument("--grow", type=float, default=20.0)
     parser.add_argument("--only", choices=("latency", "order", "same", "day"))
     parser.add_argument("--data", type=Path, nargs="+", default=[], help="files of market data for `same`")
@@ -323,7 +348,7 @@ def main() -> int:
                 asyncio.run(latency(place / profile, orders=options.orders, profile=profile))
         if options.only in (None, "order"):
             (place / "order").mkdir()
-            equal = asyncio.run(an_order(place / "order", quotes=3_000))
+            equal = asyncio.run(an_order(place / "order", quotes=6_000, rounds=options.rounds))
         if options.only in (None, "same"):
             (place / "same").mkdir()
             data = [path.resolve() for path in options.data]

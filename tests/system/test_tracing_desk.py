@@ -12,12 +12,14 @@ import time
 from collections import defaultdict
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
 
 import pytest
 from mts1b_foundation.samples import ORDER_V2
 from mts1b_foundation.subjects import OMS_ORDERS_CREATED_V2
 from mts1b_platform.eventbus import EventBus, apply_streams, connect
+from mts1b_platform.eventbus.core import at_work
 from mts1b_platform.server import NatsServer
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
     ExportTraceServiceRequest,
@@ -109,6 +111,14 @@ PATH = (
 )
 
 
+def hot_paths(directory: Path) -> dict[str, list[str]]:
+    """What each service of the desk that runs in ``directory`` says of its hot path."""
+    return {
+        log.stem: [line for line in log.read_text().splitlines() if "hot path" in line]
+        for log in directory.glob("mts1b-desk-*/**/*.log")
+    }
+
+
 def end_of(desk: "subprocess.Popen[bytes]") -> None:
     """A desk with orders under way may take its time; the test does not wait for its books."""
     desk.send_signal(signal.SIGTERM)
@@ -122,9 +132,10 @@ def end_of(desk: "subprocess.Popen[bytes]") -> None:
 @pytest.mark.slow(seconds=5)
 @pytest.mark.timeout(400)
 async def test_one_trace_leads_from_a_quote_to_the_nav_that_it_caused(
-    bus: EventBus, collector: Collector, monkeypatch: pytest.MonkeyPatch
+    bus: EventBus, collector: Collector, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ):
     await apply_streams(bus)
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
     monkeypatch.setenv("MTS1B_OTLP_ENDPOINT", collector.url)
     monkeypatch.setenv("OTEL_BSP_SCHEDULE_DELAY", "200")  # milliseconds that spans wait to be sent together
     command = (sys.executable, "-m", "mts1b_desk", "run", "--speed", "60", "--seed", "1", "--start-within", "300")
@@ -134,8 +145,13 @@ async def test_one_trace_leads_from_a_quote_to_the_nav_that_it_caused(
         while not (traces := whole_traces(list(collector.spans))):
             assert time.monotonic() < end, sorted(names_of(collector.spans))
             await asyncio.sleep(0.5)
+        paths = hot_paths(tmp_path)
     finally:
         await asyncio.to_thread(end_of, desk)
+    assert len(paths) >= 5
+    for service, said in paths.items():
+        assert said, service
+        assert all(at_work() in line and "in_python" not in line for line in said), (service, said)
     spans = traces[0]
     assert len({span["service"] for span in spans}) >= 5
     made = {span["id"]: span for span in collector.spans}

@@ -15,6 +15,7 @@ from mts1b_platform.eventbus.connection.refusal import is_refusal
 from mts1b_platform.eventbus.connection.servers import Server
 from mts1b_platform.eventbus.core import say_what_is_at_work
 from mts1b_platform.eventbus.errors import AccessDenied, BusError, InvalidArgument, ServerUnavailable
+from mts1b_platform.eventbus.in_python import called_in_python
 from mts1b_platform.logs import get_logger
 
 log = get_logger("mts1b.eventbus.connection")
@@ -158,7 +159,7 @@ async def connect(
         await bus.close()
         raise
     bus.came_up()
-    say_what_is_at_work()
+    say_what_is_at_work(tuple(called_in_python(bus.hooks)))
     log.debug("connected", server=str(bus.connected_url), service=bus.service)
     return bus
 

@@ -436,6 +436,10 @@ def at_work() -> str:
 
 
 @cache
-def say_what_is_at_work() -> None:
-    """Say it in the log, once in a process."""
-    log.info("hot path", at_work=at_work())
+def say_what_is_at_work(in_python: tuple[str, ...]) -> None:
+    """Say it in the log, once in a process for each sort of bus.
+
+    Args:
+        in_python: the steps at which hooks are called in Python for each event.
+    """
+    log.info("hot path", at_work=at_work(), **({"in_python": "; ".join(in_python)} if in_python else {}))

@@ -223,6 +223,44 @@ EXPORTS: dict[str, tuple[str, str, Tick | BarTick, str]] = {
         Tick("AAPL", DAY, 1.5, 1.75, 3.0, 4.0),
         "Interactive Brokers ticks",
     ),
+    "Interactive Brokers ticks of trades": (
+        "AAPL.csv",
+        (
+            ",time,tickAttribLast,price,size,exchange,specialConditions\n"
+            '0,2021-01-04 00:00:00+00:00,"TickAttribLast(pastLimit=False, unreported=False)",1.5,100,NASDAQ,\n'
+        ),
+        Tick("AAPL", DAY, 1.5, 1.5),
+        "Interactive Brokers ticks, trades: timestamp = 'time'",
+    ),
+    "Binance klines through python-binance": (
+        "BTCUSDT.csv",
+        (
+            ",Open time,Open,High,Low,Close,Volume,Close time,Quote asset volume,Number of trades,"
+            "Taker buy base asset volume,Taker buy quote asset volume,Ignore\n"
+            "0,1609718400000,1.5,2.5,1.25,2,7,1609718459999,1,1,1,1,0\n"
+            "1,1609718460000,2,2,2,2,7,1609718519999,1,1,1,1,0\n"
+        ),
+        bar("BTCUSDT", "1m", timedelta(minutes=1), 7.0),
+        "Binance klines, bars: timestamp = 'Open time'",
+    ),
+    "Stooq in Polish": (
+        "aapl_d.csv",
+        ("Data,Otwarcie,Najwyzszy,Najnizszy,Zamkniecie,Wolumen\n2021-01-04,1.5,2.5,1.25,2,700\n2021-01-05,2,2,2,2,0\n"),
+        DAILY,
+        "Stooq, bars: timestamp = 'Data', open = 'Otwarcie'",
+    ),
+    "a date and a time in columns of their own": (
+        "EURUSD.csv",
+        "Date,Time,Open,High,Low,Close,Volume\n2021.01.04,00:00,1.5,2.5,1.25,2,9\n2021.01.04,00:01,2,2,2,2,9\n",
+        bar("EURUSD", "1m", timedelta(minutes=1), 9.0),
+        "bars: timestamp = 'Date', clock = 'Time'",
+    ),
+    "names with blanks in them": (
+        "EURUSD.csv",
+        "Time,Bid Price,Ask Price,Bid Size,Ask Size\n2021-01-04T00:00:00Z,1.5,1.75,3,4\n",
+        Tick("EURUSD", DAY, 1.5, 1.75, 3.0, 4.0),
+        "bid = 'Bid Price', ask = 'Ask Price'",
+    ),
     "MetaTrader 5": (
         "EURUSD_M1_202101040000_202101082355.csv",
         (
@@ -387,6 +425,21 @@ def test_times_since_1970_are_read_in_their_unit(tmp_path: Path, written: str, u
         assert [tick.timestamp for tick in source(whole).ticks()] == [DAY]
 
 
+@pytest.mark.parametrize(
+    ("starts", "interval"),
+    [
+        (["2021-01-01", "2021-02-01", "2021-03-01"], "31d"),
+        (["2021-01-01", "2021-04-01"], "92d"),
+        (["2021-01-01", "2022-01-01"], "366d"),
+        (["2021-01-04", "2021-01-11"], "7d"),
+    ],
+)
+def test_bars_of_months_never_end_before_their_month(tmp_path: Path, starts: list[str], interval: str):
+    path = tmp_path / "x.csv"
+    path.write_text("Date,Open,High,Low,Close\n" + "".join(f"{start},1,1,1,1\n" for start in starts))
+    assert source(path, utc=True).check().interval == interval
+
+
 def test_a_pandas_index_in_parquet_is_the_time(tmp_path: Path):
     path = tmp_path / "x.parquet"
     columns = {"Open": [1.5, 2], "High": [2.5, 2], "Low": [1.25, 2], "Close": [2.0, 2], "Volume": [700, 0]}
@@ -470,6 +523,7 @@ BARS = "timestamp,open,high,low,close\n2021-01-04T00:00:00Z,1,1,1,1\n2021-01-04T
             "Time (EET),Ask,Bid\n2021.01.04 00:00:00,1,2\n",
             "column 'Time .EET.': its times are in EET, which is not UTC",
         ),
+        ("timestamp,open (USD)\n2021-01-04,1\n", "unknown column 'open .USD.': rename it"),
         ("1,2,3,4\n", "row 1: '1,2,3,4' names no columns, and is no row of a format that comes without names"),
         ("Price,Close,Close\nTicker,A,B\nDate,,\n2021-01-04,1,1\n", "the columns of 2 symbols side by side .A, B."),
         (

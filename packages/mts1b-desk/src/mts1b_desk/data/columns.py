@@ -31,7 +31,7 @@ _UNUSED = ("buyer_maker", "is_buyer_maker", "side", "venue", "exchange")
 _NAMELESS = ("", "unnamed: 0", "index")
 _INDEX = "__index_level_0__"
 """How a pandas index without a name comes out: as the first column of text, or under this name in Parquet."""
-_OTHER_ZONE = re.compile(r".*\((?!utc|gmt)([a-z/_+0-9:]+)\)")
+_OTHER_ZONE = re.compile(r"(?:.* )?(?:time|date|timestamp) ?\((?!utc|gmt)([a-z/_+0-9:]+)\)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +110,7 @@ def _by_names(path: Path, names: Sequence[str], keys: Sequence[str]) -> Layout:
                 f"{path}, column {name!r}: its times are in {match[1].upper()}, which is not UTC all year; "
                 "export them in UTC (GMT)"
             )
-        meaning = next((meaning for meaning, known in _NAMES.items() if key in known), None)
+        meaning = _meaning(key, keys)
         if meaning is None:
             if key not in (*_UNUSED, "") or (key == "" and position not in (0, len(names) - 1)):
                 what = f"unknown column {shown(name)}: rename it or leave it out of the file"
@@ -136,6 +136,13 @@ def _by_names(path: Path, names: Sequence[str], keys: Sequence[str]) -> Layout:
         if meaning not in ("timestamp", *NEEDS[kind], *MAY[kind]):
             raise DataError(f"{path}: a file of {kind} has no use for column {name!r}; leave it out of the file")
     return Layout(kind, columns, tuple(unread), labels={"": "the column without a name"})
+
+
+def _meaning(key: str, keys: Sequence[str]) -> str | None:
+    """What a column holds by its name; beside a date a time is the one of the day."""
+    if key == "time" and "date" in keys:
+        return "clock"
+    return next((meaning for meaning, known in _NAMES.items() if key.replace(" ", "_") in known), None)
 
 
 def _key(name: str, position: int) -> str:

@@ -124,6 +124,10 @@ _KLINES: Final = (
     f"open_time=timestamp, {_OHLC}, -close_time, -quote_volume, -count, -taker_buy_volume, -taker_buy_quote_volume, "
     "-ignore"
 )
+_API_KLINES: Final = (
+    f"open_time=timestamp, {_OHLC}, -close_time, -quote_asset_volume, -number_of_trades, "
+    "-taker_buy_base_asset_volume, -taker_buy_quote_asset_volume, -ignore"
+)
 _TRADES: Final = "id, price, qty=quantity, -quote_qty, time=timestamp, -is_buyer_maker"
 _AGGREGATED: Final = (
     "agg_trade_id=id, price, quantity, -first_trade_id, -last_trade_id, transact_time=timestamp, -is_buyer_maker"
@@ -133,6 +137,8 @@ _MILLIONS: Final = "-askvolume, -bidvolume"  # of units: no sizes as a quote has
 FORMATS: Final = (
     _bars("Binance klines", _KLINES),
     _bars("Binance klines", _KLINES, "ennnnneninnn"),
+    _bars("Binance klines", _API_KLINES),
+    _bars("Binance klines", f"-, {_API_KLINES.replace('_', ' ')}"),
     _trades("Binance trades", _TRADES),
     _trades("Binance trades", _TRADES, "innneb"),
     _trades("Binance trades", f"{_TRADES}, -is_best_match", "innnebb"),
@@ -185,6 +191,12 @@ FORMATS: Final = (
         "Interactive Brokers ticks",
         "-, time=timestamp, -tickattribbidask, pricebid=bid, priceask=ask, sizebid=bid_size, sizeask=ask_size",
     ),
+    _trades(
+        "Interactive Brokers ticks",
+        "-, time=timestamp, -tickattriblast, price, size=quantity, -exchange, -specialconditions",
+        must=("tickattriblast",),
+    ),
+    _bars("Stooq", "data=timestamp, otwarcie=open, najwyzszy=high, najnizszy=low, zamkniecie=close, wolumen=volume"),
     _bars("Yahoo or Stooq", f"date=timestamp, {_OHLC}, -adj close, -dividends, -stock splits, -capital gains"),
     _bars("Yahoo", f"datetime=timestamp, {_OHLC}, -adj close, -dividends, -stock splits, -capital gains"),
     _bars(

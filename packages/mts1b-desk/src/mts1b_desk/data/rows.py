@@ -28,6 +28,8 @@ _LENGTH = re.compile(r"[0-9]+(ms|s|m|min|h|d|w|mo)", re.IGNORECASE)
 _ADDED = re.compile(r"[0-9]*(ms|s|m|min|h|d|w|mo)?|[mhdw][0-9]+|mn1?", re.IGNORECASE)
 """What may stand behind the symbol in a file's name: lengths of bars and dates."""
 _UNITS = (("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1_000), ("ms", 1))
+_CALENDAR = ((28, 31), (90, 92), (181, 184), (365, 366))
+"""The shortest and the longest month, quarter, half-year and year, in days."""
 _INTERVAL = re.compile(r"([1-9][0-9]{0,8})(ms|s|m|h|d)")
 
 
@@ -211,7 +213,7 @@ class RowReader:
                 last[name] = now
             if not steps:
                 raise DataError(f"{self.path}: one bar does not tell how long it is; add a column interval")
-            step = min(steps)
+            step = _whole_months(min(steps))
             milliseconds, rest = divmod(step, timedelta(milliseconds=1))
             if rest:
                 raise DataError(
@@ -246,6 +248,11 @@ class RowReader:
         if value == self._symbol and value is not None:
             return value
         return self.cells.symbol(row, self.layout.columns.get("symbol", "symbol"), value)
+
+
+def _whole_months(step: timedelta) -> timedelta:
+    """``step``, or for bars of months the longest that it can be: no close may be told before its bar has ended."""
+    return next((timedelta(longest) for least, longest in _CALENDAR if least <= step.days <= longest), step)
 
 
 def _symbol_of(path: Path) -> str:

@@ -18,6 +18,7 @@ from mts1b_platform.eventbus.outbox.postgres import PostgresOutbox
 from mts1b_platform.eventbus.outbox.sqlite import SqliteOutbox
 from mts1b_platform.eventbus.protocol.envelope import MSG_ID, TRACE_ID
 from mts1b_platform.eventbus.streams import STREAMS
+from mts1b_platform.observability.metrics import Timings
 from mts1b_platform.server import NatsServer
 from mts1b_platform.testing.bus import ConnectBus
 from psycopg import AsyncConnection
@@ -125,6 +126,19 @@ async def test_a_relay_that_died_between_publish_and_mark_doubles_nothing_and_ke
         await emptied(outbox)
     assert await stored(bus) == ids(*range(10))
     assert relay.counters.duplicates == 4
+
+
+async def test_what_watches_is_told_of_each_event_of_a_refused_batch_what_became_of_it(bench: Bench, bus: EventBus):
+    outbox = await bench.open()
+    await bench.commit(outbox, *range(5))
+    await bus.emit(OMS_ORDERS_CREATED, order(0))  # the batch is refused, as this one is stored
+    timings = Timings()
+    bus.hooks = timings
+    async with Relay(bus, outbox):
+        await emptied(outbox)
+    bus.hooks = None
+    assert await stored(bus) == ids(*range(5))
+    assert timings.in_flight == 0
 
 
 async def test_several_relays_share_an_outbox_without_doubling_or_disorder(

@@ -223,10 +223,21 @@ class Relay:
             return False  # one by one, so that the unknown subject is named
         hooks = self._bus.hooks
         marks = [hooks.publishing(s, None, out, None) for s, out in zip(subjects, sent, strict=True) if hooks and s]
-        stored = await self._store(
-            Batch([draft_of(self._bus.publishing, s, o) for s, o in zip(subjects, sent, strict=True) if s])
-        )
+
+        def tell(error: BaseException) -> None:
+            if hooks is not None:
+                for mark, out in zip(marks, sent, strict=True):
+                    hooks.published(mark, out, None, error)
+
+        try:
+            stored = await self._store(
+                Batch([draft_of(self._bus.publishing, s, o) for s, o in zip(subjects, sent, strict=True) if s])
+            )
+        except BaseException as error:
+            tell(error)
+            raise
         if stored is None:
+            tell(PublishUncertain("the batch is not known to be stored; its events go one by one"))
             return False
         first = stored.seq - len(sent) + 1
         for number, out in enumerate(sent):

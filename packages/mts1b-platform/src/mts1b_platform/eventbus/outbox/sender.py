@@ -75,11 +75,16 @@ class Sender:
         self._running = False
 
     def _send(self) -> None:
+        new = list(islice(self._outbox.waiting, len(self._under_way), None))
+        ready: list[tuple[Draft, _Watched | None]] = []
         try:
-            new = list(islice(self._outbox.waiting, len(self._under_way), None))
-            ready = [self._ready(waiting) for waiting in new]
+            for waiting in new:
+                ready.append(self._ready(waiting))  # noqa: PERF401 - those before one that fails are known
             tokens = self._bus.publishing.pipeline.publish_telling(self, [draft for draft, _ in ready])
         except BusError as error:
+            for _, watched in ready:
+                if watched is not None:
+                    watched.hooks.published(watched.mark, watched.out, None, error)
             self._doubt(error)
             return
         for token, waiting, (_, watched) in zip(tokens, new, ready, strict=True):

@@ -1,5 +1,7 @@
 //! What our publishers write behind `mts-trace-id: `, the last of the headers that repeat.
 
+use crate::class;
+
 pub const MSG_ID_LINE: &[u8] = b"Nats-Msg-Id: ";
 const TRACEPARENT_LINE: &[u8] = b"traceparent: ";
 const END: &[u8] = b"\r\n\r\n";
@@ -55,7 +57,7 @@ pub fn trace_without_span(rest: &[u8]) -> Option<&[u8]> {
 
 #[inline]
 fn end_of_line(text: &[u8]) -> Option<usize> {
-    text.iter().position(|&byte| byte == b'\r')
+    class::find(text, b'\r')
 }
 
 #[cfg(test)]

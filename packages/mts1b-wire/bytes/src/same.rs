@@ -8,6 +8,9 @@ pub fn begins(data: &[u8], start: &[u8]) -> bool {
         return false;
     }
     let data = &data[..size];
+    if size >= 4 && size < 8 {
+        return half(data, 0) == half(start, 0) && half(data, size - 4) == half(start, size - 4);
+    }
     if size >= 8 {
         let mut at = 0;
         while at + 8 < size {
@@ -19,6 +22,13 @@ pub fn begins(data: &[u8], start: &[u8]) -> bool {
         return word(data, size - 8) == word(start, size - 8);
     }
     data.iter().zip(start).all(|(one, other)| one == other)
+}
+
+#[inline(always)]
+fn half(data: &[u8], at: usize) -> u32 {
+    let mut word = [0; 4];
+    word.copy_from_slice(&data[at..at + 4]);
+    u32::from_le_bytes(word)
 }
 
 #[inline(always)]

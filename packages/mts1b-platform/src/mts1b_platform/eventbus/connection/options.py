@@ -62,7 +62,7 @@ class ConnectionOptions:
     """Most bytes that wait for the server, while it is slow or away."""
     high_water: int = 256 * 1024
     """Waiting bytes from which on a sender should await ``writable()``."""
-    read_buffer: int = 64 * 1024
+    read_buffer: int = 128 * 1024
     """Most bytes of one read: the messages in it are delivered together."""
     last_write: float = 2.0
     """Most seconds that closing waits for the server to take what is not written yet."""

@@ -66,7 +66,12 @@ $(UV):
 # What the compiled core is made of: with a change of it, it is built anew.
 CORE := $(shell find packages/mts1b-wire -name target -prune -o \( -name '*.rs' -o -name 'Cargo.*' \) -print)
 
-$(READY): $(UV) uv.lock pyproject.toml $(wildcard packages/*/pyproject.toml) $(CORE) scripts/build-core.sh
+# Without a core, whoever asks for it once more has a toolchain or a network by now.
+AGAIN := $(and $(filter setup,$(MAKECMDGOALS)),$(wildcard .venv/.without-core),again)
+.PHONY: again
+again:
+
+$(READY): $(AGAIN) $(UV) uv.lock pyproject.toml $(wildcard packages/*/pyproject.toml) $(CORE) scripts/build-core.sh
 	@test -n "$(PYTHON)" || { echo "Python 3.11 or newer is needed: install it (Debian: apt-get install python3)" >&2; exit 1; }
 	@"$(UV)" sync --locked --all-packages --all-extras --python "$(PYTHON)" --compile-bytecode --quiet
 	@scripts/build-core.sh "$(UV)" .venv/bin/python

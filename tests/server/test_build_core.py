@@ -19,7 +19,9 @@ def build(tmp_path: Path, programs: dict[str, str], **environment: str) -> subpr
         program.chmod(0o755)
     kept = {name: value for name, value in os.environ.items() if not name.startswith("MTS1B_")}
     kept |= {"PATH": f"{tmp_path}:/usr/bin:/bin", **environment}
-    return subprocess.run([SCRIPT, "false", ".venv/bin/python"], capture_output=True, text=True, env=kept, check=False)
+    return subprocess.run(
+        [SCRIPT, "false", tmp_path / "bin" / "python"], capture_output=True, text=True, env=kept, check=False
+    )
 
 
 OLD = {"cargo": "exit 0", "rustc": "echo 'rustc 1.60.0 (old)'"}
@@ -36,6 +38,22 @@ def test_what_cannot_be_built_leaves_pure_python(tmp_path: Path, programs: dict[
     assert done.stdout == ""
     assert [*done.stderr.splitlines()] == [line for line in done.stderr.splitlines() if why in line]
     assert len(done.stderr.splitlines()) == 1
+    assert (tmp_path / ".without-core").exists()
+
+
+@pytest.mark.parametrize("without", [False, True])
+def test_setup_tries_again_where_the_core_could_not_be_built(tmp_path: Path, without: bool):
+    for name in ("uv.lock", "pyproject.toml", "scripts/build-core.sh", ".venv/.ready"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    os.utime(tmp_path / ".venv" / ".ready", (2**31, 2**31))
+    if without:
+        (tmp_path / ".venv" / ".without-core").touch()
+    kept = {name: value for name, value in os.environ.items() if name not in {"MAKEFLAGS", "MAKELEVEL"}}
+    for target, again in (("setup", without), ("lint", False)):
+        command = ["make", "-n", "-C", tmp_path, "-f", ROOT / "Makefile", f"UV={sys.executable}", target]
+        done = subprocess.run(command, capture_output=True, text=True, env=kept, check=True)
+        assert ("scripts/build-core.sh" in done.stdout) is again
 
 
 def test_where_it_is_required_that_is_an_error(tmp_path: Path):

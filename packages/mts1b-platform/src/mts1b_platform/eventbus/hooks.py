@@ -198,24 +198,34 @@ def share_of(hooks: Hooks) -> TraceShare | None:
     return getattr(hooks, "share", None)
 
 
-def told_of_one(hooks: Hooks, trace_id: str | None, cause: LiveEvent[Any] | None) -> tuple[Hooks | None, str | None]:
-    """Those of ``hooks`` that are told of a best-effort event that is about to be published, and its trace.
+class ToldOfOne:
+    """Of ``hooks`` those that are told of a best-effort publish; looked up once, as it is asked for each event."""
 
-    The trace is still None where nobody had to know it.
+    __slots__ = ("hooks", "share", "told")
 
-    Args:
-        hooks: who watches.
-        trace_id: the trace, when it is known.
-        cause: what caused the event, when that was said.
-    """
-    told = of_best_effort(hooks)
-    if told is None or (share := share_of(told)) is None:
-        return told, trace_id
-    # a trace that begins here is named by nothing else: its share is all there is to ask
-    if known := trace_id or (handled_trace_id() if handled.get() is not None else None):
-        return (told if told.concerns(known, cause) else None), known
-    fresh = new_trace_id()
-    return (told if share.has(fresh) else None), fresh
+    def __init__(self, hooks: Hooks | None) -> None:
+        self.hooks = hooks
+        self.told = of_best_effort(hooks)
+        self.share = None if self.told is None else share_of(self.told)
+        """The traces that they want to know of; None for all."""
+
+    def of_trace(self, trace_id: str | None, cause: LiveEvent[Any] | None) -> tuple[Hooks | None, str | None]:
+        """Those that are told of an event that is about to be published, and its trace.
+
+        The trace is still None where nobody had to know it.
+
+        Args:
+            trace_id: the trace, when it is known.
+            cause: what caused the event, when that was said.
+        """
+        told, share = self.told, self.share
+        if told is None or share is None:
+            return told, trace_id
+        # a trace that begins here is named by nothing else: its share is all there is to ask
+        if known := trace_id or (handled_trace_id() if handled.get() is not None else None):
+            return (told if told.concerns(known, cause) else None), known
+        fresh = new_trace_id()
+        return (told if share.has(fresh) else None), fresh
 
 
 def joined(first: Hooks | None, second: Hooks) -> Hooks:

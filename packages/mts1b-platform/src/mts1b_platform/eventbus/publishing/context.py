@@ -8,6 +8,7 @@ from mts1b_foundation.subjects.subject import T
 
 from mts1b_platform.eventbus.arguments import check_subject
 from mts1b_platform.eventbus.connection.client import BusClient
+from mts1b_platform.eventbus.hooks import ToldOfOne
 from mts1b_platform.eventbus.publishing.ack_pipeline import AckPipeline
 from mts1b_platform.eventbus.publishing.compiled_publisher import make_publisher
 from mts1b_platform.eventbus.publishing.publisher import Publisher
@@ -16,12 +17,14 @@ from mts1b_platform.eventbus.publishing.publisher import Publisher
 class PublishContext:
     """Handed to every function that publishes."""
 
-    __slots__ = ("_edge", "_publishers", "client", "pipeline")
+    __slots__ = ("_edge", "_publishers", "client", "pipeline", "told_of_one")
 
     def __init__(self, client: BusClient, pipeline: AckPipeline) -> None:
         self.client = client
         self.pipeline = pipeline
         """Durable publishes under way."""
+        self.told_of_one = ToldOfOne(None)
+        """Who is told of a best-effort publish, of the hooks that the bus had at the last one."""
         self._edge = f"{client.settings.edge}:" if client.settings.edge else None
         self._publishers: dict[str, Publisher[Any]] = {}
 

@@ -16,7 +16,7 @@ from mts1b_foundation.subjects.subject import T
 from mts1b_platform.eventbus.errors import BusClosed, BusError
 from mts1b_platform.eventbus.events.event import LiveEvent
 from mts1b_platform.eventbus.events.outgoing import Ack, Outgoing
-from mts1b_platform.eventbus.hooks import Hooks, of_best_effort, told_of_one
+from mts1b_platform.eventbus.hooks import Hooks, ToldOfOne, of_best_effort
 from mts1b_platform.eventbus.limits import check_timeout
 from mts1b_platform.eventbus.protocol.headers import HeaderError
 from mts1b_platform.eventbus.publishing.context import PublishContext
@@ -55,7 +55,12 @@ async def emit(
             hooks = of_best_effort(hooks)
         else:
             if hooks is not None:
-                hooks, trace = told_of_one(hooks, trace, cause)
+                watching = context.told_of_one
+                if watching.hooks is not hooks:
+                    watching = context.told_of_one = ToldOfOne(hooks)
+                hooks = watching.told
+                if watching.share is not None:
+                    hooks, trace = watching.of_trace(trace, cause)
             if hooks is None:
                 if context.publisher(subject).send_volatile(event, trace) and client.connection.above_high_water:
                     await _wait_for_room(context)

@@ -55,6 +55,11 @@ pub enum Kind {
 }
 
 impl Kind {
+    /// Whether a value holds others.
+    pub fn holds_others(&self) -> bool {
+        matches!(self, Self::Tuple { .. } | Self::Dict { .. } | Self::Model(_))
+    }
+
     /// Whether instances may hold the same object, which refers to nothing else.
     pub fn is_shared(&self) -> bool {
         matches!(self, Self::Text(_) | Self::Boolean | Self::Instant | Self::Decimal(_) | Self::Enum { .. })

@@ -11,6 +11,7 @@ mod hits;
 mod instants;
 mod kind;
 mod read;
+mod repeats;
 mod strings;
 mod write;
 
@@ -26,6 +27,7 @@ use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyString, PyTuple, PyType};
 use read::Parts;
+use repeats::Repeats;
 use std::cell::Cell;
 use strings::Strings;
 pub use strings::hash;
@@ -107,6 +109,7 @@ impl Plan {
             instants: Instants::new(utc),
             decimals: Decimals::new(decimal.unbind(), values),
             strings: Strings::new(values),
+            repeats: Repeats::new(values),
         };
         Ok(Self {
             shape,

@@ -3,6 +3,7 @@
 use super::decimals::Decimals;
 use super::instants::Instants;
 use super::kind::{After, Bounds, Field, Item, Kind, MOST_FIELDS, Shape, Text};
+use super::repeats::Repeats;
 use super::strings::Strings;
 use crate::object::{self, Object, Owned};
 use mts1b_wire_bytes::same::begins;
@@ -19,12 +20,22 @@ pub struct Parts {
     pub instants: Instants,
     pub decimals: Decimals,
     pub strings: Strings,
+    pub repeats: Repeats,
 }
 
 /// Values by field, given back when reading ends early.
 struct Values {
     set: u64,
     values: [Object; MOST_FIELDS],
+}
+
+impl Values {
+    /// What field number `at` holds, which has nothing yet.
+    #[inline(always)]
+    fn put(&mut self, at: usize, value: Owned) {
+        self.values[at] = value.into_ptr();
+        self.set |= 1 << at;
+    }
 }
 
 impl Drop for Values {
@@ -62,10 +73,23 @@ fn fields(py: Python<'_>, parts: &Parts, shape: &Shape, data: &[u8], read: &mut 
     }
     let (mut at, mut next, mut first) = (1, 0, true);
     loop {
-        if !first {
-            match comma(data, at, b'}')? {
-                (past, true) => return Some(past),
-                (past, false) => at = past,
+        let begin = at;
+        let mut keep = false;
+        if let Some(field) = known.get(next) {
+            let again;
+            (again, keep) = parts.repeats.get(py, field.item.number, &data[at..]);
+            if let Some((value, size)) = again {
+                if read.set >> next & 1 != 0 {
+                    return None; // twice: which of them counts is pydantic's to say
+                }
+                read.put(next, value);
+                at += size;
+                if data[at - 1] == b'}' {
+                    return Some(at);
+                }
+                next += 1;
+                first = false;
+                continue;
             }
         }
         let found = match known.get(next) {
@@ -84,15 +108,23 @@ fn fields(py: Python<'_>, parts: &Parts, shape: &Shape, data: &[u8], read: &mut 
             }
         };
         if read.set >> found & 1 != 0 {
-            return None; // twice: which of them counts is pydantic's to say
+            return None; // as above
         }
         at += json::blanks(&data[at..]);
-        let (value, size) = item(py, parts, &known[found].item, &data[at..])?;
+        let own = &known[found].item;
+        let (value, size) = item(py, parts, own, &data[at..])?;
         at += size;
-        read.values[found] = value.into_ptr();
-        read.set |= 1 << found;
-        next = found + 1;
-        first = false;
+        let (past, over) = comma(data, at, b'}')?;
+        // SAFETY: only compares.
+        let is_none = value.as_ptr() == unsafe { ffi::Py_None() };
+        if keep && found == next && (is_none || !own.kind.holds_others()) {
+            parts.repeats.keep(py, own.number, &data[begin..past], &value);
+        }
+        read.put(found, value);
+        if over {
+            return Some(past);
+        }
+        (at, next, first) = (past, found + 1, false);
     }
 }
 
@@ -178,9 +210,6 @@ fn item(py: Python<'_>, parts: &Parts, item: &Item, data: &[u8]) -> Option<(Owne
 
 #[inline(always)]
 fn text(py: Python<'_>, parts: &Parts, rule: &Text, number: usize, data: &[u8]) -> Option<(Owned, usize)> {
-    if let Some(again) = parts.strings.again(py, number, data) {
-        return Some(again);
-    }
     let (text, size) = match json::text(data, rule.class) {
         Some(found) => found,
         None => return escaped(rule, data),

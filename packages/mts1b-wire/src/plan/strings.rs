@@ -3,23 +3,14 @@
 use super::hits::Hits;
 use crate::cell::Locked;
 use crate::object::{self, Owned};
-use mts1b_wire_bytes::same::begins;
 use pyo3::prelude::*;
 
 const STRINGS: usize = 1024;
 const LONGEST: usize = 64;
 
-/// The strings of a value: the last one, and whether remembering them pays.
-#[derive(Default)]
-struct Value {
-    /// With its quotes; found to be what the value may be.
-    last: Option<(Py<PyAny>, Vec<u8>)>,
-    hits: Hits,
-}
-
 struct State {
     strings: Vec<Option<Py<PyAny>>>,
-    values: Vec<Value>,
+    hits: Vec<Hits>,
 }
 
 /// The strings of one plan.
@@ -29,21 +20,10 @@ impl Strings {
     /// For so many values.
     pub fn new(values: usize) -> Self {
         let strings = std::iter::repeat_with(|| None).take(STRINGS).collect();
-        let values = std::iter::repeat_with(Value::default).take(values).collect();
-        Self(Locked::new(State { strings, values }))
+        Self(Locked::new(State { strings, hits: vec![Hits::default(); values] }))
     }
 
-    /// The string in front of `data` and how many bytes it took, where it is the last one of the value `number`.
-    #[inline(always)]
-    pub fn again(&self, py: Python<'_>, number: usize, data: &[u8]) -> Option<(Owned, usize)> {
-        self.0.with(py, |state| match &state.values[number].last {
-            // SAFETY: a reference of our own to what is alive.
-            Some((text, quoted)) if begins(data, quoted) => Some((unsafe { Owned::of(text.as_ptr()) }, quoted.len())),
-            _ => None,
-        })
-    }
-
-    /// The string `text`, which is ASCII, of the value `number`; from now on its last one where remembering pays.
+    /// The string `text`, which is ASCII, of the value `number`.
     #[inline(always)]
     pub fn get(&self, py: Python<'_>, number: usize, text: &[u8]) -> Option<Owned> {
         if text.len() > LONGEST || text.is_empty() {
@@ -52,7 +32,7 @@ impl Strings {
         }
         let slot = hash(text) % STRINGS;
         let found = self.0.with(py, |state| {
-            let hits = &mut state.values[number].hits;
+            let hits = &mut state.hits[number];
             if !hits.pays() {
                 return Err(false);
             }
@@ -66,34 +46,18 @@ impl Strings {
             }
             Err(true)
         });
-        let made = match found {
-            Ok(known) => known,
-            Err(keep) => {
-                // SAFETY: found to be ASCII.
-                let made = unsafe { object::ascii_str(text) }?;
-                if !keep {
-                    return Some(made);
-                }
-                // SAFETY: a further reference, of the plan's own.
-                let kept = unsafe { Bound::from_borrowed_ptr(py, made.as_ptr()) }.unbind();
-                let old = self.0.with(py, |state| state.strings[slot].replace(kept));
-                drop(old);
-                made
-            }
+        let keep = match found {
+            Ok(known) => return Some(known),
+            Err(keep) => keep,
         };
-        // SAFETY: a further reference, of the plan's own.
-        let kept = unsafe { Bound::from_borrowed_ptr(py, made.as_ptr()) }.unbind();
-        let old = self.0.with(py, |state| {
-            let last = &mut state.values[number].last;
-            let (old, mut quoted) = last.take().map_or((None, Vec::new()), |(old, quoted)| (Some(old), quoted));
-            quoted.clear();
-            quoted.push(b'"');
-            quoted.extend_from_slice(text);
-            quoted.push(b'"');
-            *last = Some((kept, quoted));
-            old
-        });
-        drop(old);
+        // SAFETY: found to be ASCII.
+        let made = unsafe { object::ascii_str(text) }?;
+        if keep {
+            // SAFETY: a further reference, of the plan's own.
+            let kept = unsafe { Bound::from_borrowed_ptr(py, made.as_ptr()) }.unbind();
+            let old = self.0.with(py, |state| state.strings[slot].replace(kept));
+            drop(old);
+        }
         Some(made)
     }
 }

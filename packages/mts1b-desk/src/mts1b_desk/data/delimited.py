@@ -28,23 +28,24 @@ class BadRow(Exception):
         self.problem = problem
 
 
-def columns_of(text: TextIO, delimiter: str, width: int) -> Iterator[list[list[str]]]:
+def columns_of(text: TextIO, delimiter: str, width: int, *, characters: int = _CHARACTERS) -> Iterator[list[list[str]]]:
     """The columns of some thousand rows after the other; empty lines are passed over.
 
     Args:
         text: read to its end; its lines end with a line feed.
         delimiter: what stands between two cells.
         width: how many columns there are, two at least.
+        characters: read at a time.
 
     Raises:
         BadRow: at the first row that has another number of columns, or a quote that is not closed.
     """
     before = 0
     rest = ""
-    while chunk := text.read(_CHARACTERS):
+    while chunk := text.read(characters):
         chunk = rest + chunk
         if '"' in chunk:
-            lines = (f"{line}\n" for line in (chunk + text.readline()).split("\n"))
+            lines = (f"{line}\n" for line in (chunk + text.readline()).removesuffix("\n").split("\n"))
             yield from _quoted(chain(lines, text), delimiter, width, before)
             return
         lines = chunk.split("\n")

@@ -17,6 +17,7 @@ from mts1b_foundation.orders import TimeInForce
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from mts1b_desk.errors import DeskError
+from mts1b_desk.intervals import duration
 
 SIMULATION_START = datetime(2024, 1, 1, tzinfo=UTC)
 """Market time at which the simulated market opens: fixed, so that a seed gives the same market every day."""
@@ -189,6 +190,8 @@ class DeskSettings(_Frozen):
             raise ValueError(
                 "database must hold {service}, as in postgresql://localhost/desk_{service}: each service has its own"
             )
+        for interval in self.intervals:
+            duration(interval)
         _unique("fund", [fund.fund_id for fund in self.funds])
         _unique("broker", [broker.name for broker in self.brokers])
         _unique("strategy", [strategy.name for strategy in self.strategies])

@@ -99,6 +99,8 @@ def test_a_run_has_one_market(data: Path):
     [
         ({"speed": "fast"}, "--speed 'fast' is no speed"),
         ({"speed": "inf"}, "--speed 'inf' is no speed"),
+        ({"interval": "0s"}, "--interval: '0s' is no interval; write 500ms, 1s, 5m, 1h or 1d, 1000d at most"),
+        ({"interval": "99999999999d"}, "--interval: '99999999999d' is no interval"),
         ({"cash": "much"}, "--cash 'much' is no number"),
     ],
 )

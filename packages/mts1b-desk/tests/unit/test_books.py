@@ -10,10 +10,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from mts1b_desk.books import BrokerBook, FundExecutions, FundHoldings, FundOrders, OmsBook, TreasuryBook
 from mts1b_desk.cores.core import Emit
-from mts1b_desk.cores.marketdata import Marketdata, duration
+from mts1b_desk.cores.marketdata import Marketdata
 from mts1b_desk.cores.treasury import Treasury
 from mts1b_desk.data.simulated import SimulatedMarket
 from mts1b_desk.data.tick import BarTick, Tick
+from mts1b_desk.intervals import duration
 from mts1b_desk.ledger import ledger_document, print_ledger
 from mts1b_desk.money import exactly, fee_of, plain, whole_lots
 from mts1b_desk.reconcile import reconcile
@@ -23,6 +24,7 @@ from mts1b_foundation.marketdata import BarV2, QuoteV2
 from mts1b_foundation.orders import Side
 from mts1b_foundation.subjects import MARKETDATA_SESSIONS_CLOSED_V2, OMS_FILLS_CREATED_V2
 from mts1b_foundation.treasury import NavSnapshotV2
+from pydantic import ValidationError
 from rich.console import Console
 
 AT = datetime(2022, 5, 4, 13, 30, tzinfo=UTC)
@@ -150,6 +152,11 @@ def test_a_given_bar_goes_out_as_it_is_with_its_close_as_a_quote():
 @pytest.mark.parametrize(("text", "seconds"), [("500ms", 0.5), ("1s", 1), ("5m", 300), ("1h", 3600), ("1d", 86_400)])
 def test_intervals_are_read_as_people_write_them(text: str, seconds: float):
     assert duration(text).total_seconds() == seconds
+
+
+def test_settings_have_no_interval_that_no_bar_can_have():
+    with pytest.raises(ValidationError, match="'1001d' is no interval"):
+        DeskSettings(session="s", intervals=("1s", "1001d"))
 
 
 def test_the_simulated_market_is_the_same_for_the_same_seed_and_never_anything_else_than_simulated():

@@ -176,8 +176,13 @@ QUOTES = "timestamp,bid,ask\n2022-05-04T13:30:00Z,1,2\n"
         ("x.csv", "ts,bid,ask\n2022.05.04 13:30 America/Argentina,1,2\n", "row 1, .* no zone 'America/Argentina'"),
         (
             "x.csv",
-            "ts,interval,open,high,low,close\n2022-05-04T13:30:00Z,9999999d,1,1,1,1\n",
-            "row 1, column 'ts': the bar of 2022-05-04.* is 9999999 days long",
+            "ts,interval,open,high,low,close\n9998-05-04T13:30:00Z,1000d,1,1,1,1\n",
+            "row 1, column 'ts': the bar of 9998-05-04.* is 1000 days long",
+        ),
+        (
+            "x.csv",
+            "ts,open,high,low,close\n2001-05-04T13:30:00Z,1,1,1,1\n2022-05-04T13:30:00Z,1,1,1,1\n",
+            "bars 7670 days apart, and bars are 1000 days long at most",
         ),
         (
             "x.csv",

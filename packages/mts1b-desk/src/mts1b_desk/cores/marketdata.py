@@ -15,6 +15,7 @@ from mts1b_foundation.marketdata import BarV2, ClosingMarkV2, QuoteV2, SessionCl
 
 from mts1b_desk.cores.sampling import Sampler
 from mts1b_desk.data.tick import BarTick, Tick
+from mts1b_desk.intervals import duration
 from mts1b_desk.money import HALF
 from mts1b_desk.settings import DeskSettings
 
@@ -22,13 +23,6 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MILLISECOND = timedelta(milliseconds=1)
 _HELD = 15
 """A number of so few digits is the one that was meant."""
-_UNITS = {"ms": 1, "s": 1_000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
-
-
-def duration(interval: str) -> timedelta:
-    """The length of a bar that is written ``500ms``, ``1s``, ``5m``, ``1h`` or ``1d``."""
-    unit = interval.lstrip("0123456789")
-    return timedelta(milliseconds=int(interval.removesuffix(unit)) * _UNITS[unit])
 
 
 def middle(bid: float, ask: float) -> float:

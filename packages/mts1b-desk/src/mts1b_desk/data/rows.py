@@ -16,9 +16,9 @@ from typing import Any, Final, NamedTuple
 from mts1b_desk.data.formats import Kind
 from mts1b_desk.data.table_file import Columns, open_table, stem_of
 from mts1b_desk.data.tick import BarTick, Tick
-from mts1b_desk.data.times import shown
 from mts1b_desk.data.values import Cells
 from mts1b_desk.errors import DataError
+from mts1b_desk.intervals import LONGEST, duration
 
 _WORDS = frozenset(
     {"ticks", "tick", "quotes", "quote", "trades", "trade", "bars", "bar", "data", "aggtrades", "bookticker", "klines"}
@@ -30,7 +30,6 @@ _ADDED = re.compile(r"[0-9]*(ms|s|m|min|h|d|w|mo)?|[mhdw][0-9]+|mn1?", re.IGNORE
 _UNITS = (("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1_000), ("ms", 1))
 _CALENDAR = ((28, 31), (90, 92), (181, 184), (365, 366))
 """The shortest and the longest month, quarter, half-year and year, in days."""
-_INTERVAL = re.compile(r"([1-9][0-9]{0,8})(ms|s|m|h|d)")
 
 
 WHOLE: Final = object()
@@ -195,10 +194,11 @@ class RowReader:
     def _length(self, row: int, column: str | None, value: Any) -> tuple[timedelta, str]:
         if column is None:
             return self._step
-        match = _INTERVAL.fullmatch(str(value).strip())
-        if match is None:
-            raise self.cells.error(row, column, f"{shown(value)} is no interval; write 500ms, 1s, 5m, 1h or 1d")
-        return timedelta(milliseconds=int(match[1]) * dict(_UNITS)[match[2]]), match[0]
+        written = str(value).strip()
+        try:
+            return duration(written), written
+        except ValueError as error:
+            raise self.cells.error(row, column, str(error)) from None
 
     @property
     def _step(self) -> tuple[timedelta, str]:
@@ -214,6 +214,11 @@ class RowReader:
             if not steps:
                 raise DataError(f"{self.path}: one bar does not tell how long it is; add a column interval")
             step = _whole_months(min(steps))
+            if step > LONGEST:
+                raise DataError(
+                    f"{self.path}: bars {step.days} days apart, and bars are {LONGEST.days} days long at most; add a "
+                    "column interval"
+                )
             milliseconds, rest = divmod(step, timedelta(milliseconds=1))
             if rest:
                 raise DataError(

@@ -11,6 +11,7 @@ from mts1b_foundation.orders import TimeInForce
 from mts1b_platform.command_line import speed
 
 from mts1b_desk.errors import DeskError
+from mts1b_desk.intervals import duration
 from mts1b_desk.run.words import source_of
 from mts1b_desk.settings import (
     BEFORE_ANY_MARKET,
@@ -220,4 +221,8 @@ def _interval(text: str | None, summary: "Summary | None") -> str:
         if text not in (None, summary.interval):
             raise DeskError(f"the file has bars of {summary.interval}; --interval {text} cannot be made of them")
         return summary.interval
+    try:
+        duration(text or "1s")
+    except ValueError as error:
+        raise DeskError(f"--interval: {error}") from None
     return text or "1s"

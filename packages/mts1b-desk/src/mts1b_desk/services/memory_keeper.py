@@ -23,6 +23,7 @@ class MemoryKeeper(Keeper):
     ) -> None:
         super().__init__(core, store, bus, owner=owner, need=need)
         self._memory = store
+        self._waiting = store.waiting
         core.note_no_changes()
         self._broken = False
         """Whether the core has failed, and may be changed by a half."""
@@ -38,12 +39,15 @@ class MemoryKeeper(Keeper):
             return self.handle(event)
         self._refuse_when_broken()
         self._memory.begin(event)
+        trace_id = event.trace_id
         try:
-            effects = self._handled(event)
+            self._causes.remember(event.registered, event.payload, trace_id)
+            effects = self._core.handle(event.registered, event.payload, event.timestamp)
         except Exception as error:  # noqa: BLE001 - it is told by what is awaited
             self._broken = True
             return self._fail(event, error)
-        self._tell(effects, event.trace_id if effects else None)
+        if effects:
+            self._tell(effects, trace_id)
         return None
 
     async def _fail(self, event: Event[Any], error: Exception) -> None:
@@ -61,16 +65,22 @@ class MemoryKeeper(Keeper):
     async def _commit(self, effects: Effects) -> None:
         if effects:
             self._refuse_when_broken()
-        self._tell(effects, None)
+            self._tell(effects, None)
+        self._unsaved = 0
 
     def _tell(self, effects: Effects, trace_id: str | None) -> None:
         """What follows is on its way, in the trace of the order or signal that it is about, else in ``trace_id``."""
-        add, causes = self._memory.waiting.add, self._causes
+        add, causes, emitted = self._waiting.add, self._causes, 0
         for effect in effects:
             if isinstance(effect, Emit):
                 trace = causes.of(effect.subject, effect.payload) or trace_id
                 add(effect.subject, effect.payload, msg_id=effect.msg_id, trace_id=trace)
-        self._after(effects)
+                emitted += 1
+            else:
+                self._need(effect)
+        if emitted:
+            self._stored += emitted
+            self._relay.wake()
 
     def _refuse_when_broken(self) -> None:
         if self._broken:

@@ -216,7 +216,8 @@ class MarketdataService(Service):
         if not {"research", "brokers"} <= set(self.settings.readers):
             return True
         limit = _BACKLOG * len(self.settings.funds)
-        last, patience, pause = -1, _PATIENCE, _POLL
+        last, patience, pause, looked = -1, _PATIENCE, _POLL, 0.0
+        loop = asyncio.get_running_loop()
         while not self._closing.is_set() and patience > 0:
             research, oms = await self._ask_progress("research"), await self._ask_progress("oms")
             if research is None or oms is None:
@@ -225,9 +226,10 @@ class MarketdataService(Service):
             if backlog <= limit:
                 return True
             patience = _PATIENCE if oms.finished != last else patience - pause
-            last = oms.finished
+            done, took = oms.finished - last if last >= 0 else 0, loop.time() - looked
+            last, looked = oms.finished, loop.time()
+            pause = next_look(backlog - limit, done, took, pause)
             await asyncio.sleep(pause)
-            pause = min(_LONGEST_POLL, 2 * pause)
         return True
 
     async def _ask_progress(self, service: str) -> Progress | None:
@@ -263,6 +265,14 @@ class MarketdataService(Service):
     def _check(self, session: str) -> None:
         if session != self.settings.session:
             raise DeskError(f"the session here is {self.settings.session}, not {session}")
+
+
+def next_look(behind: int, done: int, took: float, before: float) -> float:
+    """Seconds until it is worth looking whether ``behind`` orders are done, of which ``done`` took ``took`` seconds.
+
+    When none was done, twice as long as ``before``.
+    """
+    return min(_LONGEST_POLL, max(_POLL, behind * took / done) if done > 0 else 2 * before)
 
 
 class _Pace:

@@ -73,7 +73,7 @@ class Wire:
         self.written = b""
         self.aborted = 0
 
-    def write(self, data: bytes) -> None:
+    def write(self, data: bytes | memoryview) -> None:
         self.written += data
 
     def close(self) -> None: ...

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from mts1b_platform.eventbus.connection.network import Transport
 from mts1b_platform.eventbus.connection.outbound import Outbound
 from mts1b_platform.eventbus.connection.stats import Stats
-from mts1b_platform.eventbus.core import CORE, Core, OutBuffer
+from mts1b_platform.eventbus.core import CORE, Core
 
 
 class CompiledOutbound(Outbound):
@@ -28,11 +28,6 @@ class CompiledOutbound(Outbound):
         self.send_volatile = self.buffer.send_volatile
         self.ack = self.buffer.ack
         self.control = self.buffer.control
-
-    @property
-    def level(self) -> OutBuffer:
-        """See :attr:`Outbound.level`."""
-        return self.buffer
 
     def flush_out(self) -> None:
         """See :meth:`Outbound.flush_out`."""

@@ -16,7 +16,6 @@ from mts1b_platform.eventbus.connection.stats import Stats
 from mts1b_platform.eventbus.connection.subscription import Callback, Subscription, Subscriptions
 from mts1b_platform.eventbus.connection.supervisor import State, Supervisor
 from mts1b_platform.eventbus.connection.timing import Limit
-from mts1b_platform.eventbus.core import OutBuffer
 from mts1b_platform.eventbus.errors import BusDraining, BusError, RequestTimeout, ServerUnavailable
 from mts1b_platform.eventbus.protocol.message import WireMsg
 from mts1b_platform.eventbus.protocol.parser import Parser
@@ -47,12 +46,12 @@ class Connection:
     __slots__ = (
         "_clock",
         "_draining",
-        "_level",
         "_outbound",
         "_requests",
         "_subscriptions",
         "_supervisor",
         "ack",
+        "buffer",
         "flush_out",
         "new_inbox",
         "send",
@@ -82,7 +81,8 @@ class Connection:
         self._outbound = make_outbound(
             limit=options.buffer_size, high_water=options.high_water, stats=self.stats, report=report
         )
-        self._level = self._outbound.level
+        self.buffer = self._outbound.buffer if isinstance(self._outbound, CompiledOutbound) else None
+        """The compiled core's buffer, for those of its parts that write into it; None when pure Python is at work."""
         self._subscriptions = Subscriptions(parser, self._outbound.control, self.flush, report)
         self._requests = Requests(self._outbound, self._subscriptions, self._clock, chance, options.inbox_prefix)
         self._supervisor = Supervisor(
@@ -167,12 +167,10 @@ class Connection:
     @property
     def above_high_water(self) -> bool:
         """Whether a well-behaved sender should now ``await writable()``."""
-        return self._level.above_high_water
-
-    @property
-    def buffer(self) -> OutBuffer | None:
-        """The compiled core's buffer, for those of its parts that write into it; None when pure Python is at work."""
-        return self._outbound.buffer if isinstance(self._outbound, CompiledOutbound) else None
+        if self.buffer is not None:
+            return self.buffer.above_high_water
+        outbound = self._outbound  # asked for after every event: no property of its own in between
+        return outbound.waiting > outbound.high_water
 
     # Its life.
 

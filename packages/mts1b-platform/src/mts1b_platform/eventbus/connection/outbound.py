@@ -8,7 +8,7 @@ server: they leave as well, and the connection says them again.
 import asyncio
 from collections.abc import Callable, Iterator
 from itertools import pairwise
-from typing import Final, Protocol
+from typing import Final
 
 from mts1b_platform.eventbus.connection.network import Transport
 from mts1b_platform.eventbus.connection.stats import Stats
@@ -19,15 +19,6 @@ from mts1b_platform.eventbus.protocol.frames import frame_size
 _KEPT: Final = 0
 _VOLATILE: Final = 1
 _CONTROL: Final = 2
-
-
-class Level(Protocol):
-    """How much waits for the server."""
-
-    @property
-    def above_high_water(self) -> bool:
-        """Whether a sender should now ``await writable()``."""
-        ...
 
 
 class Outbound:
@@ -193,16 +184,6 @@ class Outbound:
         transport.write(frames[0] if len(frames) == 1 else b"".join(frames))
         if self._waiters:
             self._wake()
-
-    @property
-    def level(self) -> "Level":
-        """What says how much waits, and how much may."""
-        return self
-
-    @property
-    def above_high_water(self) -> bool:
-        """Whether a well-behaved sender should now ``await writable()``."""
-        return self.waiting > self.high_water
 
     async def writable(self) -> None:
         """Write what waits and give up one turn of the loop; then wait until there is room and a connection.

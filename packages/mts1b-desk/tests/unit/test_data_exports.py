@@ -5,8 +5,11 @@ import gzip
 import io
 import random
 import re
+import resource
 import zipfile
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
+from itertools import count, islice
 from pathlib import Path
 from typing import Any
 
@@ -475,6 +478,33 @@ def test_several_files_of_one_symbol_go_on_one_from_the_other(tmp_path: Path):
         (tmp_path / f"BTCUSDT-1d-2021-{month}.csv").write_text("time,open,high,low,close\n" + lines)
     assert source(tmp_path).check().symbols == ("BTCUSDT",)
     assert source(tmp_path).check().ticks == 6
+
+
+@pytest.fixture
+def few_files() -> Iterator[None]:
+    """A process that may hold forty files open beside those that it has."""
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    taken = {int(each.name) for each in Path("/proc/self/fd").iterdir()}
+    free = islice((number for number in count() if number not in taken), 40)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max(free) + 1, before[1]))
+    yield
+    resource.setrlimit(resource.RLIMIT_NOFILE, before)
+
+
+@pytest.mark.usefixtures("few_files")
+def test_a_history_of_many_files_is_read_with_few_of_them_open(tmp_path: Path):
+    for day in range(100):
+        lines = "".join(f"{DAY + timedelta(days=day, hours=hour)},1,2\n" for hour in range(3))
+        (tmp_path / f"EURUSD-2021-{day:03}.csv").write_text("time,bid,ask\n" + lines)
+    assert source(tmp_path).check().ticks == 300
+
+
+@pytest.mark.usefixtures("few_files")
+def test_more_files_at_the_same_time_than_a_process_may_open_are_refused_with_what_to_do(tmp_path: Path):
+    for number in range(100):
+        (tmp_path / f"S{number}X.csv").write_text(f"time,bid,ask\n{DAY},1,2\n{DAY + timedelta(1)},1,2\n")
+    with pytest.raises(DataError, match=r"csv cannot be read: Too many open files; .* raise the limit .`ulimit -n`"):
+        source(tmp_path).check()
 
 
 def test_what_a_folder_cannot_hold_is_named(tmp_path: Path):

@@ -6,8 +6,10 @@ Rows have to come in ascending order of time; a file of bars that begins with th
 
 import heapq
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
+from contextlib import closing
 from datetime import datetime
+from itertools import islice
 from typing import Any
 
 from mts1b_desk.data.digest import files_of
@@ -105,11 +107,29 @@ class Replay:
     def _merged(self) -> Iterator[tuple[RowReader, Row]]:
         if len(self._readers) == 1:
             return self._ascending(self._readers[0])
-        return heapq.merge(
-            *(self._ascending(reader) for reader in self._readers), key=lambda each: each[1].tick.timestamp
-        )
+        return self._by_time()
 
-    def _ascending(self, reader: RowReader) -> Iterator[tuple[RowReader, Row]]:
+    def _by_time(self) -> Iterator[tuple[RowReader, Row]]:
+        """The rows of all files; a file is opened when its first row is due, as a long history has many files."""
+        heap: list[tuple[datetime, int, Iterator[tuple[RowReader, Row]] | None]] = []
+        for number, reader in enumerate(self._readers):
+            with closing(self._ascending(reader)) as rows:
+                heap += [(row.tick.timestamp, number, None) for _, row in islice(rows, 1)]
+        heapq.heapify(heap)
+        due: dict[int, tuple[RowReader, Row]] = {}
+        while heap:
+            _, number, rows = heap[0]
+            if rows is None:
+                rows = self._ascending(self._readers[number])
+                due[number] = next(rows)
+            yield due[number]
+            if (following := next(rows, None)) is None:
+                heapq.heappop(heap)
+            else:
+                due[number] = following
+                heapq.heapreplace(heap, (following[1].tick.timestamp, number, rows))
+
+    def _ascending(self, reader: RowReader) -> Generator[tuple[RowReader, Row]]:
         rows: Iterable[Row] = reader.rows()
         if self._sort:
             rows = sorted(rows, key=lambda row: row.tick.timestamp)

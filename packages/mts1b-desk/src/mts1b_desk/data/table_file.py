@@ -4,6 +4,7 @@
 # pyright: reportUnknownMemberType=false, reportUnknownArgumentType=false, reportUnknownVariableType=false
 
 import csv
+import errno
 import zipfile
 import zlib
 from collections.abc import Generator, Iterator
@@ -98,9 +99,10 @@ def _naming(path: Path) -> Generator[None]:
     except OSError as error:
         if error.errno is None:  # a decompressor's
             raise _corrupt(path, error) from error
-        raise DataError(
-            f"{path} cannot be read: {error.strerror or error}; check the file and its permissions"
-        ) from error
+        remedy = "check the file and its permissions"
+        if error.errno == errno.EMFILE:
+            remedy = "so many files of the folder go on at the same time: raise the limit (`ulimit -n`), or give fewer"
+        raise DataError(f"{path} cannot be read: {error.strerror or error}; {remedy}") from error
 
 
 def _corrupt(path: Path, error: Exception) -> DataError:

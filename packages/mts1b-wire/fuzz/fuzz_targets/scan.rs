@@ -2,7 +2,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use mts1b_wire_bytes::{acks, frames, headers, scan};
+use mts1b_wire_bytes::{acks, frames, headers, scan, traces};
 
 const MOST: usize = 4096;
 
@@ -33,4 +33,9 @@ fuzz_target!(|data: &[u8]| {
         at = found.next;
     }
     let _ = (frames::frame_size(data), headers::are_ids(data), acks::whole_number(data));
+    if let Some(id) = headers::trace_without_span(data) {
+        assert!(data.starts_with(id) && !id.contains(&b'\r'));
+    }
+    let digits = data.len() == 32 && data.iter().all(u8::is_ascii_hexdigit) && data.iter().any(|&byte| byte != b'0');
+    assert_eq!(traces::low_half(data).is_some(), digits);
 });

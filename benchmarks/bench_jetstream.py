@@ -30,6 +30,8 @@ ASYNC, PIPELINED, EMIT_MANY = "nats-py publish_async", "pipelined, typed", "bus.
 ATOMIC, EMIT_ATOMIC = "atomic batches of 1000, typed", "bus.emit_many(atomic=True)"
 PUSH, FETCH, PULLS, CONSUME = "nats-py push", "nats-py fetch(256)", "overlapping pulls, typed", "bus.consume"
 
+READS = 5
+"""So many times as many are read as are published: what a reader begins with, 20 ms, is no part of an order's cost."""
 PULLED = "Under way at most: push 20,000, overlapping pulls 2,048, bus.consume 1,000 (prefetch)."
 
 OURS = both_forms(
@@ -56,15 +58,14 @@ SYNCED = (alone(ASYNC, "js_nats_py", "publish_async", share=0.25), *OURS)
 
 async def measure(plan: Plan) -> list[Section]:
     """Publish, and read what is stored."""
-
-    def run(key: str, title: str, contestants: Sequence[Contestant], base: str, note: str = "") -> Section:
-        return _section(plan, server, Section(key, title, COLUMNS, base, (), note), contestants)
-
+    published = Section("publish", "JetStream publish, an ack each", COLUMNS, ASYNC, ())
+    consumed = Section("consume", "JetStream consume, validate, ack", COLUMNS, PUSH, (), PULLED)
+    reads = max(LEAST, READS * plan.stored)
     async with NatsServer(plan.directory / "jetstream") as server:
-        published = run("publish", "JetStream publish, an ack each", PUBLISH, ASYNC)
+        published = _section(plan, server, published, PUBLISH, plan.stored)
         # A full stream for the readers; every one of them begins at its start.
-        run_alone(python_worker("js_connection", "publish"), server.url, str(max(LEAST, plan.stored)))
-        return [published, run("consume", "JetStream consume, validate, ack", READ, PUSH, PULLED)]
+        run_alone(python_worker("js_connection", "publish"), server.url, str(reads))
+        return [published, _section(plan, server, consumed, READ, reads)]
 
 
 async def measure_fsync(plan: Plan) -> list[Section]:
@@ -73,12 +74,12 @@ async def measure_fsync(plan: Plan) -> list[Section]:
     config.write_text(FSYNC)
     title = "JetStream publish, durable on fsync (sync_interval: always)"
     async with NatsServer(plan.directory / "synced", config=config) as server:
-        return [_section(plan, server, Section("fsync", title, COLUMNS, PIPELINED, ()), SYNCED)]
+        return [_section(plan, server, Section("fsync", title, COLUMNS, PIPELINED, ()), SYNCED, plan.stored)]
 
 
-def _section(plan: Plan, server: NatsServer, empty: Section, contestants: Sequence[Contestant]) -> Section:
+def _section(plan: Plan, server: NatsServer, empty: Section, contestants: Sequence[Contestant], count: int) -> Section:
     def run(contestant: Contestant, count: int) -> Result:
         return beside(server, lambda: run_alone(contestant.subscriber, server.url, str(count)), count)
 
-    outcomes = rounds(plan.chosen(contestants), plan.stored, plan.rounds, run)
+    outcomes = rounds(plan.chosen(contestants), count, plan.rounds, run)
     return replace(empty, outcomes=outcomes)

@@ -20,7 +20,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from bench_core import METRICS, ON_NATS_PY, RAW
-from bench_jetstream import ASYNC, PUBLISH, PUSH, READ
+from bench_jetstream import ASYNC, CONSUME, PUBLISH, PUSH, READ
 from harness import (
     PURE,
     Column,
@@ -101,21 +101,26 @@ def table(title: str, figures: dict[str, float], base: str) -> str:
 
 
 async def section(plan: Plan) -> list[Section]:
-    """A quote published and a quote received with metrics, in both forms, as a section of the benchmark."""
+    """A quote published and received with metrics, in both forms, and an order consumed: sections of the benchmark."""
     if shutil.which("valgrind") is None:
         raise RuntimeError("valgrind is not installed (apt-get install valgrind)")
     found: list[Section] = []
     async with NatsServer(plan.directory / "instructions") as server:
-        for key, contestants in (("published", SENT), ("received", ON_NATS_PY)):
-            chosen = [each for each in contestants if each.name in (METRICS, METRICS + PURE)]
+        for key, title, contestants in (
+            ("published", "a quote published", SENT),
+            ("received", "a quote received", ON_NATS_PY),
+            ("consumed", "an order consumed", READ),
+        ):
+            chosen = [each for each in contestants if each.name in (METRICS, METRICS + PURE, CONSUME)]
             outcomes = [Outcome(each) for each in chosen]
             for outcome in outcomes:
-                progress(f"instructions, a quote {key}: {outcome.contestant.name}")
+                progress(f"instructions, {title}: {outcome.contestant.name}")
                 counted = await asyncio.to_thread(per_event, outcome.contestant, server.url)
                 outcome.rounds.append({"instructions": counted})
             columns = (Column("instructions", "instructions", ",.0f"),)
-            title = f"Instructions, a quote {key}"
-            found.append(Section(f"instructions {key}", title, columns, "", outcomes, "", "instructions"))
+            found.append(
+                Section(f"instructions {key}", f"Instructions, {title}", columns, "", outcomes, "", "instructions")
+            )
     progress("")
     return found
 

@@ -62,6 +62,8 @@ TARGETS = (
     Target("core, bus typed, against FastStream", "core", core.BUS, core.FASTSTREAM, "rate", 15),
     *_counted("published", 10_000, 17_664),
     *_counted("received", 13_500, 39_851),
+    Target("instructions, an order consumed", "instructions consumed", jetstream.CONSUME, "", "instructions", 25_000,
+           at_most=True, unit=""),
     Target("CPU to publish, bus with metrics, of raw nats-py", "core", core.METRICS, core.RAW, "pub_us", 0.09,
            at_most=True),
     Target("CPU to receive, bus with metrics, of raw nats-py", "core", core.METRICS, core.RAW, "sub_us", 0.12,

@@ -176,11 +176,11 @@ impl ListenReader {
         let Some(read) = self.subjects.get().read(py, message.as_ptr())? else { return Ok(None) };
         // SAFETY: the counters are a dict, the pattern a string; the message is alive.
         unsafe {
+            let Some(seen) = Message::of(message.as_ptr()) else { return Ok(None) };
+            let (_, hooks) = self.watching.hooks(py, &self.client, &seen.head()[read.ids_at..])?;
             if !object::count(self.consumed.as_ptr(), read.known.pattern.as_ptr(), 1) {
                 return Err(object::raised(py));
             }
-            let Some(seen) = Message::of(message.as_ptr()) else { return Ok(None) };
-            let (_, hooks) = self.watching.hooks(py, &self.client, &seen.head()[read.ids_at..])?;
             events::live(py, read, Owned::of(message.as_ptr()), seen.reply(), hooks).map(Some)
         }
     }

@@ -478,6 +478,7 @@ async def test_a_validator_that_raises_no_exception_ends_the_iteration_with_it(c
     with pytest.raises(LookupError, match="a hook"):
         await anext(bench.reader)  # pyright: ignore[reportArgumentType]
     assert len(bench.queue) == 1, "it is not lost"
+    assert bench.counts == {}, "it is counted when it is handed out"
 
 
 async def test_a_reader_in_a_circle_is_collected(core: Core):

@@ -76,7 +76,7 @@ def plan_of(model: type[Event]) -> Plan | None:
 @lru_cache(maxsize=1024)
 def pure_encoder(model: type[Event]) -> Encode:
     """As :func:`encoder`, without the compiled core."""
-    theirs = model.__pydantic_serializer__
+    theirs, now = model.__pydantic_serializer__, vars(model)
 
     def by_pydantic(event: Event) -> bytes:
         if model.__pydantic_serializer__ is not theirs:
@@ -91,7 +91,7 @@ def pure_encoder(model: type[Event]) -> Encode:
     def encode(event: Event) -> bytes:
         fields = event.__dict__
         # a cached property, or whatever else was put there; or the model is another one by now
-        if len(fields) != size or model.__pydantic_serializer__ is not theirs:
+        if len(fields) != size or now["__pydantic_serializer__"] is not theirs:
             return by_pydantic(event)
         try:
             return dumps(fields, text, options)
@@ -110,7 +110,7 @@ def _is_plain(model: type[Event]) -> bool:
 @lru_cache(maxsize=1024)
 def pure_decoder(model: type[Event]) -> Decode:
     """As :func:`decoder`, without the compiled core."""
-    theirs = model.__pydantic_validator__
+    theirs, now = model.__pydantic_validator__, vars(model)
     schema = model.__pydantic_core_schema__
     lean = _lean(schema)
     known = lean == schema
@@ -118,7 +118,7 @@ def pure_decoder(model: type[Event]) -> Decode:
     refused = () if known else ValidationError
 
     def decode(data: bytes) -> Any:
-        if model.__pydantic_validator__ is not theirs:
+        if now["__pydantic_validator__"] is not theirs:
             say_changed(model)
             return model.__pydantic_validator__.validate_json(data)
         try:

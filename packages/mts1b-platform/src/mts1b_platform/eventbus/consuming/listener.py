@@ -71,6 +71,8 @@ class Listener(Generic[T]):
         self._backlog: Backlog = Conflate(limit) if conflate else DropOldest(limit)
         self._take = self._backlog.take
         self._consumed = self._client.counters.consumed
+        self._hooks = self._client.hooks
+        self._told = of_best_effort_handlers(self._hooks)
         self._ready = asyncio.Event()
         self._subscriptions: list[Subscription] = []
         self._stopped = False
@@ -169,7 +171,8 @@ class Listener(Generic[T]):
             raise ConsumeError(f"{self!r} gives its events to a callback: iterate a listener without one")
         if not self._subscriptions and not self._stopped:
             await self.start()
-        hooks = of_best_effort_handlers(self._client.hooks)
+        if self._client.hooks is not self._hooks:
+            self._look_at_hooks()
         while True:
             try:
                 msg = self._take()
@@ -184,7 +187,7 @@ class Listener(Generic[T]):
                 self._refuse(msg, refused)
                 continue
             self._consumed[registered.pattern] += 1
-            return LiveEvent(registered, name, msg, payload, hooks)
+            return LiveEvent(registered, name, msg, payload, self._told)
 
     async def _wait_for_message(self) -> None:
         """Wait until something may wait here; raises when nothing will."""
@@ -214,7 +217,9 @@ class Listener(Generic[T]):
         """Give what one read brought to the callback; called by the connection's reader."""
         assert self._handler is not None  # noqa: S101 - subscribed only then
         handler, consumed, wary = self._handler, self._consumed, self._wary
-        hooks = of_best_effort_handlers(self._client.hooks)
+        if self._client.hooks is not self._hooks:
+            self._look_at_hooks()
+        hooks = self._told
         read = None if (reader := self._make_reader()) is None else reader.event
         for msg in batch:
             if read is not None and (common := read(msg)) is not None:
@@ -236,6 +241,10 @@ class Listener(Generic[T]):
         except Exception as error:
             self._client.counters.consume_errors[event.registered.pattern] += 1
             log.error("a listener's callback failed", exc_info=error, **event.log_fields())
+
+    def _look_at_hooks(self) -> None:
+        self._hooks = self._client.hooks
+        self._told = of_best_effort_handlers(self._hooks)
 
     def _is_history(self, msg: RawMsg) -> bool:
         if _STORED not in msg[2]:

@@ -184,6 +184,7 @@ class Parser:
                     events.append(self._fail(read))
                     break
                 line = read
+                known = self._lines.get if self._lines else None
             route, sid, subject, reply, to_payload, to_end = line
             end, body, payload = eol + to_end, eol + 2, eol + to_payload
             if end > last:

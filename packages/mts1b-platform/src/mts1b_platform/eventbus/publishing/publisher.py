@@ -27,7 +27,8 @@ class Publisher(Generic[T]):
         NotTheProducer: the bus does not speak as the subject's producer.
     """
 
-    __slots__ = ("_client", "_encode", "_key_of", "_pattern", "_payload", "_send", "_templates", "encoder")
+    __slots__ = ("_client", "_denials", "_dropped", "_encode", "_key_of", "_pattern", "_payload", "_published", "_send",
+                 "_templates", "encoder")  # fmt: skip
 
     def __init__(self, client: BusClient, subject: Subject[T]) -> None:
         if subject.producer != client.service and not registry().publishes(client.service, subject):
@@ -37,6 +38,9 @@ class Publisher(Generic[T]):
         self.encoder = EventEncoder(subject, client.actor, client.service)
         self._send = client.connection.send_volatile
         # what the hot path looks at, without a further step
+        self._denials = client.denials
+        self._published = client.counters.published
+        self._dropped = client.counters.publish_dropped
         self._encode = self.encoder.encode
         self._payload = self.encoder.payload
         self._key_of = self.encoder.key_of
@@ -54,21 +58,20 @@ class Publisher(Generic[T]):
             AccessDenied: the server refused this subject within the last second.
             BusClosed: the bus was closed.
         """
-        client = self._client
         template = self._templates.get(self._key_of(event.__dict__)) if type(event) is self._payload else None
         if template is None:
             template = self.encoder.remember(event)
-        if client.denials.recent:
-            client.denials.check("publish", template.subject)
+        if self._denials.recent:
+            self._denials.check("publish", template.subject)
         data = self._encode(event)
         try:
             sent = self._send(template.encode(data, trace_id or trace_id_for()))
         except (BusError, HeaderError) as error:
-            raise publish_error(client, template.subject, len(data), error) from None
+            raise publish_error(self._client, template.subject, len(data), error) from None
         if sent:
-            client.counters.published[self._pattern] += 1
+            self._published[self._pattern] += 1
         else:
-            client.counters.publish_dropped[self._pattern] += 1
+            self._dropped[self._pattern] += 1
         return sent
 
 

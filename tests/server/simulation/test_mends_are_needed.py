@@ -28,7 +28,7 @@ from simulation.plan import Plan, make_plan
 from simulation.run import simulate
 
 _BUS = "mts1b_platform.eventbus"
-_SEEDS = 40
+_SEEDS = 160
 
 
 async def _hold_nothing(_: Prefetch) -> None:

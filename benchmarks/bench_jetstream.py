@@ -32,7 +32,9 @@ PUSH, FETCH, PULLS, CONSUME = "nats-py push", "nats-py fetch(256)", "overlapping
 
 READS = 5
 """So many times as many are read as are published: what a reader begins with, 20 ms, is no part of an order's cost."""
-PULLED = "Under way at most: push 20,000, overlapping pulls 2,048, bus.consume 1,000 (prefetch)."
+PULLED = (
+    "Under way at most: push 20,000, overlapping pulls 2,048, bus.consume 1,000 (prefetch). At least 100,000 are read."
+)
 
 OURS = both_forms(
     alone(PIPELINED, "js_connection", "publish", ours=True),

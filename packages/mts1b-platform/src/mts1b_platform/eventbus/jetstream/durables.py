@@ -103,7 +103,7 @@ async def ensure_durable(
         held = (await js_api(client, f"CONSUMER.INFO.{stream}.{durable}"))["config"]
     except ApiError as error:
         if error.err_code == ErrorCode.STREAM_NOT_FOUND:
-            raise _no_stream(stream, durable) from None
+            raise no_stream(stream, f"durable {durable!r}") from None
         if error.err_code != ErrorCode.CONSUMER_NOT_FOUND:
             raise ConsumeError(f"durable {durable!r} on {stream}: {error}") from error
     else:
@@ -138,7 +138,7 @@ async def ensure_durable(
                 stream, durable, held, filters, ack_wait, inactive_threshold, pinned=pinned, takeover=takeover
             )
         if error.err_code == ErrorCode.STREAM_NOT_FOUND:  # deleted since it was asked for
-            raise _no_stream(stream, durable) from None
+            raise no_stream(stream, f"durable {durable!r}") from None
         raise ConsumeError(f"durable {durable!r} on {stream}: {error}") from error
     if pinned and not is_pinned(held):  # a plain one was made, which nobody has asked for
         await js_api(client, f"CONSUMER.DELETE.{stream}.{durable}")
@@ -193,9 +193,10 @@ def _old_server(stream: str, durable: str) -> ConsumeError:
     )
 
 
-def _no_stream(stream: str, durable: str) -> NoStream:
+def no_stream(stream: str, reader: str) -> NoStream:
+    """The error of ``reader``, in words, for whom there is no such stream."""
     return NoStream(
-        f"stream {stream} does not exist on the server, so durable {durable!r} cannot read it; create the streams with "
+        f"stream {stream} does not exist on the server, so {reader} cannot read it; create the streams with "
         "`mts1b streams apply`"
     )
 

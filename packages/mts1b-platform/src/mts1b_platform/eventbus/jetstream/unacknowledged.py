@@ -4,9 +4,9 @@ from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any, Literal
 
-from mts1b_platform.eventbus.errors import ConsumeError, NoStream
+from mts1b_platform.eventbus.errors import ConsumeError
 from mts1b_platform.eventbus.jetstream.api import ApiError, Requester, js_api
-from mts1b_platform.eventbus.jetstream.durables import SERVICE
+from mts1b_platform.eventbus.jetstream.durables import SERVICE, no_stream
 from mts1b_platform.eventbus.protocol.error_codes import ErrorCode
 
 _SECOND = 1_000_000_000
@@ -59,9 +59,6 @@ async def make_unacknowledged(
         made = await js_api(client, f"CONSUMER.CREATE.{stream}.{name}", body)
     except ApiError as error:
         if error.err_code == ErrorCode.STREAM_NOT_FOUND:
-            raise NoStream(
-                f"stream {stream} does not exist on the server, so {name!r} cannot follow it; create the streams with "
-                "`mts1b streams apply`"
-            ) from None
+            raise no_stream(stream, f"follower {name!r}") from None
         raise ConsumeError(f"consumer {name!r} on {stream}: {error}") from error
     return int(made["delivered"]["stream_seq"])

@@ -6,7 +6,8 @@ from typing import Final
 
 LONGEST: Final = timedelta(days=1000)
 """The longest bar."""
-_UNITS: Final = {"ms": 1, "s": 1_000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
+_UNITS: Final = {"d": 86_400_000, "h": 3_600_000, "m": 60_000, "s": 1_000, "ms": 1}
+"""In milliseconds, the longest first."""
 _WRITTEN: Final = re.compile(r"([1-9][0-9]{0,10})(ms|s|m|h|d)")
 
 
@@ -20,3 +21,10 @@ def duration(interval: str) -> timedelta:
     if match is None or (length := int(match[1]) * _UNITS[match[2]]) > LONGEST // timedelta(milliseconds=1):
         raise ValueError(f"{interval[:40]!r} is no interval; write 500ms, 1s, 5m, 1h or 1d, {LONGEST.days}d at most")
     return timedelta(milliseconds=length)
+
+
+def written(length: timedelta) -> str:
+    """A length of whole milliseconds as :func:`duration` reads it, in the longest unit that goes into it."""
+    milliseconds = length // timedelta(milliseconds=1)
+    unit, size = next((unit, size) for unit, size in _UNITS.items() if milliseconds % size == 0)
+    return f"{milliseconds // size}{unit}"

@@ -18,7 +18,7 @@ from mts1b_desk.data.table_file import Columns, open_table, stem_of
 from mts1b_desk.data.tick import BarTick, Tick
 from mts1b_desk.data.values import Cells
 from mts1b_desk.errors import DataError
-from mts1b_desk.intervals import LONGEST, duration
+from mts1b_desk.intervals import LONGEST, duration, written
 
 _WORDS = frozenset(
     {"ticks", "tick", "quotes", "quote", "trades", "trade", "bars", "bar", "data", "aggtrades", "bookticker", "klines"}
@@ -27,7 +27,6 @@ _WORDS = frozenset(
 _LENGTH = re.compile(r"[0-9]+(ms|s|m|min|h|d|w|mo)", re.IGNORECASE)
 _ADDED = re.compile(r"[0-9]*(ms|s|m|min|h|d|w|mo)?|[mhdw][0-9]+|mn1?", re.IGNORECASE)
 """What may stand behind the symbol in a file's name: lengths of bars and dates."""
-_UNITS = (("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1_000), ("ms", 1))
 _CALENDAR = ((28, 31), (90, 92), (181, 184), (365, 366))
 """The shortest and the longest month, quarter, half-year and year, in days."""
 
@@ -194,9 +193,9 @@ class RowReader:
     def _length(self, row: int, column: str | None, value: Any) -> tuple[timedelta, str]:
         if column is None:
             return self._step
-        written = str(value).strip()
+        text = str(value).strip()
         try:
-            return duration(written), written
+            return duration(text), text
         except ValueError as error:
             raise self.cells.error(row, column, str(error)) from None
 
@@ -219,14 +218,12 @@ class RowReader:
                     f"{self.path}: bars {step.days} days apart, and bars are {LONGEST.days} days long at most; add a "
                     "column interval"
                 )
-            milliseconds, rest = divmod(step, timedelta(milliseconds=1))
-            if rest:
+            if step % timedelta(milliseconds=1):
                 raise DataError(
                     f"{self.path}: bars {step / timedelta(milliseconds=1):g} ms apart, and bars are whole milliseconds "
                     "long; fix their times, or add a column interval"
                 )
-            unit, size = next((unit, size) for unit, size in _UNITS if milliseconds % size == 0)
-            self._inferred = step, f"{milliseconds // size}{unit}"
+            self._inferred = step, written(step)
         return self._inferred
 
     _inferred: tuple[timedelta, str] | None = None

@@ -14,7 +14,6 @@ from typing import Any
 from mts1b_platform.eventbus import Event, EventBus
 from mts1b_platform.eventbus.errors import AlreadyDone
 from mts1b_platform.eventbus.outbox import Outbox, Relay
-from mts1b_platform.eventbus.outbox.memory import MemoryOutbox
 from mts1b_platform.eventbus.outbox.sender import Sender
 from mts1b_platform.eventbus.protocol.position import MessageKey
 from mts1b_platform.logs import get_logger
@@ -67,7 +66,11 @@ class Keeper:
         self._unsaved = 0
         self._stored = 0
         self._unwritten: list[Change] = []
-        self._relay = _relay(bus, store.waiting, owner)
+        self._relay = self._make_relay(bus, owner)
+
+    def _make_relay(self, bus: EventBus, owner: str) -> Relay | Sender:
+        """What publishes the events that are stored."""
+        return Relay(bus, self._store.waiting, poll=1.0, lease=15.0, owner=owner)
 
     @property
     def idle(self) -> bool:
@@ -243,14 +246,18 @@ class Keeper:
 
     async def _say(self, tx: Any, effects: Effects, said: list[Effect], trace_id: str | None = None) -> None:
         """Store what is to be published, in the trace of the order or signal that it is about, else in ``trace_id``."""
-        emits = [
-            (effect, self._causes.of(effect.subject, effect.payload) or trace_id)
+        if emits := self._emits(effects, trace_id):
+            await self._store.write(tx, (), emits)
+        said += effects
+
+    def _emits(self, effects: Effects, trace_id: str | None) -> list[tuple[Emit, str | None]]:
+        """Of ``effects`` what is to be published, each with its trace."""
+        cause_of = self._causes.of
+        return [
+            (effect, cause_of(effect.subject, effect.payload) or trace_id)
             for effect in effects
             if isinstance(effect, Emit)
         ]
-        if emits:
-            await self._store.write(tx, (), emits)
-        said += effects
 
     async def _write(self, tx: Any) -> None:
         """Store what has changed."""
@@ -274,12 +281,6 @@ class Keeper:
         if emitted:
             self._stored += emitted
             self._relay.wake()
-
-
-def _relay(bus: EventBus, waiting: Outbox, owner: str) -> Relay | Sender:
-    if isinstance(waiting, MemoryOutbox):
-        return Sender(bus, waiting)
-    return Relay(bus, waiting, poll=1.0, lease=15.0, owner=owner)
 
 
 def _fatal(error: Exception) -> Fatal:

@@ -7,8 +7,9 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 from mts1b_platform.eventbus import Event, EventBus
+from mts1b_platform.eventbus.outbox.sender import Sender
 
-from mts1b_desk.cores.core import Core, Effects, Emit, NeedQuotes
+from mts1b_desk.cores.core import Core, Effects, NeedQuotes
 from mts1b_desk.errors import Fatal
 from mts1b_desk.services.keeper import Keeper
 from mts1b_desk.state.memory import MemoryStore
@@ -21,12 +22,15 @@ class MemoryKeeper(Keeper):
     def __init__(
         self, core: Core, store: MemoryStore, bus: EventBus, *, owner: str, need: Callable[[NeedQuotes], None]
     ) -> None:
-        super().__init__(core, store, bus, owner=owner, need=need)
         self._memory = store
-        self._waiting = store.waiting
+        super().__init__(core, store, bus, owner=owner, need=need)
         core.note_no_changes()
         self._broken = False
         """Whether the core has failed, and may be changed by a half."""
+
+    def _make_relay(self, bus: EventBus, owner: str) -> Sender:
+        del owner
+        return Sender(bus, self._memory.waiting)
 
     def handle_at_once(self, event: Event[Any]) -> Awaitable[None] | None:
         """Handle a stored event; what is to be awaited when the core is held at rest, or cannot handle it.
@@ -39,15 +43,13 @@ class MemoryKeeper(Keeper):
             return self.handle(event)
         self._refuse_when_broken()
         self._memory.begin(event)
-        trace_id = event.trace_id
         try:
-            self._causes.remember(event.registered, event.payload, trace_id)
-            effects = self._core.handle(event.registered, event.payload, event.timestamp)
+            effects = self._handled(event)
         except Exception as error:  # noqa: BLE001 - it is told by what is awaited
             self._broken = True
             return self._fail(event, error)
         if effects:
-            self._tell(effects, trace_id)
+            self._tell(effects, event.trace_id)
         return None
 
     async def _fail(self, event: Event[Any], error: Exception) -> None:
@@ -65,22 +67,12 @@ class MemoryKeeper(Keeper):
     async def _commit(self, effects: Effects) -> None:
         if effects:
             self._refuse_when_broken()
-            self._tell(effects, None)
-        self._unsaved = 0
+        self._tell(effects, None)
 
     def _tell(self, effects: Effects, trace_id: str | None) -> None:
         """What follows is on its way, in the trace of the order or signal that it is about, else in ``trace_id``."""
-        add, causes, emitted = self._waiting.add, self._causes, 0
-        for effect in effects:
-            if isinstance(effect, Emit):
-                trace = causes.of(effect.subject, effect.payload) or trace_id
-                add(effect.subject, effect.payload, msg_id=effect.msg_id, trace_id=trace)
-                emitted += 1
-            else:
-                self._need(effect)
-        if emitted:
-            self._stored += emitted
-            self._relay.wake()
+        self._memory.tell(self._emits(effects, trace_id))
+        self._after(effects)
 
     def _refuse_when_broken(self) -> None:
         if self._broken:

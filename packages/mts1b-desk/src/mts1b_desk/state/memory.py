@@ -76,6 +76,10 @@ class MemoryStore:
     async def write(self, tx: Any, changes: Sequence[Change], emits: Sequence[tuple[Emit, str | None]]) -> None:
         """Keep the events to publish; the rows are the core's own."""
         del tx, changes
+        self.tell(emits)
+
+    def tell(self, emits: Sequence[tuple[Emit, str | None]]) -> None:
+        """Keep events to publish, with their trace ids."""
         for emit, trace_id in emits:
             self._outbox.add(emit.subject, emit.payload, msg_id=emit.msg_id, trace_id=trace_id)
 

@@ -8,7 +8,7 @@ pub fn begins(data: &[u8], start: &[u8]) -> bool {
         return false;
     }
     let data = &data[..size];
-    if size >= 4 && size < 8 {
+    if (4..8).contains(&size) {
         return half(data, 0) == half(start, 0) && half(data, size - 4) == half(start, size - 4);
     }
     if size >= 8 {
